@@ -1,0 +1,54 @@
+"""What a caller may ask of a reader, in one value."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from medcyclegan.errors import UsageError
+
+__all__ = ["MAX_VOXELS", "ReadOptions"]
+
+#: Larger volumes are refused before memory is taken, unless ``max_voxels`` allows them: a whole-body
+#: CT of 512 x 512 x 2000 holds 5.2e8 voxels, a damaged or hostile header may claim any number.
+MAX_VOXELS = 2**31
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """The reading options, the same wherever volumes are read; each is off unless set.
+
+    ``series``
+        DICOM: the SeriesInstanceUID to read from a folder that holds several.
+    ``split_by``
+        DICOM: the keyword (``"EchoTime"``, ``"AcquisitionNumber"``, …) that tells apart the slices
+        of several volumes in one series.
+    ``volume``
+        The volume to take from a 4-D file or series, 0-based, in acquisition order.
+    ``resample_tilt``
+        DICOM: resample a series with a tilted gantry to an upright grid.
+    ``allow_gap``
+        DICOM: accept uneven slice gaps, by resampling to an even grid.
+    ``nan``
+        ``"fill"``: replace voxels that are not finite by the smallest finite value of the volume.
+    ``max_voxels``
+        The most voxels that a header may claim, over all axes, before anything is read.
+
+    Raises :class:`~medcyclegan.errors.UsageError` for a value that no volume could fit.
+    """
+
+    series: str | None = None
+    split_by: str | None = None
+    volume: int | None = None
+    resample_tilt: bool = False
+    allow_gap: bool = False
+    nan: Literal["fill"] | None = None
+    max_voxels: int = MAX_VOXELS
+
+    def __post_init__(self) -> None:
+        if self.volume is not None and self.volume < 0:
+            raise UsageError(f"--volume {self.volume}: volumes are counted from 0: give 0 for the first")
+        if self.nan not in (None, "fill"):
+            raise UsageError(f"--nan {self.nan}: the only remedy for voxels that are not finite is --nan fill")
+        if self.max_voxels < 1:
+            raise UsageError(f"--max-voxels {self.max_voxels}: a volume holds at least 1 voxel: give a positive number")
