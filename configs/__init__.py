@@ -1,0 +1,1 @@
+"""The shipped configurations, one YAML each; see ``medcyclegan.config`` for every key."""

@@ -1,0 +1,107 @@
+"""The exceptions of medcyclegan.
+
+Every refusal of this package is a subclass of :class:`MedCycleGANError`; its text is one line that
+names the value, the rule it breaks and the remedy::
+
+    MedCycleGANError            anything that medcyclegan refuses or cannot do
+    ├── UsageError              the command line alone shows it to be wrong (exit code 2)
+    ├── ConfigError             a configuration file: unknown key, value out of its range
+    ├── VolumeError             an input volume
+    │   ├── ReadError           a file cannot be read: missing, damaged, an unknown format
+    │   ├── GeometryError       its place in space is uncertain: gaps, tilt, a singular affine
+    │   ├── AmbiguousError      it holds several volumes: an option must choose one
+    │   └── IntensityError      its values: NaN, a CT that is not in HU, a constant image
+    ├── WriteError              an output: it exists, it cannot be written, its format cannot hold it
+    ├── StoreError              a slice store: missing, incomplete, made another way
+    ├── TrainingError           a run: it cannot start, go on or be resumed
+    ├── ModelError              a model folder: missing, damaged, unfit for what is asked
+    └── MissingExtraError       an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AmbiguousError",
+    "ConfigError",
+    "GeometryError",
+    "IntensityError",
+    "MedCycleGANError",
+    "MissingExtraError",
+    "ModelError",
+    "ReadError",
+    "StoreError",
+    "TrainingError",
+    "UsageError",
+    "VolumeError",
+    "WriteError",
+    "one_line",
+]
+
+
+def one_line(text: object) -> str:
+    """Return ``text`` on one line that is safe to print on a terminal.
+
+    File names and DICOM headers reach error messages; their line breaks and control characters
+    must not. Runs of white space become one space, other unprintable characters ``\\xNN``.
+    """
+    joined = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+
+
+class MedCycleGANError(Exception):
+    """Anything that medcyclegan refuses or cannot do; ``str(error)`` is one line."""
+
+    exit_code = 1
+
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(message))
+
+
+class UsageError(MedCycleGANError):
+    """The command line, or a call's arguments, alone show it to be wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(MedCycleGANError):
+    """A configuration holds an unknown key or a value out of its range."""
+
+
+class VolumeError(MedCycleGANError):
+    """An input volume is refused."""
+
+
+class ReadError(VolumeError):
+    """A file cannot be read: missing, damaged, or in an unknown format."""
+
+
+class GeometryError(VolumeError):
+    """The volume's place in space is uncertain."""
+
+
+class AmbiguousError(VolumeError):
+    """The input holds several volumes and an option must choose one."""
+
+
+class IntensityError(VolumeError):
+    """The volume's values are unfit for what is asked."""
+
+
+class WriteError(MedCycleGANError):
+    """An output exists already, cannot be written, or cannot hold the volume."""
+
+
+class StoreError(MedCycleGANError):
+    """A slice store is missing, incomplete, or was made another way."""
+
+
+class TrainingError(MedCycleGANError):
+    """A training run cannot start, go on, or be resumed."""
+
+
+class ModelError(MedCycleGANError):
+    """A model folder is missing, damaged, or unfit for what is asked."""
+
+
+class MissingExtraError(MedCycleGANError):
+    """An optional dependency is not installed."""

@@ -1,0 +1,113 @@
+"""One volume in memory: an array and the place of its voxels in the patient."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcyclegan.errors import GeometryError
+
+__all__ = ["Volume"]
+
+#: The letter at the positive end of each world axis of RAS+, and at its negative end.
+_POSITIVE, _NEGATIVE = "RAS", "LPI"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Volume:
+    """A scalar image volume ``(I, J, K)`` with its affine, voxel indices to RAS+ millimetres.
+
+    ``array``
+        The values, shape ``(I, J, K)``: stored value x slope + intercept, nothing else.
+    ``affine``
+        4 x 4, float64: ``affine @ (i, j, k, 1)`` is the centre of voxel ``(i, j, k)`` in mm, in
+        RAS+ (x to the patient's right hand grows, y to anterior, z to superior). May be oblique,
+        left-handed or sheared (a tilted gantry).
+    ``modality``
+        ``"CT"``, ``"MR"``, another DICOM Modality (0008,0060), or None where the file does not say.
+    ``value_range``
+        The range that the stored type can hold, for 2-D images (8 bits: ``(0, 255)``); else None.
+    ``source``
+        What the reader keeps so that the output can look like the input (a NIfTI header, the DICOM
+        headers). Only ``medcyclegan.io`` looks inside.
+    ``notes``
+        What was said aloud while reading, one sentence each: left-out files, resampling, a tilt.
+
+    Raises :class:`~medcyclegan.errors.GeometryError` for an array that is not 3-D, an empty one, or
+    an affine that is singular or not finite.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+    modality: str | None = None
+    value_range: tuple[float, float] | None = None
+    source: object | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        affine = np.array(self.affine, dtype=np.float64)
+        if self.array.ndim != 3 or 0 in self.array.shape:
+            raise GeometryError(
+                f"an array of shape {self.array.shape}: a volume has three axes, none of them empty; "
+                "add an axis of length 1 to a single slice, choose one volume of a 4-D array"
+            )
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GeometryError(f"an affine of shape {affine.shape}: it must be 4 x 4 and finite")
+        if not np.allclose(affine[3], (0, 0, 0, 1)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise GeometryError(
+                "the affine is singular or has no (0, 0, 0, 1) in its last row, so voxels have no "
+                "place in space: repair the header's sform or qform"
+            )
+        affine.flags.writeable = False
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The number of voxels along each axis, ``(I, J, K)``."""
+        i, j, k = self.array.shape
+        return i, j, k
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """The distance between neighbouring voxel centres along each array axis, in mm."""
+        i, j, k = (float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return i, j, k
+
+    @property
+    def orientation(self) -> str:
+        """The axis codes, such as ``"LPS"``: the patient direction in which each array index grows.
+
+        The closest ones for an oblique volume, each world axis used once (nibabel's rule: the
+        polar factor of the direction matrix decides).
+        """
+        direction = self.affine[:3, :3] / np.array(self.spacing_mm)
+        left, _, right = np.linalg.svd(direction)
+        closeness = left @ right
+        codes = ["", "", ""]
+        for _ in range(3):
+            world, axis = np.unravel_index(np.argmax(np.abs(closeness)), (3, 3))
+            letters = _POSITIVE if closeness[world, axis] > 0 else _NEGATIVE
+            codes[int(axis)] = letters[int(world)]
+            closeness[world, :] = 0
+            closeness[:, axis] = 0
+        return "".join(codes)
+
+    @property
+    def oblique_degrees(self) -> float:
+        """The largest angle, in degrees, between an array axis and its closest patient axis."""
+        cosines = np.abs(self.affine[:3, :3] / np.array(self.spacing_mm)).max(axis=0)
+        return float(np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))).max())
+
+    @property
+    def shear_degrees(self) -> float:
+        """How far the array axes are from being perpendicular, in degrees: a gantry's tilt, else 0."""
+        direction = self.affine[:3, :3] / np.array(self.spacing_mm)
+        cosines = np.abs(direction.T @ direction - np.eye(3)).max()
+        return float(np.degrees(np.arcsin(np.clip(cosines, 0.0, 1.0))))
+
+    def replace(self, **changes: Any) -> Volume:
+        """Return a copy with the named fields changed."""
+        return dataclasses.replace(self, **changes)
