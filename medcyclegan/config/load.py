@@ -1,0 +1,159 @@
+"""Configuration files: a shipped name or a YAML file becomes a validated :class:`Config`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from medcyclegan.config.schema import Config, Domain
+from medcyclegan.errors import ConfigError, UsageError
+
+__all__ = ["load_config", "parse_config", "shipped_configs", "to_yaml"]
+
+
+def shipped_configs() -> tuple[str, ...]:
+    """Return the names of the configurations that come with the package, sorted."""
+    folder = importlib.resources.files("medcyclegan.configs")
+    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def load_config(name: str | Path = "default", overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration by its shipped name or its file, with ``section.key=value`` overrides.
+
+    Raises :class:`~medcyclegan.errors.ConfigError` for a file that is missing, not YAML, or holds an
+    unknown key or a value out of its range, and :class:`~medcyclegan.errors.UsageError` for such an
+    override.
+    """
+    where, text = _read_text(str(name))
+    values = _parse_yaml(text, where)
+    config = parse_config(values, where)
+    for override in overrides:
+        values = _override(values, override)
+    if overrides:
+        try:
+            config = parse_config(values, "--set")
+        except ConfigError as error:
+            raise UsageError(error) from None
+    return config
+
+
+def parse_config(values: Mapping[str, Any], where: str) -> Config:
+    """Validate ``values``, which came from ``where`` (used in messages only).
+
+    Raises :class:`~medcyclegan.errors.ConfigError` naming the first fault, its rule and a remedy.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_fault(error)}") from None
+
+
+def to_yaml(config: Config) -> str:
+    """Return the complete configuration as YAML; :func:`load_config` reads it back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_text(name: str) -> tuple[str, str]:
+    if name in shipped_configs():
+        file = importlib.resources.files("medcyclegan.configs") / f"{name}.yaml"
+        return f"configs/{name}.yaml", file.read_text("utf-8")
+    path = Path(name)
+    if not path.is_file():
+        near = difflib.get_close_matches(name, shipped_configs(), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(
+            f"{name}: no such configuration file: {hint}name a YAML file or one of {', '.join(shipped_configs())}"
+        )
+    try:
+        if path.stat().st_size > 1_000_000:
+            raise ConfigError(f"{name}: over 1 MB, which no configuration is: name a YAML file of settings")
+        return name, path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: cannot be read as UTF-8 text: {error}") from None
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases (they can grow without bound) and without repeated keys."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ConfigError("YAML aliases (*name) are not accepted in a configuration: write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f"the key {key!r} stands twice: keep one of them")
+        return super().construct_mapping(node, deep=deep)
+
+
+def _parse_yaml(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{where}: not valid YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: holds a {type(values).__name__}, but a configuration is a mapping of sections")
+    return values
+
+
+def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
+    """Return ``values`` with one ``section.key=value`` put in; the value is read as YAML."""
+    dotted, equals, text = override.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        raise UsageError(f"--set {override}: write it as section.key=value, such as training.epochs=50")
+    try:
+        value = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, ConfigError, ValueError) as error:
+        raise UsageError(f"--set {override}: the value is not valid YAML: {error}") from None
+    result: dict[str, Any] = dict(values)
+    level = result
+    for key in keys[:-1]:
+        inner = level.get(key)
+        level[key] = dict(inner) if isinstance(inner, dict) else {}
+        level = level[key]
+    level[keys[-1]] = value
+    return result
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Return the first fault as ``section.key = value: rule``, with a suggestion for a misspelt key."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    location = [str(part) for part in fault["loc"]]
+    dotted = ".".join(location)
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"unknown key {dotted!r}: {hint}"
+    value = repr(fault["input"])
+    return f"{dotted} = {value if len(value) < 80 else value[:77] + '...'}: {fault['msg']}"
+
+
+def _known_keys(location: Sequence[str]) -> list[str]:
+    """Return the keys of the section at ``location``."""
+    section: type[BaseModel] = Config
+    parts = list(location)
+    while parts:
+        name = parts.pop(0)
+        if section is Config and name == "domains" and parts:
+            parts.pop(0)
+            section = Domain
+            continue
+        annotation = section.model_fields[name].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)
