@@ -1,0 +1,178 @@
+"""Intensities: from stored values to [-1, 1] and back, with the rule and its numbers as a value.
+
+CT keeps its unit: a fixed window in Hounsfield units. MR has none: percentiles of the foreground,
+volume by volume. Pictures: the range of their bit depth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medcyclegan.errors import IntensityError
+
+__all__ = ["PADDING_HU", "IntensityScaling", "check_hu", "foreground_mask", "foreground_threshold"]
+
+#: Below this a CT voxel is scanner padding (outside the reconstructed circle), not a measurement.
+PADDING_HU = -1024.0
+
+#: A CT's body is denser than this; air and lung are not.
+_BODY_HU = -500.0
+
+#: Statistics of a volume are taken over about this many evenly spaced voxels.
+_SAMPLE = 2_000_000
+
+Kind = Literal["window", "percentile", "range"]
+
+
+@dataclasses.dataclass(frozen=True)
+class IntensityScaling:
+    """The linear map of [``lower``, ``upper``] in ``unit`` to [-1, 1]; values beyond are clipped.
+
+    ``kind`` says where the numbers come from: ``"window"`` (CT, HU), ``"percentile"`` (MR, of one
+    volume's foreground, or their median over a training set), ``"range"`` (pictures, bit depth).
+    """
+
+    kind: Kind
+    lower: float
+    upper: float
+    unit: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
+            raise IntensityError(
+                f"an intensity range from {self.lower:g} to {self.upper:g} {self.unit}: it must ascend; "
+                "a constant or empty image has no contrast to translate"
+            )
+
+    @classmethod
+    def fit(
+        cls,
+        array: NDArray[Any],
+        *,
+        modality: str | None,
+        value_range: tuple[float, float] | None = None,
+        window_hu: tuple[float, float] = (-1024.0, 3071.0),
+        percentiles: tuple[float, float] = (0.5, 99.5),
+    ) -> IntensityScaling:
+        """Choose the rule by modality and its numbers from ``array`` ``(I, J, K)``.
+
+        CT: ``window_hu``, after :func:`check_hu`. A picture (``value_range`` given): that range.
+        Anything else: ``percentiles`` of the foreground. Raises
+        :class:`~medcyclegan.errors.IntensityError` for a CT that is not in HU and for an image
+        without contrast.
+        """
+        if modality == "CT":
+            check_hu(array)
+            return cls("window", float(window_hu[0]), float(window_hu[1]), "HU")
+        if value_range is not None:
+            return cls("range", float(value_range[0]), float(value_range[1]), "grey level")
+        sample = _sample(array)
+        values = sample[foreground_mask(sample, foreground_threshold(sample, modality))]
+        if values.size == 0:
+            raise IntensityError("a constant image has no foreground and no contrast to translate: leave it out")
+        lower, upper = np.percentile(values, percentiles)
+        return cls("percentile", float(lower), float(upper), "arbitrary units")
+
+    def normalize(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """Map stored values to float32 in [-1, 1]; CT padding (below -1024 HU) counts as -1024 HU."""
+        scaled = np.subtract(array, np.float32(self.lower), dtype=np.float32)
+        scaled *= np.float32(2.0 / (self.upper - self.lower))
+        scaled -= np.float32(1.0)
+        return np.clip(scaled, -1.0, 1.0, out=scaled)
+
+    def denormalize(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """Map [-1, 1] back to values in ``unit``, float32: the exact inverse inside the range."""
+        values = np.add(array, np.float32(1.0), dtype=np.float32)
+        values *= np.float32((self.upper - self.lower) / 2.0)
+        values += np.float32(self.lower)
+        return np.clip(values, np.float32(self.lower), np.float32(self.upper), out=values)
+
+    def count_clipped(self, array: NDArray[Any]) -> int:
+        """Count the voxels that :meth:`normalize` clips, CT padding (no measurement) left out."""
+        above = int(np.count_nonzero(array > self.upper))
+        below = array < self.lower
+        if self.unit == "HU":
+            below &= array >= PADDING_HU
+        return above + int(np.count_nonzero(below))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> IntensityScaling:
+        """Build it from :meth:`to_dict`'s result; raises IntensityError for anything else."""
+        try:
+            kind, unit = fields["kind"], str(fields["unit"])
+            lower, upper = float(fields["lower"]), float(fields["upper"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntensityError(f"an intensity scaling needs kind, lower, upper and unit: {error!r}") from None
+        if kind not in ("window", "percentile", "range"):
+            raise IntensityError(f"an intensity scaling of kind {kind!r}: known are window, percentile and range")
+        return cls(kind, lower, upper, unit)
+
+
+def check_hu(array: NDArray[Any]) -> None:
+    """Refuse a CT that is not in Hounsfield units (air -1000, water 0).
+
+    Scanner padding left aside, something must lie near air, and something near soft tissue. Raises
+    :class:`~medcyclegan.errors.IntensityError` naming the lowest values found.
+    """
+    values = _sample(array)
+    values = values[values >= PADDING_HU]
+    darkest = float(np.percentile(values, 0.05)) if values.size else math.nan
+    tissue = float(np.mean((values > -250) & (values < 350))) if values.size else 0.0
+    if not (-1100 <= darkest <= -800):
+        raise IntensityError(
+            f"a CT whose darkest voxels are at {darkest:.4g}, where air is near -1000 HU: not in HU; "
+            "restore the rescale slope and intercept, or treat it as arbitrary units in a domain of "
+            "another name with domains.NAME.modality=MR"
+        )
+    if tissue < 0.001:
+        raise IntensityError(
+            "a CT without voxels between -250 and 350 HU, where soft tissue lies: not in HU; "
+            "restore the rescale slope and intercept"
+        )
+
+
+def foreground_threshold(array: NDArray[Any], modality: str | None) -> float:
+    """Return the value above which a voxel shows the patient rather than air.
+
+    CT: -500 HU. Otherwise half of Otsu's threshold (Otsu 1979, IEEE TSMC 9:62), since dark tissue
+    lies below the threshold itself.
+    """
+    if modality == "CT":
+        return _BODY_HU
+    sample = _sample(array).astype(np.float64, copy=False)
+    low, high = np.percentile(sample, (0.1, 99.9))
+    if not low < high:
+        return float(sample.min())
+    counts, edges = np.histogram(sample, bins=256, range=(low, high))
+    centres = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)[:-1].astype(np.float64)
+    sums = np.cumsum(counts * centres)
+    above = counts.sum() - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        separation = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
+    otsu = float(centres[int(np.nanargmax(separation))])
+    return float(low) + (otsu - float(low)) / 2
+
+
+def foreground_mask(array: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
+    """Return where ``array`` ``(I, J, K)`` exceeds ``threshold``, with enclosed holes filled."""
+    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(array > threshold)
+    return filled
+
+
+def _sample(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an evenly strided view of at most some ``_SAMPLE`` voxels, still ``(I, J, K)``."""
+    stride = max(1, round((array.size / _SAMPLE) ** (1 / 3)))
+    steps = [stride if n >= 4 * stride else 1 for n in array.shape]
+    return array[tuple(slice(None, None, step) for step in steps)]

@@ -1,0 +1,115 @@
+"""The rows of a slice store's ``manifest.jsonl``: one JSON object per volume, no patient data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from medcyclegan.errors import StoreError
+
+__all__ = ["MANIFEST", "SliceRow", "load_manifest", "row_from_json", "rows_to_text"]
+
+MANIFEST = "manifest.jsonl"
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceRow:
+    """What is known of one volume's slices.
+
+    ``domain``: its folder's name. ``case``, ``patient``: keyed hashes. ``split``: by patient.
+    ``file``: the stack, relative to the store; its shape is ``(len(slices), size, size)``, axes
+    (slice, row, column): rows to posterior, columns to patient left. ``shape``: of the source volume
+    ``(I, J, K)``; ``affine``: its voxel to RAS+ mm, 4 x 4. ``slices``: indices along the volume's
+    superior axis that were kept; ``heights``: where each lies between the lowest (0) and the highest
+    (1) kept slice. ``pixel_mm``: rows and columns of the stack, in mm, as they came out.
+    ``scaling``: :meth:`IntensityScaling.to_dict`. ``preparation``: size, fit, pixel_mm, foreground
+    and dtype that were asked for. ``input``: a keyed hash that changes when the input does.
+    """
+
+    domain: str
+    case: str
+    patient: str
+    split: Split
+    file: str
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, float, float, float], ...]
+    slices: tuple[int, ...]
+    heights: tuple[float, ...]
+    pixel_mm: tuple[float, float]
+    modality: str | None
+    scaling: Mapping[str, Any]
+    preparation: Mapping[str, Any]
+    input: str
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{8,64}", self.case) or not re.fullmatch(r"[0-9a-f]{8,64}", self.patient):
+            raise ValueError("case and patient must be hexadecimal hashes")
+        parts = Path(self.file).parts
+        if len(parts) != 2 or parts[0] != self.domain or parts[1] != f"{self.case}.npy" or ".." in parts:
+            raise ValueError(f"the file {self.file!r} must be <domain>/<case>.npy")
+        if self.split not in ("train", "validation", "test"):
+            raise ValueError(f"the split {self.split!r} must be train, validation or test")
+        if not self.slices or len(self.slices) != len(self.heights):
+            raise ValueError("slices and heights must be of one length, and not empty")
+
+    def to_json(self) -> str:
+        """Return the row as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), allow_nan=False)
+
+
+def rows_to_text(rows: Iterable[SliceRow]) -> str:
+    """Return a manifest's text: a row a line, in the order of domain and case."""
+    return "".join(row.to_json() + "\n" for row in sorted(rows, key=lambda row: (row.domain, row.case)))
+
+
+def row_from_json(text: str) -> SliceRow:
+    """Parse one row; raises ValueError or TypeError where it is not one."""
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise TypeError("a row must be a JSON object")
+    numbers = fields["affine"]
+    fields["affine"] = tuple(tuple(float(value) for value in line) for line in numbers)
+    if [len(line) for line in fields["affine"]] != [4, 4, 4, 4]:
+        raise ValueError("the affine must be 4 x 4")
+    shape = tuple(int(n) for n in fields["shape"])
+    pixel = tuple(float(n) for n in fields["pixel_mm"])
+    if len(shape) != 3 or len(pixel) != 2 or not isinstance(fields["preparation"], dict):
+        raise ValueError("shape, pixel_mm or preparation is malformed")
+    fields.update(shape=shape, pixel_mm=pixel)
+    fields["slices"] = tuple(int(k) for k in fields["slices"])
+    fields["heights"] = tuple(float(h) for h in fields["heights"])
+    fields["notes"] = tuple(str(note) for note in fields.get("notes", ()))
+    return SliceRow(**fields)
+
+
+def load_manifest(store: Path) -> list[SliceRow]:
+    """Read the rows of the slice store in folder ``store``.
+
+    Raises :class:`~medcyclegan.errors.StoreError` where there is no store, where its slicing has not
+    ended, or where a line is not a row.
+    """
+    file = store / MANIFEST
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        if store.is_dir() and any(store.iterdir()):
+            raise StoreError(f"{store} has no {MANIFEST}: its slicing did not end; run slice-volumes again") from None
+        raise StoreError(f"{store}: no slice store here: run medcyclegan slice-volumes first, or name it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{file} cannot be read: {error}") from None
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(row_from_json(line))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise StoreError(f"{file}, line {number}: not a row of a slice store ({error}): slice again") from None
+    if not rows:
+        raise StoreError(f"{file} is empty: no volume was sliced; run slice-volumes on readable volumes")
+    return rows
