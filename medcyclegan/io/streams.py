@@ -1,0 +1,149 @@
+"""Bytes from a file that may be gzipped: read once, to the checksum, never more than asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from medcyclegan.errors import ReadError
+
+try:
+    from isal import igzip as fast_gzip
+    from isal import isal_zlib
+
+    _CORRUPT: Any = isal_zlib.error
+except ImportError:  # the extra `fast` is not installed: the same, some three times slower
+    fast_gzip = None
+    _CORRUPT = zlib.error
+
+__all__ = ["GZIP_MAGIC", "ByteStream", "open_bytes", "open_gzip_writer", "read_start", "stream_of"]
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+#: Deflate cannot pack more than 1032 bytes into one: a header that claims more is lying.
+_LARGEST_RATIO = 1032
+_CHUNK = 1 << 22
+
+
+class ByteStream:
+    """A file's bytes from the first to the last, decompressed where they are gzipped.
+
+    Reading to :meth:`finish` is what verifies a gzip's checksum. ``name`` opens every message.
+    Every failure raises :class:`~medcyclegan.errors.ReadError`.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, size: int, *, gzipped: bool) -> None:
+        self.name = name
+        self.gzipped = gzipped
+        self._size = size
+        self._position = 0
+        self._file: Any = _gzip_reader(file) if gzipped else file
+
+    def require(self, total: int, what: str) -> None:
+        """Refuse a file that cannot hold ``total`` bytes, before memory is taken for them."""
+        most = self._size * _LARGEST_RATIO if self.gzipped else self._size
+        if total > most:
+            held = f"at most {most} of them when decompressed" if self.gzipped else f"{most}"
+            raise ReadError(
+                f"{self.name}: {what} needs {total} bytes but the file holds {held}: "
+                "it is cut short or its header is damaged, copy or export it again"
+            )
+
+    def read_into(self, target: memoryview, what: str) -> None:
+        """Fill ``target`` with the next bytes; ``what`` they are is said where they are missing."""
+        done = 0
+        while done < len(target):
+            with self._translated():
+                count = self._file.readinto(target[done : done + _CHUNK])
+            if not count:
+                raise ReadError(
+                    f"{self.name}: the file ends {len(target) - done} bytes before {what} does: "
+                    "it is cut short or its header is damaged, copy or export it again"
+                )
+            done += count
+        self._position += done
+
+    def read(self, count: int, what: str) -> bytes:
+        """Return the next ``count`` bytes."""
+        content = bytearray(count)
+        self.read_into(memoryview(content), what)
+        return bytes(content)
+
+    def skip(self, count: int, what: str) -> None:
+        """Pass over ``count`` bytes, in bounded memory."""
+        scratch = memoryview(bytearray(min(count, _CHUNK)))
+        while count > 0:
+            step = min(count, _CHUNK)
+            self.read_into(scratch[:step], what)
+            count -= step
+
+    def finish(self) -> None:
+        """Verify that nothing follows and, in a gzip, that the checksum of all that was read holds."""
+        with self._translated():
+            rest = self._file.read(1)
+        if rest:
+            raise ReadError(
+                f"{self.name}: bytes follow the last voxel (number {self._position}): the header does not "
+                "describe the whole file, so it is damaged or two files were joined; export it again"
+            )
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, gzip.BadGzipFile, zlib.error, _CORRUPT) as error:
+            raise ReadError(
+                f"{self.name}: the compressed data are damaged or cut short near byte {self._position} "
+                f"({error}): copy or export the file again"
+            ) from error
+        except OSError as error:
+            raise ReadError(f"{self.name} cannot be read: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def open_bytes(path: Path) -> Iterator[ByteStream]:
+    """Open ``path`` as a :class:`ByteStream`; its first two bytes say whether it is gzipped."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error.strerror or error}") from error
+    with file:
+        yield stream_of(file, str(path))
+
+
+def stream_of(file: BinaryIO, name: str) -> ByteStream:
+    """Return a :class:`ByteStream` from the start of an open, seekable ``file``."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    gzipped = file.read(2) == GZIP_MAGIC
+    file.seek(0)
+    return ByteStream(file, name, size, gzipped=gzipped)
+
+
+def read_start(path: Path, count: int) -> bytes:
+    """Return up to ``count`` bytes from the start of ``path``, as they are stored."""
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _gzip_reader(file: BinaryIO) -> Any:
+    if fast_gzip is None:
+        return gzip.GzipFile(fileobj=file, mode="rb")
+    return fast_gzip.IGzipFile(fileobj=file, mode="rb")
+
+
+def open_gzip_writer(file: BinaryIO) -> BinaryIO:
+    """Return a gzip writer onto ``file`` without name or time, so that equal data give equal bytes.
+
+    The levels are each library's fastest that still packs a head well (isal 3, zlib 4).
+    """
+    if fast_gzip is None:
+        return cast(BinaryIO, gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0))
+    return cast(BinaryIO, fast_gzip.IGzipFile(filename="", fileobj=file, mode="wb", compresslevel=3, mtime=0))
