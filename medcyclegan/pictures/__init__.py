@@ -1,1 +1,8 @@
-"""."""
+"""Pictures for people to look at: pure functions from arrays to images; callers write the files."""
+
+from medcyclegan.pictures.contact_sheet import contact_sheet
+from medcyclegan.pictures.drawing import png_bytes
+from medcyclegan.pictures.panels import comparison_panel, training_panel
+from medcyclegan.pictures.preview import STAMP, preview
+
+__all__ = ["STAMP", "comparison_panel", "contact_sheet", "png_bytes", "preview", "training_panel"]
