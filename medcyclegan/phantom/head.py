@@ -136,11 +136,11 @@ def _bias_field(head: Head, rng: np.random.Generator) -> Field:
 def _centred_affine(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], orientation: str
 ) -> NDArray[np.float64]:
-    """Return the affine of an axial grid whose middle lies at (0, 0, 12) mm, the middle of an average head."""
+    """Return the affine of an axial grid whose middle lies at (0, 0, 16) mm, the middle of an average head."""
     sign = np.array([1.0, 1.0, 1.0] if orientation == "RAS" else [-1.0, -1.0, 1.0])
     affine = np.eye(4)
     affine[:3, :3] = np.diag(sign * spacing_mm)
-    affine[:3, 3] = np.array([0.0, 0.0, 12.0]) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    affine[:3, 3] = np.array([0.0, 0.0, 16.0]) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine
 
 
