@@ -1,1 +1,21 @@
-"""."""
+"""The generators and discriminators, and what builds them from the configuration."""
+
+from medcyclegan.networks.cyclegan import CycleGAN, build_cyclegan, build_discriminator, build_generator
+from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
+from medcyclegan.networks.normalization import InstanceNorm
+from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
+from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
+
+__all__ = [
+    "ClassifierDiscriminator",
+    "CycleGAN",
+    "InstanceNorm",
+    "PatchDiscriminator",
+    "ResnetGenerator",
+    "UnetGenerator",
+    "build_cyclegan",
+    "build_discriminator",
+    "build_generator",
+    "resnet_blocks",
+    "unet_levels",
+]

@@ -1,0 +1,55 @@
+"""The four networks together: initial weights and their independence of global state."""
+
+import torch
+
+from medcyclegan.config import Discriminator, Generator, Networks
+from medcyclegan.networks import build_cyclegan
+
+SMALL = Networks(generator=Generator(filters=8, blocks=2), discriminator=Discriminator(filters=8))
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    first = build_cyclegan(SMALL, 64, seed=5).state_dict()
+    torch.manual_seed(2)
+    again = build_cyclegan(SMALL, 64, seed=5).state_dict()
+    other = build_cyclegan(SMALL, 64, seed=6).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["G_AB.encoder.1.weight"], other["G_AB.encoder.1.weight"])
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    build_cyclegan(SMALL, 64, seed=0)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_weights_are_normal_with_the_published_spread_and_biases_zero() -> None:
+    for kind in ("unet", "resnet"):
+        networks = build_cyclegan(SMALL.model_copy(update={"generator": Generator(kind=kind, filters=8)}), 64, seed=0)
+        for name, parameter in networks.state_dict().items():
+            if name.endswith("bias"):
+                assert parameter.abs().max() == 0
+            elif parameter.numel() > 5000:
+                assert abs(float(parameter.std()) - 0.02) < 0.002
+                assert abs(float(parameter.mean())) < 0.002
+
+
+def test_parameters_are_sorted_by_their_network() -> None:
+    networks = build_cyclegan(SMALL, 64, seed=0)
+    generators, discriminators = list(networks.generator_parameters()), list(networks.discriminator_parameters())
+    assert len(generators) == len(list(networks.G_AB.parameters())) + len(list(networks.G_BA.parameters()))
+    assert len(discriminators) == len(list(networks.D_A.parameters())) + len(list(networks.D_B.parameters()))
+    assert not {id(p) for p in generators} & {id(p) for p in discriminators}
+    assert len(generators) + len(discriminators) == len(list(networks.parameters()))
+
+
+def test_a_classifier_and_a_unet_are_built_from_the_configuration() -> None:
+    config = Networks(
+        generator=Generator(kind="unet", filters=4), discriminator=Discriminator(kind="classifier", filters=4)
+    )
+    networks = build_cyclegan(config, 64, seed=0)
+    assert type(networks.G_AB).__name__ == "UnetGenerator"
+    assert networks.D_A(networks.G_AB(torch.zeros(1, 1, 64, 64))).shape == (1, 1)
