@@ -1,0 +1,43 @@
+"""Batches read ahead by a thread, so that training does not wait for the disk."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from medcyclegan.data.unpaired import Batch
+
+__all__ = ["prefetched_batches"]
+
+#: Batches read ahead.
+_DEPTH = 4
+
+
+def prefetched_batches(
+    read_batch: Callable[[int], Batch], first: int, end: int, *, pin: bool = False
+) -> Generator[Batch, None, None]:
+    """Yield ``read_batch(step)`` for the steps from ``first`` to ``end`` - 1, read ahead by a thread.
+
+    ``pin``: in page-locked memory, from which copies to a CUDA device overlap with its work. What
+    ``read_batch`` raises is raised where that batch would have come. Close the generator
+    (``contextlib.closing``) and the thread has ended.
+    """
+
+    def read(step: int) -> Batch:
+        real_A, real_B = read_batch(step)
+        return (real_A.pin_memory(), real_B.pin_memory()) if pin else (real_A, real_B)
+
+    steps = iter(range(first, end))
+    ahead: collections.deque[Future[Batch]] = collections.deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="medcyclegan-batches") as thread:
+        try:
+            for step in steps:
+                ahead.append(thread.submit(read, step))
+                if len(ahead) > _DEPTH:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for batch in ahead:
+                batch.cancel()

@@ -1,0 +1,112 @@
+"""Slices of a slice store as arrays: memory-mapped, whatever the number of volumes."""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcyclegan.errors import StoreError
+from medcyclegan.manifest import SliceRow
+
+__all__ = ["SliceIndex", "StackReader", "check_stacks"]
+
+#: Stacks kept open: each holds a file descriptor, of which a process has some 1,024.
+_MOST_OPEN = 64
+
+
+class SliceIndex:
+    """All slices of some rows under one running number, in the order of domain and case.
+
+    ``heights`` ``(len,)``: their relative heights, from 0 (lowest of its volume) to 1 (highest).
+    """
+
+    def __init__(self, rows: Iterable[SliceRow]) -> None:
+        self.rows = sorted(rows, key=lambda row: (row.domain, row.case))
+        self._starts = list(itertools.accumulate((len(row.slices) for row in self.rows), initial=0))
+        self.heights: NDArray[np.float64] = np.array([h for row in self.rows for h in row.heights])
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def find(self, number: int) -> tuple[SliceRow, int]:
+        """Return the row of slice ``number`` and the slice's place in that row's stack."""
+        place = bisect.bisect_right(self._starts, number) - 1
+        return self.rows[place], number - self._starts[place]
+
+    def spread(self, count: int) -> list[int]:
+        """Return at most ``count`` slice numbers, evenly spaced."""
+        step = max(1.0, len(self) / count)
+        return [int((i + 0.5) * step) for i in range(min(count, len(self)))]
+
+    def nearest_height(self, height: float) -> int:
+        """Return the number of the first slice whose relative height is nearest to ``height``."""
+        return int(np.argmin(np.abs(self.heights - height)))
+
+
+class StackReader:
+    """Reads slices from the store in folder ``store``; keeps the stacks used last memory-mapped."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._open: collections.OrderedDict[str, NDArray[Any]] = collections.OrderedDict()
+
+    def read(self, row: SliceRow, place: int) -> NDArray[np.float32]:
+        """Return slice ``place`` of a row's stack, ``(H, W)`` float32 in [-1, 1].
+
+        Raises :class:`~medcyclegan.errors.StoreError` naming the stack where it is not as its row says.
+        """
+        stack = self._open.get(row.file)
+        if stack is None:
+            stack = _open_stack(self._store, row)
+            self._open[row.file] = stack
+            if len(self._open) > _MOST_OPEN:
+                self._open.popitem(last=False)
+        else:
+            self._open.move_to_end(row.file)
+        return np.array(stack[place], dtype=np.float32)
+
+
+def check_stacks(store: Path, rows: Sequence[SliceRow]) -> int:
+    """Return the rows and columns of all slices, having looked at every stack's header and length.
+
+    Raises :class:`~medcyclegan.errors.StoreError` naming the first stack that is missing, damaged or
+    not as its row says, or where rows differ in how they were prepared.
+    """
+    first = rows[0].preparation
+    for row in rows:
+        for key in ("size", "fit", "pixel_mm"):
+            if row.preparation.get(key) != first.get(key):
+                raise StoreError(
+                    f"{store / row.file} was made with {key} {row.preparation.get(key)}, others with "
+                    f"{first.get(key)}: slice all volumes of a store in one way"
+                )
+        _open_stack(store, row)
+    return _size(rows[0])
+
+
+def _size(row: SliceRow) -> int:
+    return int(row.preparation["size"])
+
+
+def _open_stack(store: Path, row: SliceRow) -> NDArray[Any]:
+    path = store / row.file
+    expected = (len(row.slices), _size(row), _size(row))
+    try:
+        stack = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing: run slice-volumes again, it makes what is not there") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise StoreError(f"{path} is damaged ({error}): remove it and run slice-volumes again") from None
+    if stack.shape != expected or stack.dtype not in (np.float16, np.float32):
+        raise StoreError(
+            f"{path} holds {stack.dtype} {stack.shape}, its row in the manifest says float16 or float32 {expected}: "
+            "remove it and run slice-volumes again"
+        )
+    return stack

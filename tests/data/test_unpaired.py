@@ -1,0 +1,151 @@
+"""Samples are a pure function of seed and number; batches hold what the samples say."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stores import make_row, make_store
+
+from medcyclegan.data import HEIGHT_BAND, Sampling, UnpairedSlices
+from medcyclegan.manifest import SliceRow
+
+SIZE = 32
+
+
+def coded_stack(domain_code: int, volume: int, count: int) -> np.ndarray:
+    """Return slices that tell which they are: two pixels hold volume and slice, the left half is dark."""
+    stack = np.zeros((count, SIZE, SIZE), dtype=np.float16)
+    stack[:, :, : SIZE // 2] = -0.5
+    stack[:, 0, :] = domain_code / 8
+    stack[:, 1, :] = volume / 8
+    stack[:, 2, :] = np.arange(count)[:, None] / 64
+    return stack
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[SliceRow]:
+    stacks = {
+        "t1": [coded_stack(1, volume, count) for volume, count in enumerate((5, 3, 9))],
+        "t2": [coded_stack(2, volume, count) for volume, count in enumerate((4, 7))],
+    }
+    return make_store(tmp_path, stacks)
+
+
+def build(rows: list[SliceRow], store: Path, **sampling) -> UnpairedSlices:
+    return UnpairedSlices(
+        [r for r in rows if r.domain == "t1"], [r for r in rows if r.domain == "t2"], store, Sampling(**sampling)
+    )
+
+
+def decode(images: torch.Tensor) -> list[tuple[float, float, float]]:
+    return [(float(i[0, 0, 0]) * 8, float(i[0, 1, 0]) * 8, float(i[0, 2, 0]) * 64) for i in images]
+
+
+def test_samples_do_not_depend_on_what_was_drawn_before(rows, tmp_path) -> None:
+    forwards = build(rows, tmp_path, seed=3, flip_probability=0.5)
+    backwards = build(list(reversed(rows)), tmp_path, seed=3, flip_probability=0.5)
+    numbers = list(range(100))
+    first = [forwards.sample(i) for i in numbers]
+    second = [backwards.sample(i) for i in reversed(numbers)]
+    assert first == second[::-1]
+    assert first != [build(rows, tmp_path, seed=4, flip_probability=0.5).sample(i) for i in numbers]
+
+
+def test_batches_are_those_of_a_run_that_was_never_interrupted(rows, tmp_path) -> None:
+    whole = build(rows, tmp_path, batch_size=3, flip_probability=0.5)
+    expected = [whole.batch(step) for step in range(12)]
+    resumed = build(rows, tmp_path, batch_size=3, flip_probability=0.5)
+    for step in (7, 8, 9, 10, 11):
+        for ours, theirs in zip(resumed.batch(step), expected[step], strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("stream", [0, 1])
+def test_every_slice_comes_once_a_pass_and_in_a_new_order(rows, tmp_path, stream) -> None:
+    slices = build(rows, tmp_path)
+    count = len((slices.slices_A, slices.slices_B)[stream])
+    passes = [[slices.sample(i).slices[stream] for i in range(p * count, (p + 1) * count)] for p in range(4)]
+    assert all(sorted(one) == list(range(count)) for one in passes)
+    assert len({tuple(one) for one in passes}) == 4
+
+
+def test_an_epoch_passes_once_through_the_larger_domain(rows, tmp_path) -> None:
+    assert build(rows, tmp_path).epoch_length == 17
+    assert build(rows, tmp_path, batch_size=4).epoch_length == 5
+
+
+def test_a_batch_holds_the_slices_that_its_samples_name(rows, tmp_path) -> None:
+    slices = build(rows, tmp_path, batch_size=4)
+    real_A, real_B = slices.batch(2)
+    assert real_A.shape == real_B.shape == (4, 1, SIZE, SIZE)
+    assert real_A.dtype == real_B.dtype == torch.float32
+    assert type(real_A) is torch.Tensor
+    for offset, (code_A, code_B) in enumerate(zip(decode(real_A), decode(real_B), strict=True)):
+        sample = slices.sample(8 + offset)
+        row_A, place_A = slices.slices_A.find(sample.slices[0])
+        row_B, place_B = slices.slices_B.find(sample.slices[1])
+        ends_A, ends_B = row_A.scaling["upper"], row_B.scaling["upper"]  # 100 + number of the volume
+        assert code_A == (1, ends_A - 100, place_A)
+        assert code_B == (2, ends_B - 100, place_B)
+
+
+def test_flips_mirror_left_and_right_for_each_domain_apart(rows, tmp_path) -> None:
+    slices = build(rows, tmp_path, batch_size=200, flip_probability=0.3)
+    flips = [slices.sample(i).flips for i in range(200)]
+    for images, flipped in zip(slices.batch(0), zip(*flips, strict=True), strict=True):
+        dark_left = images[:, 0, 5, 0] < images[:, 0, 5, -1]
+        assert dark_left.tolist() == [not f for f in flipped]
+        assert 0.2 < sum(flipped) / 200 < 0.4
+    assert len(set(flips)) == 4
+    assert not any(any(build(rows, tmp_path).sample(i).flips) for i in range(50))
+    assert all(all(build(rows, tmp_path, flip_probability=1.0).sample(i).flips) for i in range(50))
+
+
+@pytest.mark.parametrize("pairing", ["uniform", "height"])
+def test_processes_share_out_the_batch_of_one(rows, tmp_path, pairing) -> None:
+    one = build(rows, tmp_path, batch_size=4, flip_probability=0.5, pairing=pairing)
+    shares = [
+        build(rows, tmp_path, batch_size=4, flip_probability=0.5, pairing=pairing, rank=r, world=2) for r in (0, 1)
+    ]
+    for step in (0, 9):
+        whole = one.batch(step)
+        parts = [share.batch(step) for share in shares]
+        for domain in (0, 1):
+            assert torch.equal(whole[domain], torch.cat([part[domain] for part in parts]))
+    assert shares[0].epoch_length == one.epoch_length
+
+
+def test_pairing_by_height_stays_within_the_band(tmp_path) -> None:
+    rows = [
+        make_row("t1", 0, (40, SIZE, SIZE)),
+        make_row("t2", 0, (60, SIZE, SIZE)),
+        make_row("t2", 1, (50, SIZE, SIZE)),
+    ]
+    slices = build(rows, tmp_path, pairing="height")
+    differences, seen = [], Counter()
+    for i in range(2000):
+        sample = slices.sample(i)
+        height_A = slices.slices_A.heights[sample.slices[0]]
+        differences.append(abs(slices.slices_B.heights[sample.slices[1]] - height_A))
+        seen[sample.slices[1]] += 1
+    assert max(differences) <= HEIGHT_BAND
+    assert np.mean(differences) > HEIGHT_BAND / 4
+    assert len(seen) > 100  # nearly all of the 110
+
+
+def test_pairing_by_height_takes_the_nearest_where_the_band_is_empty(tmp_path) -> None:
+    rows = [make_row("t1", 0, (11, SIZE, SIZE)), make_row("t2", 0, (2, SIZE, SIZE))]
+    slices = build(rows, tmp_path, pairing="height")
+    for i in range(22):
+        sample = slices.sample(i)
+        height = slices.slices_A.heights[sample.slices[0]]
+        assert slices.slices_B.heights[sample.slices[1]] == (0.0 if height <= 0.5 else 1.0)
+
+
+def test_uniform_pairing_does_not_look_at_heights(tmp_path) -> None:
+    rows = [make_row("t1", 0, (40, SIZE, SIZE)), make_row("t2", 0, (40, SIZE, SIZE))]
+    slices = build(rows, tmp_path)
+    pairs = [slices.sample(i).slices for i in range(2000)]
+    assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.1
