@@ -70,7 +70,7 @@ def read_nifti(path: Path, options: ReadOptions | None = None) -> Volume:
         layout = read_layout(stream, options.max_voxels, notes)
         affine = find_affine(stream.name, layout, notes)
         stored = _read_volume(stream, layout, _choose_volume(stream.name, layout, options.volume))
-    _note_name(path, gzipped=stream.gzipped, notes=notes)
+    _note_name(path, gzipped=stream.packing == "gzip", notes=notes)
     return Volume(
         scale_stored(stored, layout),
         affine,

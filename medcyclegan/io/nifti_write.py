@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,20 +15,16 @@ from medcyclegan.io.nifti import NiftiSource
 from medcyclegan.io.nifti_affine import SAME_PLACE_VOXELS, corner_distance, find_affine
 from medcyclegan.io.nifti_header import read_layout
 from medcyclegan.io.notes import Notes
-from medcyclegan.io.streams import open_gzip_writer, stream_of
+from medcyclegan.io.stored import count_differing, find_stored_type, slabs, to_stored
+from medcyclegan.io.streams import ByteStream, open_gzip_writer, stream_of
 from medcyclegan.storage import atomic_write
 from medcyclegan.volume import Volume
 
 __all__ = ["write_nifti"]
 
 _DESCRIPTION = b"medcyclegan"
-_INT16 = np.iinfo(np.int16)
-#: Every whole number up to here is a float32.
-_EXACT_IN_FLOAT32 = 2**24
 #: The longest axis that a NIfTI-1 header can state.
 _LONGEST_NIFTI1 = 32767
-#: Slices are converted, written and compared so many at a time, which bounds the memory.
-_SLAB = 16
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
@@ -42,7 +38,7 @@ def write_nifti(volume: Volume, path: Path) -> None:
     Before the file takes its name it is read back and compared: header, affine and every voxel. Raises
     :class:`~medcyclegan.errors.WriteError`, also for voxels that the type cannot hold.
     """
-    dtype = _find_output_type(volume)
+    dtype = find_stored_type(volume)
     header = _build_header(volume, dtype)
     with atomic_write(path) as file:
         if path.name.lower().endswith(".gz"):
@@ -53,17 +49,9 @@ def write_nifti(volume: Volume, path: Path) -> None:
         _check_content(file, volume, header, dtype, path)
 
 
-def _find_output_type(volume: Volume) -> np.dtype[Any]:
-    if volume.modality == "CT":
-        return np.dtype("<i2")
-    if np.issubdtype(volume.array.dtype, np.integer):
-        largest = max(abs(int(volume.array.min())), abs(int(volume.array.max())))
-        return np.dtype("<f4" if largest <= _EXACT_IN_FLOAT32 else "<f8")
-    return np.dtype("<f4")
-
-
 def _build_header(volume: Volume, dtype: np.dtype[Any]) -> Any:
-    header = _header_from_source(volume) if isinstance(volume.source, NiftiSource) else _new_header(volume)
+    source = volume.source
+    header = _header_from_source(volume, source) if isinstance(source, NiftiSource) else _new_header(volume)
     header.set_data_dtype(dtype)
     header["scl_slope"], header["scl_inter"] = 1.0, 0.0
     header["cal_min"], header["cal_max"] = 0.0, 0.0  # the input's display window, in the input's units
@@ -73,9 +61,7 @@ def _build_header(volume: Volume, dtype: np.dtype[Any]) -> Any:
     return header
 
 
-def _header_from_source(volume: Volume) -> Any:
-    source = volume.source
-    assert isinstance(source, NiftiSource)  # noqa: S101 - for the type checker
+def _header_from_source(volume: Volume, source: NiftiSource) -> Any:
     header = source.header.copy()
     dims = [int(n) for n in header["dim"]]
     grid = (*dims[1 : dims[0] + 1], 1, 1)[:3]
@@ -99,36 +85,11 @@ def _new_header(volume: Volume) -> Any:
     return header
 
 
-def _slabs(volume: Volume) -> Iterator[NDArray[Any]]:
-    """The array, some slices at a time, ``(I, J, <= 16)``."""
-    for k in range(0, volume.shape[2], _SLAB):
-        yield volume.array[..., k : k + _SLAB]
-
-
 def _write_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[Any]) -> None:
     file.write(header.binaryblock)
     file.write(bytes(4))  # no extensions
-    for slab in _slabs(volume):
-        file.write(_to_stored(slab, dtype).tobytes(order="F"))
-
-
-def _to_stored(slab: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The slab in the file's type, or a refusal where its values do not fit."""
-    bad = slab.size - np.count_nonzero(np.isfinite(slab))
-    if bad:
-        raise WriteError(f"{bad} voxels in one slab are not finite: a file of them would be useless, find their cause")
-    if dtype.kind == "i":
-        lowest, highest = float(slab.min()), float(slab.max())
-        if np.rint(lowest) < _INT16.min or np.rint(highest) > _INT16.max:
-            raise WriteError(
-                f"a CT with values from {lowest:g} to {highest:g}: they are written as int16, {_INT16.min} to "
-                f"{_INT16.max} HU: if they are not HU, write the volume without modality"
-            )
-        return (slab if slab.dtype.kind in "iu" else np.rint(slab)).astype(dtype, order="F")
-    largest = float(np.abs(slab).max())
-    if largest > np.finfo(dtype).max:
-        raise WriteError(f"a value of magnitude {largest:g}: float32 holds up to 3.4e+38: scale the volume down first")
-    return slab.astype(dtype, order="F")
+    for slab in slabs(volume.array):
+        file.write(to_stored(slab, dtype).tobytes(order="F"))
 
 
 def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[Any], path: Path) -> None:
@@ -140,9 +101,7 @@ def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
         layout = read_layout(stream, volume.array.size, silent)
         affine = find_affine(stream.name, layout, silent)
         stream.skip(layout.offset - int(header["sizeof_hdr"]), "the voxels")
-        differing = sum(
-            _count_differing(stream.read(slab.size * dtype.itemsize, "a slab"), slab, dtype) for slab in _slabs(volume)
-        )
+        differing = sum(count_differing(_read_slab(stream, slab.shape, dtype), slab) for slab in slabs(volume.array))
         stream.finish()
     except VolumeError as error:
         raise WriteError(f"read back before it got its name, {error}") from error
@@ -154,8 +113,6 @@ def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
         raise WriteError(f"{path}: read back, {differing} voxels differ: the disk or memory is faulty, try another")
 
 
-def _count_differing(content: bytes, slab: NDArray[Any], dtype: np.dtype[Any]) -> int:
-    stored = np.frombuffer(content, dtype).reshape(slab.shape, order="F")
-    if dtype.kind == "i" and slab.dtype.kind == "f":
-        return int(np.count_nonzero(np.abs(stored - slab) > 0.5))
-    return int(np.count_nonzero(stored != slab.astype(dtype)))
+def _read_slab(stream: ByteStream, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    content = stream.read(math.prod(shape) * dtype.itemsize, "the voxels")
+    return np.frombuffer(content, dtype).reshape(shape, order="F")

@@ -1,4 +1,4 @@
-"""Bytes from a file that may be gzipped: read once, to the checksum, never more than asked for."""
+"""Bytes from a file that may be compressed: read once, to the checksum, never more than asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from medcyclegan.errors import ReadError
 
@@ -20,7 +20,9 @@ except ImportError:  # the extra `fast` is not installed: the same, some three t
     fast_gzip = None
     _CORRUPT = zlib.error
 
-__all__ = ["GZIP_MAGIC", "ByteStream", "open_bytes", "open_gzip_writer", "read_start", "stream_of"]
+__all__ = ["GZIP_MAGIC", "ByteStream", "Packing", "open_bytes", "open_gzip_writer", "read_start", "stream_of"]
+
+Packing = Literal["raw", "gzip", "zlib"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -30,24 +32,26 @@ _CHUNK = 1 << 22
 
 
 class ByteStream:
-    """A file's bytes from the first to the last, decompressed where they are gzipped.
+    """A file's bytes from where it stands to the last, decompressed where they are packed.
 
-    Reading to :meth:`finish` is what verifies a gzip's checksum. ``name`` opens every message.
-    Every failure raises :class:`~medcyclegan.errors.ReadError`.
+    Reading to :meth:`finish` is what verifies a checksum. ``name`` opens every message. Every failure
+    raises :class:`~medcyclegan.errors.ReadError`.
     """
 
-    def __init__(self, file: BinaryIO, name: str, size: int, *, gzipped: bool) -> None:
+    def __init__(self, file: BinaryIO, name: str, packing: Packing) -> None:
         self.name = name
-        self.gzipped = gzipped
-        self._size = size
+        self.packing = packing
+        start = file.tell()
+        self._size = file.seek(0, 2) - start
+        file.seek(start)
         self._position = 0
-        self._file: Any = _gzip_reader(file) if gzipped else file
+        self._file: Any = {"raw": lambda f: f, "gzip": _gzip_reader, "zlib": _ZlibReader}[packing](file)
 
     def require(self, total: int, what: str) -> None:
         """Refuse a file that cannot hold ``total`` bytes, before memory is taken for them."""
-        most = self._size * _LARGEST_RATIO if self.gzipped else self._size
+        most = self._size if self.packing == "raw" else self._size * _LARGEST_RATIO
         if total > most:
-            held = f"at most {most} of them when decompressed" if self.gzipped else f"{most}"
+            held = f"{most}" if self.packing == "raw" else f"at most {most} of them when decompressed"
             raise ReadError(
                 f"{self.name}: {what} needs {total} bytes but the file holds {held}: "
                 "it is cut short or its header is damaged, copy or export it again"
@@ -116,12 +120,11 @@ def open_bytes(path: Path) -> Iterator[ByteStream]:
 
 
 def stream_of(file: BinaryIO, name: str) -> ByteStream:
-    """Return a :class:`ByteStream` from the start of an open, seekable ``file``."""
-    size = file.seek(0, 2)
+    """Return a :class:`ByteStream` from the start of an open, seekable ``file``, gzipped or not."""
     file.seek(0)
-    gzipped = file.read(2) == GZIP_MAGIC
+    packing: Packing = "gzip" if file.read(2) == GZIP_MAGIC else "raw"
     file.seek(0)
-    return ByteStream(file, name, size, gzipped=gzipped)
+    return ByteStream(file, name, packing)
 
 
 def read_start(path: Path, count: int) -> bytes:
@@ -137,6 +140,31 @@ def _gzip_reader(file: BinaryIO) -> Any:
     if fast_gzip is None:
         return gzip.GzipFile(fileobj=file, mode="rb")
     return fast_gzip.IGzipFile(fileobj=file, mode="rb")
+
+
+class _ZlibReader:
+    """The ``readinto`` and ``read`` of a zlib stream (RFC 1950), which ends in a checksum as gzip does."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._inflate = zlib.decompressobj()
+        self._packed = b""
+
+    def read(self, count: int) -> bytes:
+        while not self._inflate.eof:
+            self._packed = self._packed or self._file.read(_CHUNK)
+            if not self._packed:
+                raise EOFError("the end-of-stream marker is missing")
+            content = self._inflate.decompress(self._packed, count)
+            self._packed = self._inflate.unconsumed_tail
+            if content:
+                return content
+        return (self._inflate.unused_data or self._file.read(count))[:count]
+
+    def readinto(self, target: memoryview) -> int:
+        content = self.read(len(target))
+        target[: len(content)] = content
+        return len(content)
 
 
 def open_gzip_writer(file: BinaryIO) -> BinaryIO:

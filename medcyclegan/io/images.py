@@ -1,0 +1,129 @@
+"""PNG and JPEG pictures as volumes of one slice, and PNG and JPEG out of such volumes."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from medcyclegan.errors import AmbiguousError, ReadError, WriteError
+from medcyclegan.io.notes import Notes
+from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.streams import read_start
+from medcyclegan.storage import atomic_write
+from medcyclegan.volume import Volume
+
+__all__ = ["IMAGE_AFFINE", "read_image", "write_image"]
+
+_log = logging.getLogger(__name__)
+
+#: A picture is looked at as an axial slice: i to the patient's left, j to posterior, pixels of 1 mm.
+IMAGE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+_FORMATS = ("PNG", "JPEG")
+#: What Pillow raises for damaged files, by its plugins' sources and by mutating bytes.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
+_JPEG_QUALITY = 95
+
+
+def read_image(path: Path, options: ReadOptions | None = None) -> Volume:
+    """Read a PNG (8 or 16 bits) or JPEG as a volume ``(columns, rows, 1)`` with pixels of 1 mm.
+
+    ``value_range`` is the bit depth's, (0, 255) or (0, 65535). Colour becomes luminance (ITU-R 601),
+    aloud where that loses something; an EXIF orientation is applied. Raises
+    :class:`~medcyclegan.errors.ReadError` for damaged and animated files and for 16-bit colour.
+    """
+    options = options or ReadOptions()
+    notes = Notes(_log, path.name)
+    if options.volume:
+        raise AmbiguousError(f"{path}: --volume {options.volume}: a picture is one volume: leave the option out")
+    start = read_start(path, 26)
+    if start.startswith(b"\x89PNG") and len(start) == 26 and start[24] == 16 and start[25] != 0:
+        raise ReadError(f"{path}: a PNG of 16-bit colour or transparency: save it as 16-bit greyscale")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_voxels is the limit here
+            with Image.open(path, formats=_FORMATS) as image:
+                _check_size(path, image, options.max_voxels)
+                image.verify()  # a PNG's checksums, which load() does not look at
+            with Image.open(path, formats=_FORMATS) as image:
+                image.load()
+                values = _to_grey(image, notes)
+    except Image.DecompressionBombError as error:
+        raise ReadError(f"{path}: {error}: cut the picture into smaller ones") from error
+    except _DAMAGE as error:
+        raise ReadError(
+            f"{path}: not a PNG or JPEG picture, or a damaged one ({error}): copy or export it again"
+        ) from error
+    highest = float(np.iinfo(values.dtype).max)
+    return Volume(values.T[..., None], IMAGE_AFFINE, value_range=(0.0, highest), notes=notes.sentences)
+
+
+def _check_size(path: Path, image: Image.Image, max_voxels: int) -> None:
+    if image.width * image.height > max_voxels:
+        raise ReadError(
+            f"{path}: {image.width} x {image.height} pixels, more than {max_voxels}: "
+            f"if that is right, pass --max-voxels {image.width * image.height}"
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ReadError(f"{path}: {frames} pictures in one file (animated): save the one that is meant")
+
+
+def _to_grey(image: Image.Image, notes: Notes) -> NDArray[Any]:
+    """The pixels ``(rows, columns)``, uint8 or uint16, as they are meant to be looked at."""
+    turned = ImageOps.exif_transpose(image)
+    if image.getexif().get(0x0112, 1) != 1:
+        notes.tell("its EXIF orientation was applied: rows and columns are those on the screen")
+    if turned.mode.startswith("I"):
+        return np.asarray(turned).astype(np.uint16)
+    if turned.mode in ("L", "1"):
+        return np.array(turned.convert("L"))
+    if turned.mode in ("LA", "RGBA", "PA") or "transparency" in turned.info:
+        opacity = np.asarray(turned.convert("RGBA"))[..., 3]
+        if (opacity < 255).any():
+            notes.warn("its transparency was dropped")
+    colours = np.asarray(turned.convert("RGB"))
+    if (colours == colours[..., :1]).all():
+        notes.tell(f"grey stored as colour ({turned.mode}): read without loss")
+        return colours[..., 0].copy()
+    notes.warn(f"a colour picture ({turned.mode}): its luminance was taken")
+    return np.array(turned.convert("RGB").convert("L"))
+
+
+def write_image(volume: Volume, path: Path) -> None:
+    """Write a one-slice volume that came from a picture as ``.png`` or ``.jpg``, whole or not at all.
+
+    Values are rounded half to even and clipped to ``value_range``; a PNG keeps its 8 or 16 bits and is
+    decoded and compared before it is written. Raises :class:`~medcyclegan.errors.WriteError` for a volume
+    that a picture cannot hold.
+    """
+    png = path.suffix.lower() == ".png"
+    if volume.value_range not in ((0.0, 255.0), (0.0, 65535.0)) or volume.shape[2] != 1:
+        raise WriteError(f"{path}: a picture holds one slice that was read from a picture: name a .nii.gz file")
+    if not np.array_equal(volume.affine, IMAGE_AFFINE):
+        raise WriteError(f"{path}: a picture cannot hold the volume's place in space: name a .nii.gz file")
+    if not np.isfinite(volume.array).all():
+        raise WriteError(f"{path}: the slice holds values that are not finite: replace them or find their cause")
+    wide = volume.value_range == (0.0, 65535.0)
+    if wide and not png:
+        raise WriteError(f"{path}: a JPEG holds 8 bits and the slice has 16: name a .png file")
+    limits = np.clip(np.rint(volume.array[..., 0].T), *volume.value_range)
+    values = np.ascontiguousarray(limits.astype(np.uint16 if wide else np.uint8))
+    content = io.BytesIO()
+    if png:
+        Image.fromarray(values).save(content, "PNG")
+        with Image.open(io.BytesIO(content.getvalue())) as back:
+            if not np.array_equal(np.asarray(back), values):
+                raise WriteError(f"{path}: decoded, the PNG is not the slice: this is a fault, report it")
+    else:
+        Image.fromarray(values).save(content, "JPEG", quality=_JPEG_QUALITY)
+    with atomic_write(path) as file:
+        file.write(content.getbuffer())

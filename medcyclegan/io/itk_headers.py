@@ -1,0 +1,203 @@
+"""The text headers of MetaImage and NRRD files: where the voxels lie, and what ITK would pass over in silence.
+
+ITK 5.4 returns a full-size image for a damaged compressed MetaImage, ignores NRRD's space units and old
+min/max, and reads an Offset of ``nan`` as 0. So the header is read here as well, the voxels by
+:mod:`medcyclegan.io.streams`, and ITK is asked only for what the header means in space.
+
+Sources: MetaIO documentation (ITK), http://teem.sourceforge.net/nrrd/format.html.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Literal
+
+from medcyclegan.errors import ReadError
+from medcyclegan.io.notes import Notes
+from medcyclegan.io.streams import Packing, read_start
+
+__all__ = ["VoxelsPlace", "read_metaimage_header", "read_nrrd_header"]
+
+_LARGEST_HEADER = 1 << 16
+_NRRD_SPACES = (
+    "right-anterior-superior", "ras", "left-anterior-superior", "las", "left-posterior-superior", "lps",
+)  # fmt: skip
+_NRRD_PACKING: dict[str, Packing] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+_MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
+
+
+@dataclasses.dataclass(frozen=True)
+class VoxelsPlace:
+    """Where the voxels of an ITK format lie: ``file``, ``offset`` in bytes, ``packing``, ``byte_order``."""
+
+    file: Path
+    offset: int
+    packing: Packing
+    byte_order: Literal["<", ">"]
+    modality: str | None = None
+
+
+def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
+    """Read the header of a .mha, or of a .mhd whose voxels lie beside it.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for what this package does not read with certainty.
+    """
+    start = read_start(path, _LARGEST_HEADER)
+    fields, offset = _metaimage_fields(path, start)
+    _refuse_metaimage(path, fields)
+    _check_numbers(path, fields, ("DimSize", "ElementSpacing", "ElementSize", *_PLACE, *_DIRECTION))
+    for names, assumed in (
+        (("ElementSpacing", "ElementSize"), "a spacing of 1 mm"),
+        (_PLACE, "the origin at 0"),
+        (_DIRECTION, "axes to the left, posterior and superior"),
+    ):
+        if not any(name in fields for name in names):
+            notes.warn(f"its header has no {names[0]}: {assumed} assumed")
+    file, data_name = path, fields["ElementDataFile"]
+    if data_name != "LOCAL":
+        file, offset = path.parent / data_name, 0
+        if Path(data_name).name != data_name or not file.is_file():
+            raise ReadError(
+                f"{path}: its voxels should lie in {data_name}: one file in the same folder is read, "
+                "copy it there or convert the volume to .mha"
+            )
+    big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")))
+    packing: Packing = "zlib" if _is_true(fields.get("CompressedData", "False")) else "raw"
+    modality = fields.get("Modality", "").removeprefix("MET_MOD_")
+    known = modality if modality in ("CT", "MR", "NM", "US") else None
+    return VoxelsPlace(file, offset, packing, ">" if big else "<", known)
+
+
+_PLACE = ("Offset", "Position", "Origin")
+_DIRECTION = ("TransformMatrix", "Rotation", "Orientation")
+
+
+def _metaimage_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
+    """The fields up to ElementDataFile, which is the last, and where the line after it begins."""
+    fields: dict[str, str] = {}
+    position = 0
+    while "ElementDataFile" not in fields:
+        end = start.find(b"\n", position)
+        if end < 0:
+            raise ReadError(f"{path}: not a MetaImage file, or its header is cut short: copy or export it again")
+        key, separator, value = start[position:end].decode("latin-1").partition("=")
+        position = end + 1
+        if not separator and not key.strip():
+            continue
+        if not separator or key.strip() in fields:
+            raise ReadError(f"{path}: a header line {key.strip()[:40]!r} that is no MetaImage field: it is damaged")
+        fields[key.strip()] = value.strip()
+    return fields, position
+
+
+def _refuse_metaimage(path: Path, fields: dict[str, str]) -> None:
+    rules = (
+        ("ObjectType", "Image", "only images are read"),
+        ("BinaryData", "True", "voxels written as text are not read"),
+        ("HeaderSize", "0", "voxels after a skipped header are not read"),
+        ("ElementNumberOfChannels", "1", "a volume holds one number a voxel"),
+        ("ElementToIntensityFunctionSlope", "1", "ITK ignores this scaling"),
+        ("ElementToIntensityFunctionOffset", "0", "ITK ignores this scaling"),
+    )
+    for name, expected, reason in rules:
+        value = fields.get(name, expected)
+        if value != expected and not (_is_number(value) and _is_number(expected) and float(value) == float(expected)):
+            raise ReadError(f"{path}: {name} is {value}: {reason}, convert it with the program that wrote it")
+    unit = fields.get("DistanceUnits", "mm").lower()
+    if unit not in _MILLIMETRES:
+        raise ReadError(f"{path}: DistanceUnits is {unit}: only mm are read, convert the header's spacing and offset")
+
+
+def _check_numbers(path: Path, fields: dict[str, str], names: tuple[str, ...]) -> None:
+    dimensions = fields.get("NDims", "")
+    if dimensions not in ("2", "3", "4"):
+        raise ReadError(f"{path}: NDims is {dimensions or 'missing'}: a volume has 2 to 4 axes, so it is damaged")
+    for name in names:
+        values = fields.get(name, "1 " * int(dimensions) ** (2 if name in _DIRECTION else 1)).split()
+        expected = int(dimensions) ** (2 if name in _DIRECTION else 1)
+        if len(values) != expected or not all(_is_number(v) for v in values):
+            raise ReadError(
+                f"{path}: {name} is {' '.join(values)}: it holds {expected} finite numbers, so it is damaged"
+            )
+        if name in ("DimSize", "ElementSpacing", "ElementSize") and not all(float(v) > 0 for v in values):
+            raise ReadError(f"{path}: {name} is {' '.join(values)}: all are above 0, so the header is damaged")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _is_true(text: str) -> bool:
+    return text[:1] in ("T", "t", "1")
+
+
+def read_nrrd_header(path: Path, notes: Notes) -> VoxelsPlace:
+    """Read the header of a .nrrd that holds its own voxels, raw or gzipped, in three axes of space.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for what this package does not read with certainty.
+    """
+    fields, offset = _nrrd_fields(path, read_start(path, _LARGEST_HEADER))
+    _refuse_nrrd(path, fields)
+    if "space" not in fields:
+        notes.warn("its header has no space: axes to the left, posterior and superior assumed")
+    if "spacedirections" not in fields and "spacings" not in fields:
+        notes.warn("its header has no space directions: a spacing of 1 mm assumed")
+    if "spaceorigin" not in fields:
+        notes.warn("its header has no space origin: the origin at 0 assumed")
+    big = fields.get("endian", "little").lower() == "big"
+    return VoxelsPlace(path, offset, _NRRD_PACKING[fields["encoding"].lower()], ">" if big else "<")
+
+
+def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
+    """The fields, names without blanks, and where the voxels begin: after the empty line."""
+    end = start.find(b"\n\n")
+    crlf = start.find(b"\r\n\r\n")
+    if crlf >= 0 and (end < 0 or crlf < end):
+        end, offset = crlf, crlf + 4
+    else:
+        offset = end + 2
+    if not start.startswith(b"NRRD000") or end < 0:
+        raise ReadError(f"{path}: not a NRRD file, or its header is cut short: copy or export it again")
+    fields: dict[str, str] = {}
+    for line in start[:end].decode("latin-1").splitlines()[1:]:
+        name, separator, value = line.partition(":")
+        if line.startswith("#") or value.startswith("="):  # a comment, a user's own key
+            continue
+        name = name.replace(" ", "").lower()
+        if not separator or name in fields:
+            raise ReadError(f"{path}: a header line {line[:40]!r} that is no NRRD field: it is damaged")
+        fields[name] = value.strip()
+    return fields, offset
+
+
+def _refuse_nrrd(path: Path, fields: dict[str, str]) -> None:
+    def refuse(name: str, rule: str) -> None:
+        value = fields.get(name, "missing")
+        raise ReadError(f"{path}: its {name} is {value[:80]}: {rule}, save it as a plain 3-D .nrrd or .nii.gz")
+
+    if fields.get("dimension") != "3":
+        refuse("dimension", "a NRRD volume has three axes here")
+    if fields.get("encoding", "").lower() not in _NRRD_PACKING:
+        refuse("encoding", "raw and gzip are read")
+    for name in ("datafile", "byteskip", "lineskip"):
+        if fields.get(name, "0") != "0":
+            refuse(name, "the voxels follow the header in the same file")
+    for name in ("oldmin", "oldmax"):
+        if name in fields:
+            refuse(name, "ITK ignores this scaling")
+    if any(kind not in ("domain", "space") for kind in fields.get("kinds", "").split()):
+        refuse("kinds", "each axis is one of space")
+    if fields.get("space", "lps").lower() not in _NRRD_SPACES:
+        refuse("space", "RAS, LAS and LPS name the patient's directions")
+    units = fields.get("spaceunits", "").replace('"', " ").split()
+    if any(unit.lower() not in _MILLIMETRES for unit in units):
+        refuse("spaceunits", "only mm are read")
+    for name in ("spacedirections", "spaceorigin", "spacings"):
+        numbers = fields.get(name, "1").translate(str.maketrans("(),", "   ")).split()
+        if not all(_is_number(number) for number in numbers):
+            refuse(name, "it holds finite numbers")

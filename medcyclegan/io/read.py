@@ -1,0 +1,188 @@
+"""One call that reads any volume: it looks at what lies there and asks the reader of that format."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from medcyclegan.errors import GeometryError, IntensityError, ReadError
+from medcyclegan.io.options import MAX_VOXELS, ReadOptions
+from medcyclegan.io.streams import GZIP_MAGIC, read_start
+from medcyclegan.volume import Volume
+
+__all__ = ["find_format", "read_volume"]
+
+_log = logging.getLogger(__name__)
+
+Format = Literal["dicom", "nifti", "image", "itk"]
+
+_FORMATS: dict[str, Format] = {
+    ".nii": "nifti", ".nii.gz": "nifti", ".png": "image", ".jpg": "image", ".jpeg": "image",
+    ".mha": "itk", ".mhd": "itk", ".nrrd": "itk", ".dcm": "dicom", ".dicom": "dicom", ".ima": "dicom",
+}  # fmt: skip
+_PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
+_READ_HERE = "NIfTI (.nii, .nii.gz), a folder of DICOM, .mha, .mhd, .nrrd, PNG and JPEG are read"
+#: A folder's first so many files say what it holds, but for those that may lie beside any volume.
+_LOOKED_AT = 200
+_BESIDE = {".json", ".bval", ".bvec", ".tsv", ".csv", ".txt", ".md"}
+_SHEAR_SAID_DEGREES = 0.01
+
+
+def read_volume(
+    path: str | PathLike[str],
+    *,
+    series: str | None = None,
+    split_by: str | None = None,
+    volume: int | None = None,
+    resample_tilt: bool = False,
+    allow_gap: bool = False,
+    nan: Literal["fill"] | None = None,
+    max_voxels: int = MAX_VOXELS,
+) -> Volume:
+    """Read the volume at ``path``: a folder with one DICOM series, or a NIfTI, ITK or picture file.
+
+    ``.array`` is ``(I, J, K)``, stored value x slope + intercept and nothing else; ``.affine`` takes
+    voxel indices to RAS+ mm. The options are those of :class:`~medcyclegan.io.options.ReadOptions`.
+    ``series``, ``split_by``, ``resample_tilt`` and ``allow_gap`` concern DICOM series: with another
+    format a ``series`` is refused (no UID there to match), a ``resample_tilt`` is refused where the
+    affine is sheared, and the others, which only permit something, are noted.
+
+    With ``nan="fill"`` voxels that are not finite take the smallest finite value of the volume; their
+    number is logged and kept in ``.notes``. Without it such voxels are refused.
+
+    Raises a subclass of :class:`~medcyclegan.errors.VolumeError`, one line with the remedy.
+    """
+    options = ReadOptions(
+        series=series,
+        split_by=split_by,
+        volume=volume,
+        resample_tilt=resample_tilt,
+        allow_gap=allow_gap,
+        nan=nan,
+        max_voxels=max_voxels,
+    )
+    path = Path(path)
+    kind = find_format(path)
+    if kind != "dicom" and options.series is not None:
+        raise ReadError(f"{path}: --series {options.series}: the file holds no DICOM series: leave the option out")
+    found = _find_reader(kind)(path, options)
+    if kind != "dicom":
+        found = _note_options(path, found, options)
+    return _settle_nan(path, found, options.nan)
+
+
+def find_format(path: Path) -> Format:
+    """Return which reader ``path`` needs: by its ending, else by its first bytes.
+
+    Raises :class:`~medcyclegan.errors.ReadError` where nothing is there or nothing here reads it.
+    """
+    if path.is_dir():
+        return _folder_format(path)
+    if not path.exists():
+        raise ReadError(f"{path}: no such file or folder: check the name")
+    ending = _ending(path)
+    if ending in _PAIR_ENDINGS:
+        raise ReadError(
+            f"{path}: a file of a .hdr/.img pair: one file holds header and voxels here, convert the pair to .nii.gz"
+        )
+    return _FORMATS[ending] if ending in _FORMATS else _sniff(path)
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix
+
+
+def _sniff(path: Path) -> Format:
+    start = read_start(path, 352)
+    if start[128:132] == b"DICM":
+        return "dicom"
+    if start[:2] == GZIP_MAGIC or start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0"):
+        return "nifti"
+    if start.startswith((b"\x89PNG", b"\xff\xd8\xff")):
+        return "image"
+    raise ReadError(f"{path}: neither its name nor its content is of a known format: {_READ_HERE}, convert it first")
+
+
+def _folder_format(folder: Path) -> Format:
+    """``dicom``, unless what lies in the folder is plainly something else."""
+    walk = itertools.islice(os.walk(folder, followlinks=True), _LOOKED_AT)
+    names = (name for _, _, files in walk for name in files if not name.startswith("."))
+    endings = {_ending(Path(name)) for name in itertools.islice(names, _LOOKED_AT)}
+    if not endings:
+        raise ReadError(f"{folder}: a folder without files: name a file, or a folder that holds one DICOM series")
+    kinds = {_FORMATS.get(ending, "dicom") for ending in endings - _BESIDE}
+    if kinds and "dicom" not in kinds:
+        held = ", ".join(sorted(endings - _BESIDE))
+        raise ReadError(f"{folder}: a folder of {held} files and no DICOM: name the one file that holds the volume")
+    return "dicom"
+
+
+def _find_reader(kind: Format) -> Callable[[Path, ReadOptions], Volume]:
+    """The reader of a format, imported only when it is needed."""
+    if kind == "nifti":
+        from medcyclegan.io.nifti import read_nifti
+
+        return read_nifti
+    if kind == "image":
+        from medcyclegan.io.images import read_image
+
+        return read_image
+    if kind == "itk":
+        from medcyclegan.io.other import read_itk
+
+        return read_itk
+    from medcyclegan.io.dicom_read import read_dicom_series
+
+    return read_dicom_series
+
+
+def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
+    """What the DICOM options mean for another format, and a shear, said aloud."""
+    sentences = []
+    if found.shear_degrees > _SHEAR_SAID_DEGREES:
+        if options.resample_tilt:
+            raise GeometryError(
+                f"{path}: its affine is sheared by {found.shear_degrees:.3g} degrees, and --resample-tilt works on "
+                "DICOM series only: read the series itself, or leave the option out to keep the shear"
+            )
+        sentences.append(f"a sheared affine ({found.shear_degrees:.3g} degrees, as of a tilted gantry), kept exactly")
+    for name, given in (("--split-by", options.split_by), ("--allow-gap", options.allow_gap)):
+        if given:
+            sentences.append(f"{name} concerns DICOM series: nothing to do here")
+    for sentence in sentences:
+        _log.info("%s: %s", path.name, sentence)
+    return found.replace(notes=found.notes + tuple(sentences))
+
+
+def _settle_nan(path: Path, found: Volume, nan: Literal["fill"] | None) -> Volume:
+    """Refuse or replace voxels that are not finite; slice by slice, so that it takes no memory."""
+    array = found.array
+    if array.dtype.kind != "f":
+        return found
+    bad, smallest = 0, math.inf
+    for k in range(array.shape[2]):
+        finite = np.isfinite(array[..., k])
+        bad += finite.size - int(np.count_nonzero(finite))
+        smallest = min(smallest, float(array[..., k].min(where=finite, initial=math.inf)))
+    if not bad:
+        return found
+    share = f"{bad} of {array.size} voxels are not finite (NaN or infinite)"
+    if bad == array.size:
+        raise IntensityError(f"{path}: {share}: nothing is left to read, export the volume again")
+    if nan is None:
+        raise IntensityError(f"{path}: {share}: repair them, or pass --nan fill to give them the smallest finite value")
+    filled = array if array.flags.writeable else array.copy()
+    for k in range(array.shape[2]):
+        np.copyto(filled[..., k], smallest, where=~np.isfinite(filled[..., k]))
+    sentence = f"{share}: they took the smallest finite value, {smallest:g}"
+    _log.warning("%s: %s", path.name, sentence)
+    return found.replace(array=filled, notes=(*found.notes, sentence))
