@@ -80,19 +80,18 @@ class Volume:
     def orientation(self) -> str:
         """The axis codes, such as ``"LPS"``: the patient direction in which each array index grows.
 
-        The closest ones for an oblique volume, each world axis used once (nibabel's rule: the
-        polar factor of the direction matrix decides).
+        The closest ones for an oblique volume, each patient axis used once, the clearest array axis
+        first: the rule of nibabel's ``io_orientation``, so that both always agree.
         """
         direction = self.affine[:3, :3] / np.array(self.spacing_mm)
         left, _, right = np.linalg.svd(direction)
         closeness = left @ right
         codes = ["", "", ""]
-        for _ in range(3):
-            world, axis = np.unravel_index(np.argmax(np.abs(closeness)), (3, 3))
+        for axis in np.argsort(np.min(-(closeness**2), axis=0), kind="stable"):
+            world = int(np.argmax(np.abs(closeness[:, axis])))
             letters = _POSITIVE if closeness[world, axis] > 0 else _NEGATIVE
-            codes[int(axis)] = letters[int(world)]
+            codes[int(axis)] = letters[world]
             closeness[world, :] = 0
-            closeness[:, axis] = 0
         return "".join(codes)
 
     @property

@@ -66,6 +66,8 @@ class Scaling(_Section):
         for name, (lower, upper) in (("window_hu", self.window_hu), ("percentiles", self.percentiles)):
             if not lower < upper:
                 raise ValueError(f"{name} [{lower:g}, {upper:g}] must ascend")
+        if self.window_hu[0] < -32768 or self.window_hu[1] > 32767:
+            raise ValueError("window_hu must lie within -32768 and 32767, for a CT is written as 16-bit integers")
         return self
 
 

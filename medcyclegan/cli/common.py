@@ -1,0 +1,118 @@
+"""What every command shares: its errors in one line, its verbosity, the options for reading."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from medcyclegan.errors import MedCycleGANError, one_line
+from medcyclegan.progress import show_progress
+
+__all__ = ["Command", "config_options", "device_option", "reading_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Command(click.Command):
+    """A command with ``-q -v --debug`` whose expected failures are one line on stderr.
+
+    Exit codes: 0 done, 1 failed, 2 where the command line alone is wrong.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [
+            click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors and the result."),
+            click.Option(["-v", "--verbose"], is_flag=True, help="Say more."),
+            click.Option(["--debug"], is_flag=True, help="Say everything, with tracebacks."),
+        ]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn an expected failure into one line and an exit code."""
+        quiet, verbose, debug = (ctx.params.pop(name) for name in ("quiet", "verbose", "debug"))
+        _set_up_logging(quiet=quiet, verbose=verbose, debug=debug)
+        try:
+            return super().invoke(ctx)
+        except MedCycleGANError as error:
+            message, code = str(error), error.exit_code
+            if debug:
+                raise
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) or debug:
+                raise
+            message, code = f"{error.filename or 'input or output'}: {error.strerror or error}", 1
+        except MemoryError as error:
+            if debug:
+                raise
+            message, code = f"not enough memory: {one_line(error) or 'an array did not fit'}; free some, or use less", 1
+        click.echo(f"Error: {one_line(message)}", err=True)
+        ctx.exit(code)
+
+
+class _OneLine(logging.Formatter):
+    """Messages as they are, warnings marked; nothing that a header holds can move the cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one printable line (and a traceback, where one was asked for)."""
+        text = one_line(record.getMessage())
+        prefix = {logging.WARNING: "Warning: ", logging.ERROR: "Error: "}.get(record.levelno, "")
+        trace = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
+        return f"{prefix}{text}{trace}"
+
+
+def _set_up_logging(*, quiet: bool, verbose: bool, debug: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logger = logging.getLogger("medcyclegan")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose or debug else logging.INFO)
+    show_progress(not quiet)
+    if debug:
+        logging.getLogger().addHandler(handler)
+        return
+    # Other people's warnings tell a user nothing that he can act on; --debug shows them.
+    for library in ("monai", "torch", "ignite", "nibabel", "pydicom", "highdicom", "PIL"):
+        warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def reading_options(function: F) -> F:
+    """Add the options that say how volumes are read, the same in every command."""
+    options = [
+        click.option("--series", metavar="UID", help="Read this DICOM series of a folder that holds several."),
+        click.option("--split-by", metavar="KEYWORD", help="Tell volumes of one series apart by EchoTime, ..."),
+        click.option("--volume", type=int, metavar="N", help="Take volume N (from 0) of a 4-D file or series."),
+        click.option("--resample-tilt", is_flag=True, help="Resample a tilted gantry's slices to an upright grid."),
+        click.option("--allow-gap", is_flag=True, help="Accept uneven slice gaps: resample to an even grid."),
+        click.option("--nan", type=click.Choice(["fill"]), help="Replace voxels that are not finite by the minimum."),
+        click.option("--max-voxels", type=int, metavar="N", help="Refuse headers that claim more voxels."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def reading_arguments(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the reading options that were given, as keyword arguments of ``read_volume``."""
+    names = ("series", "split_by", "volume", "resample_tilt", "allow_gap", "nan", "max_voxels")
+    return {name: values[name] for name in names if values[name] not in (None, False)}
+
+
+def config_options(function: F) -> F:
+    """Add ``--config`` and ``--set``."""
+    name = click.option("--config", metavar="NAME|FILE", help="A shipped configuration, or a YAML file.")
+    override = click.option(
+        "--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True, help="Override one value; repeatable."
+    )
+    return name(override(function))
+
+
+def device_option(function: F) -> F:
+    """Add ``--device``."""
+    return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")(function)

@@ -1,0 +1,56 @@
+"""The command ``medcyclegan``: a group whose commands are imported when they are run."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+import medcyclegan
+
+__all__ = ["main"]
+
+#: Command -> (module, one line of help). The line stands here so that ``--help`` imports nothing.
+_COMMANDS = {
+    "slice-volumes": ("slice_volumes", "Cut volumes into axial slices: volumes/ to slices/."),
+    "train": ("train", "Train a CycleGAN on unpaired slices: slices/ to runs/."),
+    "translate-volume": ("translate_volume", "Translate one volume, on its own grid."),
+    "demo": ("demo", "Do the whole job on made heads, on a CPU, in minutes."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of the work."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"medcyclegan.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(medcyclegan.__version__, prog_name="medcyclegan")
+def main() -> None:
+    """Translate whole medical volumes from one contrast to another with a CycleGAN.
+
+    In a folder that holds volumes/<domain>/... for two domains (NIfTI files and DICOM folders):
+
+    \b
+        medcyclegan slice-volumes
+        medcyclegan train
+        medcyclegan translate-volume in.nii.gz out.nii.gz
+
+    Research software, not a medical device: every output is synthetic and says so.
+    """

@@ -1,0 +1,65 @@
+"""``medcyclegan slice-volumes``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from medcyclegan.cli.common import Command, config_options, reading_arguments, reading_options
+
+
+@click.command("slice-volumes", cls=Command)
+@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+@click.option("--domain", metavar="NAME", help="Each INPUT holds this one domain's volumes.")
+@click.option("--out", default="slices", show_default=True, metavar="DIR", help="The slice store.")
+@config_options
+@click.option("--size", type=int, metavar="PIXELS", help="Rows and columns of a slice.  [default: 256]")
+@click.option("--fit", type=click.Choice(["physical", "stretch"]), help="One pixel size, or one width.")
+@click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size of --fit physical.  [default: 1.0]")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="The store's number format.")
+@click.option("--split-file", metavar="CSV", help="Columns case, patient, split (train, validation, test).")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option("--num-shards", type=click.IntRange(1), help="Split the work over this many calls.")
+@click.option("--shard-id", type=click.IntRange(0), help="Which of them this is.  [default: SLURM_ARRAY_TASK_ID]")
+@reading_options
+def command(inputs: tuple[str, ...], **options: Any) -> None:
+    """Cut axial slices out of volumes, for training.
+
+    Each INPUT (default: volumes/) is a folder of domains, volumes/<domain>/..., in which NIfTI files,
+    DICOM folders and pictures may be mixed; trainA trainB testA testB are taken as such. Finished
+    volumes are skipped, so the command can be repeated. A volume that is refused does not stop the
+    others; the reasons are listed, and the exit code is 1.
+    """
+    from medcyclegan.config import load_config
+    from medcyclegan.errors import UsageError
+    from medcyclegan.slicing import slice_volumes
+
+    chosen = {
+        "size": options["size"],
+        "fit": options["fit"],
+        "pixel_mm": options["pixel_mm"],
+        "dtype": options["dtype"],
+    }
+    overrides = [f"slicing.{key}={value}" for key, value in chosen.items() if value is not None]
+    config = load_config(options["config"] or "default", [*options["overrides"], *overrides])
+    shards = options["num_shards"] or 1
+    task = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
+    if options["shard_id"] is None and shards > 1 and not task.isdecimal():
+        raise UsageError(f"SLURM_ARRAY_TASK_ID is {task!r}, not a number: pass --shard-id")
+    shard = options["shard_id"] if options["shard_id"] is not None else int(task) if shards > 1 else 0
+    result = slice_volumes(
+        inputs or ("volumes",),
+        options["out"],
+        config=config,
+        domain=options["domain"],
+        split_file=options["split_file"],
+        workers=options["workers"],
+        shard=(shard, shards),
+        **reading_arguments(options),
+    )
+    click.echo(result.store)
+    if result.refused:
+        click.echo(f"Error: {len(result.refused)} volumes were refused, for the reasons above", err=True)
+        raise click.exceptions.Exit(1)

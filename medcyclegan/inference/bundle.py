@@ -1,0 +1,236 @@
+"""A trained model as a folder: ``model.json`` and two weight files, all that translation needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from medcyclegan.config import Generator, Scaling
+from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
+from medcyclegan.intensity import IntensityScaling
+from medcyclegan.manifest import SliceRow
+from medcyclegan.networks import build_generator, unet_levels
+from medcyclegan.provenance import hash_json, now, versions
+from medcyclegan.slicing.plane import Preparation
+from medcyclegan.storage import atomic_folder
+
+__all__ = ["DomainModel", "ModelBundle", "target_scaling"]
+
+_FORMAT = 1
+_JSON = "model.json"
+_GENERATORS = ("G_AB", "G_BA")
+
+
+@dataclasses.dataclass(frozen=True)
+class DomainModel:
+    """What a model knows of one domain: its name, modality, the scaling of its output and of its input.
+
+    ``scaling``: unscales what is translated into this domain. ``rule``: how a volume of this domain
+    is scaled when it is the input (for CT the window, for MR the percentiles of its own foreground).
+    """
+
+    name: str
+    modality: str | None
+    scaling: IntensityScaling
+    rule: Scaling = dataclasses.field(default_factory=Scaling)
+
+
+def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
+    """Return the scaling that a domain's outputs get: the median over its training volumes.
+
+    The same for all of them where the rule is a window or a bit depth.
+    """
+    each = [IntensityScaling.from_dict(row.scaling) for row in rows]
+    kinds = {(s.kind, s.unit) for s in each}
+    if len(kinds) != 1:
+        raise IntensityError(
+            f"one domain mixes intensities in {', '.join(sorted(unit for _, unit in kinds))}: keep CT, MR and "
+            "pictures in domains of their own"
+        )
+    lower, upper = median(s.lower for s in each), median(s.upper for s in each)
+    return dataclasses.replace(each[0], lower=lower, upper=upper)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelBundle:
+    """The two generators and what must be known to use them.
+
+    ``domains``: A and B. ``preparation``: how slices are made. ``generator``: the networks' shape.
+    ``weights``: ``{"G_AB": state, "G_BA": state}``, tensors on the CPU. ``provenance``: JSON values
+    (training configuration, steps, data counts); no patient data, no path.
+    """
+
+    domains: tuple[DomainModel, DomainModel]
+    preparation: Preparation
+    generator: Generator
+    weights: Mapping[str, Mapping[str, torch.Tensor]]
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.domains[0].name == self.domains[1].name:
+            raise ModelError(f"both domains are named {self.domains[0].name!r}: a model translates between two")
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 over both weight files and the preparation: what names this model in an output."""
+        return hash_json({"weights": self._hashes(), "domains": self._domains(), **self._shape()})
+
+    def direction(self, to: str) -> tuple[str, DomainModel, DomainModel]:
+        """Return the generator's name and the source and target domains for output in domain ``to``.
+
+        Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have.
+        """
+        a, b = self.domains
+        for name, source, target in (("G_AB", a, b), ("G_BA", b, a)):
+            if to == target.name:
+                return name, source, target
+        raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
+
+    def canvas_multiple(self) -> int:
+        """The number that a canvas's rows and columns must be multiples of for these generators."""
+        return 2 ** unet_levels(self.preparation.size) if self.generator.kind == "unet" else 4
+
+    def build(self, name: str) -> nn.Module:
+        """Build the generator ``name`` (``"G_AB"`` or ``"G_BA"``) with its weights, in evaluation mode."""
+        network = build_generator(self.generator, self.preparation.size)
+        try:
+            network.load_state_dict(dict(self.weights[name]))
+        except (RuntimeError, KeyError) as error:
+            raise ModelError(f"the weights of {name} do not fit the {self.generator.kind} generator: {error}") from None
+        return network.eval().requires_grad_(False)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model folder, whole or not at all; returns its path.
+
+        Raises :class:`~medcyclegan.errors.WriteError` where it exists and ``overwrite`` is not set.
+        """
+        path = Path(folder)
+        record = {
+            "format": _FORMAT,
+            "created": now(),
+            "versions": versions(),
+            "domains": self._domains(),
+            **self._shape(),
+            "weights": {name: {"file": f"{name}.safetensors", "sha256": h} for name, h in self._hashes().items()},
+            "provenance": dict(self.provenance),
+            "intended_use": "research only; not a medical device; every output is synthetic",
+        }
+        with atomic_folder(path, overwrite=overwrite) as temporary:
+            for name in _GENERATORS:
+                (temporary / f"{name}.safetensors").write_bytes(_serialize(self.weights[name]))
+            (temporary / _JSON).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ModelBundle:
+        """Read a model folder.
+
+        Raises :class:`~medcyclegan.errors.ModelError` where it is missing, incomplete, of a newer
+        format, or where a weight file is not the one that ``model.json`` names.
+        """
+        path = Path(folder)
+        record = _read_record(path)
+        try:
+            domains = [
+                DomainModel(
+                    str(fields["name"]),
+                    fields["modality"],
+                    IntensityScaling.from_dict(fields["scaling"]),
+                    Scaling.model_validate(fields["rule"]),
+                )
+                for fields in (record["domains"]["A"], record["domains"]["B"])
+            ]
+            preparation = Preparation(**record["preparation"])
+            generator = Generator.model_validate(record["generator"])
+            hashes = {name: record["weights"][name]["sha256"] for name in _GENERATORS}
+        except (KeyError, TypeError, ValidationError, MedCycleGANError) as error:
+            raise ModelError(f"{path / _JSON} is not a model of medcyclegan: {error!r}") from None
+        weights = {name: _read_weights(path, name, hashes[name]) for name in _GENERATORS}
+        bundle = cls((domains[0], domains[1]), preparation, generator, weights, record.get("provenance", {}))
+        for name in _GENERATORS:
+            bundle.build(name)
+        return bundle
+
+    def _hashes(self) -> dict[str, str]:
+        return {name: hashlib.sha256(_serialize(self.weights[name])).hexdigest() for name in _GENERATORS}
+
+    def _domains(self) -> dict[str, Any]:
+        return {
+            side: {
+                "name": domain.name,
+                "modality": domain.modality,
+                "scaling": domain.scaling.to_dict(),
+                "rule": domain.rule.model_dump(mode="json"),
+            }
+            for side, domain in zip("AB", self.domains, strict=True)
+        }
+
+    def _shape(self) -> dict[str, Any]:
+        return {
+            "preparation": dataclasses.asdict(self.preparation),
+            "generator": self.generator.model_dump(mode="json"),
+        }
+
+
+def _serialize(weights: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the safetensors bytes: they depend on names and values alone."""
+    plain = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in sorted(weights.items())}
+    return save_tensors(plain)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    file = path / _JSON
+    if not path.is_dir():
+        raise ModelError(f"{path}: no model folder here: train one (medcyclegan train), or name one with --model")
+    try:
+        record = json.loads(_inside(path, _JSON).read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} holds no {_JSON}: name a model folder, such as runs/latest/model") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from None
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        found = record.get("format") if isinstance(record, dict) else type(record).__name__
+        raise ModelError(
+            f"{file}: format {found!r}, but this version reads format {_FORMAT}: use the version that made it"
+        )
+    return record
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return ``folder / name``, refused where it leads out of the folder by a link."""
+    file = folder / name
+    if file.resolve().parent != folder.resolve():
+        raise ModelError(f"{file} leads out of the model folder: copy the file itself into it")
+    return file
+
+
+def _read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tensor]:
+    file = _inside(folder, f"{name}.safetensors")
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{folder} holds no {file.name}: the model folder is incomplete; copy it whole") from None
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ModelError(f"{file} is not the file that {_JSON} names (SHA-256 differs): copy the model folder again")
+    try:
+        weights: dict[str, torch.Tensor] = load_tensors(data)
+    except SafetensorError as error:
+        raise ModelError(f"{file} is not a safetensors file: {error}") from None
+    for key, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelError(f"{file}: {key} holds NaN or infinite weights: train again from an earlier checkpoint")
+    return weights

@@ -1,0 +1,36 @@
+"""Where to compute: the device that was asked for, or the best that is here."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from medcyclegan.errors import UsageError
+
+__all__ = ["choose_device"]
+
+log = logging.getLogger(__name__)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device ``name``; ``"auto"`` is CUDA where there is one, else the CPU, said aloud.
+
+    Raises :class:`~medcyclegan.errors.UsageError` for a device that is unknown or not here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        log.info("no CUDA device: computing on the CPU")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: write auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: write auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: no CUDA device is available here: use --device cpu or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices are here, counted from 0")
+    return device

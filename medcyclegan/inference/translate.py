@@ -1,0 +1,161 @@
+"""``translate_volume``: a volume of one domain becomes a volume of the other, on the same grid."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from medcyclegan.errors import IntensityError, ModelError
+from medcyclegan.inference.bundle import DomainModel, ModelBundle
+from medcyclegan.inference.device import choose_device
+from medcyclegan.intensity import IntensityScaling, check_hu
+from medcyclegan.progress import progress_bar
+from medcyclegan.slicing.plane import PlaneFit, axial_axes, axial_view, canvas_fit, from_plane, to_plane
+from medcyclegan.volume import Volume
+
+__all__ = ["check_modality", "choose_target", "source_scaling", "translate_volume"]
+
+log = logging.getLogger(__name__)
+
+#: Beyond this, an acquisition's own closest-to-axial plane is worth a word.
+_OBLIQUE_DEGREES = 2.0
+
+
+def translate_volume(
+    volume: Volume,
+    model: ModelBundle | str,
+    to: str | None = None,
+    *,
+    device: str = "auto",
+    batch_size: int = 8,
+    force: bool = False,
+) -> Volume:
+    """Translate ``volume`` into the domain ``to`` with ``model`` (a bundle, or its folder).
+
+    The result has the input's shape ``(I, J, K)``, affine and source; its values are in the target's
+    unit: whole HU for CT (int16), else float32. ``to`` defaults to the model's second domain, or to
+    its first where only the second takes the input's modality. ``force`` accepts an input of a
+    modality that the model was not trained on.
+
+    Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not know, and
+    :class:`~medcyclegan.errors.IntensityError` for an input that is of another modality, not in HU
+    where it must be, or without contrast.
+    """
+    bundle = model if isinstance(model, ModelBundle) else ModelBundle.load(model)
+    name, source, target = bundle.direction(to or choose_target(volume, bundle))
+    where = choose_device(device)
+    check_modality(volume, source, force=force)
+    scaling = source_scaling(volume, source, force=force)
+    _say_geometry(volume)
+    rows, columns, _ = axial_view(volume.array, volume.orientation).shape
+    spacing = [volume.spacing_mm[axis] for axis in _plane_axes(volume)]
+    fit = canvas_fit((rows, columns), (spacing[0], spacing[1]), bundle.preparation, bundle.canvas_multiple())
+    network = bundle.build(name).to(where)
+    array = _translate_array(volume, network, scaling, target.scaling, fit, batch_size)
+    modality = target.modality if target.modality in ("CT", "MR") else volume.modality
+    value_range = (target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None
+    return volume.replace(array=array, modality=modality, value_range=value_range)
+
+
+def choose_target(volume: Volume, bundle: ModelBundle) -> str:
+    """Return the domain to translate to where none is named: B, or A where only B fits the input."""
+    a, b = bundle.domains
+    fits_a, fits_b = (_fits(volume, domain) for domain in (a, b))
+    target = a if fits_b and not fits_a else b
+    log.warning("translating to %s (choose with --to %s or --to %s)", target.name, a.name, b.name)
+    return target.name
+
+
+def check_modality(volume: Volume, source: DomainModel, *, force: bool) -> None:
+    """Refuse an input that is not of the source domain's modality, unless ``force``.
+
+    What the file says counts; where it says nothing, a volume in Hounsfield units is a CT.
+    """
+    if _fits(volume, source):
+        return
+    found = volume.modality or "CT (its values are in HU)"
+    message = f"the input is {found}, but the model's {source.name} is {source.modality}"
+    if not force:
+        raise IntensityError(f"{message}: translate the other way with --to, or accept it with --force")
+    log.warning("%s; going on as --force asks", message)
+
+
+def _fits(volume: Volume, domain: DomainModel) -> bool:
+    if domain.modality is None or volume.modality == domain.modality:
+        return True
+    if volume.modality is not None:
+        return False
+    return _is_hu(volume) == (domain.modality == "CT")
+
+
+def _is_hu(volume: Volume) -> bool:
+    try:
+        check_hu(volume.array)
+    except IntensityError:
+        return False
+    return True
+
+
+def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) -> IntensityScaling:
+    """Return how ``volume``, of domain ``source``, is scaled: by the domain's rule, on its own values.
+
+    With ``force`` a CT that is not in HU is taken through the window all the same.
+    """
+    if source.scaling.kind == "window" and force:
+        return source.scaling
+    modality = "CT" if source.scaling.kind == "window" else "MR"
+    value_range = volume.value_range or (source.scaling.lower, source.scaling.upper)
+    return IntensityScaling.fit(
+        volume.array,
+        modality=modality,
+        value_range=value_range if source.scaling.kind == "range" else None,
+        window_hu=source.rule.window_hu,
+        percentiles=source.rule.percentiles,
+    )
+
+
+def _plane_axes(volume: Volume) -> tuple[int, int]:
+    axes, _ = axial_axes(volume.orientation)
+    return axes[0], axes[1]
+
+
+def _say_geometry(volume: Volume) -> None:
+    if volume.oblique_degrees > _OBLIQUE_DEGREES:
+        log.info(
+            "oblique by %.1f degrees: translated along its own closest-to-axial plane (%s)",
+            volume.oblique_degrees,
+            volume.orientation,
+        )
+
+
+@torch.inference_mode()
+def _translate_array(
+    volume: Volume,
+    network: nn.Module,
+    scaling: IntensityScaling,
+    target: IntensityScaling,
+    fit: PlaneFit,
+    batch_size: int,
+) -> NDArray[Any]:
+    """Return the translated array ``(I, J, K)``; slices pass in batches, so memory stays bounded."""
+    device = next(network.parameters()).device
+    output = np.empty(volume.shape, np.int16 if target.unit == "HU" else np.float32)
+    source_view, output_view = (axial_view(array, volume.orientation) for array in (volume.array, output))
+    count = source_view.shape[2]
+    with progress_bar("translating", count) as bar:
+        for first in range(0, count, batch_size):
+            part = slice(first, min(first + batch_size, count))
+            slices = scaling.normalize(source_view[:, :, part].transpose(2, 0, 1))
+            real = torch.from_numpy(slices)[:, None].to(device)
+            fake = from_plane(network(to_plane(real, fit)), fit)
+            values = target.denormalize(fake[:, 0].float().cpu().numpy())
+            if not np.isfinite(values).all():
+                raise ModelError("the generator gave NaN or infinite values: the model is broken; train it again")
+            output_view[:, :, part] = (np.rint(values) if target.unit == "HU" else values).transpose(1, 2, 0)
+            bar.advance(part.stop - part.start)
+    return output

@@ -1,0 +1,45 @@
+"""Progress bars: on a terminal, for whoever asked; never in a pipe, never from a library call."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import sys
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+__all__ = ["Bar", "progress_bar", "show_progress"]
+
+_SHOWN: contextvars.ContextVar[bool] = contextvars.ContextVar("medcyclegan_progress", default=False)
+
+
+def show_progress(shown: bool) -> None:
+    """Turn progress bars on or off for this context; the command line turns them on for a terminal."""
+    _SHOWN.set(shown)
+
+
+class Bar:
+    """A count of steps done, drawn by ``rich`` where bars are shown and nowhere else."""
+
+    def __init__(self, progress: Progress | None, description: str, total: int, done: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task(description, total=total, completed=done) if progress else None
+
+    def advance(self, steps: int = 1) -> None:
+        """Count ``steps`` more as done."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, steps)
+
+
+@contextlib.contextmanager
+def progress_bar(description: str, total: int, *, done: int = 0) -> Iterator[Bar]:
+    """Yield a :class:`Bar` of ``total`` steps, of which ``done`` are done already."""
+    if not (_SHOWN.get() and sys.stderr.isatty()):
+        yield Bar(None, description, total, done)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as progress:
+        yield Bar(progress, description, total, done)

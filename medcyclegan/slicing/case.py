@@ -1,0 +1,149 @@
+"""One volume to one stack of slices: what a worker of ``slice_volumes`` does."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose
+from numpy.typing import NDArray
+
+from medcyclegan.config import Domain, Slicing
+from medcyclegan.errors import IntensityError, MedCycleGANError
+from medcyclegan.io import ReadOptions, read_volume
+from medcyclegan.manifest import SliceRow, Split
+from medcyclegan.slicing.domains import choose_modality
+from medcyclegan.slicing.store import Refusal, SliceStore
+from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
+from medcyclegan.volume import Volume
+
+__all__ = ["CaseJob", "cut_slices", "preparation_of", "slice_case"]
+
+log = logging.getLogger(__name__)
+
+#: A stack's axes are closest to the patient's; beyond this angle that is worth a word.
+_OBLIQUE_DEGREES = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseJob:
+    """All that a worker needs for one volume; ``case``, ``patient`` and ``input`` are keyed hashes."""
+
+    path: Path
+    reading: ReadOptions
+    domain: str
+    rule: Domain
+    slicing: Slicing
+    store: SliceStore
+    case: str
+    patient: str
+    split: Split
+    input: str
+
+
+def preparation_of(slicing: Slicing, rule: Domain) -> dict[str, Any]:
+    """Return what a stack depends on beside its volume; kept in its row, so that none are mixed."""
+    chosen = slicing.model_dump(include={"size", "fit", "pixel_mm", "foreground", "dtype"})
+    return {**chosen, "modality": rule.modality, **rule.scaling.model_dump(mode="json")}
+
+
+def slice_case(job: CaseJob) -> SliceRow | Refusal:
+    """Read, cut and store one volume; a volume that is refused becomes a :class:`Refusal`."""
+    try:
+        volume = read_volume(job.path, **dataclasses.asdict(job.reading))
+        row, stack = _slice(volume, job)
+    except MemoryError:
+        return _refuse(job, "not enough memory to read it: use fewer --workers")
+    except MedCycleGANError as error:
+        return _refuse(job, str(error))
+    job.store.save_case(row, stack)
+    return row
+
+
+def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]]:
+    modality = choose_modality(volume, job.domain, job.rule)
+    items = cut_slices(volume, modality, job.slicing, job.rule)
+    kept, stack = items["image_slices"], items["image"].numpy()
+    if not kept:
+        raise IntensityError(
+            f"no slice shows foreground on {job.slicing.foreground:.0%} of its pixels: an empty volume, or lower "
+            "slicing.foreground"
+        )
+    heights = np.zeros(1) if len(kept) == 1 else (np.array(kept) - kept[0]) / (kept[-1] - kept[0])
+    row = SliceRow(
+        domain=job.domain,
+        case=job.case,
+        patient=job.patient,
+        split=job.split,
+        file=f"{job.domain}/{job.case}.npy",
+        shape=volume.shape,
+        affine=tuple(tuple(float(x) for x in line) for line in volume.affine),  # type: ignore[misc]
+        slices=kept,
+        heights=tuple(round(float(h), 6) for h in heights),
+        pixel_mm=items["image_fit"].pixel_mm,
+        modality=modality,
+        scaling=items["image_scaling"].to_dict(),
+        preparation=preparation_of(job.slicing, job.rule),
+        input=job.input,
+        notes=_remarks(volume, items["image_fit"].cuts),
+    )
+    return row, stack.astype(job.slicing.dtype)
+
+
+def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, rule: Domain) -> dict[Any, Any]:
+    """Run the public transforms on one volume.
+
+    Returns their dictionary: ``image`` (kept, size, size) in [-1, 1], ``image_slices``,
+    ``image_scaling``, ``image_fit``. A picture keeps its slice whatever it shows.
+    """
+    native = np.ascontiguousarray(volume.array, dtype=volume.array.dtype.newbyteorder("="))
+    values = native.astype(np.float32) if native.dtype.kind == "u" and native.itemsize > 1 else native
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`data_array` is not of type `MetaTensor")
+        image = MetaTensor(torch.from_numpy(values)[None], affine=torch.from_numpy(volume.affine.copy()))
+        chain = Compose(
+            [
+                UnitRanged("image", modality, value_range=volume.value_range, **rule.scaling.model_dump()),
+                AxialOrientationd("image"),
+                PlaneFitd("image", slicing.size, slicing.fit, slicing.pixel_mm),
+                AxialSlicesd("image", 0.0 if volume.value_range else slicing.foreground),
+            ]
+        )
+        try:
+            result: dict[Any, Any] = chain({"image": image})
+        except RuntimeError as error:
+            # MONAI wraps whatever a transform raises; the refusal inside it is what the user needs.
+            if isinstance(error.__cause__, MedCycleGANError):
+                raise error.__cause__ from None
+            raise
+    return result
+
+
+def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
+    """Return what a reader of the manifest should know of the geometry; no header text in it."""
+    remarks = []
+    if volume.oblique_degrees > _OBLIQUE_DEGREES:
+        remarks.append(f"oblique by {volume.oblique_degrees:.1f} degrees: sliced along its own closest-to-axial plane")
+    if volume.shear_degrees > 0.1:
+        remarks.append(f"sheared by {volume.shear_degrees:.1f} degrees (tilted gantry)")
+    if cut:
+        remarks.append("field of view beyond the slice size: cut around the foreground")
+    return tuple(remarks)
+
+
+def _refuse(job: CaseJob, reason: str) -> Refusal:
+    """Make a refusal whose reason names no file, folder or series of the input; the log names them."""
+    log.warning("%s refused: %s", job.path, reason)
+    hidden = {str(job.path), job.path.name, job.path.stem, job.reading.series or ""}
+    if job.path.is_dir():
+        hidden |= {str(f) for f in job.path.rglob("*")} | {f.name for f in job.path.rglob("*")}
+    for text in sorted(hidden, key=len, reverse=True):
+        if text:
+            reason = reason.replace(text, "…")
+    return Refusal(job.domain, job.case, reason)

@@ -1,0 +1,115 @@
+"""Which volumes belong to which domain, whose they are, and what modality a domain has."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from medcyclegan.config import Domain
+from medcyclegan.errors import IntensityError, MedCycleGANError, ReadError, UsageError
+from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
+from medcyclegan.manifest import Split
+from medcyclegan.slicing.split import patient_of_name
+from medcyclegan.volume import Volume
+
+__all__ = ["Member", "check_domain_name", "choose_modality", "find_members"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+#: The folders of the public unpaired image sets, and what they hold.
+_IMAGE_SETS: dict[str, tuple[str, Split]] = {
+    "trainA": ("A", "train"),
+    "trainB": ("B", "train"),
+    "testA": ("A", "test"),
+    "testB": ("B", "test"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A volume that was found, its domain and its patient; ``split`` where the folder decides it."""
+
+    domain: str
+    found: FoundVolume
+    patient: str
+    split: Split | None = None
+
+
+def check_domain_name(name: str, error: type[MedCycleGANError] = UsageError) -> str:
+    """Return ``name``, which becomes a folder of the store; raises ``error`` where it cannot."""
+    if not _NAME.fullmatch(name):
+        raise error(f"the domain name {name!r}: letters, digits, '.', '_' and '-' only, such as t1 or ct: rename it")
+    return name
+
+
+def choose_modality(volume: Volume, domain: str, rule: Domain) -> str | None:
+    """Return what a volume of ``domain`` shows: ``"CT"``, ``"MR"`` or None (a picture, or not known).
+
+    What the file says counts first, then the configuration, then the domain's name (``ct`` and
+    ``cbct`` are CT). Raises :class:`~medcyclegan.errors.IntensityError` where file and configuration
+    disagree.
+    """
+    if volume.modality in ("CT", "MR"):
+        if rule.modality and rule.modality != volume.modality:
+            raise IntensityError(
+                f"its header says {volume.modality}, but domains.{domain}.modality is {rule.modality}: "
+                "move it to a domain of its own, or correct the configuration"
+            )
+        return volume.modality
+    if rule.modality:
+        return rule.modality
+    if volume.value_range is not None:
+        return None
+    return "CT" if re.split(r"[^a-z0-9]", domain.lower())[0] in ("ct", "cbct") else "MR"
+
+
+def find_members(inputs: Sequence[Path], domain: str | None, reading: ReadOptions) -> list[Member]:
+    """Find the volumes of every input: folders of domains, or one ``domain``'s volumes.
+
+    A volume's patient is DICOM's PatientID, else guessed from its name. Raises
+    :class:`~medcyclegan.errors.ReadError` where an input is missing or holds no volume.
+    """
+    members: list[Member] = []
+    for path in inputs:
+        if not path.exists():
+            raise ReadError(f"{path}: no such file or folder: name the folder that holds <domain>/<volumes>")
+        if domain is not None:
+            members += _members_of(path, check_domain_name(domain), None, reading)
+            continue
+        folders = _domain_folders(path)
+        for folder in folders:
+            name, split = _IMAGE_SETS.get(folder.name, (folder.name, None))
+            members += _members_of(folder, check_domain_name(name, ReadError), split, reading)
+    if not members:
+        raise ReadError(f"{', '.join(map(str, inputs))}: no volumes found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG)")
+    counts = collections.Counter((m.domain, m.split, m.found.name) for m in members)
+    for (name, _, volume), count in counts.items():
+        if count > 1:
+            raise ReadError(f"{count} volumes of {name} are named {volume!r}: rename them, or slice them one by one")
+    return members
+
+
+def _domain_folders(path: Path) -> list[Path]:
+    if not path.is_dir():
+        raise ReadError(f"{path} is a file: name a folder of domains, or pass --domain NAME with its volumes")
+    try:
+        folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError as error:
+        raise ReadError(f"{path} cannot be listed: {os.strerror(error.errno or 0)}") from None
+    if not folders:
+        raise ReadError(
+            f"{path} holds no folders: put each domain's volumes into a folder of its name (volumes/t1, "
+            "volumes/t2), or pass --domain NAME"
+        )
+    return folders
+
+
+def _members_of(folder: Path, domain: str, split: Split | None, reading: ReadOptions) -> list[Member]:
+    return [
+        Member(domain, found, found.patient or patient_of_name(found.name, domain), split)
+        for found in find_volumes(folder, reading)
+    ]

@@ -1,0 +1,226 @@
+"""The axial plane: from any volume to slices of one size and back, as numbers that can be undone.
+
+Slices stand as on a radiological display: rows grow to posterior, columns to patient left, the slice
+index to superior (axis codes ``PLS``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from medcyclegan.errors import GeometryError
+
+__all__ = [
+    "AXIAL",
+    "PlaneFit",
+    "Preparation",
+    "axial_affine",
+    "axial_axes",
+    "axial_view",
+    "canvas_fit",
+    "cut_fit",
+    "from_plane",
+    "to_plane",
+]
+
+#: The axis codes of an axial plane tensor's rows, columns and slices.
+AXIAL = "PLS"
+
+_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preparation:
+    """How slices are brought to one form; kept in the model folder, so that nothing is typed again.
+
+    ``size``: rows and columns in pixels. ``fit``: ``"physical"`` (to ``pixel_mm``, then padded) or
+    ``"stretch"`` (resized to ``size``). ``pixel_mm``: the pixel size of ``physical``.
+    """
+
+    size: int
+    fit: Literal["physical", "stretch"]
+    pixel_mm: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PlaneFit:
+    """How one volume's slices lie on their canvas; pairs are (rows, columns).
+
+    ``shape``: of a slice in the volume. ``resized``: after resampling. ``canvas``: of the result.
+    ``start``: the canvas pixel of the resized slice's first pixel; negative where it is cut.
+    ``pixel_mm``: the pixel size that came out (the nearest to the one asked for that gives whole pixels).
+    """
+
+    shape: tuple[int, int]
+    resized: tuple[int, int]
+    canvas: tuple[int, int]
+    start: tuple[int, int]
+    pixel_mm: tuple[float, float]
+
+    @property
+    def cuts(self) -> bool:
+        """Whether the canvas leaves out a part of the slice."""
+        return any(s < 0 or s + r > c for s, r, c in zip(self.start, self.resized, self.canvas, strict=True))
+
+    def matrix(self) -> NDArray[np.float64]:
+        """Return the 4 x 4 map from canvas indices (row, column, slice) to the volume's own."""
+        matrix = np.eye(4)
+        for axis in (0, 1):
+            scale = self.shape[axis] / self.resized[axis]
+            matrix[axis, axis] = scale
+            matrix[axis, 3] = (0.5 - self.start[axis]) * scale - 0.5
+        return matrix
+
+
+def axial_axes(orientation: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """Return which array axis each of rows, columns and slices is, and whether it runs backwards.
+
+    ``orientation`` holds the array's axis codes, such as ``"LPS"`` (:attr:`Volume.orientation`).
+    """
+    axes, flips = [], []
+    for letter in AXIAL:
+        backwards = letter not in orientation
+        axes.append(orientation.index(_OPPOSITE[letter] if backwards else letter))
+        flips.append(backwards)
+    return (axes[0], axes[1], axes[2]), (flips[0], flips[1], flips[2])
+
+
+def axial_view(array: NDArray[Any], orientation: str) -> NDArray[Any]:
+    """Return ``array`` ``(I, J, K)`` as (rows, columns, slices) of the axial plane: a view, no copy.
+
+    Writing into the view of an output array puts slices back, whatever the array's order.
+    """
+    axes, flips = axial_axes(orientation)
+    return array.transpose(axes)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+
+
+def axial_affine(affine: NDArray[np.float64], shape: tuple[int, ...], orientation: str) -> NDArray[np.float64]:
+    """Return the affine (to RAS+ mm) of :func:`axial_view`'s indices (row, column, slice)."""
+    axes, flips = axial_axes(orientation)
+    to_array = np.zeros((4, 4))
+    to_array[3, 3] = 1.0
+    for position, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        to_array[axis, position] = -1.0 if flip else 1.0
+        to_array[axis, 3] = shape[axis] - 1 if flip else 0.0
+    result: NDArray[np.float64] = affine @ to_array
+    return result
+
+
+def _resized(shape: tuple[int, int], spacing_mm: tuple[float, float], preparation: Preparation) -> tuple[int, int]:
+    if preparation.fit == "stretch":
+        return preparation.size, preparation.size
+    rows, columns = (max(1, round(n * mm / preparation.pixel_mm)) for n, mm in zip(shape, spacing_mm, strict=True))
+    if max(rows, columns) > 64 * preparation.size:
+        height, width = shape[0] * spacing_mm[0], shape[1] * spacing_mm[1]
+        raise GeometryError(
+            f"a slice of {height:.0f} x {width:.0f} mm is over {64 * preparation.size} pixels of "
+            f"{preparation.pixel_mm:g} mm wide: check the spacing in the header, or take a larger --pixel-mm"
+        )
+    return rows, columns
+
+
+def _pixel_mm(shape: tuple[int, int], spacing_mm: tuple[float, float], resized: tuple[int, int]) -> tuple[float, float]:
+    rows, columns = (n * mm / r for n, mm, r in zip(shape, spacing_mm, resized, strict=True))
+    return rows, columns
+
+
+def cut_fit(
+    shape: tuple[int, int],
+    spacing_mm: tuple[float, float],
+    preparation: Preparation,
+    centre: tuple[float, float] | None = None,
+) -> PlaneFit:
+    """Plan slices of exactly ``size`` x ``size`` pixels, as training takes them.
+
+    A smaller field of view is padded on all sides; a larger one is cut around ``centre``, the middle
+    of the foreground in the slice's own pixels (its own middle where None), never past its edge.
+    """
+    resized = _resized(shape, spacing_mm, preparation)
+    start = []
+    for axis in (0, 1):
+        spare = preparation.size - resized[axis]
+        if spare >= 0 or centre is None:
+            start.append(spare // 2)
+        else:
+            middle = (centre[axis] + 0.5) * resized[axis] / shape[axis]
+            start.append(int(np.clip(round(preparation.size / 2 - middle), spare, 0)))
+    canvas = (preparation.size, preparation.size)
+    return PlaneFit(shape, resized, canvas, (start[0], start[1]), _pixel_mm(shape, spacing_mm, resized))
+
+
+def canvas_fit(
+    shape: tuple[int, int], spacing_mm: tuple[float, float], preparation: Preparation, multiple: int
+) -> PlaneFit:
+    """Plan slices that leave nothing out, as translation takes them.
+
+    The canvas is ``size`` x ``size``; along an axis where the field of view is larger it grows to the
+    next multiple of ``multiple`` pixels (what the network halves its input to).
+    """
+    resized = _resized(shape, spacing_mm, preparation)
+    rows, columns = (preparation.size if r <= preparation.size else math.ceil(r / multiple) * multiple for r in resized)
+    start = ((rows - resized[0]) // 2, (columns - resized[1]) // 2)
+    return PlaneFit(shape, resized, (rows, columns), start, _pixel_mm(shape, spacing_mm, resized))
+
+
+def to_plane(slices: torch.Tensor, fit: PlaneFit, padding: float = -1.0) -> torch.Tensor:
+    """Bring slices ``(N, 1, H, W)`` to their canvas ``(N, 1, *fit.canvas)``.
+
+    Linear interpolation, averaged over the new pixel where it shrinks; none where the size fits.
+    """
+    slices = _resample(slices, fit.resized)
+    (top, left), (rows, columns), (height, width) = fit.start, fit.resized, fit.canvas
+    pad = (left, width - left - columns, top, height - top - rows)
+    return functional.pad(slices, pad, value=padding)
+
+
+def from_plane(slices: torch.Tensor, fit: PlaneFit, padding: float = -1.0) -> torch.Tensor:
+    """Bring slices ``(N, 1, *fit.canvas)`` back to the volume's own pixels ``(N, 1, *fit.shape)``.
+
+    What :func:`to_plane` cut off is filled with ``padding``.
+    """
+    (top, left), (rows, columns), (height, width) = fit.start, fit.resized, fit.canvas
+    pad = (-left, left + columns - width, -top, top + rows - height)
+    return _resample(functional.pad(slices, pad, value=padding), fit.shape)
+
+
+def _resample(slices: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    height, width = slices.shape[-2:]
+    if width != size[1]:
+        slices = slices @ _weights(width, size[1]).to(slices).T
+    if height != size[0]:
+        slices = _weights(height, size[0]).to(slices) @ slices
+    return slices
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(source: int, target: int) -> torch.Tensor:
+    """Return the matrix ``(target, source)`` that resamples a line of pixels over the same extent.
+
+    Enlarging: linear interpolation. Shrinking: the mean of the linear interpolant over each new
+    pixel, so that nothing aliases. Both reproduce a linear ramp exactly (a filter that does not, such
+    as a sampled triangle, moves edges by a tenth of a pixel). Beyond the ends the end values go on.
+    """
+    step = source / target
+    centres: NDArray[Any] = (np.arange(target)[:, None] + 0.5) * step - 0.5
+    pixels = np.arange(-1, source + 1)[None, :]
+    if step <= 1:
+        weights = np.clip(1.0 - np.abs(centres - pixels), 0.0, None)
+    else:
+        weights = (_hat_integral(centres + step / 2 - pixels) - _hat_integral(centres - step / 2 - pixels)) / step
+    weights[:, 1] += weights[:, 0]
+    weights[:, -2] += weights[:, -1]
+    return torch.from_numpy(weights[:, 1:-1].astype(np.float32))
+
+
+def _hat_integral(x: NDArray[Any]) -> NDArray[Any]:
+    """Return the integral of the hat function max(0, 1 - |t|) from minus infinity to ``x``."""
+    x = np.clip(x, -1.0, 1.0)
+    return np.where(x < 0, (x + 1) ** 2 / 2, 1 - (1 - x) ** 2 / 2)

@@ -1,0 +1,33 @@
+"""A contact sheet per domain: a look at the slices before hours are spent on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medcyclegan.errors import StoreError
+from medcyclegan.manifest import SliceRow
+from medcyclegan.pictures import contact_sheet, png_bytes
+from medcyclegan.storage import atomic_write
+
+__all__ = ["save_contact_sheets"]
+
+#: Volumes on a sheet; more are drawn evenly from the domain.
+_CASES = 24
+
+
+def save_contact_sheets(store: Path, rows: Sequence[SliceRow]) -> None:
+    """Write ``<store>/<domain>.png`` for every domain: evenly spaced slices of up to 24 volumes."""
+    for domain in sorted({row.domain for row in rows}):
+        own = [row for row in rows if row.domain == domain]
+        chosen = [own[i] for i in sorted({int(i) for i in np.linspace(0, len(own) - 1, _CASES)})]
+        stacks = []
+        for row in chosen:
+            try:
+                stacks.append(np.load(store / row.file, mmap_mode="r", allow_pickle=False))
+            except (OSError, ValueError) as error:
+                raise StoreError(f"{store / row.file} cannot be read ({error}): remove it and slice again") from None
+        with atomic_write(store / f"{domain}.png") as file:
+            file.write(png_bytes(contact_sheet(stacks)))

@@ -1,0 +1,166 @@
+"""The slice store on disk: its key, its rows, its locks; every file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import logging
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcyclegan.errors import StoreError, WriteError
+from medcyclegan.manifest import MANIFEST, SliceRow, row_from_json, rows_to_text
+from medcyclegan.provenance import keyed_hash
+from medcyclegan.storage import atomic_write, is_temporary
+
+__all__ = ["Refusal", "SliceStore", "open_store"]
+
+log = logging.getLogger(__name__)
+
+_KEY = ".key"
+_ROWS = ".rows"
+_LOCKS = ".locks"
+_REFUSED = "refused.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """A volume that was not sliced: its domain, its keyed hash, and the reason without any name in it."""
+
+    domain: str
+    case: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceStore:
+    """A folder of stacks with a row for each; ``key`` turns names into hashes that nobody can guess."""
+
+    folder: Path
+    key: bytes
+
+    def name(self, *parts: str) -> str:
+        """Return the hash that stands for ``parts`` in this store, 16 hexadecimal digits."""
+        return keyed_hash(self.key, *parts)
+
+    def stack_path(self, domain: str, case: str) -> Path:
+        """Return where the stack of a case lies."""
+        return self.folder / domain / f"{case}.npy"
+
+    def row(self, domain: str, case: str) -> SliceRow | None:
+        """Return the finished row of a case; None where it is not finished or its stack is gone."""
+        file = self._row_path(domain, case)
+        try:
+            row = row_from_json(file.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            log.warning("%s: not a row of a slice store (%s); the case is sliced again", file, error)
+            return None
+        return row if self.stack_path(domain, case).is_file() else None
+
+    def rows(self) -> list[SliceRow]:
+        """Return every finished row."""
+        found = []
+        for file in sorted((self.folder / _ROWS).glob("*.json")):
+            domain, _, case = file.stem.rpartition("@")
+            row = None if is_temporary(file) else self.row(domain, case)
+            if row is not None:
+                found.append(row)
+        return found
+
+    def save_case(self, row: SliceRow, stack: NDArray[np.floating]) -> None:
+        """Write a case's stack, then its row: a case whose row stands is finished."""
+        with atomic_write(self.stack_path(row.domain, row.case)) as file:
+            np.lib.format.write_array(file, stack, allow_pickle=False)
+        self.save_row(row)
+
+    def save_row(self, row: SliceRow) -> None:
+        """Write a case's row."""
+        with atomic_write(self._row_path(row.domain, row.case)) as file:
+            file.write(row.to_json().encode())
+
+    def save_manifest(self) -> list[SliceRow]:
+        """Gather the rows into ``manifest.jsonl``; one process at a time, so that none is lost."""
+        with self.lock("manifest", wait=True):
+            rows = self.rows()
+            if rows:
+                with atomic_write(self.folder / MANIFEST) as file:
+                    file.write(rows_to_text(rows).encode())
+        return rows
+
+    def save_refusals(self, looked_at: Sequence[tuple[str, str]], refused: Sequence[Refusal]) -> None:
+        """Bring ``refused.jsonl`` up to date: what it says of the cases ``looked_at`` is replaced."""
+        file = self.folder / _REFUSED
+        with self.lock("manifest", wait=True):
+            fresh = set(looked_at)
+            kept = [r for r in _read_refusals(file) if (r.domain, r.case) not in fresh]
+            every = sorted([*kept, *refused], key=lambda r: (r.domain, r.case))
+            if every or file.exists():
+                with atomic_write(file) as stream:
+                    stream.write("".join(json.dumps(dataclasses.asdict(r)) + "\n" for r in every).encode())
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, wait: bool = False) -> Iterator[None]:
+        """Hold the lock ``name`` of this store; it ends with the process, however that ends.
+
+        Raises :class:`~medcyclegan.errors.StoreError` where another process holds it and ``wait`` is
+        not set.
+        """
+        with (_private_folder(self.folder / _LOCKS) / name).open("a+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise StoreError(
+                    f"{self.folder}: another slice-volumes is writing here: wait for it, or choose another --out"
+                ) from None
+            yield
+
+    def _row_path(self, domain: str, case: str) -> Path:
+        return self.folder / _ROWS / f"{domain}@{case}.json"
+
+
+def open_store(folder: Path) -> SliceStore:
+    """Open the slice store in ``folder``, or begin one with a new random key (mode 0600).
+
+    Raises :class:`~medcyclegan.errors.StoreError` for a folder that holds something else, or a store
+    whose key is damaged.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file: name a folder for the slices with --out")
+    path = folder / _KEY
+    if folder.is_dir() and not path.exists() and any(p.name != _LOCKS for p in folder.iterdir()):
+        raise StoreError(f"{folder} holds other files and no slice store: name an empty or new folder with --out")
+    with SliceStore(folder, b"").lock("key", wait=True):
+        if not path.exists():
+            with atomic_write(path, mode=0o600) as file:
+                file.write(secrets.token_hex(32).encode())
+    text = path.read_text("ascii", errors="replace")
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise StoreError(f"{path} is damaged: the store's names cannot be continued; remove {folder} and slice again")
+    return SliceStore(folder, bytes.fromhex(text))
+
+
+def _private_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be written: {error.strerror}") from None
+    return folder
+
+
+def _read_refusals(file: Path) -> list[Refusal]:
+    if not file.exists():
+        return []
+    found = []
+    for line in file.read_text("utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError, TypeError):
+            found.append(Refusal(**json.loads(line)))
+    return found

@@ -1,0 +1,244 @@
+"""``slice_volumes``: folders of volumes become a slice store that training reads by memory map."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import json
+import logging
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medcyclegan.config import Config, Domain
+from medcyclegan.errors import ConfigError, ReadError, StoreError, UsageError
+from medcyclegan.io import ReadOptions
+from medcyclegan.manifest import SliceRow, Split
+from medcyclegan.progress import progress_bar
+from medcyclegan.provenance import now, versions
+from medcyclegan.slicing.case import CaseJob, preparation_of, slice_case
+from medcyclegan.slicing.domains import Member, find_members
+from medcyclegan.slicing.sheets import save_contact_sheets
+from medcyclegan.slicing.split import assign_splits, describe_splits, read_split_file
+from medcyclegan.slicing.store import Refusal, SliceStore, open_store
+from medcyclegan.storage import atomic_write
+
+__all__ = ["SlicingResult", "slice_volumes"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class SlicingResult:
+    """What came of :func:`slice_volumes`: the rows sliced now, those found finished, and the refusals."""
+
+    store: Path
+    sliced: tuple[SliceRow, ...]
+    finished: tuple[SliceRow, ...]
+    refused: tuple[Refusal, ...]
+
+
+def slice_volumes(
+    inputs: str | Path | Sequence[str | Path] = "volumes",
+    out: str | Path = "slices",
+    *,
+    config: Config | None = None,
+    domain: str | None = None,
+    split_file: str | Path | None = None,
+    workers: int = 1,
+    shard: tuple[int, int] = (0, 1),
+    **reading: Any,
+) -> SlicingResult:
+    """Cut axial slices out of volumes into the slice store ``out``.
+
+    ``inputs``: folders that hold ``<domain>/<volumes>``, or with ``domain`` that domain's volumes.
+    ``config``: its ``slicing``, ``domains`` and ``seed`` count. ``split_file``: a CSV (case, patient,
+    split) that decides before any guess; a case is named by its path under the domain, with or
+    without ending. ``workers``: processes. ``shard``: (this one, of how many), 0-based. ``reading``:
+    the fields of :class:`~medcyclegan.io.ReadOptions`.
+
+    Writes ``<domain>/<case>.npy``, ``manifest.jsonl``, ``refused.jsonl`` and a contact sheet per
+    domain; cases that are finished are left as they are. A refused volume does not stop the rest.
+    Raises :class:`~medcyclegan.errors.ReadError` for inputs without volumes,
+    :class:`~medcyclegan.errors.StoreError` for a store that was made another way.
+    """
+    config = config or Config()
+    paths = [Path(p) for p in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
+    if not 0 <= shard[0] < shard[1]:
+        raise UsageError(f"shard {shard[0]} of {shard[1]}: shards count from 0 to one less than their number")
+    if workers < 1:
+        raise UsageError(f"{workers} workers: at least 1 is needed")
+    started, options = time.monotonic(), ReadOptions(**reading)
+    members = find_members(paths, domain, options)
+    store = open_store(Path(out))
+    with store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
+        jobs = _plan(members, store, config, options, _read_splits(split_file))
+        finished, todo = _sort_out(jobs[shard[0] :: shard[1]], store)
+        if finished:
+            log.info("%d of %d volumes are sliced already", len(finished), len(finished) + len(todo))
+        results = list(_run(todo, workers))
+        sliced = tuple(r for r in results if isinstance(r, SliceRow))
+        refused = tuple(r for r in results if isinstance(r, Refusal))
+        store.save_refusals([(job.domain, job.case) for job in jobs[shard[0] :: shard[1]]], refused)
+        rows = store.save_manifest()
+        save_contact_sheets(store.folder, rows)
+        _save_record(store.folder, rows, len(refused), time.monotonic() - started)
+    for name in sorted({row.domain for row in rows}):
+        own = [row for row in rows if row.domain == name]
+        slices = sum(len(row.slices) for row in own)
+        log.info("%s: %d slices of %d volumes (%s)", name, slices, len(own), describe_splits([r.split for r in own]))
+    return SlicingResult(store.folder, sliced, tuple(finished), refused)
+
+
+def _read_splits(split_file: str | Path | None) -> dict[str, tuple[str, Split]]:
+    if split_file is None:
+        return {}
+    return {case: (patient, split) for case, patient, split in read_split_file(Path(split_file))}
+
+
+def _plan(
+    members: Sequence[Member],
+    store: SliceStore,
+    config: Config,
+    options: ReadOptions,
+    given: dict[str, tuple[str, Split]],
+) -> list[CaseJob]:
+    """Name every case, decide its split, and return the jobs of all shards in one fixed order."""
+    unused = set(given)
+    patients: dict[str, set[str]] = {}
+    known: dict[str, Split] = {}
+    named: list[tuple[Member, str]] = []
+    earlier = {row.patient: row.split for row in store.rows()}
+    for member in members:
+        key = next((k for k in _split_keys(member) if k in given), None)
+        patient, split = given[key] if key is not None else (member.patient, member.split)
+        unused.discard(key or "")
+        if split is not None:
+            known[patient] = split
+        elif store.name("patient", patient) in earlier:
+            known.setdefault(patient, earlier[store.name("patient", patient)])
+        patients.setdefault(member.domain, set()).add(patient)
+        named.append((member, patient))
+    if unused and len(unused) == len(given):
+        raise ConfigError(
+            f"none of the {len(given)} cases of the split file is among the volumes, such as {min(unused)!r}"
+        )
+    for case in sorted(unused):
+        log.warning("the split file names %r, which is not among the volumes", case)
+    fractions = (config.slicing.validation_fraction, config.slicing.test_fraction)
+    splits = assign_splits(patients, seed=config.seed, fractions=fractions, known=known)
+    return [_job(member, patient, splits[patient], store, config, options) for member, patient in named]
+
+
+def _split_keys(member: Member) -> Iterator[str]:
+    """The names by which a split file may call a case."""
+    yield member.found.name
+    yield f"{member.domain}/{member.found.name}"
+    yield member.found.path.name
+    yield member.found.name.rpartition("/")[2]
+
+
+def _job(
+    member: Member, patient: str, split: Split, store: SliceStore, config: Config, options: ReadOptions
+) -> CaseJob:
+    found = member.found
+    reading = dataclasses.replace(options, series=found.series_uid or options.series)
+    return CaseJob(
+        path=found.path,
+        reading=reading,
+        domain=member.domain,
+        rule=config.domains.get(member.domain, Domain()),
+        slicing=config.slicing,
+        store=store,
+        case=store.name("case", member.domain, member.split or "", found.name),
+        patient=store.name("patient", patient),
+        split=split,
+        input=store.name("input", *_stamps(found.path), json.dumps(dataclasses.asdict(reading))),
+    )
+
+
+def _stamps(path: Path) -> Iterator[str]:
+    """Yield what changes when a volume's files do: sizes and modification times."""
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise ReadError(f"{file} cannot be looked at: {error.strerror}") from None
+        yield f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _sort_out(jobs: Iterable[CaseJob], store: SliceStore) -> tuple[list[SliceRow], list[CaseJob]]:
+    """Part the cases that are finished from those to be sliced; never mix two preparations."""
+    finished, todo = [], []
+    for job in jobs:
+        row = store.row(job.domain, job.case)
+        if row is None or row.input != job.input:
+            todo.append(job)
+            continue
+        wanted = preparation_of(job.slicing, job.rule)
+        if row.preparation != wanted:
+            changed = [k for k in wanted if row.preparation.get(k) != wanted[k]]
+            before, after = ({k: p.get(k) for k in changed} for p in (row.preparation, wanted))
+            raise StoreError(
+                f"{store.folder} was made with {before}, not {after}: slices made in two ways cannot be mixed; "
+                "choose another --out, or remove the folder"
+            )
+        if row.split != job.split or row.patient != job.patient:
+            row = dataclasses.replace(row, split=job.split, patient=job.patient)
+            store.save_row(row)
+        finished.append(row)
+    return finished, todo
+
+
+def _run(jobs: Sequence[CaseJob], workers: int) -> Iterator[SliceRow | Refusal]:
+    """Slice every job, in this process or in ``workers`` others, in order."""
+    with progress_bar("slicing", len(jobs)) as bar:
+        if workers == 1 or len(jobs) < 2:
+            for job in jobs:
+                yield slice_case(job)
+                bar.advance()
+            return
+        context = multiprocessing.get_context("spawn")
+        threads = max(1, torch.get_num_threads() // workers)
+        with concurrent.futures.ProcessPoolExecutor(
+            min(workers, len(jobs)), mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)
+        ) as pool:
+            yield from _gather(pool.submit, jobs, bar.advance)
+
+
+def _gather(
+    submit: Callable[..., concurrent.futures.Future[SliceRow | Refusal]],
+    jobs: Sequence[CaseJob],
+    advance: Callable[[], None],
+) -> Iterator[SliceRow | Refusal]:
+    futures = {submit(slice_case, job): job for job in jobs}
+    for future in futures:
+        try:
+            yield future.result()
+        except concurrent.futures.process.BrokenProcessPool:
+            lost = [str(job.path) for f, job in futures.items() if not f.done() or f.exception() is not None]
+            raise StoreError(
+                f"a worker process was killed, most often for want of memory, over one of {', '.join(lost[:4])}: "
+                "run the command again to go on, with fewer --workers"
+            ) from None
+        advance()
+
+
+def _save_record(folder: Path, rows: Sequence[SliceRow], refused: int, seconds: float) -> None:
+    """Write ``run.json``: versions, time and counts; no input's name."""
+    record = {
+        "versions": versions(),
+        "ended": now(),
+        "seconds": round(seconds, 3),
+        "volumes": len(rows),
+        "slices": sum(len(row.slices) for row in rows),
+        "refused": refused,
+        "preparation": dict(rows[0].preparation) if rows else {},
+    }
+    with atomic_write(folder / "run.json") as file:
+        file.write((json.dumps(record, indent=2) + "\n").encode())
