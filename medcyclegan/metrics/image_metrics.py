@@ -1,0 +1,226 @@
+"""Metrics between a translated volume and a reference on the same grid.
+
+Definitions are those of the two SynthRAD challenges, so that figures can be compared (SynthRAD2023: Huijben
+et al., Med. Image Anal. 97:103276, 2024, and their repository ``SynthRAD2023/metrics``; SynthRAD2025: their
+repository ``SynthRAD2025/evaluation``). Arrays are ``(I, J, K)`` in one unit; ``mask`` is boolean of the same
+shape, and all scores are taken inside it only: background, which any method gets right, would flatter them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medcyclegan.errors import IntensityError
+
+__all__ = ["mae", "mean_error", "ms_ssim", "ncc", "psnr", "ssim"]
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+Range = tuple[float, float]
+
+#: Edge of the uniform window, scikit-image's default; borders of half a window are left out.
+_WINDOW = 7
+#: Weights of the five scales (Wang, Simoncelli and Bovik, Asilomar 2003, section 3.2).
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+#: SynthRAD2025 pads smaller volumes to this many voxels along each axis, by their edges.
+_SMALLEST = 97
+_SLAB_VOXELS = 4_000_000
+
+
+def mae(fake: Array, reference: Array, mask: Mask | None = None) -> float:
+    """Return the mean absolute error in the mask, in the arrays' unit."""
+    first, second = _inside(fake, reference, mask)
+    return float(np.abs(first - second).mean())
+
+
+def mean_error(fake: Array, reference: Array, mask: Mask | None = None) -> float:
+    """Return the mean of fake - reference in the mask: positive where the fake is too bright."""
+    first, second = _inside(fake, reference, mask)
+    return float((first - second).mean())
+
+
+def psnr(fake: Array, reference: Array, *, value_range: Range, mask: Mask | None = None) -> float:
+    """Return the peak signal-to-noise ratio in the mask in dB, both clipped to ``value_range``.
+
+    ``10 log10(width of the range squared / mean squared error)``; infinite for equal volumes.
+    """
+    first, second = _inside(fake, reference, mask)
+    error = np.clip(first, *value_range) - np.clip(second, *value_range)
+    mean_square = float(np.square(error).mean())
+    return (
+        float("inf") if mean_square == 0 else float(10 * np.log10((value_range[1] - value_range[0]) ** 2 / mean_square))
+    )
+
+
+def ncc(fake: Array, reference: Array, mask: Mask | None = None) -> float:
+    """Return Pearson's correlation in the mask, -1 to 1; 0 where either is constant."""
+    first, second = _inside(fake, reference, mask)
+    first, second = first - first.mean(), second - second.mean()
+    norm = float(np.sqrt(np.square(first).sum() * np.square(second).sum()))
+    return float((first * second).sum()) / norm if norm > 0 else 0.0
+
+
+def ssim(fake: Array, reference: Array, *, value_range: Range, mask: Mask | None = None) -> float:
+    """Return the structural similarity in the mask as SynthRAD2023 defines it, at most 1.
+
+    Both are clipped to ``value_range`` and set to its lower end outside the mask; the map of
+    scikit-image's ``structural_similarity`` with its defaults (uniform window 7 x 7 x 7, sample covariance, K1
+    0.01, K2 0.03; Wang et al., IEEE Trans. Image Process. 13:600, 2004) is averaged over the mask, three voxels
+    off the borders. Along an axis of fewer than 7 voxels the window is 1: a thin volume is scored slice by slice.
+    """
+    where = _full(fake, mask)
+    first, second = (_prepared(array, where, value_range) for array in (fake, reference))
+    width = value_range[1] - value_range[0]
+    c1, c2 = (0.01 * width) ** 2, (0.03 * width) ** 2
+
+    def score(local: _Local) -> Array:
+        luminance = (2 * local.mean_1 * local.mean_2 + c1) / (local.mean_1**2 + local.mean_2**2 + c1)
+        return luminance * (2 * local.covariance + c2) / (local.variance_1 + local.variance_2 + c2)
+
+    return _mean_in_mask(first, second, where, score)
+
+
+def ms_ssim(fake: Array, reference: Array, *, value_range: Range, mask: Mask | None = None) -> float:
+    """Return the multi-scale structural similarity in the mask as SynthRAD2025 computes it, 0 to 1.
+
+    The product over five scales of the masked mean of ``(luminance x contrast x structure) ** weight``, each
+    factor clipped at 0: so luminance counts at every scale, as in the challenge's code. Volumes are padded to
+    97 voxels by their edges; each scale is the mean of 2 x 2 x 2 voxels, every other one, zeros outside.
+    A scale at which the mask touches only the three border voxels that are left out is scored with them, one
+    at which nothing of the mask is left is skipped (the challenge's code returns NaN for both).
+    """
+    where = _full(fake, mask)
+    first, second = (_prepared(array, where, value_range) for array in (fake, reference))
+    widths = [(_missing(n) // 2, _missing(n) - _missing(n) // 2) for n in where.shape]
+    first, second = (np.pad(array, widths, mode="edge") for array in (first, second))
+    where = np.pad(where, widths, mode="edge")
+    box = _box(where, margin=64, multiple=16)
+    first, second, where = first[box], second[box], where[box]
+    width = value_range[1] - value_range[0]
+    c1, c2 = (0.01 * width) ** 2, (0.03 * width) ** 2
+    product = 1.0
+    for weight in _SCALE_WEIGHTS:
+
+        def score(local: _Local, weight: float = weight) -> Array:
+            spread_1, spread_2 = (np.sqrt(np.maximum(v, 0)) for v in (local.variance_1, local.variance_2))
+            luminance = (2 * local.mean_1 * local.mean_2 + c1) / (local.mean_1**2 + local.mean_2**2 + c1)
+            contrast = (2 * spread_1 * spread_2 + c2) / (local.variance_1 + local.variance_2 + c2)
+            structure = (local.covariance + c2 / 2) / (spread_1 * spread_2 + c2 / 2)
+            return np.prod([np.maximum(term, 0) ** weight for term in (luminance, contrast, structure)], axis=0)
+
+        if not where.any():
+            break
+        product *= min(max(_mean_in_mask(first, second, where, score), 0.0), 1.0)
+        first, second, where = _halved(first), _halved(second), where[::2, ::2, ::2]
+    return product
+
+
+@dataclasses.dataclass(frozen=True)
+class _Local:
+    """Windowed statistics of two volumes at the same voxels."""
+
+    mean_1: Array
+    mean_2: Array
+    variance_1: Array
+    variance_2: Array
+    covariance: Array
+
+
+def _mean_in_mask(first: Array, second: Array, mask: Mask, score: Callable[[_Local], Array]) -> float:
+    """Return the mean of ``score`` over the mask, leaving out half a window along the borders.
+
+    Only the mask's surroundings are filtered, in slabs, so that memory stays near the volumes' own.
+    """
+    halves = [_WINDOW // 2 if n >= _WINDOW else 0 for n in mask.shape]
+    inner = np.zeros_like(mask)
+    middle = tuple(slice(half, n - half) for half, n in zip(halves, mask.shape, strict=True))
+    inner[middle] = mask[middle]
+    if not inner.any():
+        widths = [(half, half) for half in halves]
+        first, second = (np.pad(array, widths, mode="symmetric") for array in (first, second))
+        inner = np.pad(mask, widths)
+    box = _box(inner, margin=0, multiple=1)
+    total, count = 0.0, 0
+    rows = max(1, _SLAB_VOXELS // max(1, (box[1].stop - box[1].start) * (box[2].stop - box[2].start)))
+    for start in range(box[0].start, box[0].stop, rows):
+        slab = (slice(start, min(start + rows, box[0].stop)), box[1], box[2])
+        where = inner[slab]
+        if where.any():
+            total += float(score(_statistics(first, second, slab, where, halves)).sum())
+            count += int(np.count_nonzero(where))
+    return total / count
+
+
+def _statistics(first: Array, second: Array, slab: tuple[slice, ...], where: Mask, halves: list[int]) -> _Local:
+    """Return the windowed statistics at the voxels ``where`` of ``slab``, in float64."""
+    region = tuple(slice(s.start - half, s.stop + half) for s, half in zip(slab, halves, strict=True))
+    size = [2 * half + 1 for half in halves]
+    middle = tuple(slice(half, half + s.stop - s.start) for s, half in zip(slab, halves, strict=True))
+    a, b = first[region].astype(np.float64), second[region].astype(np.float64)
+
+    def mean(array: Array) -> Array:
+        filtered: Array = ndimage.uniform_filter(array, size=size)[middle][where]
+        return filtered
+
+    voxels = float(np.prod(size))
+    unbiased = voxels / max(voxels - 1, 1)
+    mean_1, mean_2 = mean(a), mean(b)
+    return _Local(
+        mean_1,
+        mean_2,
+        unbiased * (mean(a * a) - mean_1 * mean_1),
+        unbiased * (mean(b * b) - mean_2 * mean_2),
+        unbiased * (mean(a * b) - mean_1 * mean_2),
+    )
+
+
+def _halved(array: Array) -> Array:
+    """Return the mean of each even voxel and the one before it along every axis, zeros before the first."""
+    for axis in range(3):
+        even = np.take(array, range(0, array.shape[axis], 2), axis=axis)
+        before = np.take(array, range(1, array.shape[axis] - 1, 2), axis=axis)
+        later = tuple(slice(1, None) if n == axis else slice(None) for n in range(3))
+        even[later] += before
+        array = even / 2
+    return array
+
+
+def _missing(length: int) -> int:
+    return max(_SMALLEST - length, 0)
+
+
+def _box(mask: Mask, *, margin: int, multiple: int) -> tuple[slice, slice, slice]:
+    """Return the mask's bounding box with a margin, its lower corner at multiples of ``multiple``."""
+    slices = []
+    for axis in range(3):
+        used = np.flatnonzero(mask.any(axis=tuple(n for n in range(3) if n != axis)))
+        start = max(int(used[0]) - margin, 0) // multiple * multiple
+        slices.append(slice(start, min(int(used[-1]) + 1 + margin, mask.shape[axis])))
+    return slices[0], slices[1], slices[2]
+
+
+def _prepared(array: Array, mask: Mask, value_range: Range) -> NDArray[np.float32]:
+    """Return the array above the lower end of its range, 0 outside the mask."""
+    lower, upper = value_range
+    values = np.clip(array, lower, upper).astype(np.float32)
+    values -= np.float32(lower)
+    values[~mask] = 0
+    return values
+
+
+def _full(array: Array, mask: Mask | None) -> Mask:
+    where = np.ones(array.shape, dtype=np.bool_) if mask is None else np.asarray(mask, dtype=np.bool_)
+    if not where.any():
+        raise IntensityError("an empty mask: there is no voxel to score; give a mask that covers the patient")
+    return where
+
+
+def _inside(fake: Array, reference: Array, mask: Mask | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    where = _full(fake, mask)
+    return fake[where].astype(np.float64), reference[where].astype(np.float64)
