@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,8 +22,6 @@ from medcyclegan.storage import atomic_write, check_output
 from medcyclegan.volume import Volume
 
 __all__ = ["TranslationOptions", "sidecar_path", "translate_file"]
-
-log = logging.getLogger(__name__)
 
 #: Written into every sidecar and read again: a sidecar without it is somebody else's file.
 _MADE_BY = "medcyclegan translate-volume"
@@ -61,8 +58,6 @@ def translate_file(
     device = choose_device(options.device)
     clock = [time.monotonic()]
     volume = read_volume(source, **options.reading)
-    for note in volume.notes:
-        log.info("%s", note)
     clock.append(time.monotonic())
     to = options.to or choose_target(volume, bundle)
     result = translate_volume(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medcyclegan.slicing.plane import PlaneFit, Preparation
-    from medcyclegan.slicing.volumes import SlicingResult, slice_volumes
     from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
+    from medcyclegan.slicing.volumes import SlicingResult, slice_volumes
 
 _HOME = {
     "AxialOrientationd": "transforms",

@@ -1,0 +1,93 @@
+import importlib.resources
+
+import pytest
+import yaml
+
+from medcyclegan.config import Config, load_config, shipped_configs, to_yaml
+from medcyclegan.errors import ConfigError, UsageError
+
+
+def test_the_shipped_configurations_are_these():
+    assert shipped_configs() == ("ct-mr", "default", "demo", "smoke", "t1-t2")
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_configuration_loads_and_comes_back(name, tmp_path):
+    config = load_config(name)
+    (tmp_path / "copy.yaml").write_text(to_yaml(config))
+    assert load_config(tmp_path / "copy.yaml") == config
+
+
+def test_default_yaml_states_every_default():
+    text = (importlib.resources.files("medcyclegan.configs") / "default.yaml").read_text()
+    assert load_config("default") == Config()
+    assert yaml.safe_load(text) == Config().model_dump(mode="json")
+
+
+def test_every_field_is_documented():
+    def walk(section):
+        for name, field in section.model_fields.items():
+            assert field.description, f"{section.__name__}.{name}"
+            if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+                walk(field.annotation)
+
+    walk(Config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainig.epochs=3", r"unknown key 'trainig': did you mean 'training'\?"),
+        ("training.epoch=3", r"unknown key 'training.epoch': did you mean 'epochs'\?"),
+        ("domains.ct.modalty=CT", r"did you mean 'modality'\?"),
+        ("training.epochs=0", "training.epochs = 0: .*greater than or equal to 1"),
+        ("training.learning_rate=.nan", "finite"),
+        ("training.max_steps=true", "whole number"),
+        ("slicing.size=250", "multiple of 4"),
+        ("domains.ct.scaling.window_hu=[5, 1]", "must ascend"),
+        ("domains.ct.scaling.window_hu=[-1024, 99999]", "16-bit"),
+        ("training=5", "training = 5"),
+        ("epochs", "write it as section.key=value"),
+        ("seed=[1", "not valid YAML"),
+    ],
+)
+def test_a_wrong_override_is_wrong_usage(override, message):
+    with pytest.raises(UsageError, match=message):
+        load_config("default", [override])
+
+
+def test_overrides_keep_what_the_file_says():
+    config = load_config("ct-mr", ["training.epochs=50", "domains.ct.scaling.window_hu=[-200, 300]"])
+    assert config.training.epochs == 50
+    assert config.losses.cycle_weight == 10
+    assert config.domains["ct"].modality == "CT"
+    assert config.domains["ct"].scaling.window_hu == (-200, 300)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x 1\nb: *x\n", "aliases"),
+        ("seed: 1\nseed: 2\n", "stands twice"),
+        ("- 1\n- 2\n", "holds a list"),
+        ("seed: !!python/object/apply:os.system [echo]\n", "not valid YAML"),
+        ("seed: [", "not valid YAML"),
+        ("sed: 1\n", "did you mean 'seed'"),
+        ("[[[[" * 2000, "not valid YAML"),
+    ],
+)
+def test_a_broken_file_is_a_line(text, message, tmp_path):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(tmp_path / "c.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_a_line(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'smoke'"):
+        load_config("smok")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_config(tmp_path / "b.yaml")
+    (tmp_path / "empty.yaml").write_text("")
+    assert load_config(tmp_path / "empty.yaml") == Config()

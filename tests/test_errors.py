@@ -1,0 +1,21 @@
+from medcyclegan import errors
+from medcyclegan.errors import MedCycleGANError, one_line
+
+
+def test_every_error_is_of_the_one_tree_and_drawn_in_it():
+    names = [name for name in errors.__all__ if name != "one_line"]
+    assert errors.__all__ == [*sorted(names), "one_line"]
+    for name in names:
+        assert issubclass(getattr(errors, name), MedCycleGANError)
+        assert name in errors.__doc__
+
+
+def test_a_message_is_one_safe_line():
+    error = MedCycleGANError("a\nb\x1b[31m\tc\x00 d\u202ee")
+    assert str(error) == "a b\\x1b[31m c\\x00 d\\u202ee"
+    assert one_line("é 头") == "é 头"
+
+
+def test_usage_errors_exit_with_2():
+    assert errors.UsageError("x").exit_code == 2
+    assert errors.ReadError("x").exit_code == 1

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from phantoms import head_ct, head_mr
+
+from medcyclegan.errors import IntensityError
+from medcyclegan.intensity import IntensityScaling, foreground_mask, foreground_threshold
+
+HU = IntensityScaling("window", -1024.0, 3071.0, "HU")
+
+
+def test_ct_is_a_fixed_window():
+    scaling = IntensityScaling.fit(head_ct().array, modality="CT")
+    assert scaling == HU
+    values = np.array([[[-3024, -1024, 0, 3071, 5000]]], np.int16)
+    scaled = scaling.normalize(values)
+    assert scaled.dtype == np.float32
+    assert scaled[0, 0].tolist() == pytest.approx([-1, -1, -1 + 2 * 1024 / 4095, 1, 1])
+    assert scaling.count_clipped(values) == 1, "padding is no clipped measurement"
+
+
+def test_every_hu_comes_back_exactly():
+    values = np.arange(-1024, 3072, dtype=np.int16)
+    assert np.array_equal(np.rint(HU.denormalize(HU.normalize(values))), values)
+
+
+def test_float16_keeps_half_a_hu():
+    values = np.linspace(-1024, 3071, 100_001)
+    stored = HU.normalize(values).astype(np.float16)
+    assert np.abs(HU.denormalize(stored) - values).max() <= 0.5
+
+
+@given(
+    lower=st.floats(-1e5, 1e5),
+    width=st.floats(1e-2, 1e6),
+    shares=st.lists(st.floats(0, 1), min_size=1, max_size=20),
+)
+def test_the_inverse_is_exact_inside_the_range_and_clips_outside(lower, width, shares):
+    scaling = IntensityScaling("percentile", lower, lower + width, "arbitrary units")
+    values = lower + width * np.array(shares)
+    back = scaling.denormalize(scaling.normalize(values))
+    assert np.abs(back - values).max() <= 4e-6 * max(width, abs(lower), abs(lower + width))
+    outside = scaling.normalize(np.array([lower - width, lower + 2 * width]))
+    assert outside.tolist() == [-1, 1]
+
+
+def test_mr_takes_percentiles_of_the_foreground_only():
+    rng = np.random.default_rng(0)
+    array = rng.normal(0, 3, (60, 60, 20))
+    array[15:45, 15:45] = rng.uniform(200, 1200, (30, 30, 20))
+    scaling = IntensityScaling.fit(array, modality="MR")
+    assert scaling.kind == "percentile"
+    assert scaling.lower == pytest.approx(205, abs=10)
+    assert scaling.upper == pytest.approx(1195, abs=10)
+    wider = IntensityScaling.fit(array, modality="MR", percentiles=(10, 90))
+    assert (wider.lower, wider.upper) == (pytest.approx(300, abs=15), pytest.approx(1100, abs=15))
+
+
+def test_dark_tissue_inside_the_head_is_foreground():
+    mr = head_mr()
+    mask = foreground_mask(mr.array, foreground_threshold(mr.array, "MR"))
+    centre = tuple(n // 2 for n in mr.shape)
+    hollow = mr.array.copy()
+    hollow[centre] = 0
+    assert foreground_mask(hollow, foreground_threshold(hollow, "MR"))[centre]
+    assert 0.2 < mask.mean() < 0.8
+
+
+def test_scaling_ignores_a_few_bright_voxels():
+    mr = head_mr().array.astype(np.float32)
+    spiked = mr.copy()
+    spiked[20, 20, 10:12] = 1e6
+    before, after = (IntensityScaling.fit(a, modality="MR") for a in (mr, spiked))
+    assert after.upper == pytest.approx(before.upper, rel=0.05)
+
+
+def test_pictures_take_their_bit_depth():
+    scaling = IntensityScaling.fit(np.full((4, 4, 1), 7, np.uint8), modality=None, value_range=(0, 255))
+    assert (scaling.kind, scaling.lower, scaling.upper) == ("range", 0.0, 255.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a + 1024, "air is near -1000"),
+        (lambda a: (a + 1000) / 4000, "air is near -1000"),
+        (lambda a: np.clip(a, -160, 240), "air is near -1000"),
+        (lambda a: np.full(a.shape, 40), "air is near -1000"),
+        (lambda a: np.full(a.shape, -1000), "soft tissue"),
+        (lambda a: np.full(a.shape, -3024), "air is near -1000"),
+    ],
+)
+def test_a_ct_that_is_not_in_hu_is_refused(change, message):
+    with pytest.raises(IntensityError, match=message):
+        IntensityScaling.fit(change(head_ct().array.astype(np.float32)), modality="CT")
+
+
+def test_ct_padding_does_not_hide_the_air():
+    padded = head_ct().array.copy()
+    padded[:6] = -3024
+    assert IntensityScaling.fit(padded, modality="CT") == HU
+
+
+@pytest.mark.parametrize("array", [np.zeros((5, 5, 5)), np.full((5, 5, 5), 7.5)])
+def test_a_constant_image_is_refused(array):
+    with pytest.raises(IntensityError, match="constant"):
+        IntensityScaling.fit(array, modality="MR")
+
+
+def test_it_travels_as_json():
+    assert IntensityScaling.from_dict(HU.to_dict()) == HU
+    for broken in (
+        {},
+        {**HU.to_dict(), "kind": "magic"},
+        {**HU.to_dict(), "upper": "nan"},
+        {**HU.to_dict(), "lower": 9e9},
+    ):
+        with pytest.raises(IntensityError):
+            IntensityScaling.from_dict(broken)

@@ -1,0 +1,108 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from medcyclegan.errors import WriteError
+from medcyclegan.storage import atomic_folder, atomic_write, check_output, is_temporary
+
+
+def left_behind(folder):
+    return [p for p in folder.iterdir() if is_temporary(p)]
+
+
+def test_a_file_appears_whole(tmp_path):
+    target = tmp_path / "deep" / "file.bin"
+    with atomic_write(target) as file:
+        file.write(b"half")
+        assert not target.exists()
+        file.write(b" and whole")
+    assert target.read_bytes() == b"half and whole"
+    assert not left_behind(target.parent)
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    target = tmp_path / "file.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(TypeError, match="bytes-like"), atomic_write(target) as file:
+        file.writelines([b"new", "text"])
+    assert target.read_bytes() == b"old"
+    assert not left_behind(tmp_path)
+
+
+def test_a_full_disk_is_a_line(tmp_path):
+    with pytest.raises(WriteError, match="cannot be written: No space left"), atomic_write(tmp_path / "x") as file:
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+    assert file.closed
+
+
+def test_a_folder_appears_whole_and_replaces_only_when_told(tmp_path):
+    target = tmp_path / "model"
+    with atomic_folder(target) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "sub" / "a").read_text() == "1"
+    with pytest.raises(WriteError, match="--overwrite"), atomic_folder(target):
+        pass
+    with pytest.raises(KeyError), atomic_folder(target, overwrite=True) as folder:
+        raise KeyError
+    assert (target / "sub" / "a").read_text() == "1"
+    with atomic_folder(target, overwrite=True) as folder:
+        (folder / "b").write_text("2")
+    assert [p.name for p in target.iterdir()] == ["b"]
+    assert not left_behind(tmp_path)
+
+
+def test_a_kill_leaves_no_broken_file(tmp_path):
+    code = (
+        "import sys, time, pathlib; from medcyclegan.storage import atomic_write\n"
+        f"with atomic_write(pathlib.Path({str(tmp_path)!r}) / 'out') as f:\n"
+        "    f.write(b'x' * 1000); f.flush(); print('ready', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not (tmp_path / "out").exists()
+    assert len(left_behind(tmp_path)) == 1
+
+
+def test_outputs_are_checked_before_the_work(tmp_path):
+    (tmp_path / "there").write_text("x")
+    with pytest.raises(WriteError, match=r"there exists: .* --overwrite"):
+        check_output(tmp_path / "there", overwrite=False)
+    check_output(tmp_path / "there", overwrite=True)
+    check_output(tmp_path / "new" / "deeper" / "file", overwrite=False)
+    with pytest.raises(WriteError, match="is not a folder"):
+        check_output(tmp_path / "there" / "below", overwrite=False)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(WriteError, match="exists"):
+        check_output(tmp_path / "dangling", overwrite=False)
+
+
+def test_an_unwritable_folder_is_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(WriteError, match="not writable"):
+        check_output(tmp_path / "file", overwrite=False)
+
+
+def test_concurrent_writers_never_mix(tmp_path):
+    target = tmp_path / "file"
+
+    def write(letter):
+        for _ in range(20):
+            with atomic_write(target) as file:
+                file.write(letter * 5000)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b", b"c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(target.read_bytes())) == 1
