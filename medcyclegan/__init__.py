@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medcyclegan.evaluation import evaluate_volumes
     from medcyclegan.inference import ModelBundle, translate_volume
     from medcyclegan.io import read_volume, write_volume
     from medcyclegan.slicing import slice_volumes
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 _HOME = {
     "ModelBundle": "medcyclegan.inference",
     "Volume": "medcyclegan.volume",
+    "evaluate_volumes": "medcyclegan.evaluation",
     "read_volume": "medcyclegan.io",
     "slice_volumes": "medcyclegan.slicing",
     "train": "medcyclegan.training",
@@ -33,6 +35,7 @@ _HOME = {
 __all__ = [
     "ModelBundle",
     "Volume",
+    "evaluate_volumes",
     "read_volume",
     "slice_volumes",
     "train",

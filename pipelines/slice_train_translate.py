@@ -1,0 +1,58 @@
+"""The whole way over one workspace: volumes to slices, slices to a model, volumes to translations.
+
+    python pipelines/slice_train_translate.py WORKSPACE [--config smoke] [--to DOMAIN]
+
+WORKSPACE holds ``volumes/<domain>/...`` for two domains. Afterwards it also holds ``slices/``,
+``runs/`` and ``translated/``: every volume of the source domain, translated. A stage whose result
+stands is not done again, so the command can be repeated after whatever stopped it; a volume that is
+refused is named and the rest go on.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from medcyclegan.config import load_config
+from medcyclegan.errors import MedCycleGANError
+from medcyclegan.inference import ModelBundle, TranslationOptions, translate_file
+from medcyclegan.io import ReadOptions, find_volumes
+from medcyclegan.slicing import slice_volumes
+from medcyclegan.training import train
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    workspace, config = Path(arguments.workspace), load_config(arguments.config)
+    sliced = slice_volumes(workspace / "volumes", workspace / "slices", config=config, workers=arguments.workers)
+    latest = workspace / "runs" / "latest"
+    resume = latest if latest.exists() else None
+    run = train(workspace / "slices", config=None if resume else config, out=workspace / "runs", resume=resume)
+    bundle = ModelBundle.load(run / "model")
+    a, b = bundle.domains
+    target = arguments.to or b.name
+    source = a.name if target == b.name else b.name
+    failed = list(sliced.refused)
+    for found in find_volumes(workspace / "volumes" / source, ReadOptions()):
+        output = workspace / "translated" / target / f"{found.name.replace('/', '_')}.nii.gz"
+        if output.exists():
+            continue
+        reading = {"series": found.series_uid} if found.series_uid else {}
+        try:
+            print(translate_file(found.path, output, run / "model", TranslationOptions(to=target, reading=reading)))
+        except MedCycleGANError as error:
+            print(f"{found.path}: {error}", file=sys.stderr)
+            failed.append(error)
+    return 1 if failed else 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workspace", help="the folder that holds volumes/<domain>/...")
+    parser.add_argument("--config", default="default", help="a shipped configuration, or a YAML file")
+    parser.add_argument("--to", help="the domain to translate to (the second by default)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that slice")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
