@@ -3,8 +3,9 @@
 Importing this is quick: nibabel, SimpleITK, pydicom and Pillow are imported by the first file that needs them.
 """
 
+from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
-from medcyclegan.io.write import write_volume
+from medcyclegan.io.write import check_output_format, write_volume
 
-__all__ = ["ReadOptions", "find_format", "read_volume", "write_volume"]
+__all__ = ["ReadOptions", "check_output_format", "find_format", "read_volume", "write_volume"]

@@ -1,0 +1,196 @@
+"""What reading a series will give, from its headers alone: the same checks for a reading and for an inspection."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+
+from medcyclegan.errors import AmbiguousError, GeometryError, ReadError
+from medcyclegan.io.dicom_checks import (
+    check_alike,
+    check_one_volume,
+    check_placed,
+    check_rescale,
+    check_sequence,
+)
+from medcyclegan.io.dicom_frames import Frame
+from medcyclegan.io.dicom_geometry import Stack, stack_slices
+from medcyclegan.io.dicom_series import Series
+from medcyclegan.io.dicom_split import FrameGroup, place_numbers, split_volumes
+from medcyclegan.io.notes import Notes
+from medcyclegan.io.options import ReadOptions
+
+__all__ = ["SeriesPlan", "plan_series"]
+
+#: A stack that leans by more is said to be tilted.
+_TILT_SAID_DEGREES = 0.1
+_JITTER_SAID_MM = 0.005
+#: How many choices a refusal lists.
+_LISTED = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SeriesPlan:
+    """The slices to read, in order of their position, and where they will lie.
+
+    ``volumes``
+        How many volumes the series holds; ``label`` names the chosen one.
+    ``fill_gaps``, ``upright``
+        Whether the slices are resampled to an even grid, and to one that does not lean.
+    """
+
+    frames: tuple[Frame, ...]
+    stack: Stack
+    volumes: int
+    label: str
+    fill_gaps: bool
+    upright: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Columns, rows and slices of what is stored, before any resampling."""
+        return self.frames[0].columns, self.frames[0].rows, len(self.frames)
+
+
+def plan_series(
+    series: Series, options: ReadOptions, notes: Notes, same_pixels: Callable[[Frame, Frame], bool]
+) -> SeriesPlan:
+    """Choose, check and sort the slices of one volume.
+
+    ``same_pixels`` compares the pixels of two frames at one place. Raises a subclass of
+    :class:`~medcyclegan.errors.VolumeError` for whatever leaves the volume or its place in doubt.
+    """
+    frames = _without_localizers(series.frames, notes)
+    check_placed(frames)
+    frames = _without_copies(frames, notes, same_pixels)
+    groups = split_volumes(frames, options.split_by)
+    group = _choose_group(groups, options)
+    check_alike(group.frames, notes)
+    chosen = _without_repeats(group.frames, notes, same_pixels)
+    check_one_volume(chosen)
+    check_rescale(chosen, notes)
+    size = len(chosen) * chosen[0].rows * chosen[0].columns
+    if size > options.max_voxels:
+        raise ReadError(f"{size} voxels, over the limit of {options.max_voxels}: raise it with --max-voxels {size}")
+    stack = _stack(chosen, options, notes)
+    ordered = tuple(chosen[index] for index in stack.order)
+    check_sequence(ordered)
+    tilted = stack.tilt_degrees > _TILT_SAID_DEGREES
+    return SeriesPlan(
+        ordered, stack, len(groups), group.name, bool(stack.uneven), upright=tilted and options.resample_tilt
+    )
+
+
+def _without_localizers(frames: Sequence[Frame], notes: Notes) -> list[Frame]:
+    kept = [frame for frame in frames if not frame.image.is_localizer]
+    if not kept or len(kept) == len(frames):
+        return list(frames)
+    notes.warn(f"{len(frames) - len(kept)} localizer image(s) in the series are left out")
+    return kept
+
+
+def _without_copies(frames: list[Frame], notes: Notes, same_pixels: Callable[[Frame, Frame], bool]) -> list[Frame]:
+    """Drop files that are copies of one another: the same SOP instance, place and pixels."""
+    kept: dict[Hashable, Frame] = {}
+    copies = 0
+    for number, frame in enumerate(frames):
+        uid = frame.image.instance_uid
+        key: Hashable = (uid, frame.index, frame.tile, frame.position, frame.orientation) if uid else number
+        if key in kept and _alike(kept[key], frame) and same_pixels(kept[key], frame):
+            copies += 1
+        else:
+            kept[key if key not in kept else number] = frame
+    if copies:
+        notes.warn(f"{copies} image(s) are copies of another file of the series and are left out")
+    return list(kept.values())
+
+
+def _without_repeats(frames: Sequence[Frame], notes: Notes, same_pixels: Callable[[Frame, Frame], bool]) -> list[Frame]:
+    """Drop images that repeat another of the same place, voxel for voxel; refuse what differs at one place."""
+    kept: dict[int, Frame] = {}
+    dropped = 0
+    for frame, place in zip(frames, place_numbers(frames), strict=True):
+        if place not in kept:
+            kept[place] = frame
+        elif _alike(kept[place], frame) and same_pixels(kept[place], frame):
+            dropped += 1
+        else:
+            x, y, z = (f"{value:g}" for value in frame.position)
+            raise AmbiguousError(
+                f"several different images at one place (ImagePositionPatient {x}\\{y}\\{z}) and nothing in their "
+                "headers tells them apart: name a keyword that does with --split-by, or remove the superfluous ones"
+            )
+    if dropped:
+        notes.warn(f"{dropped} image(s) repeat another one at the same place, voxel for voxel, and are left out")
+    return list(kept.values())
+
+
+def _alike(first: Frame, second: Frame) -> bool:
+    """Whether two frames code their pixels alike and map them to the same values."""
+    return (
+        (first.slope, first.intercept, first.tile) == (second.slope, second.intercept, second.tile)
+        and first.image.pixel_format == second.image.pixel_format
+        and first.pixel_spacing == second.pixel_spacing
+    )
+
+
+def _choose_group(groups: list[FrameGroup], options: ReadOptions) -> FrameGroup:
+    """Return the volume that the options name, or the only one."""
+    if options.volume is not None:
+        if options.volume >= len(groups):
+            raise AmbiguousError(
+                f"--volume {options.volume}: the series holds {len(groups)} volume(s), counted from 0: "
+                f"give at most {len(groups) - 1}"
+            )
+        return groups[options.volume]
+    if len(groups) == 1:
+        return groups[0]
+    keywords = [keyword for keyword, _ in groups[0].label]
+    named = "; ".join(f"{number}: {group.name}" for number, group in enumerate(groups[:_LISTED]))
+    more = "" if len(groups) <= _LISTED else f"; up to {len(groups) - 1}"
+    how = f"told apart by {' and '.join(keywords)}" if keywords else ""
+    sizes = sorted({len(group.frames) for group in groups})
+    slices = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    raise AmbiguousError(
+        f"{len(groups)} volumes of {slices} slice(s), {how}: choose one with --volume N ({named}{more})"
+    )
+
+
+def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack:
+    """Stack the slices; refuse gaps unless they are allowed, and say what is unusual."""
+    first = frames[0]
+    single = first.slice_spacing or first.slice_thickness
+    if len(frames) == 1:
+        notes.tell(f"one slice: {single:g} mm thick" if single else "one slice of unknown thickness: taken as 1 mm")
+    positions = np.array([frame.position for frame in frames], dtype=np.float64)
+    stack = stack_slices(positions, first.orientation, first.pixel_spacing, single or 1.0)
+    if stack.uneven and not options.allow_gap:
+        raise GeometryError(f"{stack.uneven}: export the complete series, or pass --allow-gap")
+    if not stack.uneven and len(frames) > 1:
+        _check_nominal_spacing(frames, stack, options, notes)
+    if stack.jitter_mm > _JITTER_SAID_MM and not stack.uneven:
+        notes.tell(f"positions vary by up to {stack.jitter_mm:.2g} mm from an even stack")
+    if stack.tilt_degrees > _TILT_SAID_DEGREES and not options.resample_tilt:
+        notes.warn(
+            f"the stack leans by {stack.tilt_degrees:.2f} degrees (a tilted gantry): kept exactly, as a sheared "
+            "affine; --resample-tilt gives an upright grid"
+        )
+    return stack
+
+
+def _check_nominal_spacing(frames: Sequence[Frame], stack: Stack, options: ReadOptions, notes: Notes) -> None:
+    """Compare the gaps with SpacingBetweenSlices, which alone tells that every other slice is missing."""
+    first = frames[0]
+    gap = float(stack.distances_mm[-1]) / (len(frames) - 1)
+    nominal = first.slice_spacing
+    # some scanners write the gap between slices where the standard wants the distance of their centres
+    if nominal is None or nominal < (first.slice_thickness or 0) or gap < 1.5 * nominal:
+        return
+    if len(frames) == 2 and not options.allow_gap:
+        raise GeometryError(
+            f"two slices {gap:.4g} mm apart where SpacingBetweenSlices says {nominal:.4g} mm (a slice is missing "
+            "between them): export the complete series, or pass --allow-gap"
+        )
+    notes.warn(f"slices lie {gap:.4g} mm apart where SpacingBetweenSlices says {nominal:.4g} mm: some may be missing")

@@ -1,0 +1,168 @@
+"""Values of a DICOM header, decided one by one: a hostile or damaged one is a refusal, never a warning.
+
+pydicom converts on access, and warns or fails differently for each kind of damage. Here the raw bytes of an
+element are taken, and are what the standard says (PS3.5 section 6.2), or are refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+from medcyclegan.errors import ReadError
+
+__all__ = ["PARSE_ERRORS", "integer", "items", "numbers", "quiet", "raw_bytes", "text", "texts", "vector"]
+
+#: What pydicom and its decoders raise on damaged input (seen in mutation runs); no other error is expected of them.
+PARSE_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+
+
+@contextmanager
+def quiet() -> Iterator[list[warnings.WarningMessage]]:
+    """Keep pydicom's warnings from the user: what matters of them is decided value by value."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+
+
+def _element(dataset: Dataset, keyword: str) -> Any:
+    tag = tag_for_keyword(keyword)
+    return None if tag is None else dataset.get_item(tag)
+
+
+def raw_bytes(dataset: Dataset, tag: int) -> bytes:
+    """Return the bytes of a (private) element, empty where it is absent or a sequence."""
+    element = dataset.get_item(tag)
+    value = getattr(element, "value", None)
+    return bytes(value) if isinstance(value, bytes | bytearray) else b""
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of ``keyword`` as texts without padding; none where it is absent or empty."""
+    element = _element(dataset, keyword)
+    value = getattr(element, "value", None)
+    if value is None or value == b"" or value == "":
+        return ()
+    if isinstance(value, bytes):
+        vr = _representation(element)
+        if vr in _BINARY:
+            return tuple(repr(number) for number in _unpack(value, vr, element.is_little_endian, keyword))
+        return tuple(part.strip(" \0") for part in value.decode("latin-1").rstrip(" \0").split("\\"))
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        return (str(value).strip(" \0"),)
+    return tuple(str(part).strip(" \0") for part in value)
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Return ``keyword`` as one text, its values joined by a backslash; empty where it is absent."""
+    return "\\".join(texts(dataset, keyword))
+
+
+def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """Return the numbers of ``keyword``, none where it is absent or empty.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for anything that is not a finite number.
+    """
+    found: list[float] = []
+    for part in texts(dataset, keyword):
+        if not _NUMBER.fullmatch(part) or abs(number := float(part)) > 1e300:
+            raise ReadError(f"{keyword} is {part[:40]!r}, not a number: the header is damaged, export the series again")
+        found.append(number)
+    return tuple(found)
+
+
+def vector(dataset: Dataset, keyword: str, length: int) -> tuple[float, ...]:
+    """Return exactly ``length`` numbers of ``keyword``, or none where it is absent.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for another count, or for what is not a number.
+    """
+    found = numbers(dataset, keyword)
+    if found and len(found) != length:
+        raise ReadError(
+            f"{keyword} has {len(found)} values where the standard wants {length}: "
+            "the header is damaged, export the series again"
+        )
+    return found
+
+
+def integer(dataset: Dataset, keyword: str) -> int | None:
+    """Return the one whole number of ``keyword``, None where it is absent.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for anything else.
+    """
+    found = vector(dataset, keyword, 1)
+    if not found:
+        return None
+    if found[0] != int(found[0]):
+        raise ReadError(
+            f"{keyword} is {found[0]:g} where a whole number belongs: the header is damaged, export the series again"
+        )
+    return int(found[0])
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence, none where it is absent.
+
+    Raises :class:`~medcyclegan.errors.ReadError` where its bytes are not a sequence.
+    """
+    tag = tag_for_keyword(keyword)
+    if tag is None or tag not in dataset:
+        return []
+    with quiet():
+        try:
+            return list(dataset[tag].value or [])
+        except PARSE_ERRORS as error:
+            raise ReadError(
+                f"{keyword} does not parse ({error}): the header is damaged, export the series again"
+            ) from error
+
+
+def _representation(element: Any) -> str:
+    """Return the dictionary's value representation, the file's own where the dictionary offers several."""
+    try:
+        known = dictionary_VR(element.tag)
+    except KeyError:
+        return element.VR or "UN"
+    return known if " or " not in known else (element.VR or "US")
+
+
+def _unpack(value: bytes, vr: str, little_endian: bool, keyword: str) -> tuple[float, ...]:
+    letter = _BINARY[vr]
+    size = struct.calcsize("=" + letter)
+    if len(value) % size:
+        raise ReadError(
+            f"{keyword} holds {len(value)} bytes, no multiple of {size}: the header is damaged, export again"
+        )
+    found = struct.unpack(("<" if little_endian else ">") + letter * (len(value) // size), value)
+    if vr in ("FL", "FD") and not all(abs(number) < 1e300 for number in found):
+        raise ReadError(f"{keyword} is not finite: the header is damaged, export the series again")
+    return found

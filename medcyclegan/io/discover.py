@@ -1,0 +1,203 @@
+"""The volumes in a tree of files: each one once, in a fixed order, whatever else lies between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medcyclegan.errors import ReadError, one_line
+from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.read import find_format, read_volume
+from medcyclegan.volume import Volume
+
+if TYPE_CHECKING:
+    from medcyclegan.io.dicom_headers import DamagedFile
+    from medcyclegan.io.dicom_series import Series
+
+__all__ = ["FoundVolume", "find_volumes", "read_found_volume"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundVolume:
+    """A volume in a tree: where it lies, and how to name and read it.
+
+    ``path``
+        Its file, or the folder that holds its DICOM series.
+    ``kind``
+        ``"nifti"``, ``"dicom"``, ``"image"`` (PNG, JPEG) or ``"itk"`` (.mha, .mhd, .nrrd).
+    ``name``
+        Its path below the searched folder, with ``/``, without suffix; a DICOM series has its folder's, with ``#2``
+        for the second of several.
+    ``relative_path``
+        The path below the searched folder, as it is.
+    ``series_uid``, ``patient``
+        SeriesInstanceUID and PatientID, for DICOM; else None.
+    ``refused``
+        Why it cannot be read, where the headers show it already; else None.
+    ``files``
+        The files of a DICOM series; else the one file.
+    """
+
+    path: Path
+    kind: str
+    name: str
+    relative_path: Path
+    series_uid: str | None = None
+    patient: str | None = None
+    refused: str | None = None
+    files: tuple[Path, ...] = ()
+
+
+def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
+    """Return the volumes under ``root``, or of the file ``root``, sorted by name.
+
+    Symbolic links are followed; dotfiles and temporary names are not looked at; sidecars and other files are passed
+    over. Each DICOM header is read once. A file that cannot be read does not raise: see :attr:`FoundVolume.refused`.
+    Raises :class:`~medcyclegan.errors.ReadError` where ``root`` is missing or a folder cannot be listed.
+    """
+    from medcyclegan.io.dicom_headers import walk_files
+
+    if not root.exists():
+        raise ReadError(f"{root}: no such file or folder: check the name")
+    base = root if root.is_dir() else root.parent
+    found: list[FoundVolume] = []
+    dicom: list[Path] = []
+    for path in walk_files(root) if root.is_dir() else [root]:
+        kind = _kind(path)
+        if kind == "dicom":
+            dicom.append(path)
+        elif kind is not None:
+            relative = path.relative_to(base)
+            refused = None
+            if kind == "pair":
+                kind, refused = "nifti", f"{path.name}: a .hdr/.img pair: convert it to .nii.gz"
+            found.append(FoundVolume(path, kind, _stem(relative), relative, refused=refused, files=(path,)))
+    found += _find_series(base, dicom, options)
+    return sorted(found, key=lambda volume: (volume.name, volume.relative_path.as_posix()))
+
+
+def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
+    """Read a found volume; a DICOM series from its own files, without looking at its neighbours again.
+
+    Raises as :func:`~medcyclegan.io.read.read_volume` does.
+    """
+    if found.refused is not None:
+        raise ReadError(found.refused)
+    if found.kind == "dicom":
+        from medcyclegan.io.dicom_read import read_dicom_files
+
+        return read_dicom_files(found.files, dataclasses.replace(options, series=found.series_uid), str(found.path))
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    return read_volume(found.path, **given)
+
+
+def _kind(path: Path) -> str | None:
+    """Return the format of a file, ``pair`` for a NIfTI pair's header, None for what is no volume."""
+    from medcyclegan.io.dicom_headers import is_dicom
+
+    try:
+        return find_format(path)
+    except ReadError:
+        if is_dicom(path):
+            return "dicom"
+        return "pair" if path.name.lower().endswith((".hdr", ".hdr.gz")) else None
+
+
+def _stem(relative: Path) -> str:
+    """Return a relative path with ``/`` and without the suffix, both parts of ``.nii.gz``."""
+    name = relative.name
+    if name.lower().endswith(".gz"):
+        name = name[:-3]
+    return (relative.parent / (Path(name).stem or name)).as_posix()
+
+
+def _find_series(base: Path, files: list[Path], options: ReadOptions) -> list[FoundVolume]:
+    """Return the DICOM series among ``files``, localizers and the like left out aloud."""
+    if not files:
+        return []
+    from medcyclegan.io.dicom_series import group_series, is_aside, scan_files
+
+    scan = scan_files(files, options.split_by)
+    places = [(folder, series) for series in group_series(scan) for folder, series in _by_folder(series)]
+    if options.series is not None:
+        places = [(folder, series) for folder, series in places if series.uid == options.series]
+    volumes = {folder for folder, series in places if not is_aside(series)}
+    kept: dict[Path, list[Series]] = defaultdict(list)
+    for folder, series in places:
+        aside = is_aside(series)
+        if (volumes and aside == "a localizer") or (folder in volumes and aside):
+            _log.warning("%s: a series of %d image(s) is left out: %s", one_line(folder), len(series.paths), aside)
+        else:
+            kept[folder].append(series)
+    unplaced = [file for file in scan.damaged if not file.series_uid]
+    found = []
+    for folder, beside in kept.items():
+        lost = [file for file in unplaced if file.path.is_relative_to(folder)]
+        found += _found_in(base, folder, beside, lost)
+    claimed = {path for volume in found for path in volume.files}
+    return found + [_found_damaged(base, file) for file in unplaced if file.path not in claimed]
+
+
+def _by_folder(series: Series) -> list[tuple[Path, Series]]:
+    """Return the folder of a series; each of several folders by itself if they hold copies of one another.
+
+    An export may spread a series over folders, and a data set may hold it twice: the instances tell.
+    """
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in series.paths:
+        folders[path.parent].append(path)
+    if len(folders) == 1:
+        return [(next(iter(folders)), series)]
+    instances = [{frame.image.instance_uid for frame in series.frames if frame.image.path.parent == f} for f in folders]
+    patients = {frame.image.patient_id for frame in series.frames}
+    if len(patients) == 1 and len(set().union(*instances)) == sum(map(len, instances)):
+        return [(Path(os.path.commonpath(folders)), series)]
+    return [(folder, _within(series, folder)) for folder in folders]
+
+
+def _within(series: Series, folder: Path) -> Series:
+    return dataclasses.replace(
+        series,
+        frames=tuple(frame for frame in series.frames if frame.image.path.parent == folder),
+        damaged=tuple(file for file in series.damaged if file.path.parent == folder),
+    )
+
+
+def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[DamagedFile]) -> list[FoundVolume]:
+    """Return the series of one folder as volumes; ``lost`` are damaged files that may belong to any of them."""
+    relative = folder.relative_to(base)
+    name = folder.name if relative == Path() else relative.as_posix()
+    found = []
+    ordered = sorted(beside, key=lambda series: (_series_number(series), series.uid))
+    for number, series in enumerate(ordered, start=1):
+        damaged = [*series.damaged, *lost]
+        patients = {frame.image.patient_id for frame in series.frames} - {""}
+        found.append(
+            FoundVolume(
+                path=folder,
+                kind="dicom",
+                name=name if len(ordered) == 1 else f"{name}#{number}",
+                relative_path=relative,
+                series_uid=series.uid,
+                patient=min(patients) if patients else None,
+                refused=damaged[0].reason if damaged else None,
+                files=(*series.paths, *(file.path for file in lost)),
+            )
+        )
+    return found
+
+
+def _series_number(series: Series) -> tuple[int, str]:
+    number = series.frames[0].image.series_number if series.frames else ""
+    return (int(number) if number.isdecimal() else 0, number)
+
+
+def _found_damaged(base: Path, file: DamagedFile) -> FoundVolume:
+    relative = file.path.relative_to(base)
+    return FoundVolume(file.path, "dicom", _stem(relative), relative, refused=file.reason, files=(file.path,))
