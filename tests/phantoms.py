@@ -184,11 +184,12 @@ def write_nifti(
     image_class = nib.Nifti2Image if version == 2 else nib.Nifti1Image
     array = volume.array if dtype is None else volume.array.astype(dtype)
     image = image_class(array, None, dtype=array.dtype)
-    image.header.set_sform(volume.affine, sform_code)
-    image.header.set_qform(volume.affine, qform_code, strip_shears=True)
+    image.header.set_sform(volume.affine, 1)
+    image.header.set_qform(volume.affine, 1, strip_shears=True)
     image.header.set_xyzt_units(units)
     image.header.set_data_shape(array.shape)
     header = image.header.copy()
+    header["sform_code"], header["qform_code"] = sform_code, qform_code
     header["scl_slope"], header["scl_inter"] = 1.0, 0.0
     header["vox_offset"] = header.single_vox_offset
     header["magic"] = header.single_magic

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,13 @@ _NRRD_SPACES = (
     "right-anterior-superior", "ras", "left-anterior-superior", "las", "left-posterior-superior", "lps",
 )  # fmt: skip
 _NRRD_PACKING: dict[str, Packing] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+_NUMBER = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
+_VECTOR = rf"\(\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\)"
+_NRRD_GEOMETRY = {
+    "spacedirections": rf"{_VECTOR}\s+{_VECTOR}\s+{_VECTOR}",
+    "spaceorigin": _VECTOR,
+    "spacings": rf"{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}",
+}
 _MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 
@@ -48,8 +56,9 @@ def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
     fields, offset = _metaimage_fields(path, start)
     _refuse_metaimage(path, fields)
     _check_numbers(path, fields, ("DimSize", "ElementSpacing", "ElementSize", *_PLACE, *_DIRECTION))
+    if "ElementSpacing" not in fields and "ElementSize" not in fields:
+        raise ReadError(f"{path}: its header has no ElementSpacing: millimetres are not guessed, add it to the header")
     for names, assumed in (
-        (("ElementSpacing", "ElementSize"), "a spacing of 1 mm"),
         (_PLACE, "the origin at 0"),
         (_DIRECTION, "axes to the left, posterior and superior"),
     ):
@@ -145,8 +154,6 @@ def read_nrrd_header(path: Path, notes: Notes) -> VoxelsPlace:
     _refuse_nrrd(path, fields)
     if "space" not in fields:
         notes.warn("its header has no space: axes to the left, posterior and superior assumed")
-    if "spacedirections" not in fields and "spacings" not in fields:
-        notes.warn("its header has no space directions: a spacing of 1 mm assumed")
     if "spaceorigin" not in fields:
         notes.warn("its header has no space origin: the origin at 0 assumed")
     big = fields.get("endian", "little").lower() == "big"
@@ -197,7 +204,8 @@ def _refuse_nrrd(path: Path, fields: dict[str, str]) -> None:
     units = fields.get("spaceunits", "").replace('"', " ").split()
     if any(unit.lower() not in _MILLIMETRES for unit in units):
         refuse("spaceunits", "only mm are read")
-    for name in ("spacedirections", "spaceorigin", "spacings"):
-        numbers = fields.get(name, "1").translate(str.maketrans("(),", "   ")).split()
-        if not all(_is_number(number) for number in numbers):
-            refuse(name, "it holds finite numbers")
+    for name, pattern in _NRRD_GEOMETRY.items():
+        if name in fields and not re.fullmatch(pattern, fields[name]):
+            refuse(name, "it holds three numbers or vectors of three")
+    if "spacedirections" not in fields and "spacings" not in fields:
+        refuse("spacedirections", "millimetres are not guessed")

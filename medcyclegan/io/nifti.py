@@ -135,8 +135,9 @@ def scale_stored(stored: NDArray[Any], layout: NiftiLayout) -> NDArray[Any]:
         return stored
     narrow = stored.dtype == np.float32 or stored.dtype.itemsize <= 2
     scaled = np.empty(stored.shape, np.float32 if narrow else np.float64, order="F")
-    for k in range(stored.shape[2]):
-        scaled[..., k] = stored[..., k].astype(np.float64) * layout.slope + layout.intercept
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and refused as such
+        for k in range(stored.shape[2]):
+            scaled[..., k] = stored[..., k].astype(np.float64) * layout.slope + layout.intercept
     return scaled
 
 

@@ -24,8 +24,10 @@ _UNIT_NAME = {1: "metres", 3: "micrometres"}
 #: Codes of sform and qform: 0 unknown, 1 scanner, 2 aligned, 3 Talairach, 4 MNI 152, 5 another template.
 _LAST_PLACE_CODE = 5
 _LARGEST_SPACING_MM = 200.0
+#: No place is so far away in any unit; keeps damaged numbers from overflowing below.
+_LARGEST_ELEMENT = 1e12
 _SINGULAR = (
-    "{}: the affine is singular or not finite, so voxels have no place in space: repair the header's sform or qform"
+    "{}: the affine is singular, huge or not finite, so voxels have no place in space: repair the header's sform or qform"
 )
 
 
@@ -85,7 +87,7 @@ def _millimetres(spacing: NDArray[np.float64]) -> str:
 
 
 def _finite(name: str, affine: Any) -> NDArray[np.float64]:
-    if not np.isfinite(affine).all():
+    if not np.isfinite(affine).all() or np.abs(affine).max() > _LARGEST_ELEMENT:
         raise GeometryError(_SINGULAR.format(name))
     return np.array(affine, dtype=np.float64)
 
@@ -95,7 +97,8 @@ def _qform(name: str, header: Any) -> NDArray[np.float64]:
     if header["pixdim"][0] == 0:  # the standard: 0 is read as 1
         header["pixdim"][0] = 1
     try:
-        return _finite(name, header.get_qform())
+        with np.errstate(all="ignore"):  # damaged numbers overflow; what comes out is checked
+            return _finite(name, header.get_qform())
     except (HeaderDataError, ValueError) as error:
         raise GeometryError(
             f"{name}: its qform is not valid ({error}) and no sform is set: repair the header's sform or qform"
@@ -113,7 +116,7 @@ def _base_affine(name: str, layout: NiftiLayout) -> NDArray[np.float64]:
     scale = np.array([-zooms[0], zooms[1], zooms[2]])
     affine = np.diag([*scale, 1.0])
     affine[:3, 3] = -scale * (np.array(layout.grid) - 1) / 2
-    return affine
+    return _finite(name, affine)
 
 
 def _complete_slice(name: str, affine: NDArray[np.float64], layout: NiftiLayout, notes: Notes) -> NDArray[np.float64]:

@@ -85,6 +85,10 @@ def _to_affine(path: Path, reader: sitk.ImageFileReader, notes: Notes) -> NDArra
     dimension = reader.GetDimension()
     axes = min(dimension, 3)
     direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:axes, :axes]
+    if not np.allclose(np.linalg.norm(direction, axis=0), 1, rtol=0, atol=1e-3):
+        raise GeometryError(
+            f"{path}: its direction cosines are not of length 1, so the spacing is uncertain: repair the header"
+        )
     affine = np.eye(4)
     affine[:axes, :axes] = direction * np.array(reader.GetSpacing())[:axes]
     affine[:axes, 3] = np.array(reader.GetOrigin())[:axes]

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from medcyclegan.errors import GeometryError, IntensityError, ReadError
+from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import MAX_VOXELS, ReadOptions
 from medcyclegan.io.streams import GZIP_MAGIC, read_start
 from medcyclegan.volume import Volume
@@ -147,20 +148,18 @@ def _find_reader(kind: Format) -> Callable[[Path, ReadOptions], Volume]:
 
 def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
     """What the DICOM options mean for another format, and a shear, said aloud."""
-    sentences = []
+    notes = Notes(_log, path.name)
     if found.shear_degrees > _SHEAR_SAID_DEGREES:
         if options.resample_tilt:
             raise GeometryError(
                 f"{path}: its affine is sheared by {found.shear_degrees:.3g} degrees, and --resample-tilt works on "
                 "DICOM series only: read the series itself, or leave the option out to keep the shear"
             )
-        sentences.append(f"a sheared affine ({found.shear_degrees:.3g} degrees, as of a tilted gantry), kept exactly")
+        notes.warn(f"a sheared affine ({found.shear_degrees:.3g} degrees, as of a tilted gantry), kept exactly")
     for name, given in (("--split-by", options.split_by), ("--allow-gap", options.allow_gap)):
         if given:
-            sentences.append(f"{name} concerns DICOM series: nothing to do here")
-    for sentence in sentences:
-        _log.info("%s: %s", path.name, sentence)
-    return found.replace(notes=found.notes + tuple(sentences))
+            notes.tell(f"{name} concerns DICOM series: nothing to do here")
+    return found.replace(notes=found.notes + notes.sentences)
 
 
 def _settle_nan(path: Path, found: Volume, nan: Literal["fill"] | None) -> Volume:
@@ -183,6 +182,6 @@ def _settle_nan(path: Path, found: Volume, nan: Literal["fill"] | None) -> Volum
     filled = array if array.flags.writeable else array.copy()
     for k in range(array.shape[2]):
         np.copyto(filled[..., k], smallest, where=~np.isfinite(filled[..., k]))
-    sentence = f"{share}: they took the smallest finite value, {smallest:g}"
-    _log.warning("%s: %s", path.name, sentence)
-    return found.replace(array=filled, notes=(*found.notes, sentence))
+    notes = Notes(_log, path.name)
+    notes.warn(f"{share}: they took the smallest finite value, {smallest:g}")
+    return found.replace(array=filled, notes=found.notes + notes.sentences)

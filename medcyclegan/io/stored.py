@@ -56,7 +56,7 @@ def to_stored(slab: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
             )
         return (np.rint(slab) if slab.dtype.kind == "f" else slab).astype(dtype, order="F")
     largest = float(np.abs(slab).max())
-    if largest > np.finfo(dtype).max:
+    if largest > float(np.finfo(dtype).max):
         raise WriteError(f"a value of magnitude {largest:g}: float32 holds up to 3.4e+38, scale the volume down first")
     return slab.astype(dtype, order="F")
 

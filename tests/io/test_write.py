@@ -1,0 +1,321 @@
+"""Writing: the input's header field by field, every voxel compared, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from phantoms import GRIDS, TILTED_GRID, Grid, head_ct, head_mr, linear_error, linear_volume, make_affine, write_nifti
+
+from medcyclegan.errors import WriteError
+from medcyclegan.io import nifti_write, read_volume, stored, streams, write_volume
+from medcyclegan.volume import Volume
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+BOX = GRIDS["axial_lps"]
+#: What the voxels' type and the free text decide; every other field is the input's.
+OWN_FIELDS = {"datatype", "bitpix", "scl_slope", "scl_inter", "cal_min", "cal_max", "vox_offset"}
+TEXT_FIELDS = {"descrip", "aux_file", "intent_name", "db_name", "data_type"}
+
+
+def differing_fields(before: Path, after: Path) -> set[str]:
+    """The names of the header fields that differ, whatever the byte order."""
+    first, second = nib.load(before).header, nib.load(after).header
+    raw_first, raw_second = raw_header(before), raw_header(after)
+    assert type(first) is type(second)
+    return {
+        name
+        for name in first.keys()  # noqa: SIM118 - nibabel's headers iterate otherwise
+        if not np.array_equal(raw_first[name], raw_second[name], equal_nan=raw_first[name].dtype.kind == "f")
+    }
+
+
+def raw_header(path: Path) -> Any:
+    """The header as it lies in the file: nibabel's loader repairs some fields."""
+    with nib.openers.ImageOpener(path) as file:
+        content = file.read(540)
+    order = "<" if int(np.frombuffer(content, "<i4", 1)[0]) in (348, 540) else ">"
+    size = int(np.frombuffer(content, f"{order}i4", 1)[0])
+    header_class = nib.Nifti1Header if size == 348 else nib.Nifti2Header
+    return header_class(content[:size], order, check=False)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("sform_code", "qform_code"), [(0, 0), (1, 0), (0, 1), (2, 1), (4, 4), (5, 2)])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "f4", "f8"])
+def test_the_header_comes_back_field_by_field(
+    tmp_path: Path, dtype: str, sform_code: int, qform_code: int, version: int, ending: str
+) -> None:
+    grid = GRIDS["oblique"]
+    volume = Volume(np.random.default_rng(0).integers(0, 99, grid.shape).astype(dtype), grid.affine)
+    before = write_nifti(
+        volume, tmp_path / f"in{ending}", version=version, sform_code=sform_code, qform_code=qform_code,
+        units="mm", dim_info=57, slice_code=3, slice_duration=0.07, slice_end=9, toffset=1.5, intent_code=5,
+        cal_max=9.0, descrip=b"DOE^JANE", aux_file=b"/home/doe",
+    )  # fmt: skip
+    found = read_volume(before)
+    write_volume(found, tmp_path / f"out{ending}")
+    assert differing_fields(before, tmp_path / f"out{ending}") - OWN_FIELDS - TEXT_FIELDS == set()
+    image = nib.load(tmp_path / f"out{ending}")
+    np.testing.assert_array_equal(image.get_fdata(), volume.array)
+    np.testing.assert_array_equal(image.affine, nib.load(before).affine)
+    assert image.get_data_dtype() == np.float32
+    assert b"DOE" not in raw_header(tmp_path / f"out{ending}").binaryblock
+    assert b"doe" not in raw_header(tmp_path / f"out{ending}").binaryblock
+
+
+@pytest.mark.parametrize("units", ["meter", "micron", "unknown"])
+def test_other_units_are_kept(tmp_path: Path, units: str) -> None:
+    scale = {"meter": 1000.0, "micron": 0.001, "unknown": 1.0}[units]
+    stored_affine = make_affine("LPS", (1, 1, 2))
+    stored_affine[:3] /= scale
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.float32), None)
+    image.header.set_sform(stored_affine, 1)
+    image.header.set_qform(stored_affine, 1)
+    image.header.set_xyzt_units(units)
+    nib.save(image, tmp_path / "in.nii")
+    write_volume(read_volume(tmp_path / "in.nii"), tmp_path / "out.nii")
+    assert differing_fields(tmp_path / "in.nii", tmp_path / "out.nii") <= {"descrip"}
+
+
+@pytest.mark.parametrize("name", ["one_slice", "axial_lps"])
+def test_shape_is_the_inputs_even_of_length_one(tmp_path: Path, name: str) -> None:
+    i, j, k = GRIDS[name].shape
+    volume = linear_volume(GRIDS[name].shape, GRIDS[name].affine)
+    dims = [[4, i, j, k, 1, 1, 1, 1], [5, i, j, k, 1, 1, 1, 1]] + ([[2, i, j, 1, 1, 1, 1, 1]] if k == 1 else [])
+    for dim in dims:
+        before = write_nifti(volume, tmp_path / "in.nii", dim=dim)
+        write_volume(read_volume(before), tmp_path / "out.nii")
+        assert nib.load(tmp_path / "out.nii").shape == tuple(dim[1 : dim[0] + 1])
+
+
+def test_one_volume_of_a_4d_file_gets_a_3d_header(tmp_path: Path) -> None:
+    values = np.arange(3 * 4 * 5 * 2, dtype=np.int16).reshape(3, 4, 5, 2)
+    image = nib.Nifti1Image(values, make_affine("LPS"))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, tmp_path / "in.nii")
+    write_volume(read_volume(tmp_path / "in.nii", volume=1), tmp_path / "out.nii")
+    out = nib.load(tmp_path / "out.nii")
+    assert out.shape == (3, 4, 5)
+    np.testing.assert_array_equal(out.get_fdata(), values[..., 1])
+    assert differing_fields(tmp_path / "in.nii", tmp_path / "out.nii") - OWN_FIELDS - TEXT_FIELDS <= {"dim", "pixdim"}
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_a_volume_from_elsewhere_lies_where_it_should(tmp_path: Path, grid: Grid, ending: str) -> None:
+    volume = linear_volume(grid.shape, grid.affine)
+    write_volume(volume, tmp_path / f"a{ending}")
+    found = read_volume(tmp_path / f"a{ending}")
+    assert found.shape == volume.shape
+    assert linear_error(found) < 2e-3
+    np.testing.assert_allclose(found.affine, volume.affine, rtol=1e-6, atol=1e-7)
+    if "nii" in ending:
+        image = nib.load(tmp_path / f"a{ending}")
+        assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 1)
+        np.testing.assert_allclose(image.get_qform(), grid.affine, atol=1e-3)
+        assert image.header.get_xyzt_units()[0] == "mm"
+        assert found.notes == ()
+
+
+def test_a_shear_lies_in_the_sform_alone(tmp_path: Path) -> None:
+    volume = linear_volume(TILTED_GRID.shape, TILTED_GRID.affine)
+    write_volume(volume, tmp_path / "a.nii.gz")
+    header = nib.load(tmp_path / "a.nii.gz").header
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 0)
+    np.testing.assert_allclose(header.get_zooms(), volume.spacing_mm, rtol=1e-6)
+    found = read_volume(tmp_path / "a.nii.gz")
+    assert linear_error(found) < 1e-3
+    assert "sheared affine (15 degrees" in found.notes[-1]
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_a_shear_is_refused_where_it_cannot_be_held(tmp_path: Path, ending: str) -> None:
+    with pytest.raises(WriteError, match=r"15 degrees.*\.nii\.gz file, or read with --resample-tilt"):
+        write_volume(linear_volume(TILTED_GRID.shape, TILTED_GRID.affine), tmp_path / f"a{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_a_ct_is_whole_numbers(tmp_path: Path, ending: str) -> None:
+    values = np.array([-1024.5, -0.5, 0.5, 1.5, 2.5, 3071.2, -32768.4, 32767.4]).reshape(2, 2, 2)
+    for array in (values, values.astype(np.float32), np.rint(values).astype(np.int64)):
+        write_volume(Volume(array, np.eye(4), modality="CT"), tmp_path / f"a{ending}")
+        found = read_volume(tmp_path / f"a{ending}")
+        assert found.array.dtype == np.int16
+        np.testing.assert_array_equal(found.array, np.rint(array))
+
+
+@pytest.mark.parametrize(
+    ("value", "modality", "reason"),
+    [
+        (40000.0, "CT", "int16"),
+        (-32769.0, "CT", "int16"),
+        (float("nan"), "CT", "not finite"),
+        (float("nan"), "MR", "not finite"),
+        (float("inf"), None, "not finite"),
+        (1e300, None, "float32"),
+    ],
+)
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha"])
+def test_values_that_the_type_cannot_hold(
+    tmp_path: Path, value: float, modality: str, reason: str, ending: str
+) -> None:
+    array = np.zeros((3, 4, 40))
+    array[1, 2, 33] = value
+    with pytest.raises(WriteError, match=reason):
+        write_volume(Volume(array, np.eye(4), modality=modality), tmp_path / f"a{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whole_numbers_that_float32_cannot_hold(tmp_path: Path) -> None:
+    array = np.array([2**24 + 1, -(2**30) - 1]).reshape(2, 1, 1)
+    write_volume(Volume(array, np.eye(4)), tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii").array, array)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_equal_volumes_give_equal_bytes(tmp_path: Path, order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    volume = head_mr()
+    write_volume(volume, tmp_path / "a.nii.gz")
+    time.sleep(1.1)  # a gzip header counts seconds
+    other = volume.replace(array=np.asarray(volume.array, order=order))
+    write_volume(other, tmp_path / "b.nii.gz")
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    assert b"nii" not in (tmp_path / "a.nii.gz").read_bytes()[:40]  # no name in the gzip header
+    monkeypatch.setattr(streams, "fast_gzip", None)
+    write_volume(other, tmp_path / "c.nii.gz")
+    np.testing.assert_array_equal(nib.load(tmp_path / "c.nii.gz").get_fdata(), volume.array)
+
+
+def test_a_header_of_another_volume_is_refused(tmp_path: Path) -> None:
+    found = read_volume(write_nifti(linear_volume(BOX.shape, BOX.affine), tmp_path / "in.nii"))
+    moved = found.affine.copy()
+    moved[0, 3] += 1
+    for changed in (found.replace(array=found.array[1:]), found.replace(affine=moved)):
+        with pytest.raises(WriteError, match=r"replace\(source=None\)"):
+            write_volume(changed, tmp_path / "out.nii")
+        write_volume(changed.replace(source=None), tmp_path / "out.nii")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("out", "means a DICOM series"),
+        ("out.dcm", "no format that is written here"),
+        ("out.mhd", "no format that is written here"),
+        ("out.nii.zst", "no format that is written here"),
+        ("out.png", "name a .nii.gz"),
+    ],
+)
+def test_endings_that_are_refused(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(WriteError, match=reason):
+        write_volume(head_ct(), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_template_serves_dicom_only(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="DICOM template"):
+        write_volume(head_ct(), tmp_path / "a.nii.gz", template=tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha"])
+def test_a_fault_on_the_way_to_the_disk_is_found(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check before the rename sees voxels that are not the volume's, and the old file stays."""
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(b"old")
+    true_conversion = stored.to_stored
+
+    def faulty(slab: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        wrong = true_conversion(slab, dtype).copy()
+        wrong[0, 0, 0] += 1
+        return wrong
+
+    monkeypatch.setattr("medcyclegan.io.other.to_stored", faulty)
+    monkeypatch.setattr(nifti_write, "to_stored", faulty)
+    for volume in (head_ct(), head_mr()):
+        with pytest.raises(WriteError, match="voxels differ"):
+            write_volume(volume, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_wrong_affine_in_the_header_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_header = nifti_write._new_header
+
+    def shifted(volume: Volume) -> Any:
+        header = true_header(volume)
+        header["srow_x"][3] += 0.01
+        return header
+
+    monkeypatch.setattr(nifti_write, "_new_header", shifted)
+    with pytest.raises(WriteError, match="its header or affine is not the volume's"):
+        write_volume(head_ct(), tmp_path / "a.nii")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_while_writing_leaves_no_half_file(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np; from medcyclegan import Volume, write_volume\n"
+        "volume = Volume(np.random.default_rng(0).normal(size=(200, 200, 200)).astype(np.float32), np.eye(4))\n"
+        "print('go', flush=True)\n"
+        "write_volume(volume, sys.argv[1])\n"
+        "print('done', flush=True)\n"
+    )
+    path = tmp_path / "a.nii.gz"
+    for delay in (0.02, 0.1, 0.2):
+        writer = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "go\n"
+        time.sleep(delay)
+        os.kill(writer.pid, signal.SIGKILL)
+        rest = writer.stdout.read()
+        writer.stdout.close()
+        writer.wait(timeout=20)
+        if path.exists():
+            assert read_volume(path).shape == (200, 200, 200)
+            path.unlink()
+        else:
+            assert rest == ""
+
+
+def test_writing_takes_little_memory(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys, numpy as np; from medcyclegan import Volume, write_volume\n"
+        "volume = Volume(np.ones((256, 256, 400), np.float32), np.eye(4))\n"
+        "write_volume(Volume(np.ones((4, 4, 4)), np.eye(4)), sys.argv[1])\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "write_volume(volume, sys.argv[1])\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / volume.array.nbytes)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.nii.gz")], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert float(done.stdout) < 0.4
+
+
+def _real_niftis() -> list[Path]:
+    return sorted((REAL / "nifti").rglob("*.nii*")) if REAL.is_dir() else []
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not _real_niftis(), reason="no real scans in ../shared/data")
+def test_real_files_come_back(tmp_path: Path) -> None:
+    for number, path in enumerate(_real_niftis()):
+        found = read_volume(path)
+        out = tmp_path / f"{number}{'.nii.gz' if number % 6 == 0 else '.nii'}"
+        write_volume(found, out)
+        assert differing_fields(path, out) - OWN_FIELDS - TEXT_FIELDS == set(), path.name
+        image = nib.load(out)
+        np.testing.assert_array_equal(image.affine, nib.load(path).affine)
+        np.testing.assert_array_equal(np.asanyarray(image.dataobj), found.array)
+        out.unlink()
