@@ -8,4 +8,13 @@ from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
 from medcyclegan.io.write import check_output_format, write_volume
 
-__all__ = ["ReadOptions", "check_output_format", "find_format", "read_volume", "write_volume"]
+__all__ = [
+    "FoundVolume",
+    "ReadOptions",
+    "check_output_format",
+    "find_format",
+    "find_volumes",
+    "read_found_volume",
+    "read_volume",
+    "write_volume",
+]
