@@ -83,8 +83,9 @@ class Domain(_Section):
 class Generator(_Section):
     """The network that translates a slice."""
 
-    kind: Literal["resnet", "unet"] = "resnet"
-    """``resnet``: Johnson et al. 2016 as in CycleGAN; ``unet``: the U-Net of pix2pix."""
+    kind: Literal["resnet", "unet", "identity"] = "resnet"
+    """``resnet``: Johnson et al. 2016 as in CycleGAN; ``unet``: that of pix2pix; ``identity``: nothing to train, for
+    acceptance tests: what a translation by it changes is owed to geometry and intensity alone."""
     filters: Annotated[int, Field(ge=2, le=512)] = 64
     """Channels of the first layer."""
     blocks: Annotated[int, Field(ge=1, le=30)] | None = None

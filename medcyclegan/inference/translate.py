@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,7 +58,8 @@ def translate_volume(
     spacing = [volume.spacing_mm[axis] for axis in _plane_axes(volume)]
     fit = canvas_fit((rows, columns), (spacing[0], spacing[1]), bundle.preparation, bundle.canvas_multiple())
     network = bundle.build(name).to(where)
-    array = _translate_array(volume, network, scaling, target.scaling, fit, batch_size)
+    translate = functools.partial(_translate_slices, network=network, fit=fit, device=where)
+    array = _translate_array(volume, translate, scaling, target.scaling, batch_size)
     modality = target.modality if target.modality in ("CT", "MR") else volume.modality
     value_range = (target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None
     return volume.replace(array=array, modality=modality, value_range=value_range)
@@ -134,26 +137,31 @@ def _say_geometry(volume: Volume) -> None:
 
 
 @torch.inference_mode()
+def _translate_slices(
+    slices: NDArray[np.float32], *, network: nn.Module, fit: PlaneFit, device: torch.device
+) -> NDArray[np.float32]:
+    """Translate slices ``(N, H, W)`` in [-1, 1] on their own pixels."""
+    real = torch.from_numpy(slices)[:, None].to(device)
+    fake = from_plane(network(to_plane(real, fit)), fit)
+    translated: NDArray[np.float32] = fake[:, 0].float().cpu().numpy()
+    return translated
+
+
 def _translate_array(
     volume: Volume,
-    network: nn.Module,
+    translate: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     scaling: IntensityScaling,
     target: IntensityScaling,
-    fit: PlaneFit,
     batch_size: int,
 ) -> NDArray[Any]:
     """Return the translated array ``(I, J, K)``; slices pass in batches, so memory stays bounded."""
-    device = next(network.parameters()).device
     output = np.empty(volume.shape, np.int16 if target.unit == "HU" else np.float32)
     source_view, output_view = (axial_view(array, volume.orientation) for array in (volume.array, output))
     count = source_view.shape[2]
     with progress_bar("translating", count) as bar:
         for first in range(0, count, batch_size):
             part = slice(first, min(first + batch_size, count))
-            slices = scaling.normalize(source_view[:, :, part].transpose(2, 0, 1))
-            real = torch.from_numpy(slices)[:, None].to(device)
-            fake = from_plane(network(to_plane(real, fit)), fit)
-            values = target.denormalize(fake[:, 0].float().cpu().numpy())
+            values = target.denormalize(translate(scaling.normalize(source_view[:, :, part].transpose(2, 0, 1))))
             if not np.isfinite(values).all():
                 raise ModelError("the generator gave NaN or infinite values: the model is broken; train it again")
             output_view[:, :, part] = (np.rint(values) if target.unit == "HU" else values).transpose(1, 2, 0)

@@ -8,8 +8,9 @@ from pathlib import Path
 from medcyclegan.errors import WriteError
 from medcyclegan.volume import Volume
 
-__all__ = ["write_volume"]
+__all__ = ["check_output_format", "write_volume"]
 
+_ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd", ".png", ".jpg", ".jpeg")
 _WRITTEN = ".nii.gz, .nii, .mha, .nrrd (.png and .jpg for what was read from a picture)"
 
 
@@ -24,12 +25,8 @@ def write_volume(volume: Volume, path: str | PathLike[str], *, template: str | P
     to the volume. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     path = Path(path)
+    check_output_format(path)
     name = path.name.lower()
-    if not path.suffix:
-        raise WriteError(
-            f"{path} has no ending, which means a DICOM series; writing DICOM comes in a later version: "
-            "name a .nii.gz file"
-        )
     if template is not None:
         raise WriteError(f"{path}: a DICOM template serves a DICOM series only: leave it out, or name a folder")
     if name.endswith((".nii", ".nii.gz")):
@@ -40,9 +37,21 @@ def write_volume(volume: Volume, path: str | PathLike[str], *, template: str | P
         from medcyclegan.io.other import write_itk
 
         write_itk(volume, path)
-    elif name.endswith((".png", ".jpg", ".jpeg")):
+    else:
         from medcyclegan.io.images import write_image
 
         write_image(volume, path)
-    else:
+
+
+def check_output_format(path: Path) -> None:
+    """Refuse a name whose ending says no format that is written here, before any work.
+
+    Raises :class:`~medcyclegan.errors.WriteError`.
+    """
+    if not path.suffix:
+        raise WriteError(
+            f"{path} has no ending, which means a DICOM series; writing DICOM comes in a later version: "
+            "name a .nii.gz file"
+        )
+    if not path.name.lower().endswith(_ENDINGS):
         raise WriteError(f"{path}: its ending says no format that is written here: {_WRITTEN}")

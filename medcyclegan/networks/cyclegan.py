@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from medcyclegan.config import Discriminator, Generator, Networks
+from medcyclegan.errors import ConfigError
 from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
 from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
 from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
@@ -47,8 +48,11 @@ def build_generator(config: Generator, size: int) -> nn.Module:
     """Build a generator for slices of ``size`` x ``size`` pixels: ``(N, 1, H, W)`` to the same shape.
 
     It reads larger canvases too: multiples of 4 for ``resnet``, of 2**levels (256) for ``unet``.
-    Raises :class:`~medcyclegan.errors.ConfigError` where ``size`` does not fit the network.
+    ``identity`` returns its input. Raises :class:`~medcyclegan.errors.ConfigError` where ``size`` does
+    not fit the network.
     """
+    if config.kind == "identity":
+        return nn.Identity()
     if config.kind == "unet":
         return UnetGenerator(config.filters, unet_levels(size), config.dropout, config.upsampling)
     return ResnetGenerator(config.filters, config.blocks or resnet_blocks(size), config.upsampling)
@@ -68,8 +72,11 @@ def build_cyclegan(config: Networks, size: int, seed: int) -> CycleGAN:
     """Build the four networks with weights that depend on ``seed`` alone, on the CPU.
 
     Convolutions and linear layers get weights from N(0, 0.02) and biases of 0. The global random
-    state is left as it was.
+    state is left as it was. Raises :class:`~medcyclegan.errors.ConfigError` for generators that have
+    nothing to train.
     """
+    if config.generator.kind == "identity":
+        raise ConfigError("networks.generator.kind = 'identity' has nothing to train: take resnet or unet")
     with torch.random.fork_rng(devices=[]):
         networks = CycleGAN(
             G_AB=build_generator(config.generator, size),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from medcyclegan.config import Domain, Slicing
 from medcyclegan.errors import IntensityError, MedCycleGANError
-from medcyclegan.io import ReadOptions, read_volume
+from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume
 from medcyclegan.manifest import SliceRow, Split
 from medcyclegan.slicing.domains import choose_modality
 from medcyclegan.slicing.store import Refusal, SliceStore
@@ -35,7 +34,7 @@ _OBLIQUE_DEGREES = 2.0
 class CaseJob:
     """All that a worker needs for one volume; ``case``, ``patient`` and ``input`` are keyed hashes."""
 
-    path: Path
+    found: FoundVolume
     reading: ReadOptions
     domain: str
     rule: Domain
@@ -56,7 +55,7 @@ def preparation_of(slicing: Slicing, rule: Domain) -> dict[str, Any]:
 def slice_case(job: CaseJob) -> SliceRow | Refusal:
     """Read, cut and store one volume; a volume that is refused becomes a :class:`Refusal`."""
     try:
-        volume = read_volume(job.path, **dataclasses.asdict(job.reading))
+        volume = read_found_volume(job.found, job.reading)
         row, stack = _slice(volume, job)
     except MemoryError:
         return _refuse(job, "not enough memory to read it: use fewer --workers")
@@ -139,11 +138,11 @@ def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
 
 def _refuse(job: CaseJob, reason: str) -> Refusal:
     """Make a refusal whose reason names no file, folder or series of the input; the log names them."""
-    log.warning("%s refused: %s", job.path, reason)
-    hidden = {str(job.path), job.path.name, job.path.stem, job.reading.series or ""}
-    if job.path.is_dir():
-        hidden |= {str(f) for f in job.path.rglob("*")} | {f.name for f in job.path.rglob("*")}
-    for text in sorted(hidden, key=len, reverse=True):
+    found = job.found
+    log.warning("%s refused: %s", found.path, reason)
+    paths = {found.path, found.relative_path, *found.files}
+    hidden = {text for path in paths for text in (str(path), path.name, path.stem, str(path.resolve()))}
+    for text in sorted(hidden | {found.name, found.series_uid or ""}, key=len, reverse=True):
         if text:
             reason = reason.replace(text, "…")
     return Refusal(job.domain, job.case, reason)

@@ -193,6 +193,7 @@ def from_plane(slices: torch.Tensor, fit: PlaneFit, padding: float = -1.0) -> to
 
 def _resample(slices: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     height, width = slices.shape[-2:]
+    slices = slices.contiguous()
     if width != size[1]:
         slices = slices @ _weights(width, size[1]).to(slices).T
     if height != size[0]:

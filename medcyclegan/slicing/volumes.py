@@ -16,7 +16,7 @@ import torch
 
 from medcyclegan.config import Config, Domain
 from medcyclegan.errors import ConfigError, ReadError, StoreError, UsageError
-from medcyclegan.io import ReadOptions
+from medcyclegan.io import FoundVolume, ReadOptions
 from medcyclegan.manifest import SliceRow, Split
 from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import now, versions
@@ -146,10 +146,9 @@ def _job(
     member: Member, patient: str, split: Split, store: SliceStore, config: Config, options: ReadOptions
 ) -> CaseJob:
     found = member.found
-    reading = dataclasses.replace(options, series=found.series_uid or options.series)
     return CaseJob(
-        path=found.path,
-        reading=reading,
+        found=found,
+        reading=options,
         domain=member.domain,
         rule=config.domains.get(member.domain, Domain()),
         slicing=config.slicing,
@@ -157,14 +156,13 @@ def _job(
         case=store.name("case", member.domain, member.split or "", found.name),
         patient=store.name("patient", patient),
         split=split,
-        input=store.name("input", *_stamps(found.path), json.dumps(dataclasses.asdict(reading))),
+        input=store.name("input", *_stamps(found), json.dumps(dataclasses.asdict(options))),
     )
 
 
-def _stamps(path: Path) -> Iterator[str]:
+def _stamps(found: FoundVolume) -> Iterator[str]:
     """Yield what changes when a volume's files do: sizes and modification times."""
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    for file in files:
+    for file in found.files:
         try:
             status = file.stat()
         except OSError as error:
@@ -221,7 +219,7 @@ def _gather(
         try:
             yield future.result()
         except concurrent.futures.process.BrokenProcessPool:
-            lost = [str(job.path) for f, job in futures.items() if not f.done() or f.exception() is not None]
+            lost = [str(job.found.path) for f, job in futures.items() if not f.done() or f.exception() is not None]
             raise StoreError(
                 f"a worker process was killed, most often for want of memory, over one of {', '.join(lost[:4])}: "
                 "run the command again to go on, with fewer --workers"
