@@ -109,7 +109,9 @@ def _domain_folders(path: Path) -> list[Path]:
 
 
 def _members_of(folder: Path, domain: str, split: Split | None, reading: ReadOptions) -> list[Member]:
-    return [
-        Member(domain, found, found.patient or patient_of_name(found.name, domain), split)
-        for found in find_volumes(folder, reading)
-    ]
+    members = []
+    for found in find_volumes(folder, reading):
+        patient = found.patient or patient_of_name(found.name, domain)
+        # Image sets number their files anew in each folder: 1.jpg of trainA and of testA are two patients.
+        members.append(Member(domain, found, patient if split is None else f"{folder.name}/{patient}", split))
+    return members

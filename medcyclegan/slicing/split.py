@@ -60,6 +60,8 @@ def assign_splits(
     result: dict[str, Split] = dict(known)
     for domain in sorted(patients, key=lambda name: (len(patients[name]) >= FEWEST_TO_SPLIT, name)):
         members = sorted(patients[domain], key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+        if all(member in result for member in members):
+            continue
         if len(members) < FEWEST_TO_SPLIT:
             log.warning(
                 "%s: %d patient%s, under %d, so all of them train and none is held out",

@@ -1,0 +1,303 @@
+import json
+import logging
+import os
+import stat
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from phantoms import GRIDS, head_ct, head_mr, linear_volume, make_affine, write_nifti
+from PIL import Image
+
+from medcyclegan.config import load_config
+from medcyclegan.errors import ConfigError, ReadError, StoreError, UsageError
+from medcyclegan.io.made_series import write_made_series
+from medcyclegan.manifest import load_manifest
+from medcyclegan.slicing import slice_volumes
+
+SMALL = load_config("default", ["slicing.size=64", "slicing.pixel_mm=4"])
+
+#: Holds the lock that its argument names until it is killed.
+HOLD_A_LOCK = """
+import fcntl, sys, time
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def make_volumes(folder, patients=2):
+    for n in range(patients):
+        write_nifti(head_mr(seed=n), folder / "t1" / f"p{n}_t1.nii.gz")
+        write_nifti(head_mr(seed=n, inverted=True), folder / "t2" / f"q{n}_t2.nii.gz")
+    return folder
+
+
+def contents(store):
+    return {f.relative_to(store).as_posix(): f.read_bytes() for f in store.rglob("*") if f.is_file()}
+
+
+def test_volumes_become_a_store(tmp_path):
+    volumes, store = make_volumes(tmp_path / "volumes"), tmp_path / "slices"
+    result = slice_volumes(volumes, store, config=SMALL)
+    rows = load_manifest(store)
+    assert len(rows) == len(result.sliced) == 4
+    for row in rows:
+        stack = np.load(store / row.file, mmap_mode="r", allow_pickle=False)
+        assert stack.shape == (len(row.slices), 64, 64)
+        assert stack.dtype == np.float16
+        assert stack.min() >= -1
+        assert stack.max() <= 1
+        assert (row.heights[0], row.heights[-1]) == (0.0, 1.0)
+        assert row.split == "train"
+    assert (store / "t1.png").stat().st_size > 1000
+    assert json.loads((store / "run.json").read_text())["volumes"] == 4
+    assert stat.S_IMODE((store / ".key").stat().st_mode) == 0o600
+
+
+def test_a_stack_is_upright_and_unmirrored(tmp_path):
+    """The value is a linear function of place: brighter to the left, brighter still to posterior."""
+    volume = linear_volume((40, 50, 6), make_affine("RAS", (2.0, 2.0, 4.0)), coefficients=(-1.0, -10.0, 100.0))
+    write_nifti(volume, tmp_path / "v" / "t1" / "a.nii.gz")
+    slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL)
+    (row,) = load_manifest(tmp_path / "s")
+    stack = np.load(tmp_path / "s" / row.file).astype(float)
+    middle = stack[len(stack) // 2, 28:36, 28:36]
+    assert (np.diff(middle, axis=0) > 0).all(), "rows grow to posterior"
+    assert (np.diff(middle, axis=1) > 0).all(), "columns grow to patient left"
+    assert stack[-1].mean() > stack[0].mean(), "slices grow to superior"
+
+
+def test_every_orientation_gives_the_same_slices(tmp_path):
+    base = head_mr((40, 48, 24), make_affine("LPS", (5.0, 5.0, 8.0)))
+    write_nifti(base, tmp_path / "v" / "t1" / "lps.nii.gz")
+    turned = base.replace(
+        array=base.array[::-1].transpose(2, 0, 1).copy(),
+        affine=base.affine @ np.array([[0, -1, 0, 39], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]]),
+    )
+    write_nifti(turned, tmp_path / "v" / "t1" / "sagittal.nii.gz")
+    slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL)
+    one, other = (np.load(tmp_path / "s" / row.file) for row in load_manifest(tmp_path / "s"))
+    assert np.array_equal(one, other)
+
+
+def test_nothing_of_the_patient_is_in_the_store(tmp_path):
+    name_of_patient = "Mustermann"
+    clipped = head_ct().replace(array=head_ct().array.clip(-1024))
+    write_made_series(clipped, tmp_path / "volumes" / "ct" / f"{name_of_patient}^Max", number=77, description="head")
+    write_nifti(
+        head_mr(),
+        tmp_path / "volumes" / "mr" / f"{name_of_patient}_1961-01-01.nii.gz",
+        descrip=name_of_patient.encode(),
+    )
+    (tmp_path / "volumes" / "mr" / f"{name_of_patient}.nii").write_text("no NIfTI")
+    slice_volumes(tmp_path / "volumes", tmp_path / "s", config=SMALL)
+    for name, data in contents(tmp_path / "s").items():
+        for word in (name_of_patient, "1961", "MADE", str(tmp_path), "volumes/"):
+            assert word not in name
+            assert word.encode() not in data, f"{word} in {name}"
+
+
+def test_a_second_call_does_nothing_twice_and_new_volumes_are_added(tmp_path):
+    volumes, store = make_volumes(tmp_path / "volumes"), tmp_path / "slices"
+    slice_volumes(volumes, store, config=SMALL)
+    before = {f: f.stat().st_mtime_ns for f in store.rglob("*.npy")}
+    again = slice_volumes(volumes, store, config=SMALL)
+    assert (len(again.sliced), len(again.finished)) == (0, 4)
+    write_nifti(head_mr(seed=9), volumes / "t1" / "new.nii.gz")
+    more = slice_volumes(volumes, store, config=SMALL)
+    assert (len(more.sliced), len(more.finished)) == (1, 4)
+    assert {f: f.stat().st_mtime_ns for f in before} == before
+    assert len(load_manifest(store)) == 5
+
+
+def test_a_changed_volume_is_sliced_again(tmp_path):
+    volumes, store = make_volumes(tmp_path / "volumes"), tmp_path / "slices"
+    slice_volumes(volumes, store, config=SMALL)
+    time.sleep(0.01)
+    write_nifti(head_mr(seed=5), volumes / "t1" / "p0_t1.nii.gz")
+    assert len(slice_volumes(volumes, store, config=SMALL).sliced) == 1
+    assert len(load_manifest(store)) == 4
+
+
+def test_two_preparations_are_never_mixed(tmp_path):
+    volumes, store = make_volumes(tmp_path / "volumes"), tmp_path / "slices"
+    slice_volumes(volumes, store, config=SMALL)
+    before = contents(store)
+    with pytest.raises(StoreError, match=r"'fit': 'physical'.*'fit': 'stretch'.*cannot be mixed"):
+        slice_volumes(volumes, store, config=load_config("default", ["slicing.size=64", "slicing.fit=stretch"]))
+    assert contents(store) == before
+
+
+def test_a_refused_volume_does_not_stop_the_rest(tmp_path, caplog):
+    volumes, store = make_volumes(tmp_path / "volumes"), tmp_path / "slices"
+    broken = volumes / "t1" / "JohnDoe.nii.gz"
+    broken.write_text("not NIfTI")
+    result = slice_volumes(volumes, store, config=SMALL)
+    assert len(result.refused) == 1
+    assert len(load_manifest(store)) == 4
+    assert "JohnDoe.nii.gz refused" in caplog.text
+    (line,) = (store / "refused.jsonl").read_text().splitlines()
+    assert "JohnDoe" not in line
+    assert json.loads(line)["reason"]
+    broken.unlink()
+    write_nifti(head_mr(seed=7), broken)
+    assert not slice_volumes(volumes, store, config=SMALL).refused
+    assert (store / "refused.jsonl").read_text() == ""
+
+
+def test_shards_and_workers_give_what_one_call_gives(tmp_path):
+    volumes = make_volumes(tmp_path / "volumes", patients=3)
+    slice_volumes(volumes, tmp_path / "whole", config=SMALL)
+    for shard in (1, 0):
+        slice_volumes(volumes, tmp_path / "parts", config=SMALL, shard=(shard, 2), workers=2 if shard else 1)
+
+    def stacks(store):
+        return sorted((r.domain, r.split, np.load(store / r.file).tobytes()) for r in load_manifest(store))
+
+    assert stacks(tmp_path / "whole") == stacks(tmp_path / "parts")
+
+
+def test_the_split_is_by_patient_across_visits_and_domains(tmp_path):
+    for n in range(6):
+        for visit in ("", "_visit2"):
+            write_nifti(head_mr(seed=n), tmp_path / "v" / "t1" / f"p{n}_t1{visit}.nii")
+        write_nifti(head_mr(seed=n, inverted=True), tmp_path / "v" / "t2" / f"p{n}_t2.nii")
+    slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL)
+    rows = load_manifest(tmp_path / "s")
+    by_patient = {}
+    for row in rows:
+        by_patient.setdefault(row.patient, set()).add(row.split)
+    assert len(by_patient) == 6
+    assert all(len(splits) == 1 for splits in by_patient.values())
+    assert sorted(next(iter(s)) for s in by_patient.values()) == [
+        "test",
+        "train",
+        "train",
+        "train",
+        "train",
+        "validation",
+    ]
+
+
+def test_a_split_file_decides(tmp_path):
+    volumes = make_volumes(tmp_path / "volumes")
+    (tmp_path / "split.csv").write_text("case,patient,split\np0_t1,x,test\nt2/q1_t2,y,validation\n")
+    slice_volumes(volumes, tmp_path / "s", config=SMALL, split_file=tmp_path / "split.csv")
+    splits = sorted((r.domain, r.split) for r in load_manifest(tmp_path / "s"))
+    assert splits == [("t1", "test"), ("t1", "train"), ("t2", "train"), ("t2", "validation")]
+    (tmp_path / "other.csv").write_text("case,patient,split\nnobody,x,test\n")
+    with pytest.raises(ConfigError, match="none of the 1 cases"):
+        slice_volumes(volumes, tmp_path / "s2", config=SMALL, split_file=tmp_path / "other.csv")
+
+
+def test_public_image_sets_are_taken_as_such(tmp_path):
+    rng = np.random.default_rng(0)
+    for folder in ("trainA", "trainB", "testA", "testB"):
+        (tmp_path / "v" / folder).mkdir(parents=True)
+        for n in range(2):
+            pixels = rng.integers(0, 200, (50, 40), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "v" / folder / f"{n}.png")
+    slice_volumes(tmp_path / "v", tmp_path / "s", config=load_config("ct-mr", ["slicing.size=64"]))
+    rows = load_manifest(tmp_path / "s")
+    assert sorted((r.domain, r.split) for r in rows) == [
+        ("A", "test"), ("A", "test"), ("A", "train"), ("A", "train"),
+        ("B", "test"), ("B", "test"), ("B", "train"), ("B", "train"),
+    ]  # fmt: skip
+    assert {(r.scaling["lower"], r.scaling["upper"]) for r in rows} == {(0.0, 255.0)}
+
+
+def test_a_picture_stays_upright(tmp_path):
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[5:20, 5:15] = 255
+    (tmp_path / "A").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "A" / "x.png")
+    slice_volumes(tmp_path / "A", tmp_path / "s", domain="A", config=load_config("default", ["slicing.size=64"]))
+    (row,) = load_manifest(tmp_path / "s")
+    stack = np.load(tmp_path / "s" / row.file)
+    assert np.array_equal(stack[0] > 0, pixels > 0)
+
+
+def test_ct_values_survive_the_store(tmp_path):
+    ct = head_ct((64, 64, 6), make_affine("LPS", (4.0, 4.0, 8.0)))
+    write_nifti(ct, tmp_path / "v" / "ct" / "a.nii.gz")
+    slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL)
+    (row,) = load_manifest(tmp_path / "s")
+    assert (row.modality, row.scaling["unit"]) == ("CT", "HU")
+    hu = (np.load(tmp_path / "s" / row.file).astype(float) + 1) * 4095 / 2 - 1024
+    upright = ct.array.transpose(2, 1, 0)[list(row.slices)]
+    assert np.abs(hu - np.clip(upright, -1024, 3071)).max() <= 0.5
+
+
+def test_a_ct_that_is_not_in_hu_is_refused_by_name(tmp_path, caplog):
+    ct = head_ct()
+    write_nifti(ct.replace(array=ct.array + 1024), tmp_path / "v" / "ct" / "a.nii.gz")
+    result = slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL)
+    assert "not in HU" in result.refused[0].reason
+    assert "a.nii.gz" in caplog.text
+
+
+def test_one_slice_is_a_volume(tmp_path):
+    write_nifti(head_mr((60, 60, 1)).replace(affine=GRIDS["one_slice"].affine), tmp_path / "v" / "t1" / "a.nii")
+    slice_volumes(tmp_path / "v", tmp_path / "s", config=load_config("default", ["slicing.size=64"]))
+    (row,) = load_manifest(tmp_path / "s")
+    assert (row.slices, row.heights) == ((0,), (0.0,))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "error", "message"),
+    [
+        (lambda p: None, {}, ReadError, "no such file or folder"),
+        (lambda p: (p / "v").mkdir(), {}, ReadError, "holds no folders"),
+        (lambda p: (p / "v" / "t1").mkdir(parents=True), {}, ReadError, "no volumes found"),
+        (lambda p: (p / "v").write_text("x"), {}, ReadError, "is a file"),
+        (lambda p: make_volumes(p / "v"), {"shard": (2, 2)}, UsageError, "count from 0"),
+        (lambda p: make_volumes(p / "v"), {"workers": 0}, UsageError, "at least 1"),
+        (lambda p: make_volumes(p / "v"), {"domain": "../x"}, UsageError, "domain name"),
+        (lambda p: write_nifti(head_mr(), p / "v" / "bad name" / "a.nii"), {}, ReadError, "domain name"),
+    ],
+)
+def test_wrong_inputs_are_a_line(tmp_path, prepare, arguments, error, message):
+    prepare(tmp_path)
+    with pytest.raises(error, match=message):
+        slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL, **arguments)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    make_volumes(tmp_path / "v")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "thesis.txt").write_text("x")
+    with pytest.raises(StoreError, match="holds other files"):
+        slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL)
+    assert os.listdir(tmp_path / "s") == ["thesis.txt"]
+
+
+def test_two_calls_at_once_are_told_apart(tmp_path):
+    volumes, store = make_volumes(tmp_path / "v"), tmp_path / "s"
+    slice_volumes(volumes, store, config=SMALL)
+    holder = subprocess.Popen(
+        [sys.executable, "-c",
+         HOLD_A_LOCK,
+         str(store / ".locks" / "shard-0-of-1")],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        holder.stdout.readline()
+        with pytest.raises(StoreError, match="another slice-volumes"):
+            slice_volumes(volumes, store, config=SMALL)
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    slice_volumes(volumes, store, config=SMALL)
+
+
+def test_what_is_found_is_said(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        slice_volumes(make_volumes(tmp_path / "v"), tmp_path / "s", config=SMALL)
+    assert "t1: 2 patients, under 5, so all of them train" in caplog.text
+    assert "slices of 2 volumes (2 train)" in caplog.text
