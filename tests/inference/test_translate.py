@@ -1,0 +1,130 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from models import CT_DOMAIN, HU, MR_DOMAIN, identity_model, tiny_model
+from phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_volume, make_affine
+
+from medcyclegan import Volume, translate_volume
+from medcyclegan.errors import IntensityError, ModelError, UsageError
+from medcyclegan.inference import DomainModel, choose_device
+from medcyclegan.intensity import IntensityScaling
+
+EVERY_GRID = {**GRIDS, "tilted": TILTED_GRID}
+CT_TO_CT = identity_model(CT_DOMAIN, DomainModel("ct2", "CT", HU))
+
+
+def test_the_identity_returns_every_hu():
+    ct = head_ct((256, 256, 6), make_affine("LPS", (1.0, 1.0, 3.0)))
+    result = translate_volume(ct, CT_TO_CT, "ct2")
+    assert result.array.dtype == np.int16
+    assert np.abs(result.array - ct.array.clip(-1024).astype(int)).max() == 0
+    assert result.modality == "CT"
+    assert np.array_equal(result.affine, ct.affine)
+
+
+@pytest.mark.parametrize("fit", ["physical", "stretch"])
+@pytest.mark.parametrize("name", EVERY_GRID)
+def test_a_linear_volume_comes_back_in_its_place(name, fit):
+    grid = EVERY_GRID[name]
+    volume = linear_volume(grid.shape, grid.affine)
+    low, high = float(volume.array.min()), float(volume.array.max())
+    domains = [DomainModel(n, None, IntensityScaling("range", low, high, "x")) for n in ("a", "b")]
+    model = identity_model(*domains, size=64, fit=fit, pixel_mm=0.5)
+    result = translate_volume(volume, model, "b", batch_size=3)
+    assert result.shape == grid.shape
+    assert np.array_equal(result.affine, grid.affine)
+    inner = tuple(slice(2, -2) if n > 4 else slice(None) for n in grid.shape)
+    assert np.abs(result.array - volume.array)[inner].max() < 5e-3 * (high - low)
+
+
+def test_fine_pixels_lose_only_what_interpolation_loses():
+    """0.488 mm to 1 mm and back: a smooth volume returns within 1 % of its range."""
+    place = make_affine("LPS", (0.488281, 0.488281, 3.0))
+    i, j = np.meshgrid(np.arange(512), np.arange(512), indexing="ij")
+    smooth = (500 * np.sin(i / 40) * np.cos(j / 50)).astype(np.float32)
+    volume = Volume(np.stack([smooth, smooth], axis=2), place)
+    domains = [DomainModel(n, None, IntensityScaling("range", -500.0, 500.0, "x")) for n in ("a", "b")]
+    result = translate_volume(volume, identity_model(*domains), "b")
+    assert np.abs(result.array - volume.array)[4:-4, 4:-4].max() < 1.0
+
+
+def test_a_wide_field_of_view_is_not_cut():
+    ct = head_ct((400, 300, 3), make_affine("LPS", (1.0, 1.0, 3.0)))
+    result = translate_volume(ct, CT_TO_CT, "ct2")
+    assert np.array_equal(result.array, ct.array.clip(-1024))
+
+
+def test_values_take_the_target_units():
+    result = translate_volume(head_ct(), identity_model(), "mr")
+    assert (result.modality, result.array.dtype) == ("MR", np.float32)
+    assert 0 <= result.array.min() <= result.array.max() <= 1000
+    back = translate_volume(head_mr(), identity_model(), "ct")
+    assert (back.modality, back.array.dtype) == ("CT", np.int16)
+    assert back.array.min() >= -1024
+    assert back.array.max() <= 3071
+
+
+def test_an_mr_is_scaled_by_its_own_foreground():
+    mr = head_mr()
+    louder = mr.replace(array=mr.array * 7)
+    model = identity_model(MR_DOMAIN, DomainModel("t2", "MR", MR_DOMAIN.scaling))
+    one, other = (translate_volume(v, model, "t2").array for v in (mr, louder))
+    assert np.abs(one - other).max() < 0.01
+
+
+def test_the_batch_size_does_not_change_the_result():
+    ct = head_ct((40, 40, 7), make_affine("LPS", (4.0, 4.0, 4.0)))
+    results = [translate_volume(ct, tiny_model(), "mr", batch_size=n).array for n in (1, 3, 7)]
+    assert np.abs(results[0] - results[1]).max() < 1e-2
+    assert np.abs(results[0] - results[2]).max() < 1e-2
+
+
+def test_the_direction_follows_the_modality(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert translate_volume(head_ct(), identity_model()).modality == "MR"
+        assert translate_volume(head_mr(), identity_model()).modality == "CT"
+        assert translate_volume(head_mr().replace(modality=None), identity_model()).modality == "CT"
+    assert caplog.text.count("choose with --to") == 3
+
+
+def test_a_ct_is_not_given_to_an_mr_model():
+    mr_only = identity_model(MR_DOMAIN, DomainModel("t2", "MR", MR_DOMAIN.scaling))
+    with pytest.raises(IntensityError, match=r"the input is CT, but the model's mr is MR.*--force"):
+        translate_volume(head_ct(), mr_only, "t2")
+    with pytest.raises(IntensityError, match="its values are in HU"):
+        translate_volume(head_ct().replace(modality=None), mr_only, "t2")
+    assert translate_volume(head_ct(), mr_only, "t2", force=True).modality == "MR"
+    with pytest.raises(IntensityError, match="the input is PT"):
+        translate_volume(head_mr().replace(modality="PT"), mr_only, "t2")
+
+
+def test_a_ct_that_is_not_in_hu_is_refused():
+    ct = head_ct()
+    with pytest.raises(IntensityError, match="not in HU"):
+        translate_volume(ct.replace(array=ct.array + 1024), identity_model(), "mr")
+
+
+def test_a_broken_network_gives_no_volume(monkeypatch):
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            return x * float("nan")
+
+    monkeypatch.setattr("medcyclegan.inference.bundle.build_generator", lambda config, size: Broken())
+    with pytest.raises(ModelError, match="NaN"):
+        translate_volume(head_ct(), identity_model(), "mr")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "mps", "gpu?"])
+def test_a_device_that_is_not_here_is_wrong_usage(name):
+    with pytest.raises(UsageError, match=r"--device"):
+        choose_device(name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_cuda_gives_what_the_cpu_gives():
+    ct = head_ct()
+    cpu, cuda = (translate_volume(ct, tiny_model(), "mr", device=d).array for d in ("cpu", "cuda"))
+    assert np.abs(cpu - cuda).max() < 1.0

@@ -1,0 +1,112 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from models import GREY, identity_model, tiny_model
+from phantoms import head_ct, head_mr, make_affine, write_nifti
+from PIL import Image
+
+from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
+from medcyclegan.inference import DomainModel, TranslationOptions, sidecar_path, translate_file
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tiny_model().save(tmp_path / "model")
+
+
+def test_a_file_becomes_a_file_with_its_sidecar(tmp_path, model):
+    source = write_nifti(head_ct(), tmp_path / "John.nii.gz", sform_code=2, qform_code=1, units="mm")
+    out = translate_file(source, tmp_path / "new" / "out.nii.gz", model, TranslationOptions(to="mr"))
+    before, after = nib.load(source), nib.load(out)
+    assert after.shape == before.shape
+    assert np.array_equal(after.affine, before.affine)
+    for field in ("sform_code", "qform_code", "xyzt_units", "srow_x", "quatern_b", "pixdim", "dim"):
+        assert np.array_equal(after.header[field], before.header[field]), field
+    record = json.loads((tmp_path / "new" / "out.json").read_text())
+    assert record["synthetic"] is True
+    assert len(record["model"]) == 64
+    assert record["to"] == {"domain": "mr", "modality": "MR", "scaling": record["to"]["scaling"]}
+    assert record["shape"] == list(before.shape)
+    assert set(record["seconds"]) == {"read", "translate", "write"}
+    assert record["versions"]["medcyclegan"]
+    assert "John" not in json.dumps(record)
+
+
+def test_clipped_voxels_are_counted(tmp_path, model):
+    ct = head_ct()
+    array = ct.array.copy()
+    array[5, 5, :4] = 5000
+    array[0, 0, :] = -3024
+    source = write_nifti(ct.replace(array=array.clip(-3024)), tmp_path / "in.nii.gz")
+    translate_file(source, tmp_path / "out.nii.gz", model, TranslationOptions(to="mr"))
+    assert json.loads((tmp_path / "out.json").read_text())["clipped_voxels"] == 4
+
+
+def test_pictures_in_pictures_out(tmp_path):
+    folder = identity_model(DomainModel("A", None, GREY), DomainModel("B", None, GREY)).save(tmp_path / "m")
+    pixels = np.arange(256 * 200, dtype=np.uint32).reshape(256, 200).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    translate_file(tmp_path / "x.png", tmp_path / "y.png", folder)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "y.png")), pixels)
+
+
+def test_a_preview_is_drawn(tmp_path, model):
+    source = write_nifti(head_mr(), tmp_path / "in.nii.gz")
+    picture = tmp_path / "p.png"
+    translate_file(source, tmp_path / "out.nii.gz", model, TranslationOptions(to="ct", preview=picture))
+    assert np.asarray(Image.open(picture).convert("L")).std() > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "sidecar"),
+    [("a.nii.gz", "a.json"), ("a.nii", "a.json"), ("a.b.png", "a.b.json"), ("v1.2.mha", "v1.2.json")],
+)
+def test_the_sidecar_has_the_stem(name, sidecar, tmp_path):
+    assert sidecar_path(tmp_path / name).name == sidecar
+
+
+def everything(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "error", "message"),
+    [
+        ("there.nii.gz", {}, WriteError, "exists: .* --overwrite"),
+        ("foreign.nii.gz", {}, WriteError, "foreign.json exists"),
+        ("in.nii.gz", {"overwrite": True}, UsageError, "is the input"),
+        ("out.xyz", {}, WriteError, "ending says no format"),
+        ("out", {}, WriteError, "DICOM series.*later version"),
+        ("there.nii.gz/out.nii.gz", {}, WriteError, "is not a folder"),
+        ("out.nii.gz", {"to": "pet"}, MedCycleGANError, "--to pet"),
+        ("out.nii.gz", {"preview": "p.jpg"}, UsageError, "previews are PNG"),
+        ("out.nii.gz", {"device": "tpu"}, UsageError, "--device tpu"),
+        ("out.nii.gz", {"reading": {"volume": 3}}, MedCycleGANError, "volume 3"),
+    ],
+)
+def test_a_refusal_leaves_nothing_and_touches_nothing(tmp_path, model, output, options, error, message):
+    source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
+    (tmp_path / "there.nii.gz").write_text("precious")
+    (tmp_path / "foreign.json").write_text('{"precious": 1}')
+    before = everything(tmp_path)
+    with pytest.raises(error, match=message):
+        translate_file(source, tmp_path / output, model, TranslationOptions(**options))
+    assert everything(tmp_path) == before
+
+
+def test_a_lost_sidecar_of_ours_does_not_stand_in_the_way(tmp_path, model):
+    source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
+    out = translate_file(source, tmp_path / "out.nii.gz", model, TranslationOptions(to="mr"))
+    out.unlink()
+    translate_file(source, out, model, TranslationOptions(to="mr"))
+    translate_file(source, out, model, TranslationOptions(to="mr", overwrite=True))
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path, model):
+    source = write_nifti(head_ct((30, 30, 5), make_affine("PIR", (4.0, 4.0, 4.0))), tmp_path / "in.nii.gz")
+    one, other = (
+        translate_file(source, tmp_path / n, model, TranslationOptions(to="mr")) for n in ("a.nii.gz", "b.nii.gz")
+    )
+    assert one.read_bytes() == other.read_bytes()
