@@ -47,23 +47,30 @@ def read_image(path: Path, options: ReadOptions | None = None) -> Volume:
     start = read_start(path, 26)
     if start.startswith(b"\x89PNG") and len(start) == 26 and start[24] == 16 and start[25] != 0:
         raise ReadError(f"{path}: a PNG of 16-bit colour or transparency: save it as 16-bit greyscale")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        values = _decode(path, options.max_voxels, notes)
+    for text in dict.fromkeys(str(w.message) for w in said if w.category is not Image.DecompressionBombWarning):
+        notes.warn(f"Pillow says: {text}")
+    highest = float(np.iinfo(values.dtype).max)
+    return Volume(values.T[..., None], IMAGE_AFFINE, value_range=(0.0, highest), notes=notes.sentences)
+
+
+def _decode(path: Path, max_voxels: int, notes: Notes) -> NDArray[Any]:
+    """The pixels ``(rows, columns)`` of a file whose size is checked before it is decoded."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_voxels is the limit here
-            with Image.open(path, formats=_FORMATS) as image:
-                _check_size(path, image, options.max_voxels)
-                image.verify()  # a PNG's checksums, which load() does not look at
-            with Image.open(path, formats=_FORMATS) as image:
-                image.load()
-                values = _to_grey(image, notes)
+        with Image.open(path, formats=_FORMATS) as image:
+            _check_size(path, image, max_voxels)
+            image.verify()  # a PNG's checksums, which load() does not look at
+        with Image.open(path, formats=_FORMATS) as image:
+            image.load()
+            return _to_grey(image, notes)
     except Image.DecompressionBombError as error:
         raise ReadError(f"{path}: {error}: cut the picture into smaller ones") from error
     except _DAMAGE as error:
         raise ReadError(
             f"{path}: not a PNG or JPEG picture, or a damaged one ({error}): copy or export it again"
         ) from error
-    highest = float(np.iinfo(values.dtype).max)
-    return Volume(values.T[..., None], IMAGE_AFFINE, value_range=(0.0, highest), notes=notes.sentences)
 
 
 def _check_size(path: Path, image: Image.Image, max_voxels: int) -> None:
