@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medcyclegan.config import Domain, Slicing
 from medcyclegan.manifest import MANIFEST, SliceRow, rows_to_text
+from medcyclegan.slicing.case import preparation_of
 
 AFFINE = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 
@@ -32,7 +34,7 @@ def make_row(domain: str, number: int, shape: tuple[int, int, int], **changes: A
         "pixel_mm": (1.0, 1.0),
         "modality": "MR",
         "scaling": {"kind": "percentile", "lower": 0.0, "upper": 100.0 + number, "unit": "arbitrary units"},
-        "preparation": {"size": size, "fit": "physical", "pixel_mm": 1.0, "foreground": 0.02, "dtype": "float16"},
+        "preparation": preparation_of(Slicing(size=size), Domain()),
         "input": case,
     }
     return SliceRow(**{**fields, **changes})

@@ -1,0 +1,47 @@
+"""Which number format the networks compute in, on which device."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Literal
+
+import torch
+
+from medcyclegan.errors import TrainingError
+
+__all__ = ["Precision", "autocast", "choose_precision"]
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+_FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_precision(wish: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> Precision:
+    """Return the number format for ``device``: what is wished, or for ``auto`` the fastest safe one.
+
+    ``auto`` is bf16 where the device computes it in hardware (CUDA from Ampere on, CPUs with
+    AVX512-BF16 or AMX), fp16 on older CUDA devices, else fp32. Raises
+    :class:`~medcyclegan.errors.TrainingError` for fp16 on a CPU, which has no use there.
+    """
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.get_device_capability(device)[0] >= 8
+    else:
+        features = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        has_bf16 = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+    if wish == "auto":
+        return "bf16" if has_bf16 else "fp16" if device.type == "cuda" else "fp32"
+    if wish == "fp16" and device.type != "cuda":
+        raise TrainingError(f"training.precision = fp16 on {device.type}: CUDA only; take auto, bf16 or fp32")
+    if wish == "bf16" and not has_bf16:
+        log.warning("bf16 is not in the hardware of this %s: it is emulated, slower than fp32", device.type)
+    return wish
+
+
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which networks compute in ``precision``; weights stay float32."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=_FORMATS[precision])

@@ -1,0 +1,134 @@
+"""One update of a CycleGAN: both generators, then both discriminators."""
+
+from __future__ import annotations
+
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from medcyclegan.config import Config, Losses
+from medcyclegan.data import Batch, Stream
+from medcyclegan.networks import CycleGAN
+from medcyclegan.training.image_pool import ImagePool
+from medcyclegan.training.losses import cycle_loss, discriminator_loss, generator_loss, identity_loss
+from medcyclegan.training.precision import Precision, autocast
+
+__all__ = ["CycleGANStep", "build_step"]
+
+
+class CycleGANStep:
+    """The update of Zhu et al. 2017 (arXiv 1703.10593), called by the engine once per batch.
+
+    It returns its losses as 0-dimensional tensors on the device, detached: reading them would make
+    the host wait, so nobody does until it is time to log.
+    """
+
+    def __init__(
+        self,
+        networks: CycleGAN,
+        losses: Losses,
+        optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
+        pools: tuple[ImagePool, ImagePool],
+        *,
+        device: torch.device,
+        precision: Precision = "fp32",
+    ) -> None:
+        self.networks = networks
+        self.losses = losses
+        self.optimizer_G, self.optimizer_D = optimizers
+        self.pool_A, self.pool_B = pools
+        self.device = device
+        self.precision = precision
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+    def __call__(self, engine: Engine, batch: Batch) -> dict[str, torch.Tensor]:
+        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, 1, H, W)`` in [-1, 1]."""
+        real_A, real_B = (images.to(self.device, non_blocking=True) for images in batch)
+        step = engine.state.iteration - 1
+
+        fake_A, fake_B, of_generators = self.update_generators(real_A, real_B)
+        past_A = self.pool_A.exchange(fake_A, step)
+        past_B = self.pool_B.exchange(fake_B, step)
+        of_discriminators = self.update_discriminators(real_A, real_B, past_A, past_B)
+
+        self.scaler.update()
+        return of_generators | of_discriminators
+
+    def update_generators(
+        self, real_A: torch.Tensor, real_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """Minimise equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms."""
+        G_AB, G_BA, D_A, D_B = self.networks.G_AB, self.networks.G_BA, self.networks.D_A, self.networks.D_B
+        weight, form = self.losses, self.losses.adversarial
+        D_A.requires_grad_(False)
+        D_B.requires_grad_(False)
+
+        with autocast(self.precision, self.device):
+            fake_B, fake_A = G_AB(real_A), G_BA(real_B)
+            rec_A, rec_B = G_BA(fake_B), G_AB(fake_A)
+            terms = {
+                "adversarial_AB": generator_loss(D_B(fake_B), form),
+                "adversarial_BA": generator_loss(D_A(fake_A), form),
+                "cycle_A": cycle_loss(rec_A, real_A),
+                "cycle_B": cycle_loss(rec_B, real_B),
+            }
+            loss = weight.adversarial_weight * (terms["adversarial_AB"] + terms["adversarial_BA"])
+            loss = loss + weight.cycle_weight * (terms["cycle_A"] + terms["cycle_B"])
+            if weight.identity_weight > 0:
+                idt_A, idt_B = G_BA(real_A), G_AB(real_B)
+                terms["identity_A"] = identity_loss(idt_A, real_A)
+                terms["identity_B"] = identity_loss(idt_B, real_B)
+                loss = loss + weight.identity_weight * (terms["identity_A"] + terms["identity_B"])
+
+        self._minimise(loss, self.optimizer_G)
+        return fake_A.detach(), fake_B.detach(), _detached(generators=loss, **terms)
+
+    def update_discriminators(
+        self, real_A: torch.Tensor, real_B: torch.Tensor, past_A: torch.Tensor, past_B: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Maximise equation 3 over D_A and D_B, which see real slices and fakes of now or before."""
+        D_A, D_B, form = self.networks.D_A, self.networks.D_B, self.losses.adversarial
+        D_A.requires_grad_(True)
+        D_B.requires_grad_(True)
+
+        with autocast(self.precision, self.device):
+            loss_A = self.losses.discriminator_weight * discriminator_loss(D_A(real_A), D_A(past_A), form)
+            loss_B = self.losses.discriminator_weight * discriminator_loss(D_B(real_B), D_B(past_B), form)
+
+        self._minimise(loss_A + loss_B, self.optimizer_D)
+        return _detached(discriminator_A=loss_A, discriminator_B=loss_B)
+
+    def _minimise(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.scaler.scale(loss))
+        self.scaler.step(optimizer)
+
+
+def build_step(config: Config, networks: CycleGAN, device: torch.device, precision: Precision) -> CycleGANStep:
+    """Build the step for ``networks``, which are on ``device``, with Adam and empty pools."""
+    training = config.training
+    return CycleGANStep(
+        networks,
+        config.losses,
+        optimizers=(
+            _adam(list(networks.generator_parameters()), config, device),
+            _adam(list(networks.discriminator_parameters()), config, device),
+        ),
+        pools=(
+            ImagePool(training.pool_size, training.batch_size, config.seed, Stream.POOL_A),
+            ImagePool(training.pool_size, training.batch_size, config.seed, Stream.POOL_B),
+        ),
+        device=device,
+        precision=precision,
+    )
+
+
+def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) -> torch.optim.Optimizer:
+    # The fused form updates all weights in one kernel and, with a loss scaler, without asking the device.
+    return torch.optim.Adam(
+        parameters, lr=config.training.learning_rate, betas=config.training.betas, fused=device.type in ("cuda", "cpu")
+    )
+
+
+def _detached(**losses: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {name: loss.detach() for name, loss in losses.items()}
