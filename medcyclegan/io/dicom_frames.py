@@ -30,6 +30,7 @@ __all__ = [
 #: What may tell apart the volumes of one series, in the order in which it is tried.
 SPLIT_KEYWORDS = (
     "EchoTime",
+    "EchoNumbers",
     "TemporalPositionIdentifier",
     "AcquisitionNumber",
     "TriggerTime",
@@ -57,6 +58,13 @@ _CLASS_MODALITY = {
     "1.2.840.10008.5.1.4.1.1.128": "PT",
     "1.2.840.10008.5.1.4.1.1.128.1": "PT",
     "1.2.840.10008.5.1.4.1.1.130": "PT",
+}
+#: SOP classes with pixel data that are no image of a patient.
+_NO_SCANS = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.7": "a label map",
+    "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a dose distribution",
 }
 
 
@@ -147,6 +155,8 @@ def image_from_header(file: DicomFile, *, keep_dataset: bool) -> Image:
     """
     dataset = file.dataset
     sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
+    if sop_class in _NO_SCANS:
+        raise ReadError(f"{_NO_SCANS[sop_class]}, not a scan: name the series that it was made from")
     modality = text(dataset, "Modality") or _CLASS_MODALITY.get(sop_class, "")
     if _CLASS_MODALITY.get(sop_class, modality) != modality:
         raise ReadError(

@@ -22,11 +22,9 @@ from medcyclegan.io.dicom_headers import inflate_file
 from medcyclegan.io.dicom_values import PARSE_ERRORS, quiet
 from medcyclegan.io.notes import Notes
 
-__all__ = ["check_decodable", "read_frames", "rescale_frames", "same_pixels"]
+__all__ = ["check_readable", "read_frames", "rescale_frames", "same_pixels"]
 
-_IMPLICIT, _EXPLICIT, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_NATIVE = (_IMPLICIT, _EXPLICIT, _DEFLATED, _BIG_ENDIAN)
+_DEFLATED, _BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 #: One decoder does it, or none: a second, laxer one might make something of what the first refused.
 _PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm", "pydicom", "pillow")
 #: Syntaxes whose frames end with the marker FF D9 (JPEG, JPEG-LS, JPEG 2000 and its high-throughput kind).
@@ -35,12 +33,20 @@ _INT16 = np.iinfo(np.int16)
 _STORED: dict[int, np.dtype[Any]] = {8: np.dtype("<u1"), 16: np.dtype("<u2"), 32: np.dtype("<u4")}
 
 
-def check_decodable(image: Image) -> None:
-    """Refuse a transfer syntax that this installation cannot decode, naming the extra.
+def check_readable(image: Image) -> None:
+    """Refuse pixel data whose length is not what the header claims, or that this installation cannot decode.
 
-    Raises :class:`~medcyclegan.errors.MissingExtraError` or :class:`~medcyclegan.errors.ReadError`.
+    Raises :class:`~medcyclegan.errors.MissingExtraError`, naming the extra, or
+    :class:`~medcyclegan.errors.ReadError`.
     """
-    if image.transfer_syntax in _NATIVE:
+    pixels = image.pixel_format
+    if image.pixel_length is not None:
+        expected = _frame_size(pixels) * image.number_of_frames
+        if image.pixel_length != expected + expected % 2:
+            raise ReadError(
+                f"{image.path.name}: {image.pixel_length} bytes of pixel data where {image.number_of_frames} frames of "
+                f"{pixels.rows} x {pixels.columns} take {expected}: damaged, export the series again"
+            )
         return
     name = UID(image.transfer_syntax).name
     try:
@@ -120,14 +126,7 @@ def _read_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -> 
         _decode_file(frames, stored, wanted)
         return
     pixels = image.pixel_format
-    size = pixels.rows * pixels.columns * pixels.bits_allocated // 8
-    expected = size * image.number_of_frames
-    if image.pixel_length != expected + expected % 2:
-        raise ReadError(
-            f"{image.pixel_length} bytes of pixel data where {image.number_of_frames} frame(s) of {pixels.rows} x "
-            f"{pixels.columns} need {expected}: damaged, export the series again"
-        )
-    whole_frame = _native_reader(image, size)
+    whole_frame = _native_reader(image, _frame_size(pixels))
     known = -1
     for frame, number in zip(frames, wanted, strict=True):
         if frame.tile is None:
@@ -138,6 +137,10 @@ def _read_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -> 
             whole_frame(frame.index, whole)
         row, column, rows, columns = frame.tile
         stored[number] = whole[row : row + rows, column : column + columns]
+
+
+def _frame_size(pixels: PixelFormat) -> int:
+    return pixels.rows * pixels.columns * pixels.bits_allocated // 8
 
 
 def _native_reader(image: Image, size: int) -> Callable[[int, NDArray[Any]], None]:
@@ -174,7 +177,6 @@ def _decode_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -
     """Decode the compressed frames of one file with pydicom and put them into their places."""
     image = frames[0].image
     pixels = image.pixel_format
-    check_decodable(image)
     if pixels.high_bit != pixels.bits_stored - 1:
         raise ReadError(
             f"compressed, with the high bit {pixels.high_bit}: no coding that DICOM allows, export it again"
@@ -197,6 +199,8 @@ def _decode_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -
 def _decoded(image: Image, indices: list[int]) -> Iterator[NDArray[Any]]:
     """Yield frames, ``(rows, columns)``, as unsigned values of the allocated width."""
     dataset = dcmread(image.path)
+    if "PixelData" not in dataset:
+        raise ValueError("they are cut short")
     syntax = UID(image.transfer_syntax)
     decoder = get_decoder(syntax)
     available = decoder.available_plugins

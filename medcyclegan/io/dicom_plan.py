@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from medcyclegan.io.dicom_checks import (
 )
 from medcyclegan.io.dicom_frames import Frame
 from medcyclegan.io.dicom_geometry import Stack, stack_slices
+from medcyclegan.io.dicom_pixels import check_readable, same_pixels
 from medcyclegan.io.dicom_series import Series
 from medcyclegan.io.dicom_split import FrameGroup, place_numbers, split_volumes
 from medcyclegan.io.notes import Notes
@@ -54,26 +55,26 @@ class SeriesPlan:
         return self.frames[0].columns, self.frames[0].rows, len(self.frames)
 
 
-def plan_series(
-    series: Series, options: ReadOptions, notes: Notes, same_pixels: Callable[[Frame, Frame], bool]
-) -> SeriesPlan:
-    """Choose, check and sort the slices of one volume.
+def plan_series(series: Series, options: ReadOptions, notes: Notes) -> SeriesPlan:
+    """Choose, check and sort the slices of one volume; pixels are looked at only to compare two images of one place.
 
-    ``same_pixels`` compares the pixels of two frames at one place. Raises a subclass of
+    Raises a subclass of
     :class:`~medcyclegan.errors.VolumeError` for whatever leaves the volume or its place in doubt.
     """
     frames = _without_localizers(series.frames, notes)
     check_placed(frames)
-    frames = _without_copies(frames, notes, same_pixels)
+    frames = _without_copies(frames, notes)
     groups = split_volumes(frames, options.split_by)
     group = _choose_group(groups, options)
     check_alike(group.frames, notes)
-    chosen = _without_repeats(group.frames, notes, same_pixels)
+    chosen = _without_repeats(group.frames, notes)
     check_one_volume(chosen)
     check_rescale(chosen, notes)
     size = len(chosen) * chosen[0].rows * chosen[0].columns
     if size > options.max_voxels:
         raise ReadError(f"{size} voxels, over the limit of {options.max_voxels}: raise it with --max-voxels {size}")
+    for image in {frame.image.path: frame.image for frame in chosen}.values():
+        check_readable(image)
     stack = _stack(chosen, options, notes)
     ordered = tuple(chosen[index] for index in stack.order)
     check_sequence(ordered)
@@ -91,7 +92,7 @@ def _without_localizers(frames: Sequence[Frame], notes: Notes) -> list[Frame]:
     return kept
 
 
-def _without_copies(frames: list[Frame], notes: Notes, same_pixels: Callable[[Frame, Frame], bool]) -> list[Frame]:
+def _without_copies(frames: list[Frame], notes: Notes) -> list[Frame]:
     """Drop files that are copies of one another: the same SOP instance, place and pixels."""
     kept: dict[Hashable, Frame] = {}
     copies = 0
@@ -107,7 +108,7 @@ def _without_copies(frames: list[Frame], notes: Notes, same_pixels: Callable[[Fr
     return list(kept.values())
 
 
-def _without_repeats(frames: Sequence[Frame], notes: Notes, same_pixels: Callable[[Frame, Frame], bool]) -> list[Frame]:
+def _without_repeats(frames: Sequence[Frame], notes: Notes) -> list[Frame]:
     """Drop images that repeat another of the same place, voxel for voxel; refuse what differs at one place."""
     kept: dict[int, Frame] = {}
     dropped = 0
@@ -154,7 +155,8 @@ def _choose_group(groups: list[FrameGroup], options: ReadOptions) -> FrameGroup:
     sizes = sorted({len(group.frames) for group in groups})
     slices = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     raise AmbiguousError(
-        f"{len(groups)} volumes of {slices} slice(s), {how}: choose one with --volume N ({named}{more})"
+        f"{len(groups)} volumes of {slices} slice(s), {how}: choose one with --volume N ({named}{more}), "
+        "or name another keyword with --split-by"
     )
 
 

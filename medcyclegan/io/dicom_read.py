@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from medcyclegan.errors import MedCycleGANError
 from medcyclegan.io.dicom_headers import walk_files
-from medcyclegan.io.dicom_pixels import check_decodable, read_frames, rescale_frames, same_pixels
+from medcyclegan.io.dicom_pixels import read_frames, rescale_frames
 from medcyclegan.io.dicom_plan import SeriesPlan, plan_series
 from medcyclegan.io.dicom_resample import resample_even, resample_upright
 from medcyclegan.io.dicom_series import choose_series, scan_files
@@ -68,10 +68,7 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str) -> 
         raise type(error)(f"{name}: {error}") from error
     del scan
     try:
-        plan = plan_series(series, options, notes, same_pixels)
-        for image in {frame.image.transfer_syntax: frame.image for frame in plan.frames}.values():
-            check_decodable(image)
-        return _read_planned(plan, options, notes)
+        return _read_planned(plan_series(series, options, notes), options, notes)
     except MedCycleGANError as error:
         raise type(error)(f"series {series.uid or '(no UID)'}: {error}") from error
 

@@ -19,7 +19,15 @@ from medcyclegan.io.dicom_geometry import SAME_PLACE_MM, plane_axes, same_orient
 __all__ = ["FrameGroup", "place_numbers", "split_volumes"]
 
 #: Keywords whose numbers grow as the acquisition goes on; the values of others are taken in order of acquisition.
-_GROWING = ("EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "InversionTime", "StackID")
+_GROWING = (
+    "EchoTime",
+    "EchoNumbers",
+    "TemporalPositionIdentifier",
+    "AcquisitionNumber",
+    "TriggerTime",
+    "InversionTime",
+    "StackID",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +103,7 @@ def _ranks(keyword: str, by_value: dict[str, list[Frame]]) -> dict[str, tuple[ob
     if keyword in _GROWING:
         try:
             # an echo time of 0 is a map made of the echoes
-            return {value: (float(value) == 0, float(value)) for value in by_value}
+            return {value: (keyword == "EchoTime" and float(value) == 0, float(value)) for value in by_value}
         except ValueError:
             pass
     return {value: (*_first_acquired(frames), value) for value, frames in by_value.items()}
