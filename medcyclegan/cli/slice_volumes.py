@@ -61,5 +61,6 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     )
     click.echo(result.store)
     if result.refused:
-        click.echo(f"Error: {len(result.refused)} volumes were refused, for the reasons above", err=True)
+        count = "1 volume was" if len(result.refused) == 1 else f"{len(result.refused)} volumes were"
+        click.echo(f"Error: {count} refused, for the reasons above; the others are done", err=True)
         raise click.exceptions.Exit(1)

@@ -89,8 +89,9 @@ def slice_volumes(
         _save_record(store.folder, rows, len(refused), time.monotonic() - started)
     for name in sorted({row.domain for row in rows}):
         own = [row for row in rows if row.domain == name]
-        slices = sum(len(row.slices) for row in own)
-        log.info("%s: %d slices of %d volumes (%s)", name, slices, len(own), describe_splits([r.split for r in own]))
+        slices, plural = sum(len(row.slices) for row in own), "" if len(own) == 1 else "s"
+        splits = describe_splits([row.split for row in own])
+        log.info("%s: %d slices of %d volume%s (%s)", name, slices, len(own), plural, splits)
     return SlicingResult(store.folder, sliced, tuple(finished), refused)
 
 

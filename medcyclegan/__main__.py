@@ -1,0 +1,5 @@
+"""``python -m medcyclegan`` is the command ``medcyclegan``."""
+
+from medcyclegan.cli import main
+
+main(prog_name="medcyclegan")

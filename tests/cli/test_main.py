@@ -1,0 +1,59 @@
+import importlib.metadata
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from medcyclegan.cli.main import _COMMANDS, main
+
+
+def test_help_is_quick():
+    """Under 0.5 s: the median of five real processes."""
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "medcyclegan", "--help"], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert statistics.median(seconds) < 0.5
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_every_command_explains_itself(name):
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0
+    for option in ("--quiet", "--verbose", "--debug"):
+        assert option in result.output
+    listed = CliRunner().invoke(main, ["--help"]).output
+    assert name in listed
+
+
+def test_the_version_is_told():
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.output.strip().endswith(importlib.metadata.version("medcyclegan"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["translate"],
+        ["slice-volumes", "--fit", "squash"],
+        ["slice-volumes", "--size", "many"],
+        ["slice-volumes", "--size", "250"],
+        ["slice-volumes", "--workers", "0"],
+        ["slice-volumes", "--num-shards", "2", "--shard-id", "2"],
+        ["slice-volumes", "--set", "slicing.sise=3"],
+        ["slice-volumes", "--nan", "drop"],
+        ["translate-volume", "in.nii.gz"],
+        ["translate-volume", "in.nii.gz", "out.nii.gz", "--batch-size", "0"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "volumes" / "t1").mkdir(parents=True)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == [tmp_path / "volumes"]
