@@ -16,6 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: Top to bottom; what stands on one line never imports its neighbours.
 LAYERS = [
+    "__main__",
     "cli",
     "demo",
     "report export evaluation training",

@@ -121,6 +121,7 @@ def _record(volume: Volume, bundle: ModelBundle, to: str, force: bool) -> dict[s
     return {
         "made_by": _MADE_BY,
         "synthetic": True,
+        **({"Modality": target.modality} if target.modality else {}),
         "intended_use": "research only; not a medical device",
         "created": now(),
         "versions": versions(),
