@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from ignite.engine import Engine
 from torch import nn
@@ -63,7 +66,7 @@ class CycleGANStep:
         D_A.requires_grad_(False)
         D_B.requires_grad_(False)
 
-        with autocast(self.precision, self.device):
+        with self.autocast():
             fake_B, fake_A = G_AB(real_A), G_BA(real_B)
             rec_A, rec_B = G_BA(fake_B), G_AB(fake_A)
             terms = {
@@ -91,12 +94,26 @@ class CycleGANStep:
         D_A.requires_grad_(True)
         D_B.requires_grad_(True)
 
-        with autocast(self.precision, self.device):
+        with self.autocast():
             loss_A = self.losses.discriminator_weight * discriminator_loss(D_A(real_A), D_A(past_A), form)
             loss_B = self.losses.discriminator_weight * discriminator_loss(D_B(real_B), D_B(past_B), form)
 
         self._minimise(loss_A + loss_B, self.optimizer_D)
         return _detached(discriminator_A=loss_A, discriminator_B=loss_B)
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which the networks compute in the step's precision."""
+        return autocast(self.precision, self.device)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[CycleGAN]:
+        """Yield the networks for a look at them: no dropout, no gradients, no random number drawn."""
+        self.networks.eval()
+        try:
+            with torch.no_grad(), self.autocast():
+                yield self.networks
+        finally:
+            self.networks.train()
 
     def _minimise(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad(set_to_none=True)

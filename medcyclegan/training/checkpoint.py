@@ -1,0 +1,119 @@
+"""Checkpoints: all that a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medcyclegan.errors import TrainingError
+from medcyclegan.provenance import hash_file
+from medcyclegan.storage import atomic_write
+from medcyclegan.training.step import CycleGANStep
+
+__all__ = ["load_newest_checkpoint", "restore_step", "save_checkpoint", "step_state"]
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1
+_NAME = re.compile(r"step-(\d{6,})\.pt")
+
+
+def step_state(step: CycleGANStep) -> dict[str, Any]:
+    """Return the state of networks, optimisers, pools, loss scaler and random numbers: tensors and plain types.
+
+    Learning rates, samples and pool choices are functions of the step's number, so they need none.
+    """
+    return {
+        "networks": step.networks.state_dict(),
+        "optimizer_G": step.optimizer_G.state_dict(),
+        "optimizer_D": step.optimizer_D.state_dict(),
+        "pool_A": step.pool_A.state_dict(),
+        "pool_B": step.pool_B.state_dict(),
+        "scaler": step.scaler.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state(step.device) if step.device.type == "cuda" else None,
+    }
+
+
+def restore_step(step: CycleGANStep, state: dict[str, Any]) -> None:
+    """Put back what :func:`step_state` returned, on the step's own device."""
+    step.networks.load_state_dict(state["networks"])
+    step.optimizer_G.load_state_dict(state["optimizer_G"])
+    step.optimizer_D.load_state_dict(state["optimizer_D"])
+    step.pool_A.load_state_dict(state["pool_A"], step.device)
+    step.pool_B.load_state_dict(state["pool_B"], step.device)
+    if state["scaler"]:
+        step.scaler.load_state_dict(state["scaler"])
+    torch.set_rng_state(state["random"])
+    if step.device.type == "cuda" and state["random_cuda"] is not None:
+        torch.cuda.set_rng_state(state["random_cuda"], step.device)
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
+    """Write ``step-<step>.pt`` and, after it, its SHA-256 beside it; older ones beyond ``keep`` go.
+
+    The sum has the format of ``sha256sum``: a checkpoint without its sum was not finished.
+    """
+    path = folder / f"step-{step:06d}.pt"
+    _sum_path(path).unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        torch.save({"format": _FORMAT, "step": step, **state}, file)
+    with atomic_write(_sum_path(path)) as file:
+        file.write(f"{hash_file(path)}  {path.name}\n".encode())
+    older = [number for number in _steps(folder) if number <= step]
+    for number in older[keep:]:
+        surplus = folder / f"step-{number:06d}.pt"
+        surplus.unlink(missing_ok=True)
+        _sum_path(surplus).unlink(missing_ok=True)
+    return path
+
+
+def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Return the newest checkpoint that is whole, on the CPU; None where there is none.
+
+    A damaged one is said aloud and passed over. Raises :class:`~medcyclegan.errors.TrainingError` for
+    a checkpoint of another format.
+    """
+    for number in _steps(folder):
+        path = folder / f"step-{number:06d}.pt"
+        fault = _find_fault(path)
+        if fault is None:
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+                fault = f"it cannot be loaded: {error}"
+            else:
+                if state.get("format") != _FORMAT:
+                    raise TrainingError(f"{path}: a checkpoint of another version of medcyclegan: use that version")
+                return state
+        log.warning("%s is damaged (%s): taking the checkpoint before it", path, fault)
+    return None
+
+
+def _steps(folder: Path) -> list[int]:
+    """Return the steps of the checkpoints in ``folder``, the newest first."""
+    names = (_NAME.fullmatch(path.name) for path in folder.glob("step-*.pt"))
+    return sorted((int(name[1]) for name in names if name), reverse=True)
+
+
+def _sum_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _find_fault(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint by its sum, or None."""
+    try:
+        expected = _sum_path(path).read_text("ascii").split()
+    except FileNotFoundError:
+        return "it has no sum beside it, so its writing did not end"
+    except (OSError, UnicodeDecodeError) as error:
+        return f"its sum cannot be read: {error}"
+    try:
+        return None if expected and hash_file(path) == expected[0] else "its SHA-256 is not the one noted"
+    except OSError as error:
+        return f"it cannot be read: {error}"

@@ -1,0 +1,143 @@
+"""``metrics.jsonl``: losses, rates and speeds, a row every so many steps."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from medcyclegan.errors import TrainingError, WriteError
+from medcyclegan.storage import atomic_write
+from medcyclegan.training.plan import Plan
+
+__all__ = ["MetricsLog", "drop_rows_after", "open_tensorboard"]
+
+log = logging.getLogger(__name__)
+
+
+class MetricsLog:
+    """Collects the step's losses on the device and writes their means every ``log_every`` steps.
+
+    Only then are they read, so only then does the host wait for the device. A row holds ``step``,
+    ``epoch``, the mean of each loss over the steps since the row before, ``learning_rate``,
+    ``seconds_per_step``, ``images_per_second`` (slices of A and B together) and ``data_wait``, the
+    share of the time in which the step waited for its batch.
+    """
+
+    def __init__(self, file: Path, plan: Plan, optimizer: torch.optim.Optimizer, board: Any | None = None) -> None:
+        self.last: dict[str, float] = {}
+        self._file = file
+        self._plan = plan
+        self._optimizer = optimizer
+        self._board = board
+        self._names: list[str] = []
+        self._losses: list[torch.Tensor] = []
+        self._timed, self._seconds, self._waited = 0, 0.0, 0.0
+        self._started = time.perf_counter()
+
+    def attach(self, engine: Engine) -> None:
+        """Follow ``engine`` from batch to batch."""
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._note_start)
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._note_batch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._note_step)
+
+    def write_row(self, step: int, values: Mapping[str, float]) -> None:
+        """Append a row: ``step``, ``epoch`` and ``values``; also to TensorBoard where it is open."""
+        row = {"step": step, "epoch": round(step / self._plan.epoch_length, 4), **values}
+        try:
+            with self._file.open("ab") as file:
+                file.write((json.dumps(row, allow_nan=False) + "\n").encode())
+        except OSError as error:
+            raise WriteError(f"{self._file} cannot be written: {error.strerror}") from None
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def check_finite(self, step: int) -> None:
+        """Raise :class:`~medcyclegan.errors.TrainingError` where a loss since the last row is not finite."""
+        if not self._losses:
+            return
+        wrong = ~torch.isfinite(torch.stack(self._losses)).cpu()
+        if wrong.any():
+            first = int(wrong.any(dim=1).nonzero()[0])
+            terms = [name for name, bad in zip(self._names, wrong[first].tolist(), strict=True) if bad]
+            raise TrainingError(
+                f"step {step - len(self._losses) + first + 1}: {', '.join(terms)} became NaN or infinite: start again "
+                "with a lower training.learning_rate, or with training.precision=fp32"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the losses since the last row, so that a resumed run writes the same next row."""
+        return {"names": self._names, "losses": [loss.cpu() for loss in self._losses]}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Put back what :meth:`state_dict` returned."""
+        self._names = list(state["names"])
+        self._losses = [loss.to(device) for loss in state["losses"]]
+
+    def _note_start(self) -> None:
+        self._started = time.perf_counter()
+
+    def _note_batch(self) -> None:
+        self._waited += time.perf_counter() - self._started
+
+    def _note_step(self, engine: Engine) -> None:
+        step = engine.state.iteration
+        self._names = list(engine.state.output)
+        self._losses.append(torch.stack(list(engine.state.output.values())))
+        if self._plan.is_due(step, self._plan.config.training.log_every):
+            self.check_finite(step)
+            means = torch.stack(self._losses).double().mean(dim=0).tolist()
+            self._count_time()
+            self.last = dict(zip(self._names, means, strict=True))
+            self.write_row(step, {**self.last, **self._rates()})
+            self._losses.clear()
+            self._timed, self._seconds, self._waited = 0, 0.0, 0.0
+        else:
+            self._count_time()
+
+    def _count_time(self) -> None:
+        self._seconds += time.perf_counter() - self._started
+        self._timed += 1
+
+    def _rates(self) -> dict[str, float]:
+        seconds = max(self._seconds / self._timed, 1e-9)
+        return {
+            "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
+            "seconds_per_step": round(seconds, 6),
+            "images_per_second": round(2 * self._plan.config.training.batch_size / seconds, 4),
+            "data_wait": round(self._waited / max(self._seconds, 1e-9), 6),
+        }
+
+
+def drop_rows_after(file: Path, step: int) -> None:
+    """Remove the rows of ``metrics.jsonl`` beyond ``step``, and a last line that a kill cut short."""
+    if not file.exists():
+        return
+    kept = []
+    for line in file.read_text("utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            if math.isfinite(row["step"]) and row["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, TypeError, KeyError):
+            log.debug("%s: left out a line that is not a row", file)
+    with atomic_write(file) as stream:
+        stream.write("".join(kept).encode())
+
+
+def open_tensorboard(folder: Path, step: int) -> Any | None:
+    """Return a TensorBoard writer into ``folder`` that goes on after ``step``; None without TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.info("TensorBoard is not installed: metrics.jsonl and panels/ hold all of it (pip install tensorboard)")
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1)

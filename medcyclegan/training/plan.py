@@ -1,0 +1,159 @@
+"""What a training will do, decided before its first step: domains, slices, steps, intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medcyclegan.config import Config, Domain, Scaling
+from medcyclegan.data import SliceIndex, check_stacks
+from medcyclegan.errors import ConfigError, StoreError, UsageError
+from medcyclegan.manifest import SliceRow, load_manifest
+from medcyclegan.provenance import hash_json
+
+__all__ = ["Plan", "build_plan", "choose_domains"]
+
+log = logging.getLogger(__name__)
+
+#: What of a row's preparation belongs to the configuration's ``slicing`` and ``scaling`` sections.
+_SLICING_KEYS = ("size", "fit", "pixel_mm", "foreground", "dtype")
+_SCALING_KEYS = ("window_hu", "percentiles")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """A training as it will be: ``config`` is complete and agrees with the slice store.
+
+    ``domains``: the names of A and B. ``training`` and ``held_out``: the rows of A and of B whose
+    split is train and validation, in the order of their case. ``size``: rows and columns of a slice.
+    """
+
+    config: Config
+    store: Path
+    domains: tuple[str, str]
+    training: tuple[tuple[SliceRow, ...], tuple[SliceRow, ...]]
+    held_out: tuple[tuple[SliceRow, ...], tuple[SliceRow, ...]]
+    size: int
+
+    @property
+    def slices(self) -> tuple[int, int]:
+        """The numbers of training slices of A and of B."""
+        a, b = (sum(len(row.slices) for row in rows) for rows in self.training)
+        return a, b
+
+    @property
+    def epoch_length(self) -> int:
+        """The steps of an epoch: max(|A|, |B|) / batch size, rounded up."""
+        return -(-max(self.slices) // self.config.training.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """The steps of the whole training."""
+        return self.config.training.max_steps or self.config.training.epochs * self.epoch_length
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps between checkpoints."""
+        training = self.config.training
+        return training.checkpoint_steps or self._steps_of(training.checkpoint_epochs)
+
+    @property
+    def validate_every(self) -> int:
+        """Steps between validations."""
+        return self._steps_of(self.config.validation.every_epochs)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the training rows: it changes when a slice, its height or its scaling does."""
+        return hash_json([row.to_json() for rows in self.training for row in rows])
+
+    def is_due(self, step: int, every: int) -> bool:
+        """Whether what happens ``every`` so many steps happens after ``step``; always after the last."""
+        return step % every == 0 or step == self.steps
+
+    def _steps_of(self, epochs: float) -> int:
+        return max(1, round(epochs * self.epoch_length))
+
+
+def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None) -> Plan:
+    """Read the slice store and decide how ``config`` trains on it.
+
+    The configuration's ``slicing`` and ``domains`` sections become what the store was made with.
+    Raises :class:`~medcyclegan.errors.StoreError` for a store that is missing, damaged, or does not
+    hold two domains with training slices; :class:`~medcyclegan.errors.ConfigError` for a generator
+    without weights.
+    """
+    if config.networks.generator.kind == "identity":
+        raise ConfigError("networks.generator.kind = identity has no weights to train: choose resnet or unet")
+    rows = load_manifest(store)
+    a, b = choose_domains(rows, domains, store)
+    chosen = {name: SliceIndex(row for row in rows if row.domain == name).rows for name in (a, b)}
+    for name, own in chosen.items():
+        if not any(row.split == "train" for row in own):
+            raise StoreError(f"{store}: no volume of {name} is for training: give some the split train and slice again")
+    size = check_stacks(store, [row for own in chosen.values() for row in own if row.split != "test"])
+    return Plan(
+        config=_agree(config, chosen),
+        store=store,
+        domains=(a, b),
+        training=(_of_split(chosen[a], "train"), _of_split(chosen[b], "train")),
+        held_out=(_of_split(chosen[a], "validation"), _of_split(chosen[b], "validation")),
+        size=size,
+    )
+
+
+def choose_domains(rows: Sequence[SliceRow], wish: Sequence[str] | None, store: Path) -> tuple[str, str]:
+    """Return the names of A and B: as wished, or the store's two in alphabetical order.
+
+    Raises :class:`~medcyclegan.errors.StoreError` where the store holds one or more than two and none
+    are wished, or not what is wished; :class:`~medcyclegan.errors.UsageError` for a wish that is not
+    two different names.
+    """
+    known = sorted({row.domain for row in rows})
+    if wish is None:
+        if len(known) == 1:
+            raise StoreError(
+                f"{store} holds one domain, {known[0]}, but a CycleGAN needs two: slice volumes of the other into it"
+            )
+        if len(known) > 2:
+            raise StoreError(f"{store} holds {len(known)} domains ({', '.join(known)}): choose two with --domains A B")
+        return known[0], known[1]
+    if len(wish) != 2 or wish[0] == wish[1]:
+        raise UsageError(f"--domains {' '.join(wish)}: name two different domains, A and B")
+    for name in wish:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it holds {', '.join(known)}"
+            raise StoreError(f"{store} holds no domain {name}: {hint}")
+    return wish[0], wish[1]
+
+
+def _of_split(rows: Sequence[SliceRow], split: str) -> tuple[SliceRow, ...]:
+    return tuple(row for row in rows if row.split == split)
+
+
+def _agree(config: Config, chosen: dict[str, list[SliceRow]]) -> Config:
+    """Return ``config`` with the slicing and the domains that the store was made with, differences said."""
+    first = next(iter(chosen.values()))[0].preparation
+    made: dict[str, Any] = {key: first[key] for key in _SLICING_KEYS if key in first}
+    differing = [key for key, value in made.items() if getattr(config.slicing, key) != value]
+    if differing:
+        said = ", ".join(f"{key} {made[key]} (not {getattr(config.slicing, key)})" for key in differing)
+        log.info("the slices were made with %s: training takes them as they are", said)
+    domains = {name: _domain_of(rows[0]) for name, rows in chosen.items()}
+    for name, domain in domains.items():
+        given = config.domains.get(name)
+        if given is not None and (given.scaling != domain.scaling or given.modality != domain.modality):
+            log.info("the slices of %s were made with another modality or scaling than configured: these stay", name)
+    update = {"slicing": config.slicing.model_copy(update=made), "domains": {**config.domains, **domains}}
+    return config.model_copy(update=update)
+
+
+def _domain_of(row: SliceRow) -> Domain:
+    """Return the section of a domain as it was when ``row`` was sliced."""
+    scaling = {key: row.preparation[key] for key in _SCALING_KEYS if key in row.preparation}
+    return Domain(modality=row.preparation.get("modality"), scaling=Scaling.model_validate(scaling))

@@ -1,0 +1,139 @@
+"""The folder of one training run: where things lie in it, its record, its lock."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medcyclegan.config import Config, load_config, to_yaml
+from medcyclegan.errors import TrainingError, WriteError
+from medcyclegan.storage import atomic_folder, atomic_write, check_output, is_temporary
+
+__all__ = ["RunFolder", "create_run", "find_run"]
+
+_LATEST = "latest"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """A run: ``config.yaml``, ``run.json``, ``metrics.jsonl``, panels, checkpoints and the model."""
+
+    path: Path
+
+    @property
+    def metrics(self) -> Path:
+        """The file of losses and validations, a JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def panels(self) -> Path:
+        """The folder of pictures."""
+        return self.path / "panels"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The model folder."""
+        return self.path / "model"
+
+    def load_config(self) -> Config:
+        """Return the configuration that the run was started with."""
+        return load_config(self.path / "config.yaml")
+
+    def load_record(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds; raises TrainingError where it is not a run's."""
+        try:
+            record = json.loads((self.path / "run.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{self.path / 'run.json'} cannot be read ({error}): start a new run") from None
+        if not isinstance(record, dict) or not isinstance(record.get("domains"), list):
+            raise TrainingError(f"{self.path / 'run.json'} is not a training run's: name a folder under runs/")
+        return record
+
+    def save_record(self, record: dict[str, Any]) -> None:
+        """Write ``run.json``."""
+        with atomic_write(self.path / "run.json") as file:
+            file.write(_to_json(record))
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this run, so that no other process trains it; the hold ends with the process.
+
+        Removes what a killed process left half-written. Raises
+        :class:`~medcyclegan.errors.TrainingError` where another process holds it.
+        """
+        try:
+            file = (self.path / ".lock").open("a+b")
+        except OSError as error:
+            raise WriteError(f"{self.path} cannot be written: {error.strerror}") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TrainingError(
+                    f"{self.path} is being trained by another process: wait for it, or stop it"
+                ) from None
+            for folder in (self.path, self.panels, self.checkpoints):
+                for leftover in folder.glob(".tmp-*") if folder.is_dir() else ():
+                    if is_temporary(leftover) and leftover.is_file():
+                        leftover.unlink()
+            yield
+
+
+def create_run(out: Path, config: Config, record: dict[str, Any]) -> RunFolder:
+    """Make ``out/<YYYYmmdd-HHMMSS>`` with its configuration and record, and point ``out/latest`` at it.
+
+    Raises :class:`~medcyclegan.errors.WriteError` where that cannot be written.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path, number = out / stamp, 2
+    while os.path.lexists(path):
+        path, number = out / f"{stamp}-{number}", number + 1
+    check_output(path, overwrite=False)
+    with atomic_folder(path) as folder:
+        (folder / "config.yaml").write_text(to_yaml(config), "utf-8")
+        (folder / "run.json").write_bytes(_to_json(record))
+    _point_latest(out, path.name)
+    return RunFolder(path)
+
+
+def find_run(path: Path) -> RunFolder:
+    """Return the run in ``path``, a link followed.
+
+    Raises :class:`~medcyclegan.errors.TrainingError` where there is none.
+    """
+    if not path.is_dir():
+        raise TrainingError(f"{path}: no run to go on with: start one with medcyclegan train, or name its folder")
+    if not (path / "config.yaml").is_file():
+        raise TrainingError(f"{path} holds no config.yaml: name a run's folder, such as runs/{_LATEST}")
+    return RunFolder(path.parent / os.readlink(path) if path.is_symlink() else path)
+
+
+def _to_json(record: dict[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2) + "\n").encode()
+
+
+def _point_latest(out: Path, name: str) -> None:
+    """Make ``out/latest`` a relative link to ``name``, without a moment in which there is none."""
+    temporary = out / f".tmp-{secrets.token_hex(4)}-{_LATEST}"
+    try:
+        os.symlink(name, temporary)
+        try:
+            os.replace(temporary, out / _LATEST)
+        except OSError:
+            temporary.unlink()
+            raise
+    except OSError as error:
+        raise WriteError(f"{out / _LATEST} cannot be made a link to the new run: {error.strerror}") from None
