@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from medcyclegan.errors import ReadError
+from medcyclegan.errors import IntensityError, ReadError
 from medcyclegan.io.dicom_headers import DicomFile
 from medcyclegan.io.dicom_values import integer, numbers, text, texts, vector
 
@@ -59,6 +59,18 @@ _CLASS_MODALITY = {
     "1.2.840.10008.5.1.4.1.1.128.1": "PT",
     "1.2.840.10008.5.1.4.1.1.130": "PT",
 }
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOUR = (
+    "PALETTE COLOR",
+    "RGB",
+    "YBR_FULL",
+    "YBR_FULL_422",
+    "YBR_PARTIAL_420",
+    "YBR_PARTIAL_422",
+    "YBR_ICT",
+    "YBR_RCT",
+    "XYB",
+)
 #: SOP classes with pixel data that are no image of a patient.
 _NO_SCANS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
@@ -108,6 +120,11 @@ class Image:
         """Whether ImageType calls this a localizer or scout."""
         return "LOCALIZER" in self.image_type or "SCOUT" in self.image_type
 
+    @property
+    def is_scan(self) -> bool:
+        """Whether the SOP class is a scanner's own: CT, MR or PET, classic or enhanced."""
+        return self.sop_class in _CLASS_MODALITY
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frame:
@@ -151,12 +168,13 @@ class Frame:
 def image_from_header(file: DicomFile, *, keep_dataset: bool) -> Image:
     """Take from a parsed header what all its frames share.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for what is missing, contradicts itself, or is not read here.
+    Raises :class:`~medcyclegan.errors.ReadError` for what is missing or contradicts itself,
+    :class:`~medcyclegan.errors.IntensityError` for colour and for what is no scan.
     """
     dataset = file.dataset
     sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class in _NO_SCANS:
-        raise ReadError(f"{_NO_SCANS[sop_class]}, not a scan: name the series that it was made from")
+        raise IntensityError(f"{_NO_SCANS[sop_class]}, not a scan: name the series that it was made from")
     modality = text(dataset, "Modality") or _CLASS_MODALITY.get(sop_class, "")
     if _CLASS_MODALITY.get(sop_class, modality) != modality:
         raise ReadError(
@@ -205,10 +223,11 @@ def classic_frame(file: DicomFile, image: Image, keywords: tuple[str, ...]) -> F
 def rescale(dataset: Dataset) -> tuple[float, float]:
     """Return RescaleSlope and RescaleIntercept, 1 and 0 where both are absent.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for a slope of 0, and for one without the other.
+    Raises :class:`~medcyclegan.errors.ReadError` for a slope of 0 and for one without the other,
+    :class:`~medcyclegan.errors.IntensityError` for a lookup table in their place.
     """
     if "ModalityLUTSequence" in dataset:
-        raise ReadError(
+        raise IntensityError(
             "stored values map to units by a Modality LUT, which this program does not apply: "
             "convert the series first, for example with dcm2niix"
         )
@@ -241,10 +260,12 @@ def _pixel_format(dataset: Dataset) -> PixelFormat:
             raise ReadError(f"{name} is absent: the header is damaged, export the series again")
         found[name] = value
     photometric = text(dataset, "PhotometricInterpretation")
-    if found["SamplesPerPixel"] != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ReadError(
-            f"{photometric or 'no photometric interpretation'}, {found['SamplesPerPixel']} sample(s) a pixel: "
-            "a volume needs one grey value a voxel; convert colour first, for example with dcm2niix"
+    if photometric not in (*_GREY, *_COLOUR):
+        raise ReadError(f"PhotometricInterpretation is {photometric!r}: the header is damaged, export the series again")
+    if found["SamplesPerPixel"] != 1 or photometric in _COLOUR:
+        raise IntensityError(
+            f"{photometric}, {found['SamplesPerPixel']} sample(s) a pixel: a volume needs one grey value a voxel; "
+            "convert colour first, for example with dcm2niix"
         )
     allocated, stored, high = found["BitsAllocated"], found["BitsStored"], found["HighBit"]
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or not stored - 1 <= high < allocated:

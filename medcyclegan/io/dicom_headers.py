@@ -13,10 +13,11 @@ import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, UID_dictionary
 
 from medcyclegan.errors import ReadError
@@ -31,6 +32,13 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 _MOST_INFLATED = 2**30
 _PIXEL_DATA, _FIRST_PIXEL_TAG = 0x7FE00010, 0x7FE00008
 _UNDEFINED = 0xFFFFFFFF
+
+#: What a file without its preamble begins with.
+_FIRST_ELEMENTS = (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x02\x00\x00\x00")
+#: The class, instance and transfer syntax of an explicit file, with their representation: no text holds these bytes.
+_TELLING_ELEMENTS = tuple(
+    bytes([group, 0, element, 0]) + b"UI" for group, element in ((2, 2), (2, 3), (2, 0x10), (8, 0x16), (8, 0x18))
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,11 +69,15 @@ class OtherFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DamagedFile:
-    """A DICOM file that cannot be read, with the sentence for the user, and its series where that much is legible."""
+    """A DICOM file that cannot be read, with the sentence for the user, and its series where that much is legible.
+
+    ``is_whole`` tells a file that is not damaged, but holds what this program does not read (colour, a mask).
+    """
 
     path: Path
     reason: str
     series_uid: str = ""
+    is_whole: bool = False
 
 
 def walk_files(root: Path) -> Iterator[Path]:
@@ -149,8 +161,9 @@ def _parse(path: Path, file: BinaryIO, start: bytes) -> tuple[Dataset, BinaryIO]
     return dataset, body
 
 
-def _at_pixels(tag: Any, _representation: str | None, _length: int) -> bool:
-    return bool(tag >= _FIRST_PIXEL_TAG)
+def _at_pixels(tag: BaseTag, _representation: str | None, _length: int) -> bool:
+    # pydicom's own comparison of tags is slow, and this is asked of every element
+    return int.__ge__(tag, _FIRST_PIXEL_TAG)
 
 
 def _classify(path: Path, dataset: Dataset, body: BinaryIO, size: int) -> DicomFile | OtherFile | DamagedFile:
@@ -207,7 +220,7 @@ def _damaged(path: Path, what: str, dataset: Dataset | None = None) -> DamagedFi
 
 
 def _without_prefix(path: Path, start: bytes) -> OtherFile | DamagedFile:
-    """Junk, unless what should follow or precede the lost ``DICM`` is there: then a slice may be missing."""
-    if start[132:134] == b"\x02\x00" or start[:4] in (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x02\x00\x00\x00"):
+    """Junk, unless elements that only DICOM has are there: then a slice may have lost its mark."""
+    if start.startswith(_FIRST_ELEMENTS) or any(mark in start for mark in _TELLING_ELEMENTS):
         return _damaged(path, "looks like DICOM without the DICM mark at byte 128")
     return OtherFile(path, "not DICOM")

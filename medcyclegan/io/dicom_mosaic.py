@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from medcyclegan.errors import ReadError
+from medcyclegan.errors import GeometryError
 from medcyclegan.io.dicom_frames import Frame
 from medcyclegan.io.dicom_geometry import plane_axes
 from medcyclegan.io.dicom_values import PARSE_ERRORS, quiet, texts, vector
@@ -37,7 +37,7 @@ def is_mosaic(dataset: Dataset) -> bool:
 def mosaic_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
     """Return the tiles of an image as frames.
 
-    Raises :class:`~medcyclegan.errors.ReadError` where anything about them is in doubt.
+    Raises :class:`~medcyclegan.errors.GeometryError` where anything about them is in doubt.
     """
     with quiet():
         try:
@@ -45,7 +45,7 @@ def mosaic_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
                 return _uih_frames(dataset, whole)
             return _siemens_frames(dataset, whole)
         except PARSE_ERRORS as error:
-            raise ReadError(f"a tiled image whose private header does not parse ({error}): {_CONVERT}") from error
+            raise GeometryError(f"a tiled image whose private header does not parse ({error}): {_CONVERT}") from error
 
 
 def _uih_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
@@ -53,19 +53,19 @@ def _uih_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
     tiles = list(block[_UIH_TILES].value)
     count = float(block[_UIH_COUNT].value)
     if count != len(tiles):
-        raise ReadError(f"a tiled image of {count:g} tiles with places for {len(tiles)}: {_CONVERT}")
+        raise GeometryError(f"a tiled image of {count:g} tiles with places for {len(tiles)}: {_CONVERT}")
     across = math.ceil(math.sqrt(len(tiles)))
     down = math.ceil(len(tiles) / across)
     rows, columns = _tile_size(whole, down, across)
     matrix = re.fullmatch(r"(\d+)\s*[*x]\s*(\d+)", str(block[_UIH_MATRIX].value).strip())
     if matrix is None or (int(matrix[1]), int(matrix[2])) != (rows, columns):
-        raise ReadError(f"a tiled image whose tiles of {rows} x {columns} are not the acquired matrix: {_CONVERT}")
+        raise GeometryError(f"a tiled image whose tiles of {rows} x {columns} are not the acquired matrix: {_CONVERT}")
     frames = []
     for number, tile in enumerate(tiles):
         place = (number // across * rows, number % across * columns, rows, columns)
         position = vector(tile, "ImagePositionPatient", 3)
         if not position:
-            raise ReadError(f"a tiled image with a tile that has no place: {_CONVERT}")
+            raise GeometryError(f"a tiled image with a tile that has no place: {_CONVERT}")
         frames.append(dataclasses.replace(whole, position=position, tile=place))
     return frames
 
@@ -77,11 +77,11 @@ def _siemens_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
     across = math.ceil(math.sqrt(count))
     rows, columns = _tile_size(whole, across, across)
     if whole.slice_spacing is None or not whole.position or not whole.orientation or not whole.pixel_spacing:
-        raise ReadError(f"a mosaic without SpacingBetweenSlices or without a place: {_CONVERT}")
+        raise GeometryError(f"a mosaic without SpacingBetweenSlices or without a place: {_CONVERT}")
     normal = np.array([float(value) for value in tags["SliceNormalVector"]["items"][:3]])
     along_row, along_column, expected = plane_axes(whole.orientation)
     if normal.shape != (3,) or abs(abs(normal @ expected) - 1) > 1e-4:
-        raise ReadError(f"a mosaic whose SliceNormalVector is not normal to its slices: {_CONVERT}")
+        raise GeometryError(f"a mosaic whose SliceNormalVector is not normal to its slices: {_CONVERT}")
     # the stated position is the corner of a slice as large as the whole mosaic, about the same centre
     half_rows, half_columns = (whole.rows - rows) / 2, (whole.columns - columns) / 2
     row_mm, column_mm = whole.pixel_spacing
@@ -120,13 +120,13 @@ def _check_with_protocol(protocol: str, centres: np.ndarray) -> None:
             seen.add(int(slice_number))
     apart = min(np.abs(found - centres).max(), np.abs(found[::-1] - centres).max())
     if not seen or apart > _AGREE_MM:
-        raise ReadError(f"a mosaic whose slices do not lie where its protocol puts them: {_CONVERT}")
+        raise GeometryError(f"a mosaic whose slices do not lie where its protocol puts them: {_CONVERT}")
 
 
 def _tile_size(whole: Frame, down: int, across: int) -> tuple[int, int]:
     rows, columns = divmod(whole.rows, down), divmod(whole.columns, across)
     if rows[1] or columns[1] or not rows[0] or not columns[0]:
-        raise ReadError(
+        raise GeometryError(
             f"a tiled image of {whole.rows} x {whole.columns} does not divide into {down} x {across}: {_CONVERT}"
         )
     return rows[0], columns[0]

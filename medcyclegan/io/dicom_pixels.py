@@ -5,6 +5,8 @@ Nothing is copied that need not be: native pixels go from the file into the arra
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,8 @@ def _decoded(image: Image, indices: list[int]) -> Iterator[NDArray[Any]]:
     decoder = get_decoder(syntax)
     available = decoder.available_plugins
     plugin = next((name for name in _PLUGINS if name in available), "")
+    if plugin == "gdcm":
+        _keep_gdcm_quiet()
     if syntax.startswith(_ENDS_WITH_MARKER):
         _check_markers(dataset.PixelData, image.number_of_frames)
     pixels = image.pixel_format
@@ -215,6 +219,14 @@ def _decoded(image: Image, indices: list[int]) -> Iterator[NDArray[Any]]:
             raise ValueError(f"an array of {values.shape} {values.dtype}")
         wide = values.astype(f"<{'i' if pixels.signed else 'u'}{target.itemsize}", copy=False)
         yield wide.view(target)
+
+
+@functools.cache
+def _keep_gdcm_quiet() -> None:
+    """Stop GDCM from writing to the terminal what the refusal says in one line."""
+    trace = importlib.import_module("gdcm").Trace
+    trace.WarningOff()
+    trace.ErrorOff()
 
 
 def _check_markers(data: bytes, number_of_frames: int) -> None:

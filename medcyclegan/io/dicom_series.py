@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from medcyclegan.errors import AmbiguousError, ReadError
+from medcyclegan.errors import AmbiguousError, GeometryError, ReadError, VolumeError
 from medcyclegan.io.dicom_enhanced import enhanced_frames, is_multi_frame
 from medcyclegan.io.dicom_frames import SPLIT_KEYWORDS, Frame, classic_frame, image_from_header
 from medcyclegan.io.dicom_headers import DamagedFile, DicomFile, OtherFile, read_header
@@ -15,7 +15,7 @@ from medcyclegan.io.dicom_mosaic import is_mosaic, mosaic_frames
 from medcyclegan.io.dicom_values import text
 from medcyclegan.io.notes import Notes
 
-__all__ = ["Scan", "Series", "choose_series", "group_series", "is_aside", "scan_files"]
+__all__ = ["Scan", "Series", "choose_series", "find_unplaced", "group_series", "is_aside", "scan_files"]
 
 #: How many series a refusal lists.
 _LISTED = 6
@@ -71,9 +71,10 @@ def scan_files(
         else:
             try:
                 frames += _frames_of(found, keywords, keep_datasets=keep_datasets)
-            except ReadError as error:
+            except VolumeError as error:
                 series_uid = text(found.dataset, "SeriesInstanceUID")
-                damaged.append(DamagedFile(path, f"{path.name}: {error}", series_uid))
+                is_whole = not isinstance(error, ReadError)
+                damaged.append(DamagedFile(path, f"{path.name}: {error}", series_uid, is_whole=is_whole))
         if said is not None:
             said(path)
     return Scan(tuple(frames), tuple(others), tuple(damaged))
@@ -82,17 +83,23 @@ def scan_files(
 def group_series(scan: Scan) -> list[Series]:
     """Group a scan by SeriesInstanceUID, in the order in which the series were met.
 
-    Damaged files whose series is not legible form no group: see :attr:`Scan.damaged`.
+    Damaged files whose series is in doubt belong to no group: see :func:`find_unplaced`.
     """
     frames: dict[str, list[Frame]] = defaultdict(list)
     damaged: dict[str, list[DamagedFile]] = defaultdict(list)
     for frame in scan.frames:
         frames[frame.image.series_uid].append(frame)
     for file in scan.damaged:
-        if file.series_uid:
+        if file.is_whole or file.series_uid in frames:
             damaged[file.series_uid].append(file)
     uids = dict.fromkeys([*frames, *damaged])
     return [Series(uid, tuple(frames[uid]), tuple(damaged[uid])) for uid in uids]
+
+
+def find_unplaced(scan: Scan) -> list[DamagedFile]:
+    """Return the damaged files that may belong to any series: the UID of theirs, if legible, is no other image's."""
+    known = {frame.image.series_uid for frame in scan.frames}
+    return [file for file in scan.damaged if not file.is_whole and file.series_uid not in known]
 
 
 def is_aside(series: Series) -> str:
@@ -101,7 +108,8 @@ def is_aside(series: Series) -> str:
         return "not readable"
     if all(frame.image.is_localizer for frame in series.frames):
         return "a localizer"
-    if not any(frame.position for frame in series.frames):
+    # a scanner's own images have a place; without one they are damaged, and may be missing slices
+    if not any(frame.position or frame.image.is_scan for frame in series.frames):
         return "without a place in space"
     return ""
 
@@ -121,7 +129,7 @@ def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
         chosen = [series for series in groups if not is_aside(series)] or groups
         if len(chosen) > 1:
             raise AmbiguousError(f"{len(chosen)} series: choose one with --series UID: {_listing(chosen)}")
-    unplaced = [file for file in scan.damaged if not file.series_uid]
+    unplaced = find_unplaced(scan)
     if not chosen:
         if unplaced:
             raise ReadError(_refusal(unplaced))
@@ -134,12 +142,16 @@ def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
 
 
 def _frames_of(file: DicomFile, keywords: tuple[str, ...], *, keep_datasets: bool) -> list[Frame]:
-    """Return the frames of one file. Raises :class:`~medcyclegan.errors.ReadError`."""
+    """Return the frames of one file.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for a damaged one, another
+    :class:`~medcyclegan.errors.VolumeError` for a whole one that is no part of a volume.
+    """
     image = image_from_header(file, keep_dataset=keep_datasets)
     if is_multi_frame(file.dataset):
         return enhanced_frames(file.dataset, image, keywords)
     if image.number_of_frames != 1:
-        raise ReadError(
+        raise GeometryError(
             f"{image.number_of_frames} frames without functional groups, so without a place in space: "
             "convert it first, for example with dcm2niix"
         )

@@ -6,6 +6,7 @@ element are taken, and are what the standard says (PS3.5 section 6.2), or are re
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 import warnings
@@ -17,6 +18,7 @@ from typing import Any
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import BaseTag
 
 from medcyclegan.errors import ReadError
 
@@ -54,8 +56,14 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
         yield caught
 
 
+@functools.cache
+def _tag(keyword: str) -> BaseTag | None:
+    number = tag_for_keyword(keyword)
+    return None if number is None else BaseTag(number)
+
+
 def _element(dataset: Dataset, keyword: str) -> Any:
-    tag = tag_for_keyword(keyword)
+    tag = _tag(keyword)
     return None if tag is None else dataset.get_item(tag)
 
 
@@ -69,11 +77,11 @@ def raw_bytes(dataset: Dataset, tag: int) -> bytes:
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """Return the values of ``keyword`` as texts without padding; none where it is absent or empty."""
     element = _element(dataset, keyword)
-    value = getattr(element, "value", None)
-    if value is None or value == b"" or value == "":
-        return ()
+    if element is None or not element.value:
+        return () if element is None or element.value != 0 else ("0",)
+    value = element.value
     if isinstance(value, bytes):
-        vr = _representation(element)
+        vr = _known_representation(element.tag) or element.VR or "US"
         if vr in _BINARY:
             return tuple(repr(number) for number in _unpack(value, vr, element.is_little_endian, keyword))
         return tuple(part.strip(" \0") for part in value.decode("latin-1").rstrip(" \0").split("\\"))
@@ -134,7 +142,7 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
 
     Raises :class:`~medcyclegan.errors.ReadError` where its bytes are not a sequence.
     """
-    tag = tag_for_keyword(keyword)
+    tag = _tag(keyword)
     if tag is None or tag not in dataset:
         return []
     with quiet():
@@ -146,13 +154,14 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
             ) from error
 
 
-def _representation(element: Any) -> str:
-    """Return the dictionary's value representation, the file's own where the dictionary offers several."""
+@functools.cache
+def _known_representation(tag: BaseTag) -> str:
+    """Return the dictionary's value representation; empty where it has none or offers several."""
     try:
-        known = dictionary_VR(element.tag)
+        known = dictionary_VR(tag)
     except KeyError:
-        return element.VR or "UN"
-    return known if " or " not in known else (element.VR or "US")
+        return ""
+    return "" if " or " in known else known
 
 
 def _unpack(value: bytes, vr: str, little_endian: bool, keyword: str) -> tuple[float, ...]:

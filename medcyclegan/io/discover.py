@@ -121,7 +121,7 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions) -> list[Fo
     """Return the DICOM series among ``files``, localizers and the like left out aloud."""
     if not files:
         return []
-    from medcyclegan.io.dicom_series import group_series, is_aside, scan_files
+    from medcyclegan.io.dicom_series import find_unplaced, group_series, is_aside, scan_files
 
     scan = scan_files(files, options.split_by)
     places = [(folder, series) for series in group_series(scan) for folder, series in _by_folder(series)]
@@ -135,7 +135,7 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions) -> list[Fo
             _log.warning("%s: a series of %d image(s) is left out: %s", one_line(folder), len(series.paths), aside)
         else:
             kept[folder].append(series)
-    unplaced = [file for file in scan.damaged if not file.series_uid]
+    unplaced = find_unplaced(scan)
     found = []
     for folder, beside in kept.items():
         lost = [file for file in unplaced if file.path.is_relative_to(folder)]
