@@ -95,12 +95,15 @@ class IntensityScaling:
         return np.clip(values, np.float32(self.lower), np.float32(self.upper), out=values)
 
     def count_clipped(self, array: NDArray[Any]) -> int:
-        """Count the voxels that :meth:`normalize` clips, CT padding (no measurement) left out."""
+        """Count the measurements that :meth:`normalize` clips.
+
+        Above the range, and in CT below it, scanner padding left out. Below an MR's range lies its
+        background, which is no loss.
+        """
         above = int(np.count_nonzero(array > self.upper))
-        below = array < self.lower
-        if self.unit == "HU":
-            below &= array >= PADDING_HU
-        return above + int(np.count_nonzero(below))
+        if self.unit != "HU":
+            return above
+        return above + int(np.count_nonzero((array < self.lower) & (array >= PADDING_HU)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""

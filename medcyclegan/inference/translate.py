@@ -81,7 +81,12 @@ def check_modality(volume: Volume, source: DomainModel, *, force: bool) -> None:
     """
     if _fits(volume, source):
         return
-    found = volume.modality or "CT (its values are in HU)"
+    if volume.modality is None and source.modality == "CT" and not force:
+        try:
+            check_hu(volume.array)
+        except IntensityError as error:
+            raise IntensityError(f"{error}; where it is no CT, translate the other way with --to") from None
+    found = volume.modality or ("no CT (its values are not in HU)" if source.modality == "CT" else "CT (in HU)")
     message = f"the input is {found}, but the model's {source.name} is {source.modality}"
     if not force:
         raise IntensityError(f"{message}: translate the other way with --to, or accept it with --force")
