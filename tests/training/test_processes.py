@@ -1,0 +1,136 @@
+"""Training as a process: killed, stopped, refused, resumed from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from medcyclegan.cli import main
+from medcyclegan.config import Config, to_yaml
+from medcyclegan.provenance import hash_file
+
+
+def weights_of(run: Path) -> dict[str, str]:
+    return {name: hash_file(run / "model" / f"{name}.safetensors") for name in ("G_AB", "G_BA")}
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start ``medcyclegan train`` in ``folder`` with as many threads as this process has."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-c", "from medcyclegan.cli import main; main()", "train", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+def wait_for_rows(folder: Path, count: int) -> None:
+    """Wait until the newest run has logged ``count`` rows."""
+    file = folder / "runs" / "latest" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if file.exists() and len(file.read_bytes().splitlines()) >= count:
+            return
+        time.sleep(0.005)
+    raise AssertionError("the run did not get that far")
+
+
+def run_cli(folder: Path, *arguments: str):
+    """Run ``medcyclegan train`` in this process."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return CliRunner().invoke(main, ["train", *arguments])
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture
+def long_config(tiny: Config, tmp_path: Path) -> Path:
+    """Return the file of a configuration of 60 steps, with a row a step and a checkpoint every 4."""
+    training = tiny.training.model_copy(update={"max_steps": 60, "log_every": 1, "checkpoint_steps": 4})
+    file = tmp_path / "long.yaml"
+    file.write_text(to_yaml(tiny.model_copy(update={"training": training})), "utf-8")
+    return file
+
+
+def test_kill_9_and_sigterm_then_resume_end_in_the_weights_of_an_unbroken_run(store, tmp_path, long_config) -> None:
+    whole = run_cli(tmp_path, "--config", str(long_config), "--out", "whole", "--device", "cpu")
+    assert whole.exit_code == 0, whole.output
+    expected = weights_of(tmp_path / whole.stdout.strip())
+
+    killed = start(tmp_path, "--config", str(long_config), "--device", "cpu")
+    wait_for_rows(tmp_path, 10)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    run = tmp_path / "runs" / "latest"
+    record = json.loads((run / "run.json").read_text("utf-8"))
+    assert record["state"] == "running"
+    assert 8 <= record["step"] < 60
+
+    stopped = start(tmp_path, "--resume", "--device", "cpu")
+    wait_for_rows(tmp_path, record["step"] + 8)
+    stopped.send_signal(signal.SIGTERM)
+    out, err = stopped.communicate(timeout=60)
+    assert stopped.returncode == 1
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("Error: stopped by SIGTERM after step ")
+    assert "medcyclegan train --resume runs/" in last
+    assert "Traceback" not in err
+
+    result = run_cli(tmp_path, "--resume", str(run), "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert weights_of(run) == expected
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert sorted(set(steps)) == list(range(1, 61))
+    assert len(steps) == 60 + 60 // 8 + 1  # a row a step, a validation every 8 and at the end
+
+
+def test_bare_train_needs_nothing_but_slices(store, tmp_path) -> None:
+    result = run_cli(tmp_path, "--config", "smoke", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    run = tmp_path / result.stdout.strip()
+    assert run.parent == tmp_path / "runs"
+    assert (run / "model" / "model.json").exists()
+    assert sorted(p.name for p in (run / "panels").iterdir()) == ["step-000002.png", "step-000004.png"]
+    assert sorted(p.name for p in (run / "checkpoints").glob("*.pt")) == ["step-000002.pt", "step-000004.pt"]
+    assert "4 steps" in result.stderr
+    again = run_cli(tmp_path, "--resume")
+    assert again.exit_code == 0
+    assert "is finished" in again.stderr
+    assert again.stdout == result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--slices", "nowhere"), 1, "nowhere: no slice store here"),
+        (("--config", "smok"), 1, "did you mean 'smoke'"),
+        (("--set", "training.epoch=3"), 2, "did you mean 'epochs'"),
+        (("--domains", "t1", "t3"), 1, "holds no domain t3"),
+        (("--domains", "t1", "t1"), 2, "two different domains"),
+        (("--max-steps", "0"), 2, "max-steps"),
+        (("--device", "gpu"), 2, "--device gpu"),
+        (("--resume",), 1, "no run to go on with"),
+        (("--resume", "--config", "smoke"), 2, "leave --config and --set out"),
+        (("--resume", "--max-steps", "4"), 2, "leave --config"),
+        (("--set", "networks.discriminator.layers=6"), 1, "layers = 6 leaves nothing of slices of 32 pixels"),
+        (("--set", "networks.generator.kind=identity"), 1, "no weights to train"),
+        (("--set", "training.precision=fp16", "--device", "cpu"), 1, "fp16 on cpu"),
+    ],
+)
+def test_refusals_are_one_line(store, tmp_path, arguments, code, message) -> None:
+    result = run_cli(tmp_path, *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "runs").exists()
