@@ -38,7 +38,8 @@ def mutate(folder: Path, rng: np.random.Generator) -> tuple[str, Path]:
     data = bytearray(path.read_bytes())
     pixels = data.rindex(b"\xe0\x7f\x10\x00") + 12
     kind = str(rng.choice(KINDS))
-    start, stop = (pixels, len(data)) if kind.startswith("pixel") else (128, pixels)
+    # a file that is cut before its DICM is no DICOM any more, and is left out as junk
+    start, stop = (pixels, len(data)) if kind.startswith("pixel") else (132 if kind == "header cut" else 128, pixels)
     place = int(rng.integers(start, stop))
     if kind.endswith("byte"):
         data[place] = int(rng.integers(256))

@@ -70,6 +70,8 @@ def plan_series(series: Series, options: ReadOptions, notes: Notes) -> SeriesPla
     chosen = _without_repeats(group.frames, notes)
     check_one_volume(chosen)
     check_rescale(chosen, notes)
+    if {(frame.slope, frame.intercept) for frame in frames} != {(frame.slope, frame.intercept) for frame in chosen}:
+        notes.warn("other volumes of the series have another RescaleSlope or RescaleIntercept: each keeps its own")
     size = len(chosen) * chosen[0].rows * chosen[0].columns
     if size > options.max_voxels:
         raise ReadError(f"{size} voxels, over the limit of {options.max_voxels}: raise it with --max-voxels {size}")

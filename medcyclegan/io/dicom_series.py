@@ -17,6 +17,7 @@ from medcyclegan.io.notes import Notes
 
 __all__ = ["Scan", "Series", "choose_series", "find_unplaced", "group_series", "is_aside", "scan_files"]
 
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 #: How many series a refusal lists.
 _LISTED = 6
 
@@ -190,5 +191,8 @@ def _note_left_out(scan: Scan, beside: list[Series], wanted: str | None, notes: 
         for series in beside:
             count = len(series.frames) or len(series.damaged)
             notes.warn(f"a series beside it is left out: {count} image(s), {is_aside(series)}")
+    lost = [other for other in scan.others if not other.is_dicom and other.path.suffix.lower() in _DICOM_SUFFIXES]
+    if lost:
+        notes.warn(f"{len(lost)} file(s) are named like DICOM but are none: a slice may be missing")
     if scan.others:
         notes.tell(f"left out: {_counted(scan.others)}")

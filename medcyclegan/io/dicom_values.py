@@ -84,7 +84,8 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
         vr = _known_representation(element.tag) or element.VR or "US"
         if vr in _BINARY:
             return tuple(repr(number) for number in _unpack(value, vr, element.is_little_endian, keyword))
-        return tuple(part.strip(" \0") for part in value.decode("latin-1").rstrip(" \0").split("\\"))
+        whole = value.decode("latin-1").strip(" \0")
+        return tuple(part.strip(" \0") for part in whole.split("\\")) if whole else ()
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         return (str(value).strip(" \0"),)
     return tuple(str(part).strip(" \0") for part in value)
