@@ -21,6 +21,7 @@ from medcyclegan.training import train
 
 
 def main() -> int:
+    """Run the stages; 1 where any volume failed."""
     arguments = parse_arguments()
     workspace, config = Path(arguments.workspace), load_config(arguments.config)
     sliced = slice_volumes(workspace / "volumes", workspace / "slices", config=config, workers=arguments.workers)
@@ -46,6 +47,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """Return the command line's values."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", help="the folder that holds volumes/<domain>/...")
     parser.add_argument("--config", default="default", help="a shipped configuration, or a YAML file")
