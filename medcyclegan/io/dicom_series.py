@@ -15,7 +15,7 @@ from medcyclegan.io.dicom_mosaic import is_mosaic, mosaic_frames
 from medcyclegan.io.dicom_values import text
 from medcyclegan.io.notes import Notes
 
-__all__ = ["Scan", "Series", "choose_series", "find_unplaced", "group_series", "is_aside", "scan_files"]
+__all__ = ["Scan", "Series", "choose_series", "find_unplaced", "group_series", "is_aside", "refusal_of", "scan_files"]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 #: How many series a refusal lists.
@@ -133,11 +133,11 @@ def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
     unplaced = find_unplaced(scan)
     if not chosen:
         if unplaced:
-            raise ReadError(_refusal(unplaced))
+            raise ReadError(refusal_of(unplaced))
         raise ReadError(f"no DICOM images here ({_counted(scan.others)}): name the folder that holds the series")
     concerning = [*chosen[0].damaged, *unplaced]
     if concerning:
-        raise ReadError(_refusal(concerning))
+        raise ReadError(refusal_of(concerning))
     _note_left_out(scan, [series for series in groups if series.uid != chosen[0].uid], wanted, notes)
     return chosen[0]
 
@@ -160,7 +160,8 @@ def _frames_of(file: DicomFile, keywords: tuple[str, ...], *, keep_datasets: boo
     return mosaic_frames(file.dataset, whole) if is_mosaic(file.dataset) else [whole]
 
 
-def _refusal(damaged: list[DamagedFile]) -> str:
+def refusal_of(damaged: list[DamagedFile]) -> str:
+    """Return the sentence for files of which any may be a missing slice."""
     return (
         damaged[0].reason if len(damaged) == 1 else f"{len(damaged)} files are refused, the first: {damaged[0].reason}"
     )

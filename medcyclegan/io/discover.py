@@ -18,9 +18,19 @@ if TYPE_CHECKING:
     from medcyclegan.io.dicom_headers import DamagedFile
     from medcyclegan.io.dicom_series import Series
 
-__all__ = ["FoundVolume", "find_volumes", "read_found_volume"]
+__all__ = [
+    "PAIR_REFUSED",
+    "FoundVolume",
+    "by_folder",
+    "find_volumes",
+    "kind_of_file",
+    "read_found_volume",
+    "series_order",
+]
 
 _log = logging.getLogger(__name__)
+
+PAIR_REFUSED = "{}: a .hdr/.img pair: one file holds header and voxels here, convert the pair to .nii.gz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +79,14 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
     found: list[FoundVolume] = []
     dicom: list[Path] = []
     for path in walk_files(root) if root.is_dir() else [root]:
-        kind = _kind(path)
+        kind = kind_of_file(path)
         if kind == "dicom":
             dicom.append(path)
         elif kind is not None:
             relative = path.relative_to(base)
             refused = None
             if kind == "pair":
-                kind, refused = "nifti", f"{path.name}: a .hdr/.img pair: convert it to .nii.gz"
+                kind, refused = "nifti", PAIR_REFUSED.format(path.name)
             found.append(FoundVolume(path, kind, _stem(relative), relative, refused=refused, files=(path,)))
     found += _find_series(base, dicom, options)
     return sorted(found, key=lambda volume: (volume.name, volume.relative_path.as_posix()))
@@ -97,8 +107,8 @@ def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
     return read_volume(found.path, **given)
 
 
-def _kind(path: Path) -> str | None:
-    """Return the format of a file, ``pair`` for a NIfTI pair's header, None for what is no volume."""
+def kind_of_file(path: Path) -> str | None:
+    """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for what is no volume."""
     from medcyclegan.io.dicom_headers import is_dicom
 
     try:
@@ -124,7 +134,7 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions) -> list[Fo
     from medcyclegan.io.dicom_series import find_unplaced, group_series, is_aside, scan_files
 
     scan = scan_files(files, options.split_by)
-    places = [(folder, series) for series in group_series(scan) for folder, series in _by_folder(series)]
+    places = [(folder, series) for series in group_series(scan) for folder, series in by_folder(series)]
     if options.series is not None:
         places = [(folder, series) for folder, series in places if series.uid == options.series]
     volumes = {folder for folder, series in places if not is_aside(series)}
@@ -144,7 +154,7 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions) -> list[Fo
     return found + [_found_damaged(base, file) for file in unplaced if file.path not in claimed]
 
 
-def _by_folder(series: Series) -> list[tuple[Path, Series]]:
+def by_folder(series: Series) -> list[tuple[Path, Series]]:
     """Return the folder of a series; each of several folders by itself if they hold copies of one another.
 
     An export may spread a series over folders, and a data set may hold it twice: the instances tell.
@@ -173,8 +183,10 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
     """Return the series of one folder as volumes; ``lost`` are damaged files that may belong to any of them."""
     relative = folder.relative_to(base)
     name = folder.name if relative == Path() else relative.as_posix()
+    from medcyclegan.io.dicom_series import refusal_of
+
     found = []
-    ordered = sorted(beside, key=lambda series: (_series_number(series), series.uid))
+    ordered = sorted(beside, key=lambda series: (series_order(series), series.uid))
     for number, series in enumerate(ordered, start=1):
         damaged = [*series.damaged, *lost]
         patients = {frame.image.patient_id for frame in series.frames} - {""}
@@ -186,14 +198,15 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
                 relative_path=relative,
                 series_uid=series.uid,
                 patient=min(patients) if patients else None,
-                refused=damaged[0].reason if damaged else None,
+                refused=refusal_of(damaged) if damaged else None,
                 files=(*series.paths, *(file.path for file in lost)),
             )
         )
     return found
 
 
-def _series_number(series: Series) -> tuple[int, str]:
+def series_order(series: Series) -> tuple[int, str]:
+    """Sort series as their scanner numbered them."""
     number = series.frames[0].image.series_number if series.frames else ""
     return (int(number) if number.isdecimal() else 0, number)
 

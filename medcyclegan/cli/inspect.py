@@ -1,0 +1,123 @@
+"""``medcyclegan inspect``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medcyclegan.cli.common import Command, reading_arguments, reading_options
+from medcyclegan.errors import one_line
+
+if TYPE_CHECKING:
+    from medcyclegan.io.inspect import InspectedVolume
+
+#: The width of the table in a pipe.
+_PIPE_COLUMNS = 10_000
+_STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left out": "dim"}
+
+
+@click.command("inspect", cls=Command)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, an object a row.")
+@reading_options
+def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Say what lies in files and folders: a row per DICOM series or other volume, and whether it can be read.
+
+    Reads headers only. The verdict is ok, ok with the options that reading needs, or refused, with the reason and the
+    remedy. Series are told apart by their UID, in whatever folders their files lie; scouts beside a volume are left
+    out of it. Size is columns x rows x slices (x volumes); spacing and gap are in mm, the gap along the slices' normal.
+    """
+    from medcyclegan.io.inspect import inspect_paths
+    from medcyclegan.io.options import ReadOptions
+
+    # what a reader would say aloud stands in its row
+    logging.getLogger("medcyclegan.io").setLevel(logging.ERROR)
+    found = inspect_paths([Path(path) for path in paths], ReadOptions(**reading_arguments(options)))
+    if as_json:
+        rows = [dataclasses.asdict(row) | {"remedy": row.remedy} for row in found.volumes]
+        click.echo(json.dumps(rows, indent=1, allow_nan=False))
+    else:
+        _print_table(found.volumes)
+    if found.others:
+        counts = ", ".join(f"{count} {reason}" for reason, count in found.others.items())
+        click.echo(f"Left aside: {counts}", err=True)
+    if not found.volumes:
+        click.echo("No volumes found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG)", err=True)
+
+
+def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
+    """Print a line a row, and below the table the sentences that its numbers refer to."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("Where", "Series", "Modality", "Size", "Spacing", "Gap", "Axes", "Coding", "Verdict"):
+        table.add_column(name, overflow="fold")
+    sentences: dict[str, int] = {}
+    root = _common_root(rows)
+    for row in rows:
+        series = " ".join(part for part in (row.series_number, row.description) if part)
+        notes = [sentences.setdefault(said, len(sentences) + 1) for said in (row.reason, *row.notes) if said]
+        verdict = Text(" ".join(("ok with", *row.options)) if row.options else row.verdict, _STYLES[row.verdict])
+        verdict.append("".join(f" [{number}]" for number in notes), "default")
+        where = Path(row.path).relative_to(root).as_posix() if root else row.path
+        cells = (where, series, row.modality or "", _size(row), _spacing(row), _gap(row), _axes(row), _coding(row))
+        table.add_row(*(Text(one_line(cell)) for cell in cells), verdict)
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else _PIPE_COLUMNS, no_color=not terminal or None, highlight=False)
+    if root and rows:
+        console.print(Text(f"In {root}"))
+    console.print(table)
+    for sentence, number in sentences.items():
+        console.print(Padding(Text(f"[{number}] {sentence}"), (0, 0, 0, 1), expand=False))
+
+
+def _common_root(rows: tuple[InspectedVolume, ...]) -> str:
+    """Return the folder that all rows lie below, if it has a name; the rows are then shorter."""
+    parents = [os.path.dirname(row.path) for row in rows]
+    try:
+        return os.path.commonpath(parents) if len(parents) > 1 else ""
+    except ValueError:  # absolute and relative paths
+        return ""
+
+
+def _coding(row: InspectedVolume) -> str:
+    """Return the transfer syntax in short, or the file's kind."""
+    name = (row.transfer_syntax or row.kind).split(",")[0].split("(")[0]
+    for long, short in ((" VR Little Endian", " LE"), (" VR Big Endian", " BE"), (" Image Compression", "")):
+        name = name.replace(long, short)
+    return name.strip()
+
+
+def _size(row: InspectedVolume) -> str:
+    if row.columns is None:
+        return f"{row.files} file(s)"
+    size = f"{row.columns} x {row.rows} x {row.slices}"
+    return size + (f" x {row.volumes}" if row.volumes and row.volumes > 1 else "")
+
+
+def _spacing(row: InspectedVolume) -> str:
+    return " ".join(f"{value:.3g}" for value in row.spacing_mm or ())
+
+
+def _gap(row: InspectedVolume) -> str:
+    smallest, largest = row.gap_mm or (None, None)
+    if smallest is None or largest is None:
+        return ""
+    same = f"{smallest:.3g}" == f"{largest:.3g}"
+    return f"{smallest:.3g}" if same else f"{smallest:.3g} to {largest:.3g}"
+
+
+def _axes(row: InspectedVolume) -> str:
+    oblique = f" {row.oblique_degrees:.0f}°" if row.oblique_degrees and row.oblique_degrees >= 1 else ""
+    return (row.orientation or "") + oblique
