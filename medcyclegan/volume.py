@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,38 @@ from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError
 
-__all__ = ["Volume"]
+__all__ = ["Derivation", "Volume"]
 
 #: The letter at the positive end of each world axis of RAS+, and at its negative end.
 _POSITIVE, _NEGATIVE = "RAS", "LPI"
+
+
+@dataclasses.dataclass(frozen=True)
+class Derivation:
+    """How a volume was made from another one: what an output must be able to say of itself.
+
+    ``source_domain``, ``target_domain``
+        The model's names of what went in and what came out, such as ``"t1"`` and ``"ct"``.
+    ``source_modality``
+        The input's modality as far as it is known (``"MR"``), else None.
+    ``model_sha256``
+        The model's fingerprint.
+    ``version``
+        The version of medcyclegan.
+    ``input_sha256``
+        :meth:`Volume.content_sha256` of the input.
+    ``settings``
+        Whatever else changes the values, in words (``"median of three planes"``). With the above it decides the UIDs
+        of a DICOM output, so that one input translated twice in the same way is one series.
+    """
+
+    source_domain: str
+    target_domain: str
+    source_modality: str | None
+    model_sha256: str
+    version: str
+    input_sha256: str
+    settings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +64,8 @@ class Volume:
         headers). Only ``medcyclegan.io`` looks inside.
     ``notes``
         What was said aloud while reading, one sentence each: left-out files, resampling, a tilt.
+    ``derivation``
+        How the values were made from another volume; None for what was read.
 
     Raises :class:`~medcyclegan.errors.GeometryError` for an array that is not 3-D, an empty one, or
     an affine that is singular or not finite.
@@ -46,6 +77,7 @@ class Volume:
     value_range: tuple[float, float] | None = None
     source: object | None = None
     notes: tuple[str, ...] = ()
+    derivation: Derivation | None = None
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
@@ -106,6 +138,14 @@ class Volume:
         direction = self.affine[:3, :3] / np.array(self.spacing_mm)
         cosines = np.abs(direction.T @ direction - np.eye(3)).max()
         return float(np.degrees(np.arcsin(np.clip(cosines, 0.0, 1.0))))
+
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of the values, their type and their place, in hexadecimal; of nothing else."""
+        digest = hashlib.sha256(repr((self.shape, self.array.dtype.str)).encode())
+        digest.update(self.affine.tobytes())
+        for k in range(self.shape[2]):
+            digest.update(np.ascontiguousarray(self.array[:, :, k]).data)
+        return digest.hexdigest()
 
     def replace(self, **changes: Any) -> Volume:
         """Return a copy with the named fields changed."""

@@ -12,15 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+import medcyclegan
 from medcyclegan.errors import IntensityError, ModelError
 from medcyclegan.inference.bundle import DomainModel, ModelBundle
 from medcyclegan.inference.device import choose_device
 from medcyclegan.intensity import IntensityScaling, check_hu
 from medcyclegan.progress import progress_bar
 from medcyclegan.slicing.plane import PlaneFit, axial_axes, axial_view, canvas_fit, from_plane, to_plane
-from medcyclegan.volume import Volume
+from medcyclegan.volume import Derivation, Volume
 
-__all__ = ["check_modality", "choose_target", "source_scaling", "translate_volume"]
+__all__ = ["check_modality", "choose_target", "output_modality", "source_scaling", "translate_volume"]
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +41,9 @@ def translate_volume(
     """Translate ``volume`` into the domain ``to`` with ``model`` (a bundle, or its folder).
 
     The result has the input's shape ``(I, J, K)``, affine and source; its values are in the target's
-    unit: whole HU for CT (int16), else float32. ``to`` defaults to the model's second domain, or to
-    its first where only the second takes the input's modality. ``force`` accepts an input of a
-    modality that the model was not trained on.
+    unit: whole HU for CT (int16), else float32; its ``derivation`` says how they were made. ``to``
+    defaults to the model's second domain, or to its first where only the second takes the input's
+    modality. ``force`` accepts an input of a modality that the model was not trained on.
 
     Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not know, and
     :class:`~medcyclegan.errors.IntensityError` for an input that is of another modality, not in HU
@@ -60,9 +61,18 @@ def translate_volume(
     network = bundle.build(name).to(where)
     translate = functools.partial(_translate_slices, network=network, fit=fit, device=where)
     array = _translate_array(volume, translate, scaling, target.scaling, batch_size)
-    modality = target.modality if target.modality in ("CT", "MR") else volume.modality
     value_range = (target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None
-    return volume.replace(array=array, modality=modality, value_range=value_range)
+    return volume.replace(
+        array=array,
+        modality=output_modality(volume, target),
+        value_range=value_range,
+        derivation=_derivation(volume, source, target, bundle.fingerprint),
+    )
+
+
+def output_modality(volume: Volume, target: DomainModel) -> str | None:
+    """Return the modality of what ``volume`` becomes in the domain ``target``."""
+    return target.modality if target.modality in ("CT", "MR") else volume.modality
 
 
 def choose_target(volume: Volume, bundle: ModelBundle) -> str:
@@ -124,6 +134,20 @@ def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) 
         value_range=value_range if source.scaling.kind == "range" else None,
         window_hu=source.rule.window_hu,
         percentiles=source.rule.percentiles,
+    )
+
+
+def _derivation(volume: Volume, source: DomainModel, target: DomainModel, model_sha256: str) -> Derivation:
+    before = volume.derivation
+    settings = () if before is None else (*before.settings, f"The input was made by model {before.model_sha256}")
+    return Derivation(
+        source_domain=source.name,
+        target_domain=target.name,
+        source_modality=volume.modality or source.modality,
+        model_sha256=model_sha256,
+        version=medcyclegan.__version__,
+        input_sha256=volume.content_sha256(),
+        settings=settings,
     )
 
 

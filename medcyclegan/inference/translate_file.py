@@ -14,8 +14,8 @@ import numpy as np
 from medcyclegan.errors import UsageError, WriteError
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.inference.device import choose_device
-from medcyclegan.inference.translate import choose_target, source_scaling, translate_volume
-from medcyclegan.io import check_output_format, read_volume, write_volume
+from medcyclegan.inference.translate import choose_target, output_modality, source_scaling, translate_volume
+from medcyclegan.io import check_output_format, check_writable, read_volume, write_volume
 from medcyclegan.pictures import png_bytes, preview
 from medcyclegan.provenance import now, versions
 from medcyclegan.storage import atomic_write, check_output
@@ -37,6 +37,7 @@ class TranslationOptions:
     force: bool = False
     preview: str | Path | None = None
     overwrite: bool = False
+    template: str | Path | None = None
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -60,6 +61,8 @@ def translate_file(
     volume = read_volume(source, **options.reading)
     clock.append(time.monotonic())
     to = options.to or choose_target(volume, bundle)
+    expected = volume.replace(modality=output_modality(volume, bundle.direction(to)[2]))
+    check_writable(expected, out, template=options.template)
     result = translate_volume(
         volume, bundle, to, device=str(device), batch_size=options.batch_size, force=options.force
     )
@@ -69,7 +72,7 @@ def translate_file(
         with atomic_write(Path(options.preview)) as file:
             file.write(png_bytes(preview({"input": volume, title: result})))
     record = _record(volume, bundle, to, options.force)
-    write_volume(result, out)
+    write_volume(result, out, template=options.template)
     clock.append(time.monotonic())
     seconds = dict(zip(("read", "translate", "write"), np.diff(clock).round(3).tolist(), strict=True))
     record.update(device=str(device), seconds=seconds, batch_size=options.batch_size)
@@ -93,6 +96,10 @@ def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationO
     check_output_format(out)
     if out.exists() and source.exists() and out.samefile(source):
         raise UsageError(f"{out} is the input: name another output")
+    if not out.suffix and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"{out} lies in the input folder, where it would be read as part of it: name another output")
+    if options.template is not None and out.suffix:
+        raise UsageError(f"--dicom-template serves a DICOM series only, and {out} is a file: name a folder as OUT")
     check_output(out, overwrite=options.overwrite)
     if sidecar.exists() and not options.overwrite and not (_is_ours(sidecar) and not out.exists()):
         raise WriteError(f"{sidecar} exists: outputs are not replaced unless you pass --overwrite")

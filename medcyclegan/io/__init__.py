@@ -6,12 +6,13 @@ Importing this is quick: nibabel, SimpleITK, pydicom and Pillow are imported by 
 from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
-from medcyclegan.io.write import check_output_format, write_volume
+from medcyclegan.io.write import check_output_format, check_writable, write_volume
 
 __all__ = [
     "FoundVolume",
     "ReadOptions",
     "check_output_format",
+    "check_writable",
     "find_format",
     "find_volumes",
     "read_found_volume",

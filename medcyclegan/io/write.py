@@ -8,10 +8,13 @@ from pathlib import Path
 from medcyclegan.errors import WriteError
 from medcyclegan.volume import Volume
 
-__all__ = ["check_output_format", "write_volume"]
+__all__ = ["check_output_format", "check_writable", "write_volume"]
 
 _ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd", ".png", ".jpg", ".jpeg")
-_WRITTEN = ".nii.gz, .nii, .mha, .nrrd (.png and .jpg for what was read from a picture)"
+_WRITTEN = (
+    ".nii.gz, .nii, .mha, .nrrd (.png and .jpg for what was read from a picture); a name without an ending is a folder "
+    "for a DICOM series"
+)
 
 
 def write_volume(volume: Volume, path: str | PathLike[str], *, template: str | PathLike[str] | None = None) -> None:
@@ -19,7 +22,9 @@ def write_volume(volume: Volume, path: str | PathLike[str], *, template: str | P
 
     The ending says the format: ``.nii.gz``, ``.nii``, ``.mha``, ``.nrrd``, and ``.png``, ``.jpg`` or
     ``.jpeg`` for a slice that came from a picture. A name without an ending means a folder for a derived
-    DICOM series, for which alone ``template`` (a folder with the series that it is derived from) is meant.
+    DICOM series (an existing one is replaced only if it holds nothing but such a series). For that alone
+    ``template`` is meant: a folder with the DICOM series whose patient and study the output belongs to,
+    needed where ``volume`` was not read from DICOM.
 
     The file appears whole under its name or not at all, and only after it was read back and found equal
     to the volume. Raises :class:`~medcyclegan.errors.WriteError`.
@@ -27,8 +32,12 @@ def write_volume(volume: Volume, path: str | PathLike[str], *, template: str | P
     path = Path(path)
     check_output_format(path)
     name = path.name.lower()
-    if template is not None:
-        raise WriteError(f"{path}: a DICOM template serves a DICOM series only: leave it out, or name a folder")
+    if not path.suffix:
+        from medcyclegan.io.dicom_write import write_dicom_series
+
+        write_dicom_series(volume, path, template=None if template is None else Path(template))
+        return
+    _check_no_template(path, template)
     if name.endswith((".nii", ".nii.gz")):
         from medcyclegan.io.nifti_write import write_nifti
 
@@ -46,12 +55,33 @@ def write_volume(volume: Volume, path: str | PathLike[str], *, template: str | P
 def check_output_format(path: Path) -> None:
     """Refuse a name whose ending says no format that is written here, before any work.
 
+    A name without an ending, which means a folder for a DICOM series, is refused where something else lies there.
     Raises :class:`~medcyclegan.errors.WriteError`.
     """
     if not path.suffix:
-        raise WriteError(
-            f"{path} has no ending, which means a DICOM series; writing DICOM comes in a later version: "
-            "name a .nii.gz file"
-        )
-    if not path.name.lower().endswith(_ENDINGS):
+        if path.exists():
+            from medcyclegan.io.dicom_write import check_replaceable
+
+            check_replaceable(path)
+    elif not path.name.lower().endswith(_ENDINGS):
         raise WriteError(f"{path}: its ending says no format that is written here: {_WRITTEN}")
+
+
+def check_writable(volume: Volume, path: str | PathLike[str], *, template: str | PathLike[str] | None = None) -> None:
+    """Refuse, before any work, an input whose translation could not be written to ``path``.
+
+    ``volume`` is the input with the output's modality. A DICOM series needs a patient and a study, from the input or
+    from ``template``. Raises :class:`~medcyclegan.errors.WriteError`.
+    """
+    path = Path(path)
+    if path.suffix:
+        _check_no_template(path, template)
+        return
+    from medcyclegan.io.dicom_write import check_dicom_input
+
+    check_dicom_input(volume, None if template is None else Path(template))
+
+
+def _check_no_template(path: Path, template: str | PathLike[str] | None) -> None:
+    if template is not None:
+        raise WriteError(f"{path}: a DICOM template serves a DICOM series only: leave it out, or name a folder")

@@ -78,7 +78,7 @@ def everything(folder):
         ("foreign.nii.gz", {}, WriteError, "foreign.json exists"),
         ("in.nii.gz", {"overwrite": True}, UsageError, "is the input"),
         ("out.xyz", {}, WriteError, "ending says no format"),
-        ("out", {}, WriteError, "DICOM series.*later version"),
+        ("out", {}, WriteError, "DICOM needs a patient and a study.*--dicom-template"),
         ("there.nii.gz/out.nii.gz", {}, WriteError, "is not a folder"),
         ("out.nii.gz", {"to": "pet"}, MedCycleGANError, "--to pet"),
         ("out.nii.gz", {"preview": "p.jpg"}, UsageError, "previews are PNG"),

@@ -210,7 +210,7 @@ def test_a_header_of_another_volume_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("out", "means a DICOM series"),
+        ("out", "--dicom-template, or a .nii.gz file"),
         ("out.dcm", "no format that is written here"),
         ("out.mhd", "no format that is written here"),
         ("out.nii.zst", "no format that is written here"),
