@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,19 +39,30 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from medcyclegan.io.inspect import inspect_paths
     from medcyclegan.io.options import ReadOptions
 
-    # what a reader would say aloud stands in its row
-    logging.getLogger("medcyclegan.io").setLevel(logging.ERROR)
-    found = inspect_paths([Path(path) for path in paths], ReadOptions(**reading_arguments(options)))
+    with _readers_silent():
+        found = inspect_paths([Path(path) for path in paths], ReadOptions(**reading_arguments(options)))
     if as_json:
         rows = [dataclasses.asdict(row) | {"remedy": row.remedy} for row in found.volumes]
         click.echo(json.dumps(rows, indent=1, allow_nan=False))
-    else:
+    elif found.volumes:
         _print_table(found.volumes)
     if found.others:
         counts = ", ".join(f"{count} {reason}" for reason, count in found.others.items())
         click.echo(f"Left aside: {counts}", err=True)
     if not found.volumes:
         click.echo("No volumes found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG)", err=True)
+
+
+@contextlib.contextmanager
+def _readers_silent() -> Iterator[None]:
+    """Keep what readers say aloud off the terminal: it stands in the rows."""
+    logger = logging.getLogger("medcyclegan.io")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
