@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,18 +40,18 @@ class Plan:
     held_out: tuple[tuple[SliceRow, ...], tuple[SliceRow, ...]]
     size: int
 
-    @property
+    @functools.cached_property
     def slices(self) -> tuple[int, int]:
         """The numbers of training slices of A and of B."""
         a, b = (sum(len(row.slices) for row in rows) for rows in self.training)
         return a, b
 
-    @property
+    @functools.cached_property
     def epoch_length(self) -> int:
         """The steps of an epoch: max(|A|, |B|) / batch size, rounded up."""
         return -(-max(self.slices) // self.config.training.batch_size)
 
-    @property
+    @functools.cached_property
     def steps(self) -> int:
         """The steps of the whole training."""
         return self.config.training.max_steps or self.config.training.epochs * self.epoch_length
@@ -66,7 +67,7 @@ class Plan:
         """Steps between validations."""
         return self._steps_of(self.config.validation.every_epochs)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """A hash of the training rows: it changes when a slice, its height or its scaling does."""
         return hash_json([row.to_json() for rows in self.training for row in rows])

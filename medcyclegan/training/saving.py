@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Saves when it is due, after the last step, and when the run is told to stop.
+    """Saves when it is due, after the last step, and when the run is told to stop, which then ends it.
 
     ``record``: what ``run.json`` holds; its ``step`` becomes that of the last checkpoint. Networks
     that are no longer finite are not saved: the error says so and the checkpoint before stays.
@@ -48,13 +48,15 @@ class Checkpoints:
         self._stop = stop
 
     def attach(self, engine: Engine) -> None:
-        """Save after the steps of ``engine``."""
+        """Save after the steps of ``engine``, and end it after a signal."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_if_due)
 
     def _save_if_due(self, engine: Engine) -> None:
-        step = engine.state.iteration
-        if self._plan.is_due(step, self._plan.checkpoint_every) or self._stop.received:
+        step, told_to_stop = engine.state.iteration, self._stop.received is not None
+        if told_to_stop or self._plan.is_due(step, self._plan.checkpoint_every):
             self.save(step)
+        if told_to_stop:
+            engine.terminate()
 
     def save(self, step: int) -> None:
         """Save the state after ``step`` steps: the checkpoint, then the model, then the record."""

@@ -7,18 +7,16 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from ignite.engine import Engine, Events
-
 __all__ = ["StopSignals"]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopSignals:
-    """Notes SIGTERM, SIGUSR1 and Ctrl-C inside its ``with`` block, and ends the engine after the step in hand.
+    """Notes SIGTERM, SIGUSR1 and Ctrl-C inside its ``with`` block: ``received`` is then the signal's name.
 
-    ``received`` is then the signal's name. A second Ctrl-C interrupts at once. In threads other than
-    the main one, which Python sends no signals, it does nothing.
+    A second Ctrl-C interrupts at once. In threads other than the main one, to which Python sends no
+    signals, nothing is noted.
     """
 
     def __init__(self) -> None:
@@ -35,17 +33,10 @@ class StopSignals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def attach(self, engine: Engine) -> None:
-        """End ``engine`` after the step in which a signal came."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._end)
+            # None: a handler that was not set from Python and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _end(self, engine: Engine) -> None:
-        if self.received is not None:
-            engine.terminate()

@@ -121,7 +121,7 @@ def _go_on(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANSte
         announce(run, plan, step, first)
         checkpoints = Checkpoints(run, record, plan, step, metrics, stop)
         handlers = [LearningRate(plan, step), metrics, CycleValidation(plan, step, metrics)]
-        handlers += [Panels(run.panels, plan, step, board), checkpoints, TimeLeft(plan), stop]
+        handlers += [Panels(run.panels, plan, step, board), checkpoints, TimeLeft(plan)]
         if first < plan.steps:
             _run_engine(plan, step, first, handlers)
         else:

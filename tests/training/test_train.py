@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -137,6 +138,34 @@ def test_two_runs_give_the_same_bytes_and_leave_the_random_state_alone(whole_run
     assert torch.equal(torch.get_rng_state(), before)
     assert weights_of(second) == weights_of(whole_run)
     assert rows_of(second) == rows_of(whole_run)
+
+
+def test_looking_at_the_networks_does_not_change_them(whole_run, store, tiny, tmp_path) -> None:
+    watched = with_values(tiny, panel_every=1, log_every=1, checkpoint_steps=3)
+    watched = watched.model_copy(update={"validation": tiny.validation.model_copy(update={"every_epochs": 0.1})})
+    run = train(store, config=watched, out=tmp_path / "runs", device="cpu")
+    assert len(list((run / "panels").iterdir())) == 17
+    assert len([row for row in rows_of(run) if "validation_cycle_A" in row]) == 17
+    assert weights_of(run) == weights_of(whole_run)
+
+
+def test_without_tensorboard_it_says_so_and_trains(store, tiny, tmp_path, monkeypatch, caplog) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    run = train(store, config=tiny, out=tmp_path / "runs", max_steps=2, device="cpu")
+    assert "TensorBoard is not installed" in caplog.text
+    assert not (run / "tensorboard").exists()
+
+
+def test_tensorboard_holds_the_losses_and_the_panels(store, tiny, tmp_path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train(store, config=tiny, out=tmp_path / "runs", max_steps=5, device="cpu")
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("generators")] == [4, 5]
+    assert [event.step for event in events.Scalars("validation_cycle_A")] == [5]
+    assert [event.step for event in events.Images("panel")] == [5]
 
 
 @pytest.mark.parametrize("lost", [2, 8, 13, 16])
