@@ -21,7 +21,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, UID_dictionary
 
 from medcyclegan.errors import ReadError
-from medcyclegan.io.dicom_values import PARSE_ERRORS, integer, quiet, text
+from medcyclegan.io.dicom_values import PARSE_ERRORS, integer, quiet, short_reason, text
 from medcyclegan.storage import is_temporary
 
 __all__ = ["DamagedFile", "DicomFile", "OtherFile", "inflate_file", "is_dicom", "read_header", "walk_files"]
@@ -129,8 +129,7 @@ def read_header(path: Path) -> DicomFile | OtherFile | DamagedFile:
     except ReadError as error:
         return DamagedFile(path, f"{path.name}: {error}")
     except PARSE_ERRORS as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return _damaged(path, f"does not parse ({reason})")
+        return _damaged(path, f"does not parse ({short_reason(error)})")
 
 
 def inflate_file(path: Path) -> bytes:

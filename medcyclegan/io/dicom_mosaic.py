@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from medcyclegan.errors import GeometryError
 from medcyclegan.io.dicom_frames import Frame
 from medcyclegan.io.dicom_geometry import plane_axes
-from medcyclegan.io.dicom_values import PARSE_ERRORS, quiet, texts, vector
+from medcyclegan.io.dicom_values import PARSE_ERRORS, quiet, short_reason, texts, vector
 
 __all__ = ["is_mosaic", "mosaic_frames"]
 
@@ -45,7 +45,9 @@ def mosaic_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
                 return _uih_frames(dataset, whole)
             return _siemens_frames(dataset, whole)
         except PARSE_ERRORS as error:
-            raise GeometryError(f"a tiled image whose private header does not parse ({error}): {_CONVERT}") from error
+            raise GeometryError(
+                f"a tiled image whose private header does not parse ({short_reason(error)}): {_CONVERT}"
+            ) from error
 
 
 def _uih_frames(dataset: Dataset, whole: Frame) -> list[Frame]:

@@ -21,7 +21,7 @@ from pydicom.uid import UID
 from medcyclegan.errors import MissingExtraError, ReadError
 from medcyclegan.io.dicom_frames import Frame, Image, PixelFormat
 from medcyclegan.io.dicom_headers import inflate_file
-from medcyclegan.io.dicom_values import PARSE_ERRORS, quiet
+from medcyclegan.io.dicom_values import PARSE_ERRORS, quiet, short_reason
 from medcyclegan.io.notes import Notes
 
 __all__ = ["check_readable", "read_frames", "rescale_frames", "same_pixels"]
@@ -192,9 +192,8 @@ def _decode_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -
             for number, decoded in zip(wanted, _decoded(image, [frame.index for frame in frames]), strict=True):
                 stored[number] = decoded
         except PARSE_ERRORS as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ReadError(
-                f"its compressed pixel data do not decode ({reason}): damaged, export the series again"
+                f"its compressed pixel data do not decode ({short_reason(error)}): damaged, export the series again"
             ) from error
 
 

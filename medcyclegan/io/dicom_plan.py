@@ -16,7 +16,7 @@ from medcyclegan.io.dicom_checks import (
     check_sequence,
 )
 from medcyclegan.io.dicom_frames import Frame
-from medcyclegan.io.dicom_geometry import Stack, stack_slices
+from medcyclegan.io.dicom_geometry import Stack, even_step, stack_slices
 from medcyclegan.io.dicom_pixels import check_readable, same_pixels
 from medcyclegan.io.dicom_series import Series
 from medcyclegan.io.dicom_split import FrameGroup, place_numbers, split_volumes
@@ -28,6 +28,8 @@ __all__ = ["SeriesPlan", "plan_series"]
 #: A stack that leans by more is said to be tilted.
 _TILT_SAID_DEGREES = 0.1
 _JITTER_SAID_MM = 0.005
+#: An even grid of more slices than this many times the stored ones would be made of interpolation.
+_MOST_REFINED = 20
 #: How many choices a refusal lists.
 _LISTED = 8
 
@@ -172,6 +174,11 @@ def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack
     stack = stack_slices(positions, first.orientation, first.pixel_spacing, single or 1.0)
     if stack.uneven and not options.allow_gap:
         raise GeometryError(f"{stack.uneven}: export the complete series, or pass --allow-gap")
+    if stack.uneven and even_step(stack.distances_mm)[1] > _MOST_REFINED * len(frames):
+        raise GeometryError(
+            f"the smallest gap of {len(frames)} slices is {np.diff(stack.distances_mm).min():.3g} mm, no slice spacing "
+            "but two volumes at nearly one place: choose one with --split-by KEYWORD and --volume N"
+        )
     if not stack.uneven and len(frames) > 1:
         _check_nominal_spacing(frames, stack, options, notes)
     if stack.jitter_mm > _JITTER_SAID_MM and not stack.uneven:

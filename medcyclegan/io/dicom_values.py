@@ -22,7 +22,7 @@ from pydicom.tag import BaseTag
 
 from medcyclegan.errors import ReadError
 
-__all__ = ["PARSE_ERRORS", "integer", "items", "numbers", "quiet", "raw_bytes", "text", "texts", "vector"]
+__all__ = ["PARSE_ERRORS", "integer", "items", "numbers", "quiet", "short_reason", "text", "texts", "vector"]
 
 #: What pydicom and its decoders raise on damaged input (seen in mutation runs); no other error is expected of them.
 PARSE_ERRORS = (
@@ -56,6 +56,12 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
         yield caught
 
 
+def short_reason(error: BaseException) -> str:
+    """Return what a library's error says in a few words, its kind where it says nothing."""
+    said = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return said if 0 < len(said) <= 80 else f"{said[:77]}..." if said else type(error).__name__
+
+
 @functools.cache
 def _tag(keyword: str) -> BaseTag | None:
     number = tag_for_keyword(keyword)
@@ -65,13 +71,6 @@ def _tag(keyword: str) -> BaseTag | None:
 def _element(dataset: Dataset, keyword: str) -> Any:
     tag = _tag(keyword)
     return None if tag is None else dataset.get_item(tag)
-
-
-def raw_bytes(dataset: Dataset, tag: int) -> bytes:
-    """Return the bytes of a (private) element, empty where it is absent or a sequence."""
-    element = dataset.get_item(tag)
-    value = getattr(element, "value", None)
-    return bytes(value) if isinstance(value, bytes | bytearray) else b""
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
@@ -151,7 +150,7 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
             return list(dataset[tag].value or [])
         except PARSE_ERRORS as error:
             raise ReadError(
-                f"{keyword} does not parse ({error}): the header is damaged, export the series again"
+                f"{keyword} does not parse ({short_reason(error)}): the header is damaged, export the series again"
             ) from error
 
 

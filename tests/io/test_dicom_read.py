@@ -14,7 +14,7 @@ import numpy as np
 import phantoms
 import pydicom
 import pytest
-from dicom_cases import CASES, judge
+from dicom_cases import CASES, judge, recoded
 from dicom_mutations import SERIES, outcome, write_series
 
 from medcyclegan.errors import AmbiguousError, GeometryError, MissingExtraError, ReadError
@@ -260,6 +260,35 @@ def test_a_missing_decoder_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(dicom_pixels, "get_decoder", lambda uid: Decoder())
     with pytest.raises(MissingExtraError, match=r"RLE Lossless needs a decoder.*pip install 'medcyclegan\[jpeg\]'"):
         read_volume(tmp_path / "in")
+
+
+@pytest.mark.parametrize("kind", ["JPEGBaselineProcess1", "JPEG2000"])
+def test_lossy_syntaxes_are_decoded_as_pydicom_does(kind, tmp_path):
+    slices = made.slices_of(made.placed_volume((16, 16, 3)))
+    for dataset in slices:
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+        dataset.PixelData = bytes(range(256))
+        dataset["PixelData"].VR = "OB"
+        dataset.RescaleIntercept = 0
+    made.save(slices, tmp_path / "in")
+    recoded(tmp_path / "in", kind)
+    found = read_volume(tmp_path / "in")
+    for k, path in enumerate(sorted((tmp_path / "in").iterdir())):
+        np.testing.assert_array_equal(found.array[:, :, k], pydicom.dcmread(path).pixel_array.T)
+    assert np.abs(found.array[:, :, 0].T.ravel() - np.arange(256)).max() < 40
+
+
+def test_two_volumes_at_nearly_one_place_are_no_fine_stack(tmp_path):
+    slices = made.slices_of(made.placed_volume())
+    moved = made.slices_of(made.placed_volume())
+    for dataset in moved:
+        dataset.ImagePositionPatient[2] += 0.03
+        del dataset.SOPInstanceUID
+    made.save([*slices, *moved], tmp_path / "in")
+    with pytest.raises(GeometryError, match="slice spacing varies"):
+        read_volume(tmp_path / "in")
+    with pytest.raises(GeometryError, match="no slice spacing but two volumes"):
+        read_volume(tmp_path / "in", allow_gap=True)
 
 
 def test_hostile_text_reaches_a_message_on_one_line_only(tmp_path):
