@@ -15,6 +15,7 @@ _COMMANDS = {
     "slice-volumes": ("slice_volumes", "Cut volumes into axial slices: volumes/ to slices/."),
     "train": ("train", "Train a CycleGAN on unpaired slices: slices/ to runs/."),
     "translate-volume": ("translate_volume", "Translate one volume, on its own grid."),
+    "evaluate": ("evaluate", "Score translations against references, or compare sets without pairs."),
     "demo": ("demo", "Do the whole job on made heads, on a CPU, in minutes."),
 }
 

@@ -1,5 +1,35 @@
 """Evaluation: how good a translation is, beside the score of having done nothing."""
 
+from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal, evaluate_pairs
 from medcyclegan.evaluation.evaluate import Evaluation, evaluate_volumes
+from medcyclegan.evaluation.pairs import Pair, find_pairs, read_pairs
+from medcyclegan.evaluation.runs import EvaluatedSet, EvaluationRequest, evaluate_files, evaluate_unpaired_files
+from medcyclegan.evaluation.tables import compare_models, load_scores, summarize, to_json, write_table
+from medcyclegan.evaluation.text import to_text
+from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set
 
-__all__ = ["Evaluation", "evaluate_volumes"]
+__all__ = [
+    "CaseScores",
+    "EvaluatedSet",
+    "Evaluation",
+    "EvaluationOptions",
+    "EvaluationRequest",
+    "Pair",
+    "Refusal",
+    "SetSamples",
+    "compare_models",
+    "compare_sets",
+    "evaluate_files",
+    "evaluate_pairs",
+    "evaluate_unpaired_files",
+    "evaluate_volumes",
+    "find_pairs",
+    "frechet_of_files",
+    "load_scores",
+    "read_pairs",
+    "sample_set",
+    "summarize",
+    "to_json",
+    "to_text",
+    "write_table",
+]

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+import logging
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medcyclegan.errors import GeometryError, IntensityError
-from medcyclegan.metrics import head_mask, mae, mean_error, ms_ssim, ncc, psnr, ssim
+from medcyclegan.errors import IntensityError
+from medcyclegan.evaluation.alignment import Aligned, align_volumes
+from medcyclegan.metrics import head_mask, mae, mae_by_tissue, mean_error, ms_ssim, ncc, psnr, ssim
 from medcyclegan.volume import Volume
 
-__all__ = ["Evaluation", "evaluate_volumes"]
+__all__ = ["Evaluation", "comparable", "evaluate_volumes", "score_aligned"]
+
+log = logging.getLogger(__name__)
 
 #: The ranges of the two challenges, in HU.
 _HU_2025 = (-1024.0, 3071.0)
 _HU_2023 = (-1024.0, 3000.0)
 _PERCENTILES = (0.5, 99.5)
-#: Grids are the same where no voxel lies further than this part of a voxel from its partner.
-_SAME_PLACE = 1e-2
+#: A given mask that holds less air than this, or in which air lifts PSNR by less, is not worth a warning.
+_BACKGROUND_SHARE = 0.05
+_LIFT_DB = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +32,13 @@ class Evaluation:
     """The scores of a volume inside a mask.
 
     ``mae``, ``psnr`` (dB), ``ms_ssim``: as SynthRAD2025; ``mae_2023``, ``psnr_2023``, ``ssim_2023``: as SynthRAD2023;
-    ``mean_error``: fake - reference; ``ncc``: correlation. Errors are in ``unit``, after ``normalization``; ``voxels``
-    is the mask's size. ``baseline`` holds the same for the input taken as the output, where it was given.
+    ``mean_error``: fake - reference; ``ncc``: correlation. ``mae_air`` (reference below -200 HU), ``mae_soft_tissue``,
+    ``mae_bone`` (200 HU and more): CT only, None where the mask holds none. Errors are in ``unit``, after
+    ``normalization``; ``voxels`` is the mask's size.
+
+    ``scored``: what these scores are of: ``"fake"``; or, in a baseline, ``"input"`` (the input taken as the output) or
+    ``"flat"`` (where no input was given: the reference's median everywhere). ``notes``: what was done, a sentence
+    each. ``baseline``: the same for doing nothing; None in a baseline.
     """
 
     mae: float
@@ -40,9 +49,14 @@ class Evaluation:
     ssim_2023: float
     mean_error: float
     ncc: float
+    mae_air: float | None
+    mae_soft_tissue: float | None
+    mae_bone: float | None
     voxels: int
     unit: str
     normalization: str
+    scored: Literal["fake", "input", "flat"]
+    notes: tuple[str, ...] = ()
     baseline: Evaluation | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,36 +70,67 @@ def evaluate_volumes(
     *,
     mask: Volume | NDArray[Any] | None = None,
     baseline: Volume | None = None,
+    register: Literal["rigid"] | None = None,
 ) -> Evaluation:
-    """Return the scores of ``fake`` against ``reference``, all on one grid ``(I, J, K)``.
+    """Return the scores of ``fake`` against ``reference``, on the reference's grid ``(I, J, K)``.
 
     ``mask`` is where to score (anything above 0), by default the reference's
-    :func:`~medcyclegan.metrics.head_mask`. ``baseline`` is the translation's input taken as its output: a score
-    says little without the score of having done nothing.
+    :func:`~medcyclegan.metrics.head_mask`. ``baseline`` is the translation's input, which is scored as if it were the
+    output: a score says little without the score of having done nothing. Without one, a flat image of the
+    reference's median is scored instead. Volumes on other grids are resampled onto the reference's, linearly, and
+    masks to the nearest voxel; ``register="rigid"`` first aligns scans of one patient. ``.notes`` says so.
 
-    CT (by the reference's modality): HU, in the challenges' ranges. Pictures (``value_range``): grey levels in that
+    CT (by the reference's modality, or by its values where no header says one): HU, in the challenges' ranges; an
+    input of another contrast is then taken by its stored numbers. Pictures (``value_range``): grey levels in that
     range. Anything else has no unit, so fake, baseline and reference are each first scaled linearly, the 0.5th and
     99.5th percentile of their own values in the mask to 0 and 1, and clipped there. What a wrong gain or offset
     alone would cost is thus left out, for the fake and for the baseline alike.
 
-    Raises :class:`~medcyclegan.errors.GeometryError` for volumes on different grids, and
+    Raises :class:`~medcyclegan.errors.GeometryError` for volumes that share no place, and
     :class:`~medcyclegan.errors.IntensityError` for non-finite voxels, an empty mask, or no contrast in it.
     """
-    where = _mask_array(mask, reference)
-    for name, volume in (("fake", fake), ("baseline", baseline)):
-        if volume is not None:
-            _check_grid(name, volume, reference)
-    expected = _comparable(reference, reference, where, "reference")
-    scores = _scores(_comparable(fake, reference, where, "fake"), expected, where, reference)
-    if baseline is None:
-        return scores
-    compared = _comparable(baseline, reference, where, "baseline")
-    return dataclasses.replace(scores, baseline=_scores(compared, expected, where, reference))
+    return score_aligned(align_volumes(fake, reference, mask=mask, baseline=baseline, register=register))
 
 
-def _scores(fake: NDArray[Any], expected: NDArray[Any], where: NDArray[np.bool_], reference: Volume) -> Evaluation:
-    range_2025, range_2023, unit, normalization = _ranges(reference)
+def score_aligned(aligned: Aligned) -> Evaluation:
+    """Return the scores of volumes that are on one grid already."""
+    reference, where = aligned.reference, aligned.mask
+    expected = comparable(reference.array, aligned, "reference")
+    fake = comparable(aligned.fake, aligned, "fake")
+    notes = (*aligned.notes, *_background_notes(fake, expected, aligned))
+    scores = _scores(fake, expected, aligned, "fake")
+    if aligned.baseline is None:
+        flat = np.full(expected.shape, np.median(expected[where]), dtype=np.float32)
+        baseline = _scores(flat, expected, aligned, "flat")
+    else:
+        baseline = _scores(comparable(aligned.baseline, aligned, "input"), expected, aligned, "input")
+    return dataclasses.replace(scores, notes=notes, baseline=baseline)
+
+
+def comparable(array: NDArray[Any], aligned: Aligned, name: str) -> NDArray[Any]:
+    """Return an array ``(I, J, K)`` in the unit in which it is compared: HU, grey levels, or 0 to 1."""
+    if aligned.reference.modality == "CT" or aligned.reference.value_range is not None:
+        return array
+    lower, upper = np.percentile(array[aligned.mask], _PERCENTILES)
+    if not lower < upper:
+        raise IntensityError(
+            f"{name}: 99 % of the voxels in the mask are {lower:g}: without contrast nothing can be compared"
+        )
+    scaled = array.astype(np.float32)
+    scaled -= np.float32(lower)
+    scaled /= np.float32(upper - lower)
+    return np.clip(scaled, 0, 1, out=scaled)
+
+
+def _scores(
+    fake: NDArray[Any], expected: NDArray[Any], aligned: Aligned, scored: Literal["fake", "input", "flat"]
+) -> Evaluation:
+    where = aligned.mask
+    range_2025, range_2023, unit, normalization = _ranges(aligned.reference)
     error = mae(fake, expected, where)
+    by_tissue: dict[str, float | None] = dict.fromkeys(("air", "soft_tissue", "bone"))
+    if unit == "HU":
+        by_tissue = mae_by_tissue(fake, expected, where)
     return Evaluation(
         mae=error,
         psnr=psnr(fake, expected, value_range=range_2025, mask=where),
@@ -95,9 +140,13 @@ def _scores(fake: NDArray[Any], expected: NDArray[Any], where: NDArray[np.bool_]
         ssim_2023=ssim(fake, expected, value_range=range_2023, mask=where),
         mean_error=mean_error(fake, expected, where),
         ncc=ncc(fake, expected, where),
+        mae_air=by_tissue["air"],
+        mae_soft_tissue=by_tissue["soft_tissue"],
+        mae_bone=by_tissue["bone"],
         voxels=int(np.count_nonzero(where)),
         unit=unit,
         normalization=normalization,
+        scored=scored,
     )
 
 
@@ -112,55 +161,24 @@ def _ranges(reference: Volume) -> tuple[tuple[float, float], tuple[float, float]
     return (0.0, 1.0), (0.0, 1.0), "of the range 0 to 1", said
 
 
-def _comparable(volume: Volume, reference: Volume, where: NDArray[np.bool_], name: str) -> NDArray[Any]:
-    """Return the volume's array in the unit in which it is compared."""
-    inside = volume.array[where]
-    bad = int(np.count_nonzero(~np.isfinite(inside)))
-    if bad:
-        raise IntensityError(f"{name}: {bad} voxels in the mask are not finite: fill them before the evaluation")
-    if reference.modality == "CT" or reference.value_range is not None:
-        return volume.array
-    lower, upper = np.percentile(inside, _PERCENTILES)
-    if not lower < upper:
-        raise IntensityError(f"{name}: all voxels in the mask are {lower:g}: without contrast nothing can be compared")
-    scaled = (volume.array.astype(np.float32) - np.float32(lower)) / np.float32(upper - lower)
-    return np.clip(scaled, 0, 1)
-
-
-def _mask_array(mask: Volume | NDArray[Any] | None, reference: Volume) -> NDArray[np.bool_]:
-    if mask is None:
-        where = head_mask(reference)
-    elif isinstance(mask, Volume):
-        _check_grid("mask", mask, reference)
-        where = mask.array > 0
-    else:
-        where = np.asarray(mask) > 0
-    if where.shape != reference.shape:
-        raise GeometryError(
-            f"a mask of shape {where.shape} for a reference of shape {reference.shape}: they must agree"
-        )
-    if not where.any():
-        raise IntensityError("an empty mask: there is no voxel to score; give a mask that covers the patient")
-    return where
-
-
-def _check_grid(name: str, volume: Volume, reference: Volume) -> None:
-    """Refuse a volume whose voxels do not lie where the reference's do."""
-    if volume.shape != reference.shape:
-        raise GeometryError(
-            f"{name}: shape {volume.shape}, the reference has {reference.shape}: resample it onto the reference's grid"
-        )
-    corners = np.array([(*corner, 1.0) for corner in _corners(reference.shape)]).T
-    apart_mm = np.linalg.norm(((volume.affine - reference.affine) @ corners)[:3], axis=0).max()
-    if apart_mm > _SAME_PLACE * min(reference.spacing_mm):
-        raise GeometryError(
-            f"{name}: its corners lie up to {apart_mm:.3g} mm from the reference's: "
-            "resample it onto the reference's grid"
-        )
-
-
-def _corners(shape: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
-    for i in (0, shape[0] - 1):
-        for j in (0, shape[1] - 1):
-            for k in (0, shape[2] - 1):
-                yield i, j, k
+def _background_notes(fake: NDArray[Any], expected: NDArray[Any], aligned: Aligned) -> tuple[str, ...]:
+    """Warn where a given mask holds so much air, which any method gets right, that it lifts the score."""
+    if not aligned.mask_given:
+        return ()
+    try:
+        head = head_mask(aligned.reference) & aligned.mask
+    except IntensityError:
+        return ()
+    share = 1 - int(np.count_nonzero(head)) / int(np.count_nonzero(aligned.mask))
+    if share < _BACKGROUND_SHARE or not head.any():
+        return ()
+    value_range = _ranges(aligned.reference)[0]
+    with_air, without = (psnr(fake, expected, value_range=value_range, mask=m) for m in (aligned.mask, head))
+    if with_air - without < _LIFT_DB or not np.isfinite(with_air):
+        return ()
+    sentence = (
+        f"{share:.0%} of the mask is background, which lifts the score: PSNR is {with_air:.2f} dB in the mask, "
+        f"{without:.2f} dB where the patient is; give a mask of the patient, or leave --mask out"
+    )
+    log.warning(sentence)
+    return (sentence,)

@@ -1,6 +1,23 @@
 """Metrics: how close a translated volume is to a reference, and where to look."""
 
+from medcyclegan.metrics.distributions import frechet_distance, histogram_distance, mmd, sliced_wasserstein
 from medcyclegan.metrics.image_metrics import mae, mean_error, ms_ssim, ncc, psnr, ssim
 from medcyclegan.metrics.masks import erode_mm, head_mask
+from medcyclegan.metrics.tissues import TISSUES_HU, mae_by_tissue
 
-__all__ = ["erode_mm", "head_mask", "mae", "mean_error", "ms_ssim", "ncc", "psnr", "ssim"]
+__all__ = [
+    "TISSUES_HU",
+    "erode_mm",
+    "frechet_distance",
+    "head_mask",
+    "histogram_distance",
+    "mae",
+    "mae_by_tissue",
+    "mean_error",
+    "mmd",
+    "ms_ssim",
+    "ncc",
+    "psnr",
+    "sliced_wasserstein",
+    "ssim",
+]

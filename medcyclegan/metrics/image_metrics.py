@@ -9,7 +9,9 @@ shape, and all scores are taken inside it only: background, which any method get
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ __all__ = ["mae", "mean_error", "ms_ssim", "ncc", "psnr", "ssim"]
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 Range = tuple[float, float]
+Box = tuple[slice, slice, slice]
 
 #: Edge of the uniform window, scikit-image's default; borders of half a window are left out.
 _WINDOW = 7
@@ -30,7 +33,10 @@ _WINDOW = 7
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 #: SynthRAD2025 pads smaller volumes to this many voxels along each axis, by their edges.
 _SMALLEST = 97
-_SLAB_VOXELS = 4_000_000
+#: Edge of the blocks that are filtered at a time, in voxels.
+_BLOCK = 96
+#: More than this many threads only cost memory.
+_THREADS = 4
 
 
 def mae(fake: Array, reference: Array, mask: Mask | None = None) -> float:
@@ -135,7 +141,8 @@ class _Local:
 def _mean_in_mask(first: Array, second: Array, mask: Mask, score: Callable[[_Local], Array]) -> float:
     """Return the mean of ``score`` over the mask, leaving out half a window along the borders.
 
-    Only the mask's surroundings are filtered, in slabs, so that memory stays near the volumes' own.
+    Only the mask's surroundings are filtered, in blocks, so that memory stays near the volumes' own;
+    the blocks are shared out to threads.
     """
     halves = [_WINDOW // 2 if n >= _WINDOW else 0 for n in mask.shape]
     inner = np.zeros_like(mask)
@@ -145,28 +152,40 @@ def _mean_in_mask(first: Array, second: Array, mask: Mask, score: Callable[[_Loc
         widths = [(half, half) for half in halves]
         first, second = (np.pad(array, widths, mode="symmetric") for array in (first, second))
         inner = np.pad(mask, widths)
-    box = _box(inner, margin=0, multiple=1)
-    total, count = 0.0, 0
-    rows = max(1, _SLAB_VOXELS // max(1, (box[1].stop - box[1].start) * (box[2].stop - box[2].start)))
-    for start in range(box[0].start, box[0].stop, rows):
-        slab = (slice(start, min(start + rows, box[0].stop)), box[1], box[2])
-        where = inner[slab]
-        if where.any():
-            total += float(score(_statistics(first, second, slab, where, halves)).sum())
-            count += int(np.count_nonzero(where))
-    return total / count
+    blocks = [block for block in _blocks(_box(inner, margin=0, multiple=1)) if inner[block].any()]
+    sums = np.zeros(len(blocks))
+    workers = min(_THREADS, len(os.sched_getaffinity(0)), len(blocks))
+
+    def add_up(worker: int) -> None:
+        buffers = np.empty((3, *(_BLOCK + 2 * half for half in halves)))
+        for n in range(worker, len(blocks), workers):
+            local = _statistics(first, second, blocks[n], inner[blocks[n]], buffers)
+            sums[n] = score(local).sum()
+
+    # scipy's filters let go of the interpreter lock; the blocks' sums are added in order, whatever ends first.
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(add_up, range(workers)))
+    return float(sums.sum()) / int(np.count_nonzero(inner))
 
 
-def _statistics(first: Array, second: Array, slab: tuple[slice, ...], where: Mask, halves: list[int]) -> _Local:
-    """Return the windowed statistics at the voxels ``where`` of ``slab``, in float64."""
-    region = tuple(slice(s.start - half, s.stop + half) for s, half in zip(slab, halves, strict=True))
+def _statistics(first: Array, second: Array, block: Box, where: Mask, buffers: NDArray[np.float64]) -> _Local:
+    """Return the windowed statistics at the voxels ``where`` of ``block``, in float64.
+
+    ``buffers`` ``(3, ...)``, as large as the block with half a window on each side, are written over: taking such
+    memory anew for each block would cost as much time as the filters.
+    """
+    halves = [(n - _BLOCK) // 2 for n in buffers.shape[1:]]
+    region = tuple(slice(s.start - half, s.stop + half) for s, half in zip(block, halves, strict=True))
     size = [2 * half + 1 for half in halves]
-    middle = tuple(slice(half, half + s.stop - s.start) for s, half in zip(slab, halves, strict=True))
-    a, b = first[region].astype(np.float64), second[region].astype(np.float64)
+    middle = tuple(slice(half, half + s.stop - s.start) for s, half in zip(block, halves, strict=True))
+    a, b, work = (buffer[tuple(slice(s.stop - s.start) for s in region)] for buffer in buffers)
+    a[:], b[:] = first[region], second[region]
 
-    def mean(array: Array) -> Array:
-        filtered: Array = ndimage.uniform_filter(array, size=size)[middle][where]
-        return filtered
+    def mean(array: Array, factor: Array | None = None) -> Array:
+        if factor is not None:
+            array = np.multiply(array, factor, out=work)
+        ndimage.uniform_filter(array, size=size, output=work)
+        return work[middle][where]
 
     voxels = float(np.prod(size))
     unbiased = voxels / max(voxels - 1, 1)
@@ -174,10 +193,19 @@ def _statistics(first: Array, second: Array, slab: tuple[slice, ...], where: Mas
     return _Local(
         mean_1,
         mean_2,
-        unbiased * (mean(a * a) - mean_1 * mean_1),
-        unbiased * (mean(b * b) - mean_2 * mean_2),
-        unbiased * (mean(a * b) - mean_1 * mean_2),
+        unbiased * (mean(a, a) - mean_1 * mean_1),
+        unbiased * (mean(b, b) - mean_2 * mean_2),
+        unbiased * (mean(a, b) - mean_1 * mean_2),
     )
+
+
+def _blocks(box: Box) -> Iterator[Box]:
+    """Yield the blocks of at most ``_BLOCK`` voxels an edge that a box consists of."""
+    parts = [[slice(n, min(n + _BLOCK, s.stop)) for n in range(s.start, s.stop, _BLOCK)] for s in box]
+    for i in parts[0]:
+        for j in parts[1]:
+            for k in parts[2]:
+                yield i, j, k
 
 
 def _halved(array: Array) -> Array:
@@ -195,7 +223,7 @@ def _missing(length: int) -> int:
     return max(_SMALLEST - length, 0)
 
 
-def _box(mask: Mask, *, margin: int, multiple: int) -> tuple[slice, slice, slice]:
+def _box(mask: Mask, *, margin: int, multiple: int) -> Box:
     """Return the mask's bounding box with a margin, its lower corner at multiples of ``multiple``."""
     slices = []
     for axis in range(3):

@@ -1,8 +1,18 @@
 """Pictures for people to look at: pure functions from arrays to images; callers write the files."""
 
+from medcyclegan.pictures.comparison import comparison_picture
 from medcyclegan.pictures.contact_sheet import contact_sheet
 from medcyclegan.pictures.drawing import png_bytes
 from medcyclegan.pictures.panels import comparison_panel, training_panel
-from medcyclegan.pictures.preview import STAMP, preview
+from medcyclegan.pictures.preview import STAMP, preview, to_ras
 
-__all__ = ["STAMP", "comparison_panel", "contact_sheet", "png_bytes", "preview", "training_panel"]
+__all__ = [
+    "STAMP",
+    "comparison_panel",
+    "comparison_picture",
+    "contact_sheet",
+    "png_bytes",
+    "preview",
+    "to_ras",
+    "training_panel",
+]

@@ -13,7 +13,7 @@ from medcyclegan.intensity import foreground_threshold
 from medcyclegan.pictures.drawing import LINE, draw_text, grey_tile, join, labelled, text_width
 from medcyclegan.volume import Volume
 
-__all__ = ["STAMP", "preview"]
+__all__ = ["STAMP", "preview", "to_ras"]
 
 #: Written under every preview.
 STAMP = "SYNTHETIC - research only"
@@ -35,7 +35,7 @@ def preview(volumes: Mapping[str, Volume]) -> Image.Image:
     line of a one-slice volume is left out.
     Every preview is stamped ``SYNTHETIC - research only``.
     """
-    upright = {name: _to_ras(volume) for name, volume in volumes.items()}
+    upright = {name: to_ras(volume) for name, volume in volumes.items()}
     first_array, _ = next(iter(upright.values()))
     where = _middle(first_array, next(iter(volumes.values())).modality)
     extent = max(max(n * mm for n, mm in zip(a.shape, spacing, strict=True)) for a, spacing in upright.values())
@@ -78,7 +78,7 @@ def _plane_tile(
     return tile
 
 
-def _to_ras(volume: Volume) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def to_ras(volume: Volume) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return the array with its axes turned to right, anterior, superior, and their spacings in mm."""
     codes = volume.orientation
     order = [next(n for n, code in enumerate(codes) if code in pair) for pair in ("RL", "AP", "SI")]

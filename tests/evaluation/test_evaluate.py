@@ -1,8 +1,10 @@
-"""Evaluation: the figures' definitions, the baseline beside them, what is refused."""
+"""Evaluation: the figures' definitions, the baseline beside them, other grids, what is refused."""
 
 from __future__ import annotations
 
 import json
+import logging
+import re
 
 import numpy as np
 import pytest
@@ -14,11 +16,17 @@ from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
 from medcyclegan.volume import Volume
 
 CHALLENGE = ("mae", "psnr", "ms_ssim", "mae_2023", "psnr_2023", "ssim_2023")
+GRID = {"shape": (48, 60, 40), "spacing_mm": (4.0, 4.0, 4.0)}
 
 
 @pytest.fixture(scope="module")
 def head():
-    return make_head(9, shape=(48, 60, 40), spacing_mm=(4.0, 4.0, 4.0))
+    return make_head(9, **GRID)
+
+
+@pytest.fixture(scope="module")
+def other_head():
+    return make_head(10, **GRID)
 
 
 def test_ct_is_scored_in_hu_in_the_challenges_ranges(head):
@@ -26,24 +34,43 @@ def test_ct_is_scored_in_hu_in_the_challenges_ranges(head):
     fake = reference.replace(array=reference.array + np.int16(25))
     result = evaluate_volumes(fake, reference)
     mask = head_mask(reference)
-    assert (result.mae, result.mean_error, result.unit) == (25, 25, "HU")
+    assert (result.mae, result.mean_error, result.unit, result.scored) == (25, 25, "HU", "fake")
     assert result.mae_2023 == 25
     assert result.psnr == psnr(fake.array, reference.array, value_range=(-1024, 3071), mask=mask)
     assert result.psnr_2023 == psnr(fake.array, reference.array, value_range=(-1024, 3000), mask=mask)
     assert result.ms_ssim == ms_ssim(fake.array, reference.array, value_range=(-1024, 3071), mask=mask)
     assert result.ssim_2023 == ssim(fake.array, reference.array, value_range=(-1024, 3000), mask=mask)
     assert result.voxels == mask.sum()
-    assert result.baseline is None
 
 
-def test_mr_is_scored_whatever_its_gain_and_offset(head):
-    reference, other = t2_volume(head), t2_volume(make_head(10, shape=(48, 60, 40), spacing_mm=(4.0, 4.0, 4.0)))
+def test_ct_errors_by_tissue_of_the_reference(head):
+    reference = ct_volume(head)
+    added = np.where(reference.array < -200, 7, np.where(reference.array < 200, 20, 90)).astype(np.int16)
+    result = evaluate_volumes(reference.replace(array=reference.array + added), reference)
+    assert (result.mae_air, result.mae_soft_tissue, result.mae_bone) == (7, 20, 90)
+    inside = np.zeros(reference.shape, dtype=bool)
+    inside[(reference.array >= -200) & (reference.array < 200)] = True
+    soft = evaluate_volumes(reference.replace(array=reference.array + added), reference, mask=inside)
+    assert (soft.mae_air, soft.mae_soft_tissue, soft.mae_bone) == (None, 20, None)
+
+
+def test_hu_values_without_a_header_are_scored_as_ct(head):
+    reference = ct_volume(head)
+    fake = Volume(reference.array + np.int16(25), reference.affine)
+    result = evaluate_volumes(fake, Volume(reference.array, reference.affine))
+    assert (result.mae, result.unit) == (25, "HU")
+    assert any("scored as a CT" in note for note in result.notes)
+
+
+def test_mr_is_scored_whatever_its_gain_and_offset(head, other_head):
+    reference, other = t2_volume(head), t2_volume(other_head)
     louder = other.replace(array=other.array * 7 + 300)
     mask = head_mask(reference)
     plain, scaled = evaluate_volumes(other, reference, mask=mask), evaluate_volumes(louder, reference, mask=mask)
     for name in CHALLENGE:
         assert getattr(scaled, name) == pytest.approx(getattr(plain, name), rel=1e-4)
     assert 0 < plain.mae < 1
+    assert plain.mae_bone is None
     assert "percentiles" in plain.normalization
 
 
@@ -51,13 +78,24 @@ def test_the_input_taken_as_output_stands_beside_it(head):
     reference, source = t2_volume(head), t1_volume(head)
     blurred = reference.replace(array=(reference.array + np.roll(reference.array, 1, 0)) / 2)
     result = evaluate_volumes(blurred, reference, baseline=source)
-    assert result.baseline is not None
-    assert result.baseline == evaluate_volumes(source, reference)
+    alone = evaluate_volumes(source, reference)
+    assert result.baseline.scored == "input"
+    for name in CHALLENGE:
+        assert getattr(result.baseline, name) == getattr(alone, name)
     assert result.psnr > result.baseline.psnr + 3
     assert result.ssim_2023 > result.baseline.ssim_2023
     assert result.mae < result.baseline.mae
     as_json = json.loads(json.dumps(result.to_dict()))
-    assert set(CHALLENGE) <= as_json["baseline"].keys() <= as_json.keys()
+    assert set(CHALLENGE) <= as_json["baseline"].keys() == as_json.keys()
+
+
+def test_without_an_input_a_flat_image_is_the_baseline(head):
+    reference = ct_volume(head)
+    result = evaluate_volumes(reference.replace(array=reference.array + np.int16(25)), reference)
+    inside = reference.array[head_mask(reference)].astype(float)
+    assert result.baseline.scored == "flat"
+    assert result.baseline.mae == pytest.approx(np.abs(inside - np.median(inside)).mean())
+    assert result.baseline.ncc == 0
 
 
 def test_pictures_are_scored_over_their_range():
@@ -69,8 +107,8 @@ def test_pictures_are_scored_over_their_range():
     assert result.psnr_2023 == result.psnr
 
 
-def test_a_mask_may_be_a_volume_or_an_array(head):
-    reference, fake = ct_volume(head), ct_volume(make_head(10, shape=(48, 60, 40), spacing_mm=(4.0, 4.0, 4.0)))
+def test_a_mask_may_be_a_volume_or_an_array(head, other_head):
+    reference, fake = ct_volume(head), ct_volume(other_head)
     where = np.zeros(reference.shape, dtype=np.uint8)
     where[20:30, 20:40, 15:25] = 255
     from_volume = evaluate_volumes(fake, reference, mask=Volume(where, reference.affine))
@@ -78,28 +116,113 @@ def test_a_mask_may_be_a_volume_or_an_array(head):
     assert from_volume.mae == mae(fake.array, reference.array, where > 0)
 
 
-def test_other_grids_are_refused(head):
+def test_a_mask_with_air_in_it_is_warned_about(head, other_head, caplog):
+    reference, fake = ct_volume(head), ct_volume(other_head)
+    with caplog.at_level(logging.WARNING):
+        everywhere = evaluate_volumes(fake, reference, mask=np.ones(reference.shape))
+    assert "background, which lifts the score" in caplog.text
+    made = evaluate_volumes(fake, reference)
+    assert f"{everywhere.psnr:.2f} dB in the mask, {made.psnr:.2f} dB where the patient is" in everywhere.notes[-1]
+    assert everywhere.psnr > made.psnr + 1
+    given = evaluate_volumes(fake, reference, mask=head_mask(reference))
+    assert given.notes == ()
+    assert given.mae == made.mae
+
+
+def test_another_grid_is_resampled_onto_the_references():
+    """A volume that is a linear function of its place comes out right on any grid."""
+
+    def ramp(affine, shape):
+        places = np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+        return Volume(places @ (3.0, -2.0, 5.0) + 100, affine)
+
+    turned = np.array([[0.2, 1.9, 0, -40], [-1.8, 0.3, 0.4, 35], [0.1, 0.2, -3, 42], [0, 0, 0, 1]])
+    reference = ramp(np.diag([2.0, 2.0, 2.0, 1.0]), (15, 14, 13))
+    fake = ramp(turned, (40, 50, 30))
+    result = evaluate_volumes(fake, reference, mask=np.ones(reference.shape))
+    assert result.mae < 1e-5
+    assert result.notes[0] == (
+        "fake: 40x50x30 voxels of 1.814x1.934x3.027 mm, resampled linearly onto the reference's grid"
+    )
+
+
+def test_what_lies_outside_the_field_of_view_is_left_out(head):
     reference = ct_volume(head)
-    short = reference.replace(array=reference.array[:-1])
-    with pytest.raises(GeometryError, match=r"fake: shape \(47, 60, 40\)"):
-        evaluate_volumes(short, reference)
+    lower = reference.replace(array=reference.array[:, :, :20])
+    result = evaluate_volumes(lower, reference, baseline=reference)
+    assert result.mae == 0
+    mask = head_mask(reference)
+    assert result.voxels == mask[:, :, :20].sum() == result.baseline.voxels
+    share = mask[:, :, 20:].sum() / mask.sum()
+    assert f"{share:.1%} of the mask lies outside the field of view" in result.notes[-1]
+
+
+def test_a_mask_on_another_grid_is_taken_at_the_nearest_voxels(head, other_head):
+    reference, fake = ct_volume(head), ct_volume(other_head)
+    where = np.zeros(reference.shape, dtype=np.uint8)
+    where[20:30, 20:40, 15:25] = 1
+    fine = Volume(where.repeat(2, 0), reference.affine @ np.array([[0.5, 0, 0, -0.25], *np.eye(4)[1:]]))
+    result = evaluate_volumes(fake, reference, mask=fine)
+    assert result.mae == evaluate_volumes(fake, reference, mask=where).mae
+    assert "mask: on another grid" in result.notes[0]
+
+
+def test_a_moved_scan_is_laid_onto_the_reference(head):
+    reference, source = t2_volume(head), t1_volume(head)
+    turn = np.radians(5)
+    motion = np.eye(4)
+    motion[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    motion[:3, 3] = (6.0, -4.0, 8.0)
+    moved = reference.replace(affine=motion @ reference.affine)
+    moved_input = source.replace(affine=motion @ source.affine)
+    before = evaluate_volumes(moved, reference, baseline=moved_input)
+    after = evaluate_volumes(moved, reference, baseline=moved_input, register="rigid")
+    assert re.match(r"registered rigidly to the reference by the input: (4\.[89]|5\.[01])", after.notes[0])
+    assert before.ncc < 0.7
+    assert after.ncc > 0.95
+    again = evaluate_volumes(moved, reference, baseline=moved_input, register="rigid")
+    assert after.mae == pytest.approx(again.mae, rel=1e-6)
+
+
+def test_registration_refuses_what_it_cannot_do(head):
+    reference = t2_volume(head)
+    sheared = reference.affine.copy()
+    sheared[1, 2] = 1.0
+    with pytest.raises(GeometryError, match=r"sheared by .* --resample-tilt"):
+        evaluate_volumes(reference.replace(affine=sheared), reference, register="rigid")
+    one = Volume(reference.array[:, :, 20:21], reference.affine)
+    with pytest.raises(GeometryError, match="4 voxels or more"):
+        evaluate_volumes(one, one, register="rigid")
+
+
+def test_volumes_that_share_no_place_are_refused(head):
+    reference = ct_volume(head)
     affine = reference.affine.copy()
-    affine[0, 3] += 1.0
-    with pytest.raises(GeometryError, match="baseline: its corners lie up to 1 mm"):
-        evaluate_volumes(reference, reference, baseline=reference.replace(affine=affine))
-    affine[0, 3] -= 1.0 - 1e-5
+    affine[0, 3] += 1000.0
+    with pytest.raises(GeometryError, match="share no place inside the mask"):
+        evaluate_volumes(reference.replace(affine=affine), reference)
+    affine[0, 3] += 1e-5 - 1000.0
     assert evaluate_volumes(reference.replace(affine=affine), reference).mae == 0
-    with pytest.raises(GeometryError, match="mask of shape"):
-        evaluate_volumes(reference, reference, mask=np.ones((2, 2, 2)))
 
 
 def test_what_cannot_be_scored_is_refused(head):
     reference = t2_volume(head)
-    holes = reference.array.copy()
+    holes = reference.array.astype(np.float32)
     holes[24, 30, 20] = np.nan
     with pytest.raises(IntensityError, match="fake: 1 voxels"):
         evaluate_volumes(reference.replace(array=holes), reference)
-    with pytest.raises(IntensityError, match="without contrast"):
-        evaluate_volumes(reference.replace(array=np.zeros_like(holes)), reference)
+    for constant in ("fake", "reference", "input"):
+        volumes = dict.fromkeys(("fake", "reference", "input"), reference)
+        volumes[constant] = reference.replace(array=np.zeros_like(holes))
+        mask = head_mask(reference)
+        with pytest.raises(IntensityError, match=f"{constant}: all voxels in the mask are 0"):
+            evaluate_volumes(volumes["fake"], volumes["reference"], baseline=volumes["input"], mask=mask)
     with pytest.raises(IntensityError, match="empty mask"):
         evaluate_volumes(reference, reference, mask=np.zeros(reference.shape))
+    with pytest.raises(GeometryError, match="mask of shape"):
+        evaluate_volumes(reference, reference, mask=np.ones((2, 2, 2)))
+
+
+def test_a_pair_of_two_modalities_is_warned_about(head):
+    result = evaluate_volumes(t2_volume(head), ct_volume(head))
+    assert any("the fake is MR by its header, the reference CT" in note for note in result.notes)

@@ -42,10 +42,11 @@ def test_the_challenges_figures(shape):
     assert ssim(fake, reference, value_range=HU_2023, mask=mask) == pytest.approx(expected[4], rel=1e-8)
 
 
-def test_slabs_change_nothing(monkeypatch):
-    fake, reference, mask = made_case((130, 120, 24))
+@pytest.mark.parametrize("edge", [1, 17, 200])
+def test_blocks_change_nothing(monkeypatch, edge):
+    fake, reference, mask = made_case((50, 40, 24))
     whole = ssim(fake, reference, value_range=HU_2025, mask=mask)
-    monkeypatch.setattr("medcyclegan.metrics.image_metrics._SLAB_VOXELS", 5000)
+    monkeypatch.setattr("medcyclegan.metrics.image_metrics._BLOCK", edge)
     assert ssim(fake, reference, value_range=HU_2025, mask=mask) == pytest.approx(whole, rel=1e-9)
 
 

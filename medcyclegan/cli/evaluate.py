@@ -1,0 +1,67 @@
+"""``medcyclegan evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medcyclegan.cli.common import Command, reading_arguments, reading_options
+
+_PATHS = ("pairs", "mask", "save_mask", "source", "compare", "out")
+
+
+@click.command("evaluate", cls=Command)
+@click.argument("fake", required=False, metavar="FAKE")
+@click.argument("reference", required=False, metavar="REFERENCE")
+@click.option("--pairs", metavar="CSV", help="Instead of both: columns fake, reference; also case, input, mask.")
+@click.option("--mask", metavar="MASK", help="Where to score.  [default: made from the reference]")
+@click.option("--save-mask", metavar="FILE|DIR", help="Write the mask that was scored in.")
+@click.option("--input", "--baseline", "source", metavar="IN", help="What was translated: scored as the baseline.")
+@click.option("--modality", type=click.Choice(["CT", "MR"]), help="The reference's, where its header does not say.")
+@click.option("--register", type=click.Choice(["rigid"]), help="First lay the two scans onto one another.")
+@click.option("--compare", metavar="FAKES|TABLE", help="Another model's outputs, or their table: a paired test.")
+@click.option("--unpaired", is_flag=True, help="Compare two sets without pairs, as distributions.")
+@click.option("--features", nargs=2, metavar="NPY NPY", help="With --unpaired: features (N, D) of both, for the FID.")
+@click.option("--out", metavar="FILE", help="Write the table, .csv or .json; pictures beside it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a case, a line each.")
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@reading_options
+def command(fake: str | None, reference: str | None, **options: Any) -> None:
+    """Score translations against references of the same patients: SynthRAD's metrics, in a mask.
+
+    FAKE and REFERENCE are volumes, or folders of them that are matched by name or by BIDS entities. Beside
+    every score stands that of doing nothing: the input (--input) taken as the output. Volumes on another
+    grid are resampled onto the reference's. --series, --split-by and --volume choose in REFERENCE.
+    """
+    from medcyclegan.errors import UsageError
+    from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text
+    from medcyclegan.io import ReadOptions
+
+    request = EvaluationRequest(
+        **{name: Path(options[name]) if options[name] is not None else None for name in _PATHS},
+        fake=Path(fake) if fake is not None else None,
+        reference=Path(reference) if reference is not None else None,
+        modality=options["modality"],
+        register=options["register"],
+        overwrite=options["overwrite"],
+        reading=ReadOptions(**reading_arguments(options)),
+    )
+    if options["unpaired"]:
+        features = options["features"]
+        result = evaluate_unpaired_files(request, (Path(features[0]), Path(features[1])) if features else None)
+        click.echo(to_json(result, indent=None if options["as_json"] else 2))
+        return
+    if options["features"]:
+        raise UsageError("--features: feature vectors compare sets without pairs: add --unpaired, or leave them out")
+
+    def echo_case(scores: Any) -> None:
+        click.echo(to_json({"case": scores.case, **scores.evaluation.to_dict()}))
+
+    done = evaluate_files(request, echo_case if options["as_json"] else None)
+    if not options["as_json"]:
+        click.echo(to_text(done.cases, done.comparison))
+    if done.refused:
+        click.echo(f"Error: {len(done.refused)} cases were refused, for the reasons above", err=True)
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,182 @@
+"""Pairs to scores: each pair is read, aligned and scored by itself, so that one bad file costs one case."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medcyclegan.errors import MedCycleGANError, UsageError, one_line
+from medcyclegan.evaluation.alignment import Aligned, align_volumes
+from medcyclegan.evaluation.evaluate import Evaluation, comparable, score_aligned
+from medcyclegan.evaluation.pairs import Pair
+from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume, write_volume
+from medcyclegan.pictures import comparison_picture, png_bytes
+from medcyclegan.progress import progress_bar
+from medcyclegan.storage import check_output
+from medcyclegan.volume import Volume
+
+__all__ = ["CaseScores", "EvaluationOptions", "Refusal", "evaluate_pairs"]
+
+log = logging.getLogger(__name__)
+
+#: Shown white in pictures: an error of this many HU, or this part of the range.
+_ERROR_HU = 300.0
+_ERROR_SHARE = 0.5
+#: The display window of CT in pictures: bone and soft tissue are both seen.
+_CT_WINDOW_HU = (-300.0, 700.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationOptions:
+    """How pairs are evaluated.
+
+    ``modality``: the references', where their headers do not say. ``register``: ``"rigid"`` or None. ``reading``: as
+    :func:`~medcyclegan.io.read_volume` takes it. ``save_mask``: a file for a single pair, a folder for several.
+    ``pictures``: whether each case gets a picture. ``overwrite``: whether masks may be replaced.
+    """
+
+    modality: Literal["CT", "MR"] | None = None
+    register: Literal["rigid"] | None = None
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+    save_mask: Path | None = None
+    pictures: bool = False
+    overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseScores:
+    """A case with its scores, and its picture as the bytes of a PNG, where one was asked for."""
+
+    case: str
+    evaluation: Evaluation
+    picture: bytes | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """A case that could not be scored, and why, in one line."""
+
+    case: str
+    reason: str
+
+
+def evaluate_pairs(pairs: Sequence[Pair], options: EvaluationOptions) -> Iterator[CaseScores | Refusal]:
+    """Yield each pair's scores, or why it has none; one volume pair is in memory at a time.
+
+    A single pair that is refused raises its :class:`~medcyclegan.errors.MedCycleGANError` instead.
+    """
+    masks = _mask_files(pairs, options)
+    with progress_bar("evaluating", len(pairs)) as bar:
+        for number, (pair, mask_file) in enumerate(zip(pairs, masks, strict=True), start=1):
+            try:
+                yield _evaluate(pair, options, mask_file)
+            except MedCycleGANError as error:
+                if len(pairs) == 1:
+                    raise
+                log.error("case %d, %s: %s", number, one_line(pair.case), error)
+                yield Refusal(pair.case, str(error))
+            bar.advance()
+
+
+def _evaluate(pair: Pair, options: EvaluationOptions, mask_file: Path | None) -> CaseScores:
+    _check_swapped(pair)
+    shared = dataclasses.replace(options.reading, series=None, split_by=None, volume=None)
+    reference = read_found_volume(pair.reference, options.reading)
+    fake = read_found_volume(pair.fake, shared)
+    aligned = align_volumes(
+        fake,
+        _with_modality(reference, pair, options.modality),
+        mask=None if pair.mask is None else read_found_volume(pair.mask, shared),
+        baseline=None if pair.source is None else read_found_volume(pair.source, shared),
+        register=options.register,
+    )
+    if mask_file is not None:
+        write_volume(reference.replace(array=aligned.mask.astype(np.uint8), modality=None, value_range=None), mask_file)
+    evaluation = score_aligned(aligned)
+    return CaseScores(pair.case, evaluation, _picture(aligned, evaluation) if options.pictures else None)
+
+
+def _mask_files(pairs: Sequence[Pair], options: EvaluationOptions) -> list[Path | None]:
+    """Return where each pair's mask goes; several get counters, since a case's name may not be a file's."""
+    if options.save_mask is None:
+        return [None] * len(pairs)
+    if len(pairs) == 1:
+        if not options.save_mask.name.lower().endswith((".nii.gz", ".nii", ".mha", ".nrrd")):
+            raise UsageError(f"--save-mask {options.save_mask}: the mask is a volume: end its name in .nii.gz")
+        files = [options.save_mask]
+    else:
+        files = [options.save_mask / f"{number:04d}.nii.gz" for number in range(1, len(pairs) + 1)]
+    for file in files:
+        check_output(file, overwrite=options.overwrite)
+    return list(files)
+
+
+def _with_modality(reference: Volume, pair: Pair, modality: str | None) -> Volume:
+    """Return the reference with its modality: the caller's, its own, or the one the fake was made to have."""
+    if modality is not None:
+        return reference.replace(modality=modality)
+    made = _sidecar(pair.fake).get("to")
+    if reference.modality is None and reference.value_range is None and isinstance(made, Mapping):
+        found = made.get("modality")
+        return reference.replace(modality=found) if found in ("CT", "MR") else reference
+    return reference
+
+
+def _check_swapped(pair: Pair) -> None:
+    """Refuse a reference that says itself that it is a translation, unless the fake says so as well."""
+    if not _sidecar(pair.reference).get("synthetic"):
+        return
+    if not _sidecar(pair.fake).get("synthetic"):
+        raise UsageError(
+            f"{pair.reference.path.name} is a translation, as the file beside it says, and {pair.fake.path.name} is "
+            "not: the order is FAKE REFERENCE; swap them"
+        )
+    log.warning("%s: the reference is itself a translation, as the file beside it says", one_line(pair.case))
+
+
+def _sidecar(found: FoundVolume) -> Mapping[str, Any]:
+    """Return what translate-volume wrote beside a volume, or nothing."""
+    stem = found.path.name if found.kind == "dicom" and found.path.is_dir() else found.name.rpartition("/")[2]
+    try:
+        record = json.loads(found.path.with_name(f"{stem}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    ours = isinstance(record, dict) and str(record.get("made_by", "")).startswith("medcyclegan")
+    return record if ours else {}
+
+
+def _picture(aligned: Aligned, evaluation: Evaluation) -> bytes:
+    """Return input, fake, reference and error in three planes as a PNG."""
+    arrays = {"input": aligned.baseline, "fake": aligned.fake, "reference": aligned.reference.array}
+    fake, expected = (comparable(array, aligned, name) for name, array in list(arrays.items())[1:] if array is not None)
+    error = np.where(aligned.mask, np.abs(fake.astype(np.float32) - expected), np.float32(0))
+    blank = aligned.reference.replace(source=None, notes=())
+    shown = {name: blank.replace(array=array) for name, array in arrays.items() if array is not None}
+    limits = {name: _limits(volume, aligned, name) for name, volume in shown.items()}
+    in_hu = evaluation.unit == "HU"
+    width = 1.0 if aligned.reference.value_range is None else float(np.ptp(aligned.reference.value_range))
+    return png_bytes(
+        comparison_picture(
+            shown,
+            blank.replace(array=error),
+            limits=limits,
+            error_limit=_ERROR_HU if in_hu else _ERROR_SHARE * width,
+            unit="HU" if in_hu else "" if width == 1.0 else "grey levels",
+        )
+    )
+
+
+def _limits(volume: Volume, aligned: Aligned, name: str) -> tuple[float, float]:
+    """Return the values shown black and white: a window for CT, for all else the percentiles in the mask."""
+    if aligned.reference.value_range is not None:
+        return aligned.reference.value_range
+    if aligned.reference.modality == "CT" and name != "input":
+        return _CT_WINDOW_HU
+    lower, upper = np.percentile(volume.array[aligned.mask], (0.5, 99.5))
+    return min(float(lower), 0.0) if name != "input" else float(lower), float(upper)

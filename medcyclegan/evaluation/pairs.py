@@ -1,0 +1,160 @@
+"""Which fake belongs to which reference: two volumes, two folders, or a CSV that names the pairs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from medcyclegan.errors import AmbiguousError, ReadError
+from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
+
+__all__ = ["Pair", "find_one", "find_pairs", "read_pairs"]
+
+log = logging.getLogger(__name__)
+
+_ENTITY = re.compile(r"(sub|ses|run)-([A-Za-z0-9]+)")
+_COLUMNS = ("fake", "reference")
+_MORE_COLUMNS = ("case", "input", "mask")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A case: its name, what is scored, against what, where, and what it was translated from."""
+
+    case: str
+    fake: FoundVolume
+    reference: FoundVolume
+    mask: FoundVolume | None = None
+    source: FoundVolume | None = None
+
+
+def find_pairs(
+    fake: Path, reference: Path, *, mask: Path | None = None, source: Path | None = None, options: ReadOptions
+) -> list[Pair]:
+    """Pair the volumes under ``fake`` with those under ``reference`` (files, DICOM folders, or folders of such).
+
+    One volume on each side is a pair. Otherwise the name decides: the same path below the folder, endings aside;
+    else the same BIDS entities ``sub``, ``ses``, ``run``, as far as both names hold them. ``mask`` and ``source``
+    (the translations' inputs) are matched in the same way. ``options`` choose among the series of the reference.
+
+    Raises :class:`~medcyclegan.errors.ReadError` where nothing can be paired or a mask or input is missing, and
+    :class:`~medcyclegan.errors.AmbiguousError` where several volumes could be meant.
+    """
+    fakes = _found(fake, ReadOptions())
+    sides = {"reference": _found(reference, options)}
+    for name, path in (("mask", mask), ("input", source)):
+        if path is not None:
+            sides[name] = _found(path, ReadOptions())
+    if len(fakes) == 1 and all(len(side) == 1 for side in sides.values()):
+        only = {name: side[0] for name, side in sides.items()}
+        return [Pair(fakes[0].name, fakes[0], only["reference"], only.get("mask"), only.get("input"))]
+    pairs, lonely = [], []
+    for found in fakes:
+        match = _partner(found, sides["reference"], "reference")
+        if match is None:
+            lonely.append(found.name)
+            continue
+        beside = {name: _needed(found, sides[name], name) for name in ("mask", "input") if name in sides}
+        pairs.append(Pair(found.name, found, match, beside.get("mask"), beside.get("input")))
+    if not pairs:
+        raise ReadError(
+            f"none of the {len(fakes)} volumes of {fake} has a reference in {reference}: {_list(lonely)} there, "
+            f"{_list([other.name for other in sides['reference']])} here; name the pairs in a file with --pairs CSV"
+        )
+    if lonely:
+        log.warning("%d of %d fakes have no reference and are left out: %s", len(lonely), len(fakes), _list(lonely))
+    return pairs
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read pairs from a CSV with the columns ``fake``, ``reference`` and, if wanted, ``case``, ``mask``, ``input``.
+
+    Paths are taken from the CSV's folder. Raises :class:`~medcyclegan.errors.ReadError`, naming the line.
+    """
+    try:
+        reader = csv.DictReader(path.read_text("utf-8-sig").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(f"{path}: the pairs cannot be read: {error}") from None
+    columns = set(reader.fieldnames or ())
+    if not set(_COLUMNS) <= columns or columns - {*_COLUMNS, *_MORE_COLUMNS}:
+        raise ReadError(
+            f"{path}: its columns are {', '.join(map(str, reader.fieldnames or ())) or 'none'}: the first line must "
+            f"hold {', '.join(_COLUMNS)} and may hold {', '.join(_MORE_COLUMNS)}"
+        )
+    pairs = []
+    for number, row in enumerate(reader, start=2):
+        cells = {name: (row.get(name) or "").strip() for name in (*_COLUMNS, *_MORE_COLUMNS)}
+        if not all(cells[name] for name in _COLUMNS) or None in row:
+            raise ReadError(f"{path}, line {number}: a fake and a reference are needed, and no more cells than columns")
+        found = {name: find_one(path.parent / cells[name]) for name in ("fake", "reference", "mask", "input")
+                 if cells[name]}  # fmt: skip
+        case = cells["case"] or found["fake"].name
+        pairs.append(Pair(case, found["fake"], found["reference"], found.get("mask"), found.get("input")))
+    if not pairs:
+        raise ReadError(f"{path}: no pairs: write a line for each")
+    names = [pair.case for pair in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ReadError(f"{path}: several pairs are called {_list(twice)}: tell them apart in the column case")
+    return pairs
+
+
+def find_one(path: Path) -> FoundVolume:
+    """Return the one volume at ``path``, a file or a folder with one DICOM series.
+
+    Raises :class:`~medcyclegan.errors.AmbiguousError` where there are several.
+    """
+    found = _found(path, ReadOptions())
+    if len(found) > 1:
+        raise AmbiguousError(f"{path}: holds {len(found)} volumes ({_list([v.name for v in found])}): name one of them")
+    return found[0]
+
+
+def _found(path: Path, options: ReadOptions) -> list[FoundVolume]:
+    found = find_volumes(path, options)
+    if not found:
+        which = f" of series {options.series}" if options.series else ""
+        raise ReadError(f"{path}: no volume{which} found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG): check the name")
+    return found
+
+
+def _needed(found: FoundVolume, others: Sequence[FoundVolume], what: str) -> FoundVolume:
+    match = _partner(found, others, what)
+    if match is None:
+        raise ReadError(
+            f"{found.name}: no {what} has its name or BIDS entities: add it, or name the pairs with --pairs"
+        )
+    return match
+
+
+def _partner(found: FoundVolume, others: Sequence[FoundVolume], what: str) -> FoundVolume | None:
+    """Return the one of ``others`` that belongs to ``found``, or None."""
+    same = [other for other in others if other.name == found.name]
+    if not same:
+        mine = _entities(found.name)
+        same = [other for other in others if "sub" in mine and _agree(mine, _entities(other.name))]
+        exact = [other for other in same if _entities(other.name) == mine]
+        same = exact or same
+    if len(same) > 1:
+        raise AmbiguousError(
+            f"{found.name}: {len(same)} volumes could be its {what} ({_list([o.name for o in same])}): "
+            "name the pairs with --pairs CSV"
+        )
+    return same[0] if same else None
+
+
+def _entities(name: str) -> dict[str, str]:
+    return dict(_ENTITY.findall(name))
+
+
+def _agree(first: dict[str, str], second: dict[str, str]) -> bool:
+    shared = first.keys() & second.keys()
+    return "sub" in shared and all(first[key] == second[key] for key in shared)
+
+
+def _list(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,160 @@
+"""An evaluation from files to a table: what ``medcyclegan evaluate`` does, but for printing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from medcyclegan.errors import ReadError, UsageError
+from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal, evaluate_pairs
+from medcyclegan.evaluation.pairs import Pair, find_pairs, read_pairs
+from medcyclegan.evaluation.tables import compare_models, load_scores, to_json, write_table
+from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set
+from medcyclegan.io import ReadOptions, find_volumes, read_found_volume
+from medcyclegan.storage import atomic_write, check_output
+from medcyclegan.volume import Volume
+
+__all__ = ["EvaluatedSet", "EvaluationRequest", "evaluate_files", "evaluate_unpaired_files"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate; the options of ``medcyclegan evaluate``, see its help for each."""
+
+    fake: Path | None = None
+    reference: Path | None = None
+    pairs: Path | None = None
+    mask: Path | None = None
+    source: Path | None = None
+    save_mask: Path | None = None
+    compare: Path | None = None
+    out: Path | None = None
+    modality: Literal["CT", "MR"] | None = None
+    register: Literal["rigid"] | None = None
+    overwrite: bool = False
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedSet:
+    """All cases of an evaluation, those that were refused, and the comparison with another model or None."""
+
+    cases: tuple[CaseScores, ...]
+    refused: tuple[Refusal, ...]
+    comparison: Mapping[str, Any] | None
+
+
+def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], None] | None = None) -> EvaluatedSet:
+    """Score each pair that ``request`` names, and write the table and the masks that it asks for.
+
+    ``report`` is called with each case as soon as it is scored. Raises a
+    :class:`~medcyclegan.errors.MedCycleGANError` before any work for a request that cannot succeed.
+    """
+    _check_outputs(request)
+    pairs = _pairs(request)
+    others = _other_scores(request, pairs) if request.compare is not None else None
+    cases: list[CaseScores] = []
+    refused: list[Refusal] = []
+    for result in evaluate_pairs(pairs, _options(request)):
+        if isinstance(result, Refusal):
+            refused.append(result)
+            continue
+        cases.append(result)
+        if report is not None:
+            report(result)
+    if not cases:
+        raise ReadError(f"none of the {len(refused)} cases could be scored, for the reasons above")
+    comparison = None
+    if others is not None:
+        comparison = compare_models({case.case: case.evaluation.to_dict() for case in cases}, others())
+    if request.out is not None:
+        write_table(request.out, cases, refused, comparison)
+    return EvaluatedSet(tuple(cases), tuple(refused), comparison)
+
+
+def evaluate_unpaired_files(request: EvaluationRequest, features: tuple[Path, Path] | None = None) -> dict[str, Any]:
+    """Return the distances of the sets of volumes under ``request.fake`` and ``request.reference``.
+
+    ``features``: files of feature vectors of both sets, for the Fréchet distance. Raises a
+    :class:`~medcyclegan.errors.MedCycleGANError` for options that mean nothing without pairs.
+    """
+    for name in ("pairs", "mask", "save_mask", "compare", "register"):
+        if getattr(request, name) is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} and --unpaired: without pairs it has no meaning: leave it out"
+            )
+    if request.fake is None or request.reference is None:
+        raise UsageError("two folders of volumes are needed, FAKE and REFERENCE")
+    _check_outputs(request)
+    frechet = None if features is None else frechet_of_files(*features)
+    inputs = None if request.source is None else _sampled(request.source, request, ReadOptions(), None)
+    # An input is of the other contrast: its own values say whether it is a CT.
+    fakes = _sampled(request.fake, request, ReadOptions(), request.modality)
+    references = _sampled(request.reference, request, request.reading, request.modality)
+    result = {**compare_sets(fakes, references, inputs), "frechet": frechet}
+    if request.out is not None:
+        with atomic_write(request.out) as file:
+            file.write((to_json(result, indent=2) + "\n").encode())
+    return result
+
+
+def _pairs(request: EvaluationRequest, fake: Path | None = None) -> list[Pair]:
+    fake = fake or request.fake
+    if request.pairs is not None:
+        if request.fake is not None or request.mask is not None or request.source is not None:
+            raise UsageError("--pairs with FAKE, --mask or --input: the CSV names them all: leave one of the two out")
+        return read_pairs(request.pairs)
+    if fake is None or request.reference is None:
+        raise UsageError("two volumes or folders are needed, FAKE and REFERENCE, or --pairs CSV")
+    return find_pairs(fake, request.reference, mask=request.mask, source=request.source, options=request.reading)
+
+
+def _other_scores(request: EvaluationRequest, pairs: list[Pair]) -> Callable[[], dict[str, Any]]:
+    """Return what gives the other model's scores: from its table at once, or from its volumes when called."""
+    path = request.compare
+    if path is None or request.pairs is not None:
+        raise UsageError("--compare and --pairs: cases are matched by name: give folders, FAKE and REFERENCE")
+    if len(pairs) < 2:
+        raise UsageError(f"--compare {path}: a paired test takes two or more cases: give folders")
+    if path.suffix.lower() in (".json", ".csv"):
+        scores = load_scores(path)
+        return lambda: scores
+    other_pairs = _pairs(request, path)
+    options = dataclasses.replace(_options(request), pictures=False, save_mask=None)
+
+    def evaluate() -> dict[str, Any]:
+        results = evaluate_pairs(other_pairs, options)
+        return {result.case: result.evaluation.to_dict() for result in results if isinstance(result, CaseScores)}
+
+    return evaluate
+
+
+def _options(request: EvaluationRequest) -> EvaluationOptions:
+    return EvaluationOptions(
+        modality=request.modality,
+        register=request.register,
+        reading=request.reading,
+        save_mask=request.save_mask,
+        pictures=request.out is not None,
+        overwrite=request.overwrite,
+    )
+
+
+def _check_outputs(request: EvaluationRequest) -> None:
+    if request.out is not None:
+        if request.out.suffix.lower() not in (".csv", ".json"):
+            raise UsageError(f"--out {request.out}: the table is a .csv or a .json file: end its name so")
+        check_output(request.out, overwrite=request.overwrite)
+
+
+def _sampled(path: Path, request: EvaluationRequest, options: ReadOptions, modality: str | None) -> SetSamples:
+    shared = dataclasses.replace(request.reading, series=None, split_by=None, volume=None)
+    reading = request.reading if options is request.reading else shared
+
+    def volumes() -> Iterator[Volume]:
+        for found in find_volumes(path, options):
+            yield read_found_volume(found, reading)
+
+    return sample_set(volumes(), modality=modality)

@@ -1,0 +1,187 @@
+"""Sets without pairs: how far apart two sets of volumes are as distributions."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medcyclegan.errors import IntensityError, ReadError, UsageError
+from medcyclegan.intensity import check_hu
+from medcyclegan.metrics import frechet_distance, head_mask, histogram_distance, mmd, sliced_wasserstein
+from medcyclegan.pictures import to_ras
+from medcyclegan.volume import Volume
+
+__all__ = ["SetSamples", "compare_sets", "frechet_of_files", "sample_set"]
+
+log = logging.getLogger(__name__)
+
+#: What is drawn from each volume.
+_VALUES, _PATCHES, _SLICES = 100_000, 2_000, 32
+#: Edge of a patch in pixels, and the pixel sizes at which patches are taken.
+_PATCH, _SCALES_MM = 7, (1.0, 2.0, 4.0)
+#: A slice is a vector of this many pixels an edge of 8 mm.
+_SLICE_MM, _SLICE_PIXELS = 8.0, 32
+_PERCENTILES = (0.5, 99.5)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SetSamples:
+    """What was drawn from a set of volumes; each list has an entry a volume.
+
+    ``values``: intensities in the patient. ``patches``: for each pixel size, axial patches ``(N, 49)``.
+    ``slices``: axial slices ``(N, 1024)`` of 32 x 32 pixels of 8 mm. ``unit``: HU, or the range 0 to 1.
+    """
+
+    values: list[NDArray[np.float32]]
+    patches: list[list[NDArray[np.float32]]]
+    slices: list[NDArray[np.float32]]
+    unit: str
+
+    def part(self, which: slice) -> SetSamples:
+        """Return the samples of some of the volumes."""
+        return SetSamples(self.values[which], self.patches[which], self.slices[which], self.unit)
+
+
+def sample_set(volumes: Iterable[Volume], *, modality: str | None = None, seed: int = 0) -> SetSamples:
+    """Draw values, patches and slices from volumes, one of which is in memory at a time.
+
+    CT (by header, ``modality``, or values in HU) is taken in HU, clipped to [-1024, 3071]; all else after its 0.5th and
+    99.5th percentile in the head mask were made 0 and 1. Raises :class:`~medcyclegan.errors.IntensityError` where CT
+    and other volumes are mixed, and for volumes without contrast.
+    """
+    generator = np.random.default_rng(seed)
+    values, patches, slices, units = [], [], [], set()
+    for volume in volumes:
+        volume = volume.replace(modality=modality or volume.modality or ("CT" if _is_hu(volume) else None))
+        units.add("HU" if volume.modality == "CT" else "of the range 0 to 1")
+        mask = head_mask(volume)
+        array = _scaled(volume, mask)
+        values.append(generator.choice(array[mask], min(_VALUES, int(mask.sum())), replace=False))
+        upright, spacing = to_ras(volume.replace(array=array))
+        inside, _ = to_ras(volume.replace(array=mask))
+        used = np.flatnonzero(inside.any(axis=(0, 1)))
+        chosen = used[np.linspace(0, len(used) - 1, min(_SLICES, len(used))).round().astype(int)]
+        planes = [(upright[:, :, k], inside[:, :, k]) for k in chosen]
+        patches.append([_patches(planes, spacing[:2] / mm, generator) for mm in _SCALES_MM])
+        slices.append(np.stack([_small(plane, where, spacing[:2]) for plane, where in planes]))
+    if not values:
+        raise UsageError("an empty set: there is nothing to compare")
+    if len(units) > 1:
+        raise IntensityError("a set of CT and of other volumes: compare one kind at a time, or pass --modality")
+    return SetSamples(values, patches, slices, units.pop())
+
+
+def compare_sets(fakes: SetSamples, references: SetSamples, inputs: SetSamples | None = None) -> dict[str, Any]:
+    """Return the distances of two sets, beside what they are to be compared with.
+
+    ``histogram`` and ``sliced_wasserstein`` (the mean over patches of 7 x 7 pixels of 1, 2 and 4 mm) are in ``unit``;
+    ``mmd`` is squared, of slices. ``baseline``: the same for the untranslated inputs; ``floor``: for the two halves of
+    the reference set, below which no fake need come; None where there are no inputs, or one reference.
+    """
+    if fakes.unit != references.unit:
+        raise IntensityError(f"fakes in {fakes.unit} and references in {references.unit}: name the --modality of both")
+    result: dict[str, Any] = {**_distances(fakes, references), "unit": fakes.unit}
+    result["fakes"], result["references"] = len(fakes.values), len(references.values)
+    result["baseline"] = None if inputs is None else _distances(inputs, references)
+    halves = slice(None, None, 2), slice(1, None, 2)
+    alone = len(references.values) < 2
+    result["floor"] = None if alone else _distances(*(references.part(half) for half in halves))
+    if alone:
+        log.warning("one reference volume: no distance of two halves of the references can stand beside the others")
+    return result
+
+
+def frechet_of_files(fake: Path, reference: Path) -> float:
+    """Return the Fréchet distance of two files of features, ``.npy`` of ``(N, D)`` numbers each.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for a file that is none.
+    """
+    return frechet_distance(*(_load_features(path) for path in (fake, reference)))
+
+
+def _distances(first: SetSamples, second: SetSamples) -> Mapping[str, float]:
+    scales = [
+        sliced_wasserstein(*(np.concatenate([volume[scale] for volume in s.patches]) for s in (first, second)))
+        for scale in range(len(_SCALES_MM))
+    ]
+    return {
+        "histogram": histogram_distance(*(np.concatenate(s.values) for s in (first, second))),
+        "sliced_wasserstein": float(np.mean(scales)),
+        "mmd": mmd(*(np.concatenate(s.slices) for s in (first, second))),
+    }
+
+
+def _is_hu(volume: Volume) -> bool:
+    try:
+        check_hu(volume.array)
+    except IntensityError:
+        return False
+    return volume.value_range is None
+
+
+def _scaled(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    if volume.modality == "CT":
+        return np.clip(volume.array, -1024, 3071).astype(np.float32)
+    lower, upper = np.percentile(volume.array[mask], _PERCENTILES)
+    if not lower < upper:
+        raise IntensityError(f"a volume whose voxels in the head are all {lower:g}: it has no contrast, leave it out")
+    return np.clip((volume.array.astype(np.float32) - lower) / (upper - lower), 0, 1).astype(np.float32)
+
+
+def _patches(
+    planes: Sequence[tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    zoom: NDArray[np.float64],
+    generator: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Draw patches of 7 x 7 pixels whose centre lies in the patient from planes resampled by ``zoom``."""
+    half, found = _PATCH // 2, []
+    for plane, where in planes:
+        image, inside = _zoomed(plane, zoom), _zoomed(where.astype(np.float32), zoom) > 0.5
+        if min(image.shape) < _PATCH:
+            continue
+        windows = np.lib.stride_tricks.sliding_window_view(image, (_PATCH, _PATCH))
+        rows, columns = np.nonzero(inside[half : half + windows.shape[0], half : half + windows.shape[1]])
+        if rows.size:
+            drawn = generator.integers(0, rows.size, max(1, _PATCHES // len(planes)))
+            found.append(windows[rows[drawn], columns[drawn]].reshape(len(drawn), -1))
+    if not found:
+        raise IntensityError("a volume whose slices are smaller than a patch of 28 mm: it is too small to compare")
+    return np.concatenate(found)
+
+
+def _small(plane: NDArray[np.float32], where: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return a slice as a vector: 32 x 32 pixels of 8 mm around the patient's centre, the lowest value outside."""
+    low = float(plane.min())
+    image = _zoomed(np.where(where, plane, low), spacing / _SLICE_MM)
+    inside = _zoomed(where.astype(np.float32), spacing / _SLICE_MM)
+    vector = np.full((3 * _SLICE_PIXELS, 3 * _SLICE_PIXELS), low, dtype=np.float32)
+    centre = np.array(ndimage.center_of_mass(inside)) if inside.any() else np.array(inside.shape) / 2
+    start = np.clip(np.round(1.5 * _SLICE_PIXELS - centre).astype(int), 0, None)
+    rows, columns = np.minimum(image.shape, 3 * _SLICE_PIXELS - start)
+    vector[start[0] : start[0] + rows, start[1] : start[1] + columns] = image[:rows, :columns]
+    return vector[_SLICE_PIXELS : 2 * _SLICE_PIXELS, _SLICE_PIXELS : 2 * _SLICE_PIXELS].ravel()
+
+
+def _zoomed(plane: NDArray[np.float32], zoom: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Resample a plane linearly, averaged over the new pixel's width first where it shrinks."""
+    width = [max(1, round(1 / factor)) for factor in zoom]
+    smooth = ndimage.uniform_filter(plane, size=width) if max(width) > 1 else plane
+    resampled: NDArray[np.float32] = ndimage.zoom(smooth, zoom, order=1, grid_mode=True, mode="nearest")
+    return resampled
+
+
+def _load_features(path: Path) -> NDArray[Any]:
+    try:
+        features = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ReadError(f"{path}: not a .npy file of numbers: {error}") from None
+    if not isinstance(features, np.ndarray) or features.ndim != 2 or features.dtype.kind not in "fiu":
+        raise ReadError(f"{path}: features must be one array (N, D) of numbers, a row an image: save it by numpy.save")
+    return features

@@ -1,0 +1,28 @@
+"""Tissues of a CT by their Hounsfield units, and the error in each of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["TISSUES_HU", "mae_by_tissue"]
+
+#: Tissue -> the reference's HU, lower end included. Limits as commonly reported for synthetic CT of the head.
+TISSUES_HU = {"air": (-math.inf, -200.0), "soft_tissue": (-200.0, 200.0), "bone": (200.0, math.inf)}
+
+
+def mae_by_tissue(fake: NDArray[Any], reference: NDArray[Any], mask: NDArray[np.bool_]) -> dict[str, float | None]:
+    """Return the mean absolute error in HU where the reference shows air, soft tissue and bone.
+
+    All arrays are ``(I, J, K)``; a tissue that the mask does not hold has None.
+    """
+    values = reference[mask].astype(np.float32)
+    error = np.abs(fake[mask].astype(np.float32) - values)
+    errors: dict[str, float | None] = {}
+    for tissue, (lower, upper) in TISSUES_HU.items():
+        inside = error[(values >= lower) & (values < upper)]
+        errors[tissue] = float(inside.mean(dtype=np.float64)) if inside.size else None
+    return errors

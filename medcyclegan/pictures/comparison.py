@@ -1,0 +1,65 @@
+"""Comparisons: a translation beside its reference, with the error between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medcyclegan.pictures.drawing import grey_tile, heat_tile, join, labelled
+from medcyclegan.pictures.preview import to_ras
+from medcyclegan.volume import Volume
+
+__all__ = ["comparison_picture"]
+
+#: Plane -> world axes along the columns and the rows, and the axis through which it is cut.
+_PLANES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
+_LONGEST = 240
+
+
+def comparison_picture(
+    volumes: Mapping[str, Volume],
+    error: Volume,
+    *,
+    limits: Mapping[str, tuple[float, float]],
+    error_limit: float,
+    unit: str,
+) -> Image.Image:
+    """Return volumes on one grid and their error in three planes: a row a plane, a column each, the error last.
+
+    The planes cut through the middle of where the error is largest, smoothed over slices: a slice each way whose
+    mean error is the highest. Radiological display, voxels in their true proportions. ``limits``: the values shown
+    black and white by name; ``error_limit``: the absolute error shown white. Planes of one line are left out.
+    """
+    upright = {name: to_ras(volume)[0] for name, volume in volumes.items()}
+    absolute, spacing = to_ras(error)
+    extent = max(n * mm for n, mm in zip(absolute.shape, spacing, strict=True))
+    rows = []
+    for plane, (across, down, through) in _PLANES.items():
+        if 1 in (absolute.shape[across], absolute.shape[down]):
+            continue
+        profile = absolute.mean(axis=(across, down))
+        index = int(np.argmax(np.convolve(profile, np.ones(min(3, len(profile))) / 3, mode="same")))
+        size = _size(absolute.shape, spacing, (across, down), _LONGEST / extent)
+        row = []
+        for name, array in upright.items():
+            tile = grey_tile(_cut(array, through, index), *limits[name], size=size)
+            row.append(labelled(tile, f"{name}, {plane}"))
+        heat = heat_tile(_cut(absolute, through, index), error_limit, size=size)
+        rows.append([*row, labelled(heat, f"error, 0 to {error_limit:.3g} {unit}")])
+    return join(rows)
+
+
+def _cut(array: NDArray[Any], through: int, index: int) -> NDArray[Any]:
+    """Return a plane of an array ``(R, A, S)`` as rows and columns of a radiological display."""
+    return array.take(index, axis=through).T[::-1, ::-1]
+
+
+def _size(
+    shape: tuple[int, ...], spacing: NDArray[np.float64], axes: tuple[int, int], pixels_per_mm: float
+) -> tuple[int, int]:
+    width, height = (max(1, round(shape[axis] * spacing[axis] * pixels_per_mm)) for axis in axes)
+    return width, height

@@ -1,0 +1,189 @@
+"""The command: files and folders in, tables out, a line for what cannot be scored."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from medcyclegan.cli import main
+from medcyclegan.io import read_volume, write_volume
+from medcyclegan.metrics import head_mask, mae, psnr
+from medcyclegan.phantom import ct_volume, make_head, t1_volume
+from medcyclegan.volume import Volume
+
+SCORES = {"mae", "psnr", "ms_ssim", "mae_2023", "psnr_2023", "ssim_2023"}
+
+
+@pytest.fixture(scope="module")
+def heads():
+    return [make_head(seed, shape=(40, 50, 30), spacing_mm=(5.0, 5.0, 5.0)) for seed in (3, 4, 5)]
+
+
+@pytest.fixture
+def files(tmp_path, heads):
+    """Fakes that are a little off, their references, inputs and the masks of three cases, in folders."""
+    for n, head in enumerate(heads):
+        reference = ct_volume(head)
+        write_volume(reference, tmp_path / f"ref/c{n}.nii.gz")
+        write_volume(reference.replace(array=reference.array + np.int16(10 * n + 10)), tmp_path / f"fake/c{n}.nii.gz")
+        write_volume(reference.replace(array=reference.array + np.int16(50)), tmp_path / f"worse/c{n}.nii.gz")
+        write_volume(t1_volume(head), tmp_path / f"in/c{n}.nii.gz")
+        mask = head_mask(reference).astype(np.float32)
+        write_volume(Volume(mask, reference.affine), tmp_path / f"mask/c{n}.nii.gz")
+    return tmp_path
+
+
+def run(*arguments, fails=0):
+    result = CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+    assert result.exit_code == fails, result.output
+    if fails:
+        assert "Traceback" not in result.stderr
+    return result
+
+
+def test_json_is_an_object_a_case(files):
+    result = run(files / "fake/c1.nii.gz", files / "ref/c1.nii.gz", "--mask", files / "mask/c1.nii.gz", "--json")
+    scores = json.loads(result.stdout)
+    fake, reference, mask = (read_volume(files / f"{name}/c1.nii.gz").array for name in ("fake", "ref", "mask"))
+    assert scores["case"] == "c1"
+    assert scores.keys() >= SCORES | {"mae_air", "mae_soft_tissue", "mae_bone", "mean_error", "ncc", "baseline"}
+    assert scores["baseline"].keys() >= SCORES
+    assert scores["mae"] == mae(fake, reference, mask > 0) == 20
+    assert scores["psnr"] == psnr(fake, reference, value_range=(-1024, 3071), mask=mask > 0)
+
+
+def test_folders_are_scored_case_by_case(files):
+    result = run(
+        files / "fake", files / "ref", "--mask", files / "mask", "--input", files / "in", "--json",
+        "--out", files / "t.json",
+    )  # fmt: skip
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["case"], line["mae"]) for line in lines] == [("c0", 10), ("c1", 20), ("c2", 30)]
+    assert all(line["baseline"]["scored"] == "input" and line["baseline"]["mae"] > 300 for line in lines)
+    table = json.loads((files / "t.json").read_text())
+    assert table["summary"]["fake"]["mae"]["mean"] == 20
+    assert [(files / row["picture"]).read_bytes()[:4] for row in table["cases"]] == [b"\x89PNG"] * 3
+
+
+def test_a_text_and_a_csv_table(files):
+    result = run(files / "fake", files / "ref", "--out", files / "t.csv")
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:5]] == [
+        ["c0", "10"], ["c1", "20"], ["c2", "30"], ["mean", "20"],
+    ]  # fmt: skip
+    rows = list(csv.DictReader((files / "t.csv").read_text().splitlines()))
+    assert [row["mae"] for row in rows] == ["10.0", "20.0", "30.0"]
+
+
+def test_two_models_are_compared_from_volumes_or_from_a_table(files):
+    from_volumes = run(files / "fake", files / "ref", "--compare", files / "worse", "--out", files / "t.json")
+    assert "Wilcoxon" in from_volumes.stdout
+    compared = json.loads((files / "t.json").read_text())["comparison"]["metrics"]["mae"]
+    assert (compared["n"], compared["mean_difference"], compared["p"]) == (3, -30, 0.25)
+    run(files / "worse", files / "ref", "--out", files / "worse.csv")
+    from_table = run(files / "fake", files / "ref", "--compare", files / "worse.csv")
+    assert from_table.stdout == from_volumes.stdout
+
+
+def test_pairs_from_a_csv(files):
+    (files / "pairs.csv").write_text("case,fake,reference,mask\none,fake/c2.nii.gz,ref/c2.nii.gz,mask/c2.nii.gz\n")
+    assert json.loads(run("--pairs", files / "pairs.csv", "--json").stdout)["mae"] == 30
+
+
+def test_the_mask_that_was_made_is_saved(files):
+    run(files / "fake/c0.nii.gz", files / "ref/c0.nii.gz", "--save-mask", files / "made.nii.gz")
+    made, given = read_volume(files / "made.nii.gz"), read_volume(files / "mask/c0.nii.gz")
+    assert np.array_equal(made.array, given.array)
+    assert np.array_equal(made.affine, given.affine)
+    run(files / "fake", files / "ref", "--save-mask", files / "masks")
+    assert sorted(path.name for path in (files / "masks").iterdir()) == ["0001.nii.gz", "0002.nii.gz", "0003.nii.gz"]
+
+
+def test_a_bad_case_costs_one_case(files):
+    reference = read_volume(files / "ref/c1.nii.gz")
+    write_volume(reference.replace(array=np.zeros_like(reference.array)), files / "fake/c1.nii.gz")
+    result = run(files / "fake", files / "ref", "--json", "--out", files / "t.json", fails=1)
+    assert [json.loads(line)["case"] for line in result.stdout.splitlines()] == ["c0", "c2"]
+    assert "case 2, c1: fake: all voxels in the mask are 0" in result.stderr
+    assert "1 cases were refused" in result.stderr
+    refused = json.loads((files / "t.json").read_text())["refused"]
+    assert [refusal["case"] for refusal in refused] == ["c1"]
+
+
+def test_sets_without_pairs(files):
+    for name in ("a.npy", "b.npy"):
+        np.save(files / name, np.random.default_rng(0).normal(size=(20, 4)))
+    result = run(files / "fake", files / "ref", "--unpaired", "--features", files / "a.npy", files / "b.npy", "--json")
+    distances = json.loads(result.stdout)
+    assert distances["unit"] == "HU"
+    assert 10 < distances["histogram"] < 30
+    assert distances["frechet"] == pytest.approx(0, abs=1e-9)
+    assert distances["floor"].keys() == {"histogram", "sliced_wasserstein", "mmd"}
+
+
+def test_swapped_arguments_are_noticed(files):
+    (files / "fake/c0.json").write_text(json.dumps({"made_by": "medcyclegan translate-volume", "synthetic": True}))
+    result = run(files / "ref/c0.nii.gz", files / "fake/c0.nii.gz", fails=2)
+    assert result.stderr.count("\n") == 1
+    assert "the order is FAKE REFERENCE" in result.stderr
+    run(files / "fake/c0.nii.gz", files / "ref/c0.nii.gz")
+
+
+def test_the_fakes_sidecar_says_the_modality(files):
+    """A reference cut down to soft tissue does not look like HU, but the fake is known to be a CT."""
+    reference = read_volume(files / "ref/c0.nii.gz")
+    write_volume(reference.replace(array=np.clip(reference.array, -200, 3000)), files / "ref/c0.nii.gz")
+    pair = (files / "fake/c0.nii.gz", files / "ref/c0.nii.gz", "--json", "--mask", files / "mask/c0.nii.gz")
+    assert json.loads(run(*pair).stdout)["unit"] != "HU"
+    assert json.loads(run(*pair, "--modality", "CT").stdout)["unit"] == "HU"
+    (files / "fake/c0.json").write_text(
+        json.dumps({"made_by": "medcyclegan translate-volume", "to": {"modality": "CT"}})
+    )
+    assert json.loads(run(*pair).stdout)["unit"] == "HU"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "two volumes or folders are needed"),
+        (["fake"], 2, "two volumes or folders are needed"),
+        (["fake", "nowhere"], 1, "no such file or folder"),
+        (["fake", "ref", "--pairs", "pairs.csv"], 2, "leave one of the two out"),
+        (["fake/c0.nii.gz", "ref/c0.nii.gz", "--compare", "worse/c0.nii.gz"], 2, "two or more cases"),
+        (["fake", "ref", "--compare", "mask/c0.nii.gz/none.json"], 1, "not a table"),
+        (["fake", "ref", "--out", "t.txt"], 2, "a .csv or a .json file"),
+        (["fake", "ref", "--features", "a.npy", "b.npy"], 2, "add --unpaired"),
+        (["fake", "ref", "--unpaired", "--mask", "mask"], 2, "--mask"),
+        (["fake/c0.nii.gz", "ref/c0.nii.gz", "--save-mask", "mask.png"], 2, "end its name in .nii.gz"),
+        (["fake/c0.nii.gz", "ref/c0.nii.gz", "--save-mask", "mask/c0.nii.gz"], 1, "--overwrite"),
+        (["fake/c0.nii.gz", "ref/c0.nii.gz", "--mask", "empty.nii.gz"], 1, "empty mask"),
+        (["far.nii.gz", "ref/c0.nii.gz"], 1, "share no place"),
+        (["holes.nii.gz", "ref/c0.nii.gz"], 1, "--nan fill"),
+        (["fake/c0.nii.gz", "ref/c0.nii.gz", "--series", "1.2.3"], 1, "1.2.3"),
+    ],
+)
+def test_a_line_for_what_cannot_be_scored(files, monkeypatch, arguments, code, said):
+    monkeypatch.chdir(files)
+    reference = read_volume("ref/c0.nii.gz")
+    write_volume(Volume(np.zeros(reference.shape, np.float32), reference.affine), "empty.nii.gz")
+    far = reference.affine.copy()
+    far[2, 3] += 5000
+    write_volume(Volume(reference.array, far), "far.nii.gz")
+    holes = reference.array.astype(np.float32)
+    holes[20, 25, 15] = np.nan
+    _write_raw(holes, reference.affine, "holes.nii.gz")
+    result = run(*arguments, fails=code)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    assert said in last
+    assert result.stdout == ""
+
+
+def _write_raw(array, affine, name):
+    """Write NaN, which the package itself refuses to write."""
+    import nibabel as nib
+
+    nib.save(nib.Nifti1Image(array, affine), name)

@@ -1,0 +1,83 @@
+"""Sets without pairs: nearer sets are nearer, whatever the grid, and what stands beside the distances."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medcyclegan.errors import IntensityError, ReadError, UsageError
+from medcyclegan.evaluation import compare_sets, frechet_of_files, sample_set
+from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
+from medcyclegan.volume import Volume
+
+DISTANCES = ("histogram", "sliced_wasserstein", "mmd")
+
+
+def heads(*seeds, spacing=(3.0, 3.0, 4.0)):
+    shape = tuple(round(n * 2 / mm) for n, mm in zip((96, 120, 80), spacing, strict=True))
+    return [make_head(seed, shape=shape, spacing_mm=spacing) for seed in seeds]
+
+
+@pytest.fixture(scope="module")
+def references():
+    return sample_set(t2_volume(head) for head in heads(1, 2, 3, 4))
+
+
+def test_other_heads_of_one_contrast_are_nearer_than_another_contrast(references):
+    fakes = sample_set(t2_volume(head) for head in heads(5, 6, 7, 8))
+    inputs = sample_set(t1_volume(head) for head in heads(5, 6, 7, 8))
+    result = compare_sets(fakes, references, inputs)
+    for name in DISTANCES:
+        assert result[name] < 0.5 * result["baseline"][name]
+        assert result["floor"][name] < 0.5 * result["baseline"][name]
+    assert (result["unit"], result["fakes"], result["references"]) == ("of the range 0 to 1", 4, 4)
+
+
+def test_the_pixel_size_does_not_matter_much(references):
+    coarse = compare_sets(sample_set(t2_volume(head) for head in heads(1, 4, spacing=(2.0, 2.0, 6.0))), references)
+    t1 = compare_sets(sample_set(t1_volume(head) for head in heads(1, 4)), references)
+    for name in DISTANCES:
+        assert coarse[name] < 0.5 * t1[name]
+
+
+def test_a_shift_in_hu_is_found_in_hu():
+    volumes = [ct_volume(head) for head in heads(1, 2)]
+    plain = sample_set(volumes)
+    louder = sample_set(v.replace(array=v.array + np.int16(30)) for v in volumes)
+    result = compare_sets(louder, plain)
+    assert result["unit"] == "HU"
+    assert result["histogram"] == pytest.approx(30, rel=0.1)
+    assert result["baseline"] is None
+
+
+def test_drawing_is_repeatable():
+    volume = t2_volume(heads(1)[0])
+    first, again = sample_set([volume]), sample_set([volume])
+    assert np.array_equal(first.values[0], again.values[0])
+    assert all(np.array_equal(one, other) for one, other in zip(first.patches[0], again.patches[0], strict=True))
+    assert np.array_equal(first.slices[0], again.slices[0])
+
+
+def test_one_reference_has_no_halves(caplog):
+    one = sample_set(t2_volume(head) for head in heads(1))
+    assert compare_sets(one, one)["floor"] is None
+    assert "one reference volume" in caplog.text
+
+
+def test_what_cannot_be_compared_is_refused(references, tmp_path):
+    head = heads(1)[0]
+    with pytest.raises(IntensityError, match="CT and of other volumes"):
+        sample_set([ct_volume(head), t1_volume(head)])
+    with pytest.raises(IntensityError, match="fakes in HU and references in"):
+        compare_sets(sample_set([ct_volume(head)]), references)
+    with pytest.raises(UsageError, match="empty set"):
+        sample_set([])
+    with pytest.raises(IntensityError, match="smaller than a patch"):
+        sample_set([Volume(np.random.default_rng(0).random((5, 5, 5)).astype(np.float32), np.eye(4))])
+    (tmp_path / "no.npy").write_bytes(b"\x93NUMPY broken")
+    np.save(tmp_path / "flat.npy", np.ones(3))
+    np.save(tmp_path / "good.npy", np.random.default_rng(0).normal(size=(10, 3)))
+    for name in ("no.npy", "flat.npy", "missing.npy"):
+        with pytest.raises(ReadError, match=name):
+            frechet_of_files(tmp_path / "good.npy", tmp_path / name)
+    assert frechet_of_files(tmp_path / "good.npy", tmp_path / "good.npy") == pytest.approx(0, abs=1e-9)
