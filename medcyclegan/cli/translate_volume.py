@@ -15,7 +15,16 @@ from medcyclegan.cli.common import Command, device_option, reading_arguments, re
 @click.option("--model", default="runs/latest/model", show_default=True, metavar="DIR", help="The model folder.")
 @click.option("--to", metavar="DOMAIN", help="The domain to translate to.  [default: the model's second]")
 @device_option
-@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(1), help="Slices at a time.")
+@click.option("--batch-size", default="auto", show_default=True, metavar="N|auto", help="Slices at a time.")
+@click.option("--fast", is_flag=True, help="Compute in bf16 where the device has it; how far that is off is said.")
+@click.option("--tta", is_flag=True, help="Translate mirrored slices too, and take the mean: twice the time.")
+@click.option(
+    "--planes",
+    type=click.Choice(["axial", "three"]),
+    default="axial",
+    show_default=True,
+    help="three: also along coronal and sagittal slices, and take the median.",
+)
 @click.option(
     "--dicom-template",
     metavar="DIR",
@@ -32,12 +41,17 @@ def command(source: str, output: str, **options: Any) -> None:
     ending says its format; without one it is a folder for a derived DICOM series. Beside OUT a JSON
     file of the same stem tells how it was made.
     """
-    from medcyclegan.inference import TranslationOptions, translate_file
+    from medcyclegan.inference import Computing, TranslationOptions, translate_file
 
+    batch_size = options["batch_size"]
+    computing = Computing(
+        device=options["device"],
+        batch_size=int(batch_size) if batch_size.isdecimal() else batch_size,
+        **{name: options[name] for name in ("fast", "tta", "planes")},
+    )
     chosen = TranslationOptions(
         to=options["to"],
-        device=options["device"],
-        batch_size=options["batch_size"],
+        computing=computing,
         force=options["force"],
         preview=options["preview"],
         overwrite=options["overwrite"],

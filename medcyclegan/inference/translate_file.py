@@ -13,8 +13,10 @@ import numpy as np
 
 from medcyclegan.errors import UsageError, WriteError
 from medcyclegan.inference.bundle import ModelBundle
+from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.device import choose_device
-from medcyclegan.inference.translate import choose_target, output_modality, source_scaling, translate_volume
+from medcyclegan.inference.domains import choose_target, output_modality, source_scaling
+from medcyclegan.inference.translate import translate
 from medcyclegan.io import check_output_format, check_writable, read_volume, write_volume
 from medcyclegan.pictures import png_bytes, preview
 from medcyclegan.provenance import now, versions
@@ -32,8 +34,7 @@ class TranslationOptions:
     """How :func:`translate_file` goes about it; see the command's help for each."""
 
     to: str | None = None
-    device: str = "auto"
-    batch_size: int = 8
+    computing: Computing = dataclasses.field(default_factory=Computing)
     force: bool = False
     preview: str | Path | None = None
     overwrite: bool = False
@@ -56,16 +57,16 @@ def translate_file(
     bundle = ModelBundle.load(model)
     if options.to is not None:
         bundle.direction(options.to)
-    device = choose_device(options.device)
+    device = choose_device(options.computing.device)
     clock = [time.monotonic()]
     volume = read_volume(source, **options.reading)
     clock.append(time.monotonic())
     to = options.to or choose_target(volume, bundle)
     expected = volume.replace(modality=output_modality(volume, bundle.direction(to)[2]))
     check_writable(expected, out, template=options.template)
-    result = translate_volume(
-        volume, bundle, to, device=str(device), batch_size=options.batch_size, force=options.force
-    )
+    computing = dataclasses.replace(options.computing, device=str(device))
+    done = translate(volume, [bundle], to, computing, force=options.force)
+    result = done.volume
     clock.append(time.monotonic())
     if options.preview:
         title = f"synthetic {to}"
@@ -75,7 +76,7 @@ def translate_file(
     write_volume(result, out, template=options.template)
     clock.append(time.monotonic())
     seconds = dict(zip(("read", "translate", "write"), np.diff(clock).round(3).tolist(), strict=True))
-    record.update(device=str(device), seconds=seconds, batch_size=options.batch_size)
+    record.update(device=str(done.device), seconds=seconds, batch_size=done.batch_size)
     with atomic_write(sidecar) as file:
         file.write((json.dumps(record, indent=2) + "\n").encode())
     return out

@@ -1,7 +1,7 @@
-"""The axial plane: from any volume to slices of one size and back, as numbers that can be undone.
+"""Planes: from any volume to slices of one size and back, as numbers that can be undone.
 
-Slices stand as on a radiological display: rows grow to posterior, columns to patient left, the slice
-index to superior (axis codes ``PLS``).
+Slices stand as on a radiological display: in the axial plane rows grow to posterior, columns to
+patient left, the slice index to superior (axis codes ``PLS``).
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ __all__ = [
     "AXIAL",
     "PlaneFit",
     "Preparation",
-    "axial_affine",
-    "axial_axes",
-    "axial_view",
+    "CORONAL",
+    "SAGITTAL",
     "canvas_fit",
     "cut_fit",
     "from_plane",
+    "plane_affine",
+    "plane_axes",
+    "plane_view",
     "to_plane",
 ]
 
-#: The axis codes of an axial plane tensor's rows, columns and slices.
+#: The axis codes of a plane tensor's rows, columns and slices, plane by plane.
 AXIAL = "PLS"
+CORONAL = "ILP"
+SAGITTAL = "IPL"
 
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
 
@@ -80,31 +84,34 @@ class PlaneFit:
         return matrix
 
 
-def axial_axes(orientation: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+def plane_axes(orientation: str, plane: str = AXIAL) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
     """Return which array axis each of rows, columns and slices is, and whether it runs backwards.
 
-    ``orientation`` holds the array's axis codes, such as ``"LPS"`` (:attr:`Volume.orientation`).
+    ``orientation`` holds the array's axis codes, such as ``"LPS"`` (:attr:`Volume.orientation`);
+    ``plane`` those of the slices: :data:`AXIAL`, :data:`CORONAL` or :data:`SAGITTAL`.
     """
     axes, flips = [], []
-    for letter in AXIAL:
+    for letter in plane:
         backwards = letter not in orientation
         axes.append(orientation.index(_OPPOSITE[letter] if backwards else letter))
         flips.append(backwards)
     return (axes[0], axes[1], axes[2]), (flips[0], flips[1], flips[2])
 
 
-def axial_view(array: NDArray[Any], orientation: str) -> NDArray[Any]:
-    """Return ``array`` ``(I, J, K)`` as (rows, columns, slices) of the axial plane: a view, no copy.
+def plane_view(array: NDArray[Any], orientation: str, plane: str = AXIAL) -> NDArray[Any]:
+    """Return ``array`` ``(I, J, K)`` as (rows, columns, slices) of ``plane``: a view, no copy.
 
     Writing into the view of an output array puts slices back, whatever the array's order.
     """
-    axes, flips = axial_axes(orientation)
+    axes, flips = plane_axes(orientation, plane)
     return array.transpose(axes)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
 
 
-def axial_affine(affine: NDArray[np.float64], shape: tuple[int, ...], orientation: str) -> NDArray[np.float64]:
-    """Return the affine (to RAS+ mm) of :func:`axial_view`'s indices (row, column, slice)."""
-    axes, flips = axial_axes(orientation)
+def plane_affine(
+    affine: NDArray[np.float64], shape: tuple[int, ...], orientation: str, plane: str = AXIAL
+) -> NDArray[np.float64]:
+    """Return the affine (to RAS+ mm) of :func:`plane_view`'s indices (row, column, slice)."""
+    axes, flips = plane_axes(orientation, plane)
     to_array = np.zeros((4, 4))
     to_array[3, 3] = 1.0
     for position, (axis, flip) in enumerate(zip(axes, flips, strict=True)):

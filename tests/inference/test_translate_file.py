@@ -8,7 +8,7 @@ from phantoms import head_ct, head_mr, make_affine, write_nifti
 from PIL import Image
 
 from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
-from medcyclegan.inference import DomainModel, TranslationOptions, sidecar_path, translate_file
+from medcyclegan.inference import Computing, DomainModel, TranslationOptions, sidecar_path, translate_file
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def everything(folder):
         ("there.nii.gz/out.nii.gz", {}, WriteError, "is not a folder"),
         ("out.nii.gz", {"to": "pet"}, MedCycleGANError, "--to pet"),
         ("out.nii.gz", {"preview": "p.jpg"}, UsageError, "previews are PNG"),
-        ("out.nii.gz", {"device": "tpu"}, UsageError, "--device tpu"),
+        ("out.nii.gz", {"computing": Computing(device="tpu")}, UsageError, "--device tpu"),
         ("out.nii.gz", {"reading": {"volume": 3}}, MedCycleGANError, "volume 3"),
     ],
 )

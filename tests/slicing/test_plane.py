@@ -4,36 +4,49 @@ import torch
 from phantoms import GRIDS, TILTED_GRID, linear_values
 
 from medcyclegan.errors import GeometryError
-from medcyclegan.slicing.plane import Preparation, axial_affine, axial_view, canvas_fit, cut_fit, from_plane, to_plane
+from medcyclegan.slicing.plane import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    Preparation,
+    canvas_fit,
+    cut_fit,
+    from_plane,
+    plane_affine,
+    plane_view,
+    to_plane,
+)
 from medcyclegan.volume import Volume
 
 EVERY_GRID = {**GRIDS, "tilted": TILTED_GRID}
 
 
-def view_of(grid):
+def view_of(grid, plane=AXIAL):
     values = linear_values(grid.shape, grid.affine)
     orientation = Volume(values, grid.affine).orientation
-    return axial_view(values, orientation), axial_affine(grid.affine, grid.shape, orientation)
+    return plane_view(values, orientation, plane), plane_affine(grid.affine, grid.shape, orientation, plane)
 
 
 def expected(shape, affine):
     return linear_values(shape, affine)
 
 
+@pytest.mark.parametrize("plane", [AXIAL, CORONAL, SAGITTAL])
 @pytest.mark.parametrize("name", EVERY_GRID)
-def test_the_view_and_its_affine_move_together(name):
-    view, affine = view_of(EVERY_GRID[name])
+def test_the_view_and_its_affine_move_together(name, plane):
+    view, affine = view_of(EVERY_GRID[name], plane)
     assert np.abs(view - expected(view.shape, affine)).max() < 1e-9
-    assert Volume(view, affine).orientation == "PLS"
+    assert Volume(view, affine).orientation == plane
 
 
+@pytest.mark.parametrize("plane", [AXIAL, CORONAL, SAGITTAL])
 @pytest.mark.parametrize("name", EVERY_GRID)
-def test_writing_into_the_view_puts_slices_back(name):
+def test_writing_into_the_view_puts_slices_back(name, plane):
     grid = EVERY_GRID[name]
     values = linear_values(grid.shape, grid.affine)
     orientation = Volume(values, grid.affine).orientation
     copy = np.zeros_like(values)
-    axial_view(copy, orientation)[...] = axial_view(values, orientation)
+    plane_view(copy, orientation, plane)[...] = plane_view(values, orientation, plane)
     assert np.array_equal(copy, values)
 
 

@@ -1,0 +1,141 @@
+"""How many slices are translated at a time, and what is done where memory does not suffice."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, Protocol
+
+import psutil
+import torch
+
+from medcyclegan.config import Generator
+
+__all__ = ["BatchSize", "SliceGenerator", "SliceRunner", "choose_batch_size"]
+
+log = logging.getLogger(__name__)
+
+BatchSize = int | Literal["auto"]
+
+#: Float32 maps of a generator's widest layer that are alive at once, seen on CPUs: 3.3 (ResNet), 2.6 (U-Net).
+_LIVE_MAPS = 3.5
+#: On a CUDA device cuDNN's workspace comes on top.
+_CUDA_LIVE_MAPS = 7.0
+#: The most that is worth while: beyond it nothing gets faster.
+_MOST_CUDA = 32
+#: What the networks may always take on a CPU; above it, no more than the volume itself in float32.
+_CPU_ALLOWANCE = 256 * 2**20
+
+
+class SliceGenerator(Protocol):
+    """What translates slices: ``(N, 1, H, W)`` float32 on the CPU to the same, and can change its place."""
+
+    device: torch.device
+    #: Whether several threads may call it at once, each for a slice of its own.
+    shareable: bool
+
+    def __call__(self, slices: torch.Tensor) -> torch.Tensor:
+        """Translate ``slices``; both are in [-1, 1]."""
+        ...
+
+    def to(self, device: torch.device) -> None:
+        """Go on computing on ``device``."""
+        ...
+
+
+def choose_batch_size(generator: Generator, canvas: tuple[int, int], device: torch.device, volume_voxels: int) -> int:
+    """Return how many slices to translate at a time on canvases of ``canvas`` (rows, columns).
+
+    On a CUDA device: what half of its free memory holds. On a CPU, where each core translates a slice
+    of its own: as many slices as there are threads, unless the networks' maps would then take more
+    than the volume itself in float32 (256 MB for a small one) or half of the free memory.
+    """
+    one_slice = 4 * generator.filters * canvas[0] * canvas[1]
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(max(1, min(_MOST_CUDA, 0.5 * free // (_CUDA_LIVE_MAPS * one_slice))))
+    allowed = min(max(_CPU_ALLOWANCE, 4 * volume_voxels), psutil.virtual_memory().available / 2)
+    return int(max(1, min(torch.get_num_threads(), allowed // (_LIVE_MAPS * one_slice))))
+
+
+class SliceRunner:
+    """Translates any number of slices with one generator, ``batch_size`` at a time.
+
+    On a CPU the slices of a batch are shared out to threads, one slice each: that is faster than
+    many threads on one slice, and no result depends on the batch. Where memory runs out, the batch is
+    halved, and at last the work goes on on the CPU; both are said aloud. A context manager: it ends
+    its threads.
+    """
+
+    def __init__(self, generator: SliceGenerator, batch_size: int) -> None:
+        self.generator = generator
+        self.batch_size = batch_size
+        self._pool: ThreadPoolExecutor | None = None
+        self._threads = torch.get_num_threads()
+
+    def __enter__(self) -> SliceRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_pool()
+
+    def __call__(self, slices: torch.Tensor) -> torch.Tensor:
+        """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1], float32 on the CPU, to the same."""
+        results: list[torch.Tensor] = []
+        done = 0
+        while done < len(slices):
+            batch = slices[done : done + self.batch_size]
+            try:
+                results.append(self._translate(batch))
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                self._retreat(error)
+                continue
+            done += len(batch)
+        return torch.cat(results) if len(results) > 1 else results[0]
+
+    def _translate(self, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) == 1 or self.generator.device.type != "cpu" or not self.generator.shareable:
+            return _generate(self.generator, batch)
+        one_slice = functools.partial(_generate, self.generator)
+        return torch.cat(list(self._threads_for_slices().map(one_slice, torch.split(batch, 1))))
+
+    def _threads_for_slices(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            workers = min(self.batch_size, self._threads)
+            share = self._threads // workers
+            self._pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
+        return self._pool
+
+    def _close_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+            # The threads' own number has become the process's default for new threads.
+            torch.set_num_threads(self._threads)
+
+    def _retreat(self, error: BaseException) -> None:
+        """Halve the batch; at one slice move to the CPU; there, memory is at its end."""
+        where = self.generator.device
+        if self.batch_size > 1:
+            self._close_pool()
+            self.batch_size //= 2
+            log.warning("memory ran out on %s: translating %d slices at a time", where, self.batch_size)
+        elif where.type != "cpu":
+            log.warning("memory ran out on %s at one slice: going on on the CPU", where)
+            self.generator.to(torch.device("cpu"))
+        else:
+            raise MemoryError("the generator did not fit at one slice a time") from error
+
+
+def _generate(generator: SliceGenerator, slices: torch.Tensor) -> torch.Tensor:
+    """Translate, and name the CPU allocator's failure what it is."""
+    try:
+        with torch.inference_mode():
+            return generator(slices)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise MemoryError("the CPU's memory is at its end") from error
+        raise

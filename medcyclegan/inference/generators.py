@@ -1,0 +1,93 @@
+"""A model's generator, ready to translate slices on a device."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from medcyclegan.errors import ModelError
+from medcyclegan.inference.batching import SliceGenerator, SliceRunner, choose_batch_size
+from medcyclegan.inference.bundle import ModelBundle
+from medcyclegan.inference.computing import Computing
+from medcyclegan.inference.device import choose_device
+from medcyclegan.inference.precision import exact_convolutions, fast_format, to_reduced_precision
+from medcyclegan.slicing.plane import PlaneFit
+from medcyclegan.volume import Volume
+
+__all__ = ["TorchGenerator", "check_members", "open_generators", "open_runners"]
+
+log = logging.getLogger(__name__)
+
+
+class TorchGenerator:
+    """The generator ``name`` of ``bundle`` in PyTorch, channels last, on ``device``.
+
+    ``fast``: in the device's short number format; where it has none, said aloud, in float32.
+    """
+
+    shareable = True
+
+    def __init__(self, bundle: ModelBundle, name: str, device: torch.device, *, fast: bool = False) -> None:
+        self.device = device
+        self._fast = fast
+        network = bundle.build(name)
+        if fast:
+            dtype = fast_format(device)
+            if dtype == torch.float32:
+                log.warning("--fast: this %s has no short number format in hardware: computing in float32", device)
+            network = to_reduced_precision(network, dtype)
+        for parameter in network.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        self._network = network.to(device)
+
+    def __call__(self, slices: torch.Tensor) -> torch.Tensor:
+        """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1]; both are float32 on the CPU."""
+        with torch.inference_mode(), exact_convolutions(self.device):
+            placed = slices.to(self.device, memory_format=torch.channels_last)
+            return self._network(placed).to("cpu", torch.float32)
+
+    def to(self, device: torch.device) -> None:
+        """Go on computing on ``device``."""
+        self._network.to(device)
+        self.device = device
+
+
+def open_generators(bundles: Sequence[ModelBundle], name: str, computing: Computing) -> list[SliceGenerator]:
+    """Return the generator ``name`` (``"G_AB"`` or ``"G_BA"``) of each bundle, computed as ``computing`` says."""
+    device = choose_device(computing.device)
+    return [TorchGenerator(bundle, name, device, fast=computing.fast) for bundle in bundles]
+
+
+@contextlib.contextmanager
+def open_runners(
+    generators: Sequence[SliceGenerator], bundle: ModelBundle, volume: Volume, fit: PlaneFit, computing: Computing
+) -> Iterator[list[SliceRunner]]:
+    """Yield a runner for each generator, with the batch size that was asked for or that fits."""
+    with contextlib.ExitStack() as stack:
+        runners = []
+        for generator in generators:
+            size = computing.batch_size
+            if size == "auto":
+                size = choose_batch_size(bundle.generator, fit.canvas, generator.device, volume.array.size)
+                log.debug("%d slices at a time on %s", size, generator.device)
+            runners.append(stack.enter_context(SliceRunner(generator, size)))
+        yield runners
+
+
+def check_members(bundles: Sequence[ModelBundle]) -> None:
+    """Refuse several models that do not all translate between the same domains in the same way.
+
+    Raises :class:`~medcyclegan.errors.ModelError` where domains, modalities or preparation differ.
+    """
+    first, *others = bundles
+    known = [(d.name, d.modality, d.rule) for d in first.domains]
+    for number, other in enumerate(others, start=2):
+        if [(d.name, d.modality, d.rule) for d in other.domains] != known or other.preparation != first.preparation:
+            raise ModelError(
+                f"--model number {number} has other domains or another preparation than the first: models that "
+                "are averaged must be trained on slices of one kind"
+            )

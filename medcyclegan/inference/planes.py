@@ -1,0 +1,194 @@
+"""Translation along the slices of one plane, and the median of three planes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medcyclegan.errors import GeometryError, ModelError
+from medcyclegan.inference.batching import SliceRunner
+from medcyclegan.inference.bundle import ModelBundle
+from medcyclegan.intensity import IntensityScaling
+from medcyclegan.slicing.plane import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    PlaneFit,
+    canvas_fit,
+    from_plane,
+    plane_axes,
+    plane_view,
+    to_plane,
+)
+from medcyclegan.volume import Volume
+
+__all__ = [
+    "PLANES",
+    "Part",
+    "Predictions",
+    "SpreadSums",
+    "TranslatedVolume",
+    "plan_canvas",
+    "plane_chunks",
+    "predict",
+    "spread_slices",
+]
+
+#: Some of the slices along a plane's axis.
+Part = slice | list[int]
+
+#: What ``--planes`` means.
+PLANES = {"axial": (AXIAL,), "three": (AXIAL, CORONAL, SAGITTAL)}
+
+#: Slices that are brought to their canvas at a time; they take little beside the networks' maps.
+_CHUNK = 8
+#: Fewer voxels along an axis give no slices that a network could make anything of.
+_LEAST_VOXELS = 8
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """What several predictions of the same slices sum up to.
+
+    ``total`` and ``squares``: sums of the predictions and of their squares, ``(N, 1, H, W)``.
+    ``count``: how many they are.
+    """
+
+    total: torch.Tensor
+    squares: torch.Tensor
+    count: int
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """Their mean, ``(N, 1, H, W)``."""
+        return self.total / self.count
+
+
+def plan_canvas(volume: Volume, bundle: ModelBundle, plane: str = AXIAL) -> PlaneFit:
+    """Plan how the slices of ``volume`` along ``plane`` lie on the canvas that ``bundle``'s generators read.
+
+    Raises :class:`~medcyclegan.errors.GeometryError` for a plane other than axial through a volume
+    that is too thin for it.
+    """
+    axes, _ = plane_axes(volume.orientation, plane)
+    if plane != AXIAL and min(volume.shape) < _LEAST_VOXELS:
+        raise GeometryError(
+            f"--planes three on a volume of {' x '.join(map(str, volume.shape))} voxels: it needs "
+            f"{_LEAST_VOXELS} along each axis; leave it to --planes axial"
+        )
+    shape = (volume.shape[axes[0]], volume.shape[axes[1]])
+    spacing = (volume.spacing_mm[axes[0]], volume.spacing_mm[axes[1]])
+    return canvas_fit(shape, spacing, bundle.preparation, bundle.canvas_multiple())
+
+
+def plane_chunks(
+    volume: Volume, scaling: IntensityScaling, fit: PlaneFit, plane: str = AXIAL, *, slices: Sequence[int] | None = None
+) -> Iterator[tuple[Part, torch.Tensor]]:
+    """Yield the slices of ``volume`` along ``plane``, a few at a time, on their canvas and in [-1, 1].
+
+    Each with the indices along the plane's axis that they have; ``slices`` names those wanted.
+    """
+    view = plane_view(volume.array, volume.orientation, plane)
+    count = view.shape[2] if slices is None else len(slices)
+    for first in range(0, count, _CHUNK):
+        last = min(first + _CHUNK, count)
+        part: Part = slice(first, last) if slices is None else list(slices[first:last])
+        values = scaling.normalize(view[:, :, part].transpose(2, 0, 1))
+        yield part, to_plane(torch.from_numpy(values)[:, None], fit)
+
+
+def spread_slices(volume: Volume, count: int) -> list[int]:
+    """Return at most ``count`` evenly spaced indices of axial slices, none at the very ends."""
+    axes, _ = plane_axes(volume.orientation)
+    total = volume.shape[axes[2]]
+    return sorted({int((n + 0.5) * total / count) for n in range(count)})
+
+
+def predict(runners: Sequence[SliceRunner], canvas: torch.Tensor, *, mirror: bool) -> Predictions:
+    """Translate slices ``(N, 1, H, W)`` by each runner, and where ``mirror`` mirrored left to right too.
+
+    Raises :class:`~medcyclegan.errors.ModelError` where a generator gives NaN or infinite values.
+    """
+    total, squares, count = torch.zeros_like(canvas), torch.zeros_like(canvas), 0
+    for run in runners:
+        fakes = [run(canvas)]
+        if mirror:
+            fakes.append(run(canvas.flip(3)).flip(3))
+        for fake in fakes:
+            total += fake
+            squares += fake * fake
+            count += 1
+    if not torch.isfinite(total).all():
+        raise ModelError("the generator gave NaN or infinite values: the model is broken; train it again")
+    return Predictions(total, squares, count)
+
+
+class TranslatedVolume:
+    """The translated array, slice by slice: that of one plane, or the median of three.
+
+    ``array`` ``(I, J, K)``: whole HU (int16) for CT, else float32, in the unit of ``scaling``. The median
+    of three is taken as they come: the smaller and the larger of the first two, between which the
+    third is clamped; so three volumes are never in memory at once.
+    """
+
+    def __init__(self, volume: Volume, scaling: IntensityScaling, planes: Sequence[str]) -> None:
+        dtype = np.int16 if scaling.unit == "HU" else np.float32
+        self.array: NDArray[Any] = np.empty(volume.shape, dtype)
+        self.slices = sum(volume.shape[plane_axes(volume.orientation, plane)[0][2]] for plane in planes)
+        self._larger = np.empty(volume.shape, dtype) if len(planes) > 1 else None
+        self._planes = list(planes)
+        self._scaling = scaling
+        self._orientation = volume.orientation
+
+    def put(self, plane: str, part: Part, fakes: torch.Tensor) -> None:
+        """Take in slices ``part`` along ``plane``: ``fakes`` ``(N, 1, H, W)`` in [-1, 1], on the volume's pixels."""
+        values: NDArray[Any] = self._scaling.denormalize(fakes[:, 0].permute(1, 2, 0).numpy())
+        if self.array.dtype == np.int16:
+            values = np.rint(values, out=values).astype(np.int16)
+        smaller = plane_view(self.array, self._orientation, plane)[:, :, part]
+        number = self._planes.index(plane)
+        if number == 0 or self._larger is None:
+            smaller[...] = values
+            return
+        larger = plane_view(self._larger, self._orientation, plane)[:, :, part]
+        if number == 1:
+            np.maximum(smaller, values, out=larger)
+            np.minimum(smaller, values, out=smaller)
+        else:
+            np.clip(values, smaller, larger, out=smaller)
+
+
+class SpreadSums:
+    """Sums over all predictions of each voxel, from which their standard deviation comes."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._counts: dict[str, int] = {}
+        self._total = np.zeros(volume.shape, np.float32)
+        self._squares = np.zeros(volume.shape, np.float32)
+        self._orientation = volume.orientation
+
+    def add(self, plane: str, part: Part, predictions: Predictions, fit: PlaneFit) -> None:
+        """Add the ``predictions`` of the slices ``part`` along ``plane``, which lie as ``fit`` says."""
+        for array, sums in ((self._total, predictions.total), (self._squares, predictions.squares)):
+            view = plane_view(array, self._orientation, plane)
+            view[:, :, part] += from_plane(sums, fit)[:, 0].permute(1, 2, 0).numpy()
+        self._counts[plane] = predictions.count
+
+    def deviation(self, half_range: float) -> NDArray[np.float32] | None:
+        """Return the standard deviation over the predictions of each voxel, ``(I, J, K)``; None for a single one.
+
+        ``half_range``: what 1 of the scaled range means in the unit of the result.
+        """
+        count = np.float32(sum(self._counts.values()))
+        if count < 2:
+            return None
+        mean = self._total / count
+        variance = self._squares / count
+        variance -= mean * mean
+        deviation: NDArray[np.float32] = np.sqrt(np.maximum(variance, 0, out=variance), out=variance)
+        return deviation * np.float32(half_range)
