@@ -198,6 +198,19 @@ def _(folder: Path) -> Volume:
     return volume
 
 
+@case("a vendor's private object beside", "right")
+def _(folder: Path) -> Volume:
+    volume = saved(folder, made.placed_volume())
+    private = Dataset()
+    private.file_meta = FileMetaDataset()
+    # Siemens' CSA Non-Image Storage
+    private.SOPClassUID = private.file_meta.MediaStorageSOPClassUID = "1.3.12.2.1107.5.9.1"
+    private.SOPInstanceUID = private.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["private"])
+    private.SeriesInstanceUID = made.slices_of(volume)[0].SeriesInstanceUID
+    made.save([private], folder / "extra")
+    return volume
+
+
 @case("enhanced, rescale per frame", "right")
 def _(folder: Path) -> Volume:
     volume = made.placed_volume(modality="MR")

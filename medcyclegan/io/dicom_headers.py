@@ -28,6 +28,7 @@ __all__ = ["DamagedFile", "DicomFile", "OtherFile", "inflate_file", "is_dicom", 
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
+_STANDARD_UIDS = "1.2.840.10008."
 #: A deflated file of a few megabytes can grow a thousandfold; no slice needs more than this.
 _MOST_INFLATED = 2**30
 _PIXEL_DATA, _FIRST_PIXEL_TAG = 0x7FE00010, 0x7FE00008
@@ -174,9 +175,11 @@ def _classify(path: Path, dataset: Dataset, body: BinaryIO, size: int) -> DicomF
     syntax = text(meta, "TransferSyntaxUID")
     element = _pixel_element(body, dataset)
     if element is None:
-        name = UID_dictionary.get(sop_class, ("", ""))[0]
-        if name and "Image Storage" not in name:
-            return OtherFile(path, f"no image: {name}", is_dicom=True)
+        meta_class = text(meta, "MediaStorageSOPClassUID")
+        names = [_non_image_name(uid) for uid in dict.fromkeys((sop_class, meta_class)) if uid]
+        # a header that was cut short may end within its SOP class
+        if names and all(names) and "Rows" not in dataset:
+            return OtherFile(path, f"no image: {names[0]}", is_dicom=True)
         return _damaged(path, "ends before its pixel data", dataset)
     tag, offset, length = element
     if tag != _PIXEL_DATA:
@@ -190,6 +193,14 @@ def _classify(path: Path, dataset: Dataset, body: BinaryIO, size: int) -> DicomF
     if offset + length > size:
         return _damaged(path, f"is cut short: {size - offset} of {length} bytes of pixel data are there", dataset)
     return DicomFile(path, dataset, syntax, offset, length)
+
+
+def _non_image_name(sop_class: str) -> str:
+    """Name a SOP class that holds no image; empty for one that does, and for what is no whole UID."""
+    name = UID_dictionary.get(sop_class, ("", ""))[0]
+    if not name and sop_class.count(".") > 4 and not sop_class.startswith(_STANDARD_UIDS):
+        return "a private object"
+    return "" if "Image Storage" in name else name
 
 
 def _pixel_element(body: BinaryIO, dataset: Dataset) -> tuple[int, int, int] | None:
