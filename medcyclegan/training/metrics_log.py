@@ -49,7 +49,12 @@ class MetricsLog:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note_step)
 
     def write_row(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a row: ``step``, ``epoch`` and ``values``; also to TensorBoard where it is open."""
+        """Append a row: ``step``, ``epoch`` and ``values``; also to TensorBoard where it is open.
+
+        Raises :class:`~medcyclegan.errors.TrainingError` for a value that is not finite.
+        """
+        if not all(math.isfinite(value) for value in values.values()):
+            raise _not_finite(step, [name for name, value in values.items() if not math.isfinite(value)])
         row = {"step": step, "epoch": round(step / self._plan.epoch_length, 4), **values}
         try:
             with self._file.open("ab") as file:
@@ -68,10 +73,7 @@ class MetricsLog:
         if wrong.any():
             first = int(wrong.any(dim=1).nonzero()[0])
             terms = [name for name, bad in zip(self._names, wrong[first].tolist(), strict=True) if bad]
-            raise TrainingError(
-                f"step {step - len(self._losses) + first + 1}: {', '.join(terms)} became NaN or infinite: start again "
-                "with a lower training.learning_rate, or with training.precision=fp32"
-            )
+            raise _not_finite(step - len(self._losses) + first + 1, terms)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the losses since the last row, so that a resumed run writes the same next row."""
@@ -115,6 +117,13 @@ class MetricsLog:
             "images_per_second": round(2 * self._plan.config.training.batch_size / seconds, 4),
             "data_wait": round(self._waited / max(self._seconds, 1e-9), 6),
         }
+
+
+def _not_finite(step: int, terms: list[str]) -> TrainingError:
+    return TrainingError(
+        f"step {step}: {', '.join(terms)} became NaN or infinite: start again with a lower training.learning_rate, or "
+        "with training.precision=fp32"
+    )
 
 
 def drop_rows_after(file: Path, step: int) -> None:

@@ -21,6 +21,9 @@ __all__ = ["RunFolder", "create_run", "find_run"]
 
 _LATEST = "latest"
 
+#: What a run's record must hold so that the run can be gone on with.
+_RECORD_KEYS = {"state", "step", "steps", "domains", "slices", "fingerprint", "sessions"}
+
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
@@ -58,7 +61,7 @@ class RunFolder:
             record = json.loads((self.path / "run.json").read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise TrainingError(f"{self.path / 'run.json'} cannot be read ({error}): start a new run") from None
-        if not isinstance(record, dict) or not isinstance(record.get("domains"), list):
+        if not isinstance(record, dict) or not record.keys() >= _RECORD_KEYS:
             raise TrainingError(f"{self.path / 'run.json'} is not a training run's: name a folder under runs/")
         return record
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +24,11 @@ __all__ = ["announce", "check_config", "new_record", "session"]
 log = logging.getLogger(__name__)
 
 
-def new_record(plan: Plan) -> dict[str, Any]:
-    """Return ``run.json`` as it is before the first step."""
+def new_record(plan: Plan, out: Path) -> dict[str, Any]:
+    """Return ``run.json`` as it is before the first step of a run in a folder under ``out``.
+
+    ``slices`` is the way from that folder to the store, so that a workspace can be moved.
+    """
     return {
         "state": "running",
         "step": 0,
@@ -32,6 +37,7 @@ def new_record(plan: Plan) -> dict[str, Any]:
         "seed": plan.config.seed,
         "domains": list(plan.domains),
         "training_slices": dict(zip(plan.domains, plan.slices, strict=True)),
+        "slices": os.path.relpath(plan.store.resolve(), out.resolve() / "run"),
         "fingerprint": plan.fingerprint,
         "sessions": [],
     }

@@ -76,9 +76,8 @@ def train(
     config = _with_steps(config or Config(), max_steps)
     plan = build_plan(Path(slices or "slices"), config, domains)
     step = _build_step(plan, device)
-    run = create_run(Path(out), plan.config, new_record(plan))
-    record = run.load_record() | {"slices": os.path.relpath(plan.store.resolve(), run.path.resolve())}
-    run.save_record(record)
+    record = new_record(plan, Path(out))
+    run = create_run(Path(out), plan.config, record)
     with run.lock():
         return _go_on(run, record, plan, step)
 

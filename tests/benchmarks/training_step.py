@@ -1,7 +1,8 @@
 """Time the training step against the plain reference: ``python tests/benchmarks/training_step.py``.
 
 ResNet-9 with 64 filters, PatchGAN, batch 1, 256 x 256, identity loss on (DESIGN section 6). All variants
-run in turn in one process, so that a busy machine slows them alike; medians after a warm-up round.
+run in turn in one process, so that a busy machine slows them alike; medians after a warm-up round. On a
+machine that others use, ``--clock cpu --threads 1`` counts the process's own seconds.
 """
 
 from __future__ import annotations
@@ -31,15 +32,17 @@ def package_step(size: int, precision: str) -> Callable[[int, Images], object]:
     return lambda i, images: step(SimpleNamespace(state=SimpleNamespace(iteration=i + 1)), images)
 
 
-def measure(steps: dict[str, Callable[[int, Images], object]], images: Images, rounds: int) -> dict[str, list[float]]:
+def measure(
+    steps: dict[str, Callable[[int, Images], object]], images: Images, rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Return the seconds of each step in every round."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for i in range(rounds + 1):
         for name, step in steps.items():
-            started = time.perf_counter()
+            started = clock()
             step(i, images)
             if i:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 
@@ -48,6 +51,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one to warm up")
     parser.add_argument("--size", type=int, default=256, help="rows and columns of the slices")
     parser.add_argument("--threads", type=int, help="threads (default: torch's)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="which seconds are counted")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -60,9 +64,12 @@ def main() -> None:
     }
     if choose_precision("auto", torch.device("cpu")) == "bf16":
         steps["bf16"] = package_step(arguments.size, "bf16")
-    seconds = measure(steps, (real_A, real_B), arguments.rounds)
+    clock = time.perf_counter if arguments.clock == "wall" else time.process_time
+    seconds = measure(steps, (real_A, real_B), arguments.rounds, clock)
     baseline = statistics.median(seconds["reference"])
-    print(f"training step, CPU, {torch.get_num_threads()} threads, {arguments.size} x {arguments.size}, batch 1")
+    print(
+        f"training step, CPU, {torch.get_num_threads()} threads, {arguments.size} x {arguments.size}, batch 1, {arguments.clock} time"
+    )
     for name, times in seconds.items():
         median = statistics.median(times)
         print(f"  {name:10s} {median:7.2f} s   {baseline / median:5.2f} x   ({min(times):.2f} to {max(times):.2f} s)")

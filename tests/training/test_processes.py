@@ -23,18 +23,28 @@ def weights_of(run: Path) -> dict[str, str]:
     return {name: hash_file(run / "model" / f"{name}.safetensors") for name in ("G_AB", "G_BA")}
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start ``medcyclegan train`` in ``folder`` with as many threads as this process has."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-c", "from medcyclegan.cli import main; main()", "train", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+@pytest.fixture
+def start():
+    """Return a function that starts ``medcyclegan train`` in a folder; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+        environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        command = [sys.executable, "-c", "from medcyclegan.cli import main; main()", "train", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, cwd=folder, env=environment, **pipes))
+        return started[-1]
+
+    yield start_process
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def wait_for_rows(folder: Path, count: int) -> None:
     """Wait until the newest run has logged ``count`` rows."""
     file = folder / "runs" / "latest" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 250
     while time.monotonic() < deadline:
         if file.exists() and len(file.read_bytes().splitlines()) >= count:
             return
@@ -61,7 +71,9 @@ def long_config(tiny: Config, tmp_path: Path) -> Path:
     return file
 
 
-def test_kill_9_and_sigterm_then_resume_end_in_the_weights_of_an_unbroken_run(store, tmp_path, long_config) -> None:
+def test_kill_9_and_sigterm_then_resume_end_in_the_weights_of_an_unbroken_run(
+    start, store, tmp_path, long_config
+) -> None:
     whole = run_cli(tmp_path, "--config", str(long_config), "--out", "whole", "--device", "cpu")
     assert whole.exit_code == 0, whole.output
     expected = weights_of(tmp_path / whole.stdout.strip())
@@ -79,7 +91,7 @@ def test_kill_9_and_sigterm_then_resume_end_in_the_weights_of_an_unbroken_run(st
     stopped = start(tmp_path, "--resume", "--device", "cpu")
     wait_for_rows(tmp_path, record["step"] + 8)
     stopped.send_signal(signal.SIGTERM)
-    out, err = stopped.communicate(timeout=60)
+    out, err = stopped.communicate(timeout=250)
     assert stopped.returncode == 1
     assert out == ""
     last = err.strip().splitlines()[-1]

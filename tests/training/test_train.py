@@ -345,6 +345,20 @@ def test_weights_that_are_not_finite_are_not_saved(store, tiny, tmp_path, monkey
     assert [path.name for path in checkpoints.glob("*.pt")] == ["step-000005.pt"]
 
 
+def test_a_validation_that_is_not_finite_ends_the_run_by_name(store, tiny, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("medcyclegan.training.validation.cycle_loss", lambda back, real: back.sum() * float("inf"))
+    with pytest.raises(TrainingError, match=r"step 8: validation_cycle_A, validation_cycle_B became NaN"):
+        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
+
+
+def test_a_record_of_something_else_is_refused(whole_run, tmp_path) -> None:
+    run = Path(shutil.copytree(whole_run, tmp_path / "run"))
+    for text in ("[]", "{}", "nonsense", '{"state": "running"}'):
+        (run / "run.json").write_text(text, "utf-8")
+        with pytest.raises(TrainingError, match=r"run\.json"):
+            train(resume=run)
+
+
 def test_too_little_memory_is_an_error_of_one_line(store, tiny, tmp_path, interrupt) -> None:
     def run_out() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
