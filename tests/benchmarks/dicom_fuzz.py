@@ -47,9 +47,7 @@ def main(count: int, first: int) -> int:
         command = [sys.executable, __file__, "--work", str(seed), str(batch)]
         ended = "crash"
         try:
-            done = subprocess.run(
-                command, stdout=subprocess.PIPE, text=True, timeout=_MOST_SECONDS, check=False
-            ).stdout
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=_MOST_SECONDS, check=False).stdout
         except subprocess.TimeoutExpired as expired:
             done, ended = (expired.stdout or b"").decode(), "hang"
         for line in done.splitlines():
