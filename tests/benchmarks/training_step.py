@@ -67,9 +67,8 @@ def main() -> None:
     clock = time.perf_counter if arguments.clock == "wall" else time.process_time
     seconds = measure(steps, (real_A, real_B), arguments.rounds, clock)
     baseline = statistics.median(seconds["reference"])
-    print(
-        f"training step, CPU, {torch.get_num_threads()} threads, {arguments.size} x {arguments.size}, batch 1, {arguments.clock} time"
-    )
+    size = arguments.size
+    print(f"training step, CPU, {torch.get_num_threads()} threads, {size} x {size}, batch 1, {arguments.clock} time")
     for name, times in seconds.items():
         median = statistics.median(times)
         print(f"  {name:10s} {median:7.2f} s   {baseline / median:5.2f} x   ({min(times):.2f} to {max(times):.2f} s)")
