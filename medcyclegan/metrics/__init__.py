@@ -1,6 +1,7 @@
 """Metrics: how close a translated volume is to a reference, and where to look."""
 
 from medcyclegan.metrics.distributions import frechet_distance, histogram_distance, mmd, sliced_wasserstein
+from medcyclegan.metrics.flicker import flicker_index, slice_roughness
 from medcyclegan.metrics.image_metrics import mae, mean_error, ms_ssim, ncc, psnr, ssim
 from medcyclegan.metrics.masks import erode_mm, head_mask
 from medcyclegan.metrics.tissues import TISSUES_HU, mae_by_tissue
@@ -8,6 +9,7 @@ from medcyclegan.metrics.tissues import TISSUES_HU, mae_by_tissue
 __all__ = [
     "TISSUES_HU",
     "erode_mm",
+    "flicker_index",
     "frechet_distance",
     "head_mask",
     "histogram_distance",
@@ -18,6 +20,7 @@ __all__ = [
     "ms_ssim",
     "ncc",
     "psnr",
+    "slice_roughness",
     "sliced_wasserstein",
     "ssim",
 ]
