@@ -12,7 +12,7 @@ from scipy import ndimage
 from medcyclegan.errors import UsageError
 from medcyclegan.phantom.anatomy import paint_head
 from medcyclegan.phantom.shapes import Field, Points, plane_waves
-from medcyclegan.phantom.tissues import TISSUES, spin_echo
+from medcyclegan.phantom.tissues import TISSUES, spin_echo, tissue_index
 from medcyclegan.volume import Volume
 
 __all__ = ["Head", "ct_volume", "make_head", "t1_volume", "t2_volume"]
@@ -78,14 +78,20 @@ def make_head(
     return Head(fractions, affine, seed, wanted)
 
 
-def t1_volume(head: Head, *, tr_ms: float = 450.0, te_ms: float = 10.0) -> Volume:
-    """Return the T1-weighted spin-echo image of ``head``: modality MR, float32, arbitrary units."""
-    return _mr_volume(head, _T1, tr_ms=tr_ms, te_ms=te_ms)
+def t1_volume(head: Head, *, tr_ms: float = 450.0, te_ms: float = 10.0, fat_signal: float = 1.0) -> Volume:
+    """Return the T1-weighted spin-echo image of ``head``: modality MR, float32, arbitrary units.
+
+    ``fat_signal``: the share of fat's signal that fat suppression leaves, 1 without it.
+    """
+    return _mr_volume(head, _T1, tr_ms=tr_ms, te_ms=te_ms, fat_signal=fat_signal)
 
 
-def t2_volume(head: Head, *, tr_ms: float = 4500.0, te_ms: float = 95.0) -> Volume:
-    """Return the T2-weighted spin-echo image of ``head``: modality MR, float32, arbitrary units."""
-    return _mr_volume(head, _T2, tr_ms=tr_ms, te_ms=te_ms)
+def t2_volume(head: Head, *, tr_ms: float = 4500.0, te_ms: float = 95.0, fat_signal: float = 1.0) -> Volume:
+    """Return the T2-weighted spin-echo image of ``head``: modality MR, float32, arbitrary units.
+
+    ``fat_signal``: the share of fat's signal that fat suppression leaves, 1 without it.
+    """
+    return _mr_volume(head, _T2, tr_ms=tr_ms, te_ms=te_ms, fat_signal=fat_signal)
 
 
 def ct_volume(head: Head, *, noise_hu: float = 8.0) -> Volume:
@@ -97,7 +103,7 @@ def ct_volume(head: Head, *, noise_hu: float = 8.0) -> Volume:
     return Volume(np.rint(np.maximum(image, -1024)).astype(np.int16), head.affine, modality="CT")
 
 
-def _mr_volume(head: Head, stream: int, *, tr_ms: float, te_ms: float) -> Volume:
+def _mr_volume(head: Head, stream: int, *, tr_ms: float, te_ms: float, fat_signal: float) -> Volume:
     """Return the image of one spin echo: tissue signals, receiver bias, gain and Rician noise.
 
     Relaxation times and density differ by some 2 % between subjects, the gain by +-20 %; the noise is
@@ -107,6 +113,7 @@ def _mr_volume(head: Head, stream: int, *, tr_ms: float, te_ms: float) -> Volume
     table = np.array([(tissue.density, tissue.t1_ms, tissue.t2_ms) for tissue in TISSUES])
     table = table * rng.normal(1.0, 0.02, size=table.shape).clip(0.94, 1.06)
     signal = spin_echo(table[:, 0], table[:, 1], table[:, 2], tr_ms=tr_ms, te_ms=te_ms).astype(np.float32)
+    signal[tissue_index("fat")] *= np.float32(fat_signal)
     gain = np.float32(2000 * rng.uniform(0.8, 1.2))
     image = _blurred(np.tensordot(signal, head.fractions, axes=1))
     image *= gain * _bias_field(head, rng)
