@@ -12,10 +12,12 @@ __all__ = ["main"]
 
 #: Command -> (module, one line of help). The line stands here so that ``--help`` imports nothing.
 _COMMANDS = {
+    "inspect": ("inspect", "Show what volumes lie there, and whether each can be read."),
     "slice-volumes": ("slice_volumes", "Cut volumes into axial slices: volumes/ to slices/."),
     "train": ("train", "Train a CycleGAN on unpaired slices: slices/ to runs/."),
     "translate-volume": ("translate_volume", "Translate one volume, on its own grid."),
     "evaluate": ("evaluate", "Score translations against references, or compare sets without pairs."),
+    "report": ("report", "Write one web page about a run, a table of scores, or a translation."),
     "demo": ("demo", "Do the whole job on made heads, on a CPU, in minutes."),
 }
 
