@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +16,6 @@ from medcyclegan.metrics import head_mask
 from medcyclegan.volume import Volume
 
 __all__ = ["Aligned", "align_volumes"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,7 +45,7 @@ def align_volumes(
 ) -> Aligned:
     """Bring ``fake``, ``baseline`` and ``mask`` onto the reference's grid ``(I, J, K)``.
 
-    Volumes on another grid are resampled linearly, masks to the nearest voxel, and that is said. With ``register``
+    Volumes on another grid are resampled linearly, masks to the nearest voxel; ``.notes`` says so. With ``register``
     the baseline (the fake without one) is first laid onto the reference, and both are moved alike: the input and
     its translation share a place. Raises a :class:`~medcyclegan.errors.MedCycleGANError` for what cannot be scored.
     """
@@ -72,7 +69,7 @@ def align_volumes(
             raise GeometryError(
                 "fake and reference share no place inside the mask: check their affines, or pass --register rigid"
             )
-        _warn(f"{share:.1%} of the mask lies outside the field of view of what is scored and is left out", notes)
+        notes.append(f"{share:.1%} of the mask lies outside the field of view of what is scored and is left out")
     aligned = Aligned(reference, arrays["fake"], arrays.get("baseline"), where & inside, mask is not None, tuple(notes))
     _check_values(aligned)
     return aligned
@@ -86,7 +83,7 @@ def _with_modality(reference: Volume, notes: list[str]) -> Volume:
         check_hu(reference.array)
     except IntensityError:
         return reference
-    _tell("the reference's header has no modality; its values are in HU, so it is scored as a CT", notes)
+    notes.append("the reference's header has no modality; its values are in HU, so it is scored as a CT")
     return reference.replace(modality="CT")
 
 
@@ -101,9 +98,9 @@ def _registered(moved: dict[str, Volume], reference: Volume, register: str, note
         f"{motion.before:.3f} to {motion.after:.3f}"
     )
     if motion.after <= motion.before:
-        _warn(f"{said}: no better than before, so the volumes stay where they were", notes)
+        notes.append(f"{said}: no better than before, so the volumes stay where they were")
         return moved
-    _tell(said, notes)
+    notes.append(said)
     return {name: volume.replace(affine=motion.matrix @ volume.affine) for name, volume in moved.items()}
 
 
@@ -115,7 +112,7 @@ def _placed(
     if not np.isfinite(volume.array).all():
         raise IntensityError(f"{name}: voxels that are not finite cannot be resampled: fill them with --nan fill")
     shape, spacing = ("x".join(f"{n:.4g}" for n in numbers) for numbers in (volume.shape, volume.spacing_mm))
-    _warn(f"{name}: {shape} voxels of {spacing} mm, resampled linearly onto the reference's grid", notes)
+    notes.append(f"{name}: {shape} voxels of {spacing} mm, resampled linearly onto the reference's grid")
     return on_grid(volume, reference)
 
 
@@ -125,7 +122,7 @@ def _mask_array(mask: Volume | NDArray[Any] | None, reference: Volume, notes: li
     if isinstance(mask, Volume):
         where = mask.array > 0
         if not same_grid(mask, reference):
-            _warn("mask: on another grid, taken at the voxels nearest to the reference's", notes)
+            notes.append("mask: on another grid, taken at the voxels nearest to the reference's")
             values, covered = on_grid(mask.replace(array=where), reference, nearest=True)
             where = (values > 0) & covered
     else:
@@ -161,14 +158,4 @@ def _check_values(aligned: Aligned) -> None:
 def _say_modality(name: str, volume: Volume, reference: Volume, notes: list[str]) -> None:
     expected = reference.modality or "MR"
     if name == "fake" and volume.modality != expected and reference.value_range is None:
-        _warn(f"the fake is {volume.modality} by its header, the reference {expected}: is the right pair named?", notes)
-
-
-def _warn(sentence: str, notes: list[str]) -> None:
-    log.warning(sentence)
-    notes.append(sentence)
-
-
-def _tell(sentence: str, notes: list[str]) -> None:
-    log.info(sentence)
-    notes.append(sentence)
+        notes.append(f"the fake is {volume.modality} by its header, the reference {expected}: is the right pair named?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -72,16 +73,29 @@ def evaluate_pairs(pairs: Sequence[Pair], options: EvaluationOptions) -> Iterato
     A single pair that is refused raises its :class:`~medcyclegan.errors.MedCycleGANError` instead.
     """
     masks = _mask_files(pairs, options)
+    said: set[str] = set()
     with progress_bar("evaluating", len(pairs)) as bar:
         for number, (pair, mask_file) in enumerate(zip(pairs, masks, strict=True), start=1):
             try:
-                yield _evaluate(pair, options, mask_file)
+                scores = _evaluate(pair, options, mask_file)
             except MedCycleGANError as error:
                 if len(pairs) == 1:
                     raise
                 log.error("case %d, %s: %s", number, one_line(pair.case), error)
                 yield Refusal(pair.case, str(error))
+            else:
+                _say_notes(scores, said, alone=len(pairs) == 1)
+                yield scores
             bar.advance()
+
+
+def _say_notes(scores: CaseScores, said: set[str], *, alone: bool) -> None:
+    """Log a case's notes; of many cases, what differs by its numbers only is logged for the first of them."""
+    for note in scores.evaluation.notes:
+        kind = re.sub(r"[0-9.]+", "", note)
+        if kind not in said:
+            said.add(kind)
+            log.warning("%s", note if alone else f"{one_line(scores.case)}: {note} (other cases: see their notes)")
 
 
 def _evaluate(pair: Pair, options: EvaluationOptions, mask_file: Path | None) -> CaseScores:

@@ -78,7 +78,7 @@ def evaluate_volumes(
     :func:`~medcyclegan.metrics.head_mask`. ``baseline`` is the translation's input, which is scored as if it were the
     output: a score says little without the score of having done nothing. Without one, a flat image of the
     reference's median is scored instead. Volumes on other grids are resampled onto the reference's, linearly, and
-    masks to the nearest voxel; ``register="rigid"`` first aligns scans of one patient. ``.notes`` says so.
+    masks to the nearest voxel; ``register="rigid"`` first aligns scans of one patient. ``.notes`` and the log say so.
 
     CT (by the reference's modality, or by its values where no header says one): HU, in the challenges' ranges; an
     input of another contrast is then taken by its stored numbers. Pictures (``value_range``): grey levels in that
@@ -89,7 +89,10 @@ def evaluate_volumes(
     Raises :class:`~medcyclegan.errors.GeometryError` for volumes that share no place, and
     :class:`~medcyclegan.errors.IntensityError` for non-finite voxels, an empty mask, or no contrast in it.
     """
-    return score_aligned(align_volumes(fake, reference, mask=mask, baseline=baseline, register=register))
+    evaluation = score_aligned(align_volumes(fake, reference, mask=mask, baseline=baseline, register=register))
+    for note in evaluation.notes:
+        log.warning(note)
+    return evaluation
 
 
 def score_aligned(aligned: Aligned) -> Evaluation:
@@ -176,9 +179,7 @@ def _background_notes(fake: NDArray[Any], expected: NDArray[Any], aligned: Align
     with_air, without = (psnr(fake, expected, value_range=value_range, mask=m) for m in (aligned.mask, head))
     if with_air - without < _LIFT_DB or not np.isfinite(with_air):
         return ()
-    sentence = (
+    return (
         f"{share:.0%} of the mask is background, which lifts the score: PSNR is {with_air:.2f} dB in the mask, "
-        f"{without:.2f} dB where the patient is; give a mask of the patient, or leave --mask out"
+        f"{without:.2f} dB where the patient is; give a mask of the patient, or leave --mask out",
     )
-    log.warning(sentence)
-    return (sentence,)

@@ -1,0 +1,43 @@
+"""``medcyclegan report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from medcyclegan.cli.common import Command, reading_arguments, reading_options
+
+
+@click.command("report", cls=Command)
+@click.argument("target", default="runs/latest", metavar="[RUN|TABLE|VOLUME]")
+@click.option("--out", metavar="HTML", help="The page.  [default: beside what it reports, in a run: report.html]")
+@click.option("--input", "source", metavar="IN", help="For a translation: what it was made from.")
+@click.option("--reference", metavar="REF", help="For a translation: a true image of the same patient.")
+@click.option("--trust", metavar="MAP", help="For a translation: the map that --trust wrote.")
+@click.option("--names", is_flag=True, help="For a table: show the cases' names, which may be patients'.")
+@click.option("--embed-mb", default=60.0, show_default=True, type=click.FloatRange(0), metavar="MB",
+              help="Voxels that take more go into files beside the page.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
+@reading_options
+def command(target: str, **options: Any) -> None:
+    """Write one web page about a training run, a table of scores, or a translated volume.
+
+    The page needs no network and no server. RUN is a folder under runs/ (default: runs/latest), TABLE what
+    evaluate --out wrote, VOLUME what translate-volume wrote; its page has an interactive viewer.
+    """
+    from medcyclegan.report import ReportOptions, write_report
+
+    paths = {name: Path(options[name]) if options[name] is not None else None for name in _PATHS}
+    chosen = ReportOptions(
+        **paths,
+        names=options["names"],
+        embedded_mb=options["embed_mb"],
+        overwrite=options["overwrite"],
+        reading=reading_arguments(options),
+    )
+    click.echo(write_report(Path(target), chosen))
+
+
+_PATHS = ("out", "source", "reference", "trust")

@@ -1,0 +1,94 @@
+"""Charts as SVG that takes the page's own text colour, so that they read in light and in dark."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["Chart", "curve_chart", "strip_chart"]
+
+#: Drawn in this colour, which is then replaced by the page's text colour.
+_INK = "#010203"
+_COLOURS = ("#2f83d0", "#d9742b", "#3c9a5f", "#b0569b")
+_POINTS = 400
+_SIZE_INCHES = (4.2, 2.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A picture with its caption, and what it shows in words for those who do not see it."""
+
+    svg: Markup
+    caption: str
+    description: str
+
+
+def curve_chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> Chart:
+    """Return curves over training steps: ``{name: [(step, value), ...]}``; long ones are averaged to 400 points."""
+    figure, axes = _axes()
+    words = []
+    for colour, (name, points) in zip(_COLOURS, curves.items(), strict=False):
+        steps, values = _thinned(np.array(points, dtype=np.float64))
+        axes.plot(steps, values, color=colour, label=name, linewidth=1.3, marker="." if len(steps) < 30 else None)
+        words.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
+    axes.set_xlabel("step", color=_INK)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
+    axes.yaxis.get_offset_text().set_color(_INK)
+    if len(curves) > 1:
+        axes.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4)
+    return Chart(_svg(figure), title, f"{title}: {'; '.join(words)}.")
+
+
+def strip_chart(title: str, groups: Mapping[str, Sequence[float]]) -> Chart:
+    """Return a dot a case for each group, with its median as a line: ``{name: values}``."""
+    figure, axes = _axes()
+    words = []
+    for place, (colour, (name, values)) in enumerate(zip(_COLOURS, groups.items(), strict=False)):
+        numbers = np.array([value for value in values if np.isfinite(value)])
+        if not numbers.size:
+            continue
+        spread = np.linspace(-0.22, 0.22, numbers.size) if numbers.size > 1 else np.zeros(1)
+        axes.scatter(place + spread, numbers, color=colour, s=14, alpha=0.75, linewidths=0)
+        axes.hlines(np.median(numbers), place - 0.32, place + 0.32, color=_INK, linewidth=1.5)
+        words.append(f"{name}: median {np.median(numbers):.3g}, from {numbers.min():.3g} to {numbers.max():.3g}")
+    axes.set_xticks(range(len(groups)), list(groups), color=_INK)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    return Chart(_svg(figure), title, f"{title}. {'; '.join(words)}.")
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+    figure.patch.set_alpha(0.0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0.0)
+    axes.tick_params(colors=_INK, labelsize=8)
+    axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_INK)
+    return figure, axes
+
+
+def _thinned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return steps and values, as means over equal stretches where there are more than can be seen."""
+    if len(points) <= _POINTS:
+        return points[:, 0], points[:, 1]
+    parts = np.array_split(points, _POINTS)
+    means = np.array([part.mean(axis=0) for part in parts])
+    return means[:, 0], means[:, 1]
+
+
+def _svg(figure: Figure) -> Markup:
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "medcyclegan", "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    # Only the element itself goes into the page: no XML declaration, no document type with an address in it.
+    return Markup(text[text.index("<svg") :].replace(_INK, "currentColor"))  # noqa: S704

@@ -1,0 +1,192 @@
+"""The page of a training run: health, panels through time, curves, configuration, provenance."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medcyclegan.errors import ReadError
+from medcyclegan.report.charts import Chart, curve_chart
+from medcyclegan.report.page import picture_url, plain_rows, render
+
+__all__ = ["build_run_page", "is_run"]
+
+#: Pictures in one page.
+_MOST_PANELS = 60
+_PANEL_WORDS = "Above: a slice of A, its translation to B, the way back, and the identity pass. Below: the same for B."
+_CHARTS = {
+    "Generators, all terms": ("generators",),
+    "Adversarial loss": ("adversarial_AB", "adversarial_BA"),
+    "Cycle loss": ("cycle_A", "cycle_B"),
+    "Identity loss": ("identity_A", "identity_B"),
+    "Structure loss": ("structure_A", "structure_B", "structure_AB", "structure_BA"),
+    "Discriminators": ("discriminator_A", "discriminator_B"),
+    "Cycle error on held-out patients": ("validation_cycle_A", "validation_cycle_B"),
+    "Learning rate": ("learning_rate",),
+    "Images a second": ("images_per_second",),
+}
+#: Shown in other places, or of no interest as a curve.
+_NO_CURVES = ("step", "epoch", "seconds_per_step", "data_wait")
+#: The last part of a run, over which its state is judged; fewer rows say nothing.
+_RECENT, _FEWEST_ROWS = 0.2, 20
+_SATURATED, _WAITING = 0.01, 0.1
+
+
+def is_run(path: Path) -> bool:
+    """Return whether ``path`` is the folder of a training run."""
+    return (path / "run.json").is_file() and (path / "config.yaml").is_file()
+
+
+def build_run_page(run: Path) -> str:
+    """Return the page of the run in folder ``run``.
+
+    Raises :class:`~medcyclegan.errors.ReadError` where its record cannot be read. A run that is still going on, or that
+    was cut short, is shown as far as it got.
+    """
+    record = _load_record(run)
+    rows = _load_rows(run / "metrics.jsonl")
+    panels, left_out = _load_panels(run / "panels")
+    domains = [str(name) for name in record.get("domains", ())]
+    title = f"Training run: {' and '.join(domains)}" if domains else "Training run"
+    return render(
+        "run.html.j2",
+        title=title,
+        cards=_cards(record, rows),
+        warnings=[*_health_of_record(record), *_health_of_rows(rows)],
+        watched="health" in record,
+        panels=panels,
+        panels_left_out=left_out,
+        panel_description=" ".join([_PANEL_WORDS, *_letters(domains)]),
+        charts=_charts(rows),
+        provenance=_provenance(record),
+        configuration=_read_text(run / "config.yaml"),
+    )
+
+
+def _letters(domains: Sequence[str]) -> list[str]:
+    return [f"A is {domains[0]}, B is {domains[1]}."] if len(domains) == 2 else []
+
+
+def _load_record(run: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((run / "run.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{run / 'run.json'} cannot be read ({error}): name the folder of a training run") from None
+    if not isinstance(record, dict):
+        raise ReadError(f"{run / 'run.json'} is not a training run's record: name the folder of a training run")
+    return record
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", errors="replace")
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _load_rows(path: Path) -> list[dict[str, float]]:
+    """Return the rows of metrics.jsonl; lines that are none (one that is being written) are passed over."""
+    rows = []
+    for line in _read_text(path).splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), (int, float)):
+            rows.append({name: float(v) for name, v in row.items() if isinstance(v, (int, float)) and math.isfinite(v)})
+    return rows
+
+
+def _load_panels(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return evenly spaced panels as ``{step, source}``, and how many were left out."""
+    numbered = [(f.stem.rpartition("-")[2], f) for f in folder.glob("step-*.png")]
+    files = sorted((int(number), file) for number, file in numbered if number.isdecimal())
+    if not files:
+        return [], 0
+    chosen = np.linspace(0, len(files) - 1, min(len(files), _MOST_PANELS)).round().astype(int)
+    panels = [{"step": files[n][0], "source": picture_url(files[n][1])} for n in chosen]
+    return panels, len(files) - len(panels)
+
+
+def _cards(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
+    sessions = [entry for entry in record.get("sessions", ()) if isinstance(entry, dict)]
+    seconds = sum(float(entry.get("seconds") or 0) for entry in sessions)
+    cards = [
+        ("state", str(record.get("state", "unknown"))),
+        ("steps", f"{record.get('step')} of {record.get('steps')}"),
+    ]
+    if seconds:
+        cards.append(("time", f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"))
+    speeds = [row["images_per_second"] for row in rows if "images_per_second" in row]
+    if speeds:
+        cards.append(("images a second", f"{np.median(speeds):.3g}"))
+    if sessions:
+        cards.append(("device", str(sessions[-1].get("device", "unknown"))))
+    return cards
+
+
+def _health_of_record(record: Mapping[str, Any]) -> list[str]:
+    """Return what the run said of its own health (``health`` in run.json), and how it ended."""
+    said = []
+    if record.get("state") in ("failed", "stopped", "running"):
+        words = {"failed": "failed", "stopped": "was stopped", "running": "goes on, or was killed"}
+        reason = f": {record['reason']}" if record.get("reason") else ""
+        said.append(f"The run {words[record['state']]} at step {record.get('step')}{reason}.")
+    health = record.get("health")
+    entries = health.get("warnings", ()) if isinstance(health, dict) else health
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            step = f"Step {entry['step']}: " if "step" in entry else ""
+            said.append(step + str(entry.get("message") or entry.get("warning") or entry.get("name") or entry))
+        else:
+            said.append(str(entry))
+    return said
+
+
+def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return what the last fifth of the curves shows by itself."""
+    recent = rows[-max(1, int(len(rows) * _RECENT)) :]
+    if len(rows) < _FEWEST_ROWS:
+        return []
+    said = []
+    for name in ("discriminator_A", "discriminator_B"):
+        values = [row[name] for row in recent if name in row]
+        if values and np.median(values) < _SATURATED:
+            said.append(
+                f"{name} is near 0 ({np.median(values):.2g}): that discriminator tells every fake, and its generator "
+                "learns nothing from it any more. Try a lower training.learning_rate or a larger training.pool_size."
+            )
+    waits = [row["data_wait"] for row in recent if "data_wait" in row]
+    if waits and np.median(waits) > _WAITING:
+        said.append(
+            f"{np.median(waits):.0%} of the time is spent waiting for slices: put the slice store on a faster disk."
+        )
+    return said
+
+
+def _charts(rows: Sequence[Mapping[str, float]]) -> list[Chart]:
+    groups = dict(_CHARTS)
+    known = {name for names in groups.values() for name in names} | set(_NO_CURVES)
+    groups |= {name.replace("_", " "): (name,) for row in rows for name in row if name not in known}
+    charts = []
+    for title, names in groups.items():
+        curves = {name: [(row["step"], row[name]) for row in rows if name in row] for name in names}
+        curves = {name: points for name, points in curves.items() if points}
+        if curves:
+            charts.append(curve_chart(title, curves))
+    return charts
+
+
+def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the record as rows; the way to the slice store is a path and is left out."""
+    kept = {name: value for name, value in record.items() if name not in ("sessions", "health", "slices", "reason")}
+    rows = plain_rows(kept)
+    for number, entry in enumerate(record.get("sessions", ()), start=1):
+        if isinstance(entry, dict):
+            rows += plain_rows(entry, f"session {number}: ")
+    return rows

@@ -1,0 +1,130 @@
+"""The page of a translation: input, fake, reference, error and trust in a viewer, with its provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medcyclegan.errors import ReadError
+from medcyclegan.pictures import png_bytes, preview
+from medcyclegan.report.page import data_url, niivue, plain_rows, render
+from medcyclegan.report.viewing import ViewedVolume, error_volume, view_volume
+from medcyclegan.volume import Volume
+
+__all__ = ["TranslationPage", "build_translation_page", "load_sidecar"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslationPage:
+    """A page, and the files that must lie beside it: name -> content; none where all fits into the page."""
+
+    html: str
+    beside: Mapping[str, bytes]
+
+
+def build_translation_page(
+    volumes: Mapping[str, Volume], sidecar: Mapping[str, Any], *, folder: str, most_bytes: int
+) -> TranslationPage:
+    """Return the page of a translation.
+
+    ``volumes`` holds ``fake`` and, where there are such, ``input``, ``reference`` and ``trust``; an ``error`` is
+    made of fake and reference. ``sidecar``: what translate-volume wrote beside the fake. Where the voxels take more
+    than ``most_bytes`` in the page, they go into files of ``folder`` beside it instead.
+    """
+    target = sidecar.get("to")
+    domain = str(target.get("domain", "")) if isinstance(target, Mapping) else ""
+    labels = {"input": "input", "fake": f"fake {domain}".strip(), "reference": "reference"}
+    shown = [view_volume(volumes[name], name, label) for name, label in labels.items() if name in volumes]
+    if "reference" in volumes:
+        error = error_volume(volumes["fake"], volumes["reference"])
+        shown.append(view_volume(error, "error", "error, absolute", colormap="hot"))
+    if "trust" in volumes:
+        shown.append(view_volume(volumes["trust"], "trust", "trust map", colormap="viridis"))
+    beside = sum(len(view.voxels) for view in shown) > most_bytes
+    picture, words = _picture({labels[name]: volumes[name] for name in labels if name in volumes})
+    for view in shown:
+        view.facts["file"] = f"{folder}/{view.facts['name']}.js" if beside else ""
+    html = render(
+        "translation.html.j2",
+        title=f"Synthetic {domain}".strip() if domain else "Translated volume",
+        cards=_cards(sidecar, volumes["fake"]),
+        warnings=_warnings(sidecar),
+        kinds=_kinds(shown),
+        overlays=[view.facts for view in shown if view.facts["overlay"]],
+        volumes=[view.facts for view in shown],
+        voxels=[] if beside else [(view.facts["name"], view.voxels) for view in shown],
+        beside=[view.facts["file"] for view in shown] if beside else [],
+        niivue=niivue(),
+        picture=picture,
+        picture_description=words,
+        provenance=plain_rows({name: value for name, value in sidecar.items() if name != "quality"}),
+    )
+    return TranslationPage(html, {view.facts["file"]: _as_script(view) for view in shown} if beside else {})
+
+
+def load_sidecar(path: Path) -> dict[str, Any]:
+    """Return what translate-volume wrote beside the volume or DICOM folder ``path``; nothing where there is none."""
+    name = path.name
+    for ending in (".nii.gz", path.suffix):
+        if ending and name.lower().endswith(ending.lower()):
+            name = name[: -len(ending)]
+            break
+    try:
+        record = json.loads(path.with_name(f"{name}.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{path.with_name(f'{name}.json')} cannot be read ({error}): repair or remove it") from None
+    ours = isinstance(record, dict) and str(record.get("made_by", "")).startswith("medcyclegan")
+    return record if ours else {}
+
+
+def _as_script(view: ViewedVolume) -> bytes:
+    """Return voxels as a script: pages from a disk may load scripts that lie beside them, but no other files."""
+    name = json.dumps(view.facts["name"])
+    return f"(window.medcycleganVoxels ??= {{}})[{name}] = {json.dumps(view.voxels)};\n".encode()
+
+
+def _kinds(shown: Sequence[ViewedVolume]) -> list[dict[str, Any]]:
+    kinds: dict[str, dict[str, Any]] = {}
+    for view in shown:
+        kind = view.facts["kind"]
+        if kind != "map" and kind not in kinds:
+            presets = [name for name, _, _ in view.facts["presets"]]
+            kinds[kind] = {"name": kind, "label": f"{kind} window", "presets": presets}
+    return list(kinds.values())
+
+
+def _picture(volumes: Mapping[str, Volume]) -> tuple[str, str]:
+    first = next(iter(volumes.values()))
+    words = "Axial, coronal and sagittal planes through the middle of the head; columns: " + ", ".join(volumes)
+    if 1 in first.shape:
+        words = "The image; columns: " + ", ".join(volumes)
+    return data_url(png_bytes(preview(volumes)), "image/png"), f"{words}."
+
+
+def _cards(sidecar: Mapping[str, Any], fake: Volume) -> list[tuple[str, str]]:
+    cards = [("voxels", " x ".join(str(n) for n in fake.shape))]
+    cards.append(("spacing", " x ".join(f"{mm:.3g}" for mm in fake.spacing_mm) + " mm"))
+    quality = sidecar.get("quality")
+    if isinstance(quality, Mapping) and quality.get("verdict"):
+        cards.insert(0, ("quality", str(quality["verdict"])))
+    if sidecar.get("model"):
+        cards.append(("model", str(sidecar["model"])[:12]))
+    return cards
+
+
+def _warnings(sidecar: Mapping[str, Any]) -> list[str]:
+    if not sidecar:
+        return ["No record of how this volume was made lies beside it."]
+    said = []
+    quality = sidecar.get("quality")
+    if isinstance(quality, Mapping):
+        reasons = quality.get("reasons")
+        said += [str(reason) for reason in reasons] if isinstance(reasons, list) else []
+    if sidecar.get("forced"):
+        said.append("The input was of another modality than the model was trained on; --force accepted it.")
+    return said

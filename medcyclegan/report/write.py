@@ -1,0 +1,132 @@
+"""From a run, a table or a translated volume to its page on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medcyclegan.errors import IntensityError, ReadError, UsageError
+from medcyclegan.intensity import check_hu
+from medcyclegan.io import read_volume
+from medcyclegan.report.run_page import build_run_page, is_run
+from medcyclegan.report.table_page import build_table_page, is_table
+from medcyclegan.report.translation_page import build_translation_page, load_sidecar
+from medcyclegan.storage import atomic_write, check_output
+from medcyclegan.volume import Volume
+
+__all__ = ["ReportOptions", "write_report"]
+
+#: Reading options that choose one of several volumes.
+_CHOICES = ("series", "split_by", "volume")
+#: Voxels of up to so many bytes are put into the page itself.
+_EMBEDDED_MB = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportOptions:
+    """What goes into a page, and where it goes.
+
+    ``source``, ``reference``, ``trust``: for a translation, the volumes beside it. ``names``: show the cases' names of
+    an evaluation. ``embedded_mb``: voxels that take more go into files beside the page. ``reading``: options of
+    :func:`~medcyclegan.io.read_volume`; those that choose among several volumes choose in ``source``, without it in
+    the translated volume. ``out``: the page; its default lies beside (for a run: in) what it reports.
+    """
+
+    out: Path | None = None
+    source: Path | None = None
+    reference: Path | None = None
+    trust: Path | None = None
+    names: bool = False
+    embedded_mb: float = _EMBEDDED_MB
+    overwrite: bool = False
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def write_report(target: Path, options: ReportOptions | None = None) -> Path:
+    """Write one self-contained HTML page about ``target`` and return its path.
+
+    ``target``: the folder of a training run, a table that ``evaluate --out`` wrote, or a translated volume. The page
+    works from any disk and asks nothing of the network. Raises :class:`~medcyclegan.errors.ReadError` for anything
+    else, :class:`~medcyclegan.errors.UsageError` for options that do not belong to the target.
+    """
+    options = options or ReportOptions()
+    if not target.exists():
+        raise ReadError(f"{target}: no such run, table or volume: check the name")
+    if is_run(target):
+        _refuse(options, target, "a training run", translation=True, table=True)
+        out = _output(options, target / "report.html")
+        pages = {out: build_run_page(target).encode()}
+    elif is_table(target):
+        _refuse(options, target, "a table", translation=True, table=False)
+        out = _output(options, target.with_suffix(".html"))
+        pages = {out: build_table_page(target, names=options.names).encode()}
+    else:
+        _refuse(options, target, "a volume", translation=False, table=True)
+        out = _output(options, target.with_name(f"{_stem(target)}.html"))
+        pages = _translation_files(target, options, out)
+    for path, content in pages.items():
+        with atomic_write(path) as file:
+            file.write(content)
+    return out
+
+
+def _translation_files(target: Path, options: ReportOptions, out: Path) -> dict[Path, bytes]:
+    """Return the page and the files beside it, the page last: it appears when all that it needs is there."""
+    sidecar = load_sidecar(target)
+    made = sidecar.get("to")
+    modality = made.get("modality") if isinstance(made, Mapping) else None
+    paths = {"input": options.source, "fake": target, "reference": options.reference, "trust": options.trust}
+    chosen = options.source or target
+    shared = {name: value for name, value in options.reading.items() if name not in _CHOICES}
+    volumes = {}
+    for name, path in paths.items():
+        if path is not None:
+            volume = read_volume(path, **(options.reading if path == chosen else shared))
+            volumes[name] = _with_modality(volume, modality if name in ("fake", "reference") else None)
+    folder = out.parent / f"{out.stem}-volumes"
+    page = build_translation_page(volumes, sidecar, folder=folder.name, most_bytes=int(options.embedded_mb * 1_000_000))
+    files = {out.parent / name: content for name, content in page.beside.items()}
+    if files:
+        check_output(folder, overwrite=options.overwrite)
+    return {**files, out: page.html.encode()}
+
+
+def _with_modality(volume: Volume, modality: str | None) -> Volume:
+    """Return the volume as a CT where its header says nothing but its values, or the model, do."""
+    if volume.modality is not None or volume.value_range is not None:
+        return volume
+    if modality is None:
+        try:
+            check_hu(volume.array)
+        except IntensityError:
+            return volume
+        modality = "CT"
+    return volume.replace(modality=modality)
+
+
+def _refuse(options: ReportOptions, target: Path, what: str, *, translation: bool, table: bool) -> None:
+    """Refuse options that mean nothing for this target."""
+    given = {"--input": options.source, "--reference": options.reference, "--trust": options.trust}
+    for name, value in given.items():
+        if translation and value is not None:
+            raise UsageError(f"{name}: {target} is {what}, and {name} belongs to a translated volume: leave it out")
+    if translation and options.reading:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in options.reading)
+        raise UsageError(f"{named}: {target} is {what}, and no volume is read for it: leave it out")
+    if table and options.names:
+        raise UsageError(f"--names: {target} is {what} and has no cases: leave it out")
+
+
+def _output(options: ReportOptions, default: Path) -> Path:
+    out = options.out or default
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--out {out}: the report is a web page: end its name in .html")
+    check_output(out, overwrite=options.overwrite)
+    return out
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    return name[:-7] if name.lower().endswith(".nii.gz") else path.stem if path.is_file() else name
