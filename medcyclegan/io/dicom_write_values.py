@@ -72,8 +72,11 @@ def find_coding(volume: Volume) -> PixelCoding:
                 f"{_INT16.max} HU: if these are not HU, it is no CT"
             )
         return PixelCoding(signed=True, exponent=0, window=(40.0, 400.0))
-    signed = bool(np.rint(lowest) < 0)
-    exponent = _mr_exponent(max(abs(lowest), abs(highest)), _INT16.max if signed else _UINT16.max, whole)
+    peak = max(abs(lowest), abs(highest))
+    exponent = _mr_exponent(peak, _UINT16.max, whole)
+    signed = bool(np.rint(lowest * 10.0**exponent) < 0)
+    if signed:
+        exponent = _mr_exponent(peak, _INT16.max, whole)
     sample = volume.array[::_SAMPLED, ::_SAMPLED]
     low, high = (float(np.percentile(sample, share)) * 10.0**exponent for share in (0.5, 99.5))
     width = max(round(high - low), 1)

@@ -1,0 +1,94 @@
+"""A throw-away Orthanc (a DICOM server) on this machine's loopback, to send to and get back from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PROGRAM = shutil.which("Orthanc")
+MISSING = "" if PROGRAM else "Orthanc is not installed (Debian's package orthanc)"
+_START_SECONDS = 60
+
+
+class Orthanc:
+    """A running server: ``http_port`` for REST, ``dicom_port`` for DIMSE, called ``ORTHANC``."""
+
+    def __init__(self, http_port: int, dicom_port: int) -> None:
+        self.http_port, self.dicom_port = http_port, dicom_port
+
+    def get(self, path: str) -> bytes:
+        """Return what lies at a path of the REST interface."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=60) as answer:
+            content: bytes = answer.read()
+        return content
+
+    def get_json(self, path: str) -> Any:
+        """Return a JSON answer of the REST interface."""
+        return json.loads(self.get(path))
+
+    def post(self, path: str, content: bytes) -> Any:
+        """Send bytes to the REST interface and return its JSON answer."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", content, method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - on the loopback
+            return json.loads(answer.read())
+
+    def instances(self) -> dict[str, bytes]:
+        """Return every stored file by its SOPInstanceUID."""
+        uids = {each["ID"]: each["MainDicomTags"]["SOPInstanceUID"] for each in self.get_json("/instances?expand")}
+        return {uid: self.get(f"/instances/{name}/file") for name, uid in uids.items()}
+
+
+@contextmanager
+def running_orthanc() -> Iterator[Orthanc]:
+    """Start a server with an empty store and end it afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Orthanc(_free_port(), _free_port())
+        configuration = {
+            "Name": "test",
+            "StorageDirectory": f"{folder}/store",
+            "IndexDirectory": f"{folder}/index",
+            "HttpPort": server.http_port,
+            "DicomPort": server.dicom_port,
+            "DicomAet": "ORTHANC",
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "Plugins": [],
+        }
+        file = Path(folder, "orthanc.json")
+        file.write_text(json.dumps(configuration))
+        process = subprocess.Popen([str(PROGRAM), str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _wait(server, process)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _wait(server: Orthanc, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            server.get("/system")
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"Orthanc does not answer (exit code {process.poll()})")
