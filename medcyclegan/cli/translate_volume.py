@@ -12,7 +12,14 @@ from medcyclegan.cli.common import Command, device_option, reading_arguments, re
 @click.command("translate-volume", cls=Command)
 @click.argument("source", metavar="IN")
 @click.argument("output", metavar="OUT")
-@click.option("--model", default="runs/latest/model", show_default=True, metavar="DIR", help="The model folder.")
+@click.option(
+    "--model",
+    multiple=True,
+    default=["runs/latest/model"],
+    show_default=True,
+    metavar="DIR",
+    help="The model folder; several give their mean.",
+)
 @click.option("--to", metavar="DOMAIN", help="The domain to translate to.  [default: the model's second]")
 @device_option
 @click.option("--batch-size", default="auto", show_default=True, metavar="N|auto", help="Slices at a time.")
@@ -30,7 +37,8 @@ from medcyclegan.cli.common import Command, device_option, reading_arguments, re
     metavar="DIR",
     help="The DICOM series whose patient and study a DICOM OUT belongs to, where IN is not DICOM.",
 )
-@click.option("--preview", metavar="PNG", help="Also draw input and output in three planes.")
+@click.option("--trust", metavar="FILE", help="Also write a map of how far each voxel may be off.")
+@click.option("--preview", metavar="PNG", help="Also draw input, output and trust map in three planes.")
 @click.option("--force", is_flag=True, help="Accept an input of a modality that the model does not know.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @reading_options
@@ -53,6 +61,7 @@ def command(source: str, output: str, **options: Any) -> None:
         to=options["to"],
         computing=computing,
         force=options["force"],
+        trust=options["trust"],
         preview=options["preview"],
         overwrite=options["overwrite"],
         template=options["dicom_template"],

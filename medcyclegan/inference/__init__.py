@@ -3,19 +3,28 @@
 from medcyclegan.inference.bundle import DomainModel, ModelBundle, target_scaling
 from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.device import choose_device
-from medcyclegan.inference.translate import Translation, translate, translate_volume
-from medcyclegan.inference.translate_file import TranslationOptions, sidecar_path, translate_file
+from medcyclegan.inference.quality import Quality, assess
+from medcyclegan.inference.sidecar import sidecar_path
+from medcyclegan.inference.training_set import describe_training_set
+from medcyclegan.inference.translate import Translation, load_models, translate, translate_volume
+from medcyclegan.inference.translate_file import TranslationOptions, translate_file
+from medcyclegan.inference.trust import trust_map
 
 __all__ = [
     "Computing",
     "DomainModel",
     "ModelBundle",
+    "Quality",
     "Translation",
     "TranslationOptions",
+    "assess",
     "choose_device",
+    "describe_training_set",
+    "load_models",
     "sidecar_path",
     "target_scaling",
     "translate",
     "translate_file",
     "translate_volume",
+    "trust_map",
 ]

@@ -9,9 +9,12 @@ from medcyclegan.inference.bundle import DomainModel, ModelBundle
 from medcyclegan.intensity import IntensityScaling, check_hu
 from medcyclegan.volume import Volume
 
-__all__ = ["check_modality", "choose_target", "half_range", "output_modality", "source_scaling"]
+__all__ = ["AIR", "check_modality", "choose_target", "fits_domain", "half_range", "output_modality", "source_scaling"]
 
 log = logging.getLogger(__name__)
+
+#: Values of the scaled range up to here are taken for air and padding, above for the patient.
+AIR = -0.95
 
 
 def output_modality(volume: Volume, target: DomainModel) -> str | None:
@@ -22,7 +25,7 @@ def output_modality(volume: Volume, target: DomainModel) -> str | None:
 def choose_target(volume: Volume, bundle: ModelBundle) -> str:
     """Return the domain to translate to where none is named: B, or A where only B fits the input."""
     a, b = bundle.domains
-    fits_a, fits_b = (_fits(volume, domain) for domain in (a, b))
+    fits_a, fits_b = (fits_domain(volume, domain) for domain in (a, b))
     target = a if fits_b and not fits_a else b
     log.warning("translating to %s (choose with --to %s or --to %s)", target.name, a.name, b.name)
     return target.name
@@ -33,7 +36,7 @@ def check_modality(volume: Volume, source: DomainModel, *, force: bool) -> None:
 
     What the file says counts; where it says nothing, a volume in Hounsfield units is a CT.
     """
-    if _fits(volume, source):
+    if fits_domain(volume, source):
         return
     if volume.modality is None and source.modality == "CT" and not force:
         try:
@@ -47,7 +50,8 @@ def check_modality(volume: Volume, source: DomainModel, *, force: bool) -> None:
     log.warning("%s; going on as --force asks", message)
 
 
-def _fits(volume: Volume, domain: DomainModel) -> bool:
+def fits_domain(volume: Volume, domain: DomainModel) -> bool:
+    """Whether ``volume`` is of the domain's modality, as far as file and values tell."""
     if domain.modality is None or volume.modality == domain.modality:
         return True
     if volume.modality is not None:

@@ -9,10 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-__all__ = ["Difference", "compare", "exact_convolutions", "fast_format", "to_reduced_precision"]
+from medcyclegan.inference.domains import AIR
 
-#: Scaled values up to here are taken for air and padding.
-_AIR = -0.95
+__all__ = ["Difference", "compare", "exact_convolutions", "fast_format", "to_reduced_precision"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +84,6 @@ def compare(
     ``half_range``: what a difference of 1 means, in ``unit``.
     """
     difference = (one(slices) - other(slices)).abs() * half_range
-    shown = difference[slices > _AIR]
+    shown = difference[slices > AIR]
     mean = shown.mean() if shown.numel() else difference.mean()
     return Difference(float(mean), float(difference.max()), unit, slices.shape[0])

@@ -49,13 +49,16 @@ _COMPARED = 4
 class Translation:
     """What came of translating one volume.
 
-    ``volume``: the result. ``scaling``: how the input was scaled. ``spread``: the standard deviation
+    ``volume``: the result. ``source``, ``target``: the model's domains that it led from and to.
+    ``scaling``: how the input was scaled. ``spread``: the standard deviation
     ``(I, J, K)`` over all predictions of a voxel, in the target's unit, where it was asked for and there
     is more than one. ``device``, ``batch_size``: with which the work ended. ``fast``: how far the short
     number format was from float32, where it was used.
     """
 
     volume: Volume
+    source: DomainModel
+    target: DomainModel
     scaling: IntensityScaling
     spread: NDArray[np.float32] | None
     device: torch.device
@@ -135,7 +138,7 @@ def translate(
         derivation=_derivation(volume, source, target, bundles, computing),
     )
     deviation = None if sums is None else sums.deviation(half_range(target.scaling))
-    return Translation(result, scaling, deviation, generators[0].device, runners[0].batch_size, fast)
+    return Translation(result, source, target, scaling, deviation, generators[0].device, runners[0].batch_size, fast)
 
 
 def _measure_fast(

@@ -1,11 +1,11 @@
-"""``translate_file``: from a file or folder to an output with its sidecar and its preview."""
+"""``translate_file``: from a file or folder to an output with its sidecar, its trust map and its preview."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,19 @@ from medcyclegan.errors import UsageError, WriteError
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.device import choose_device
-from medcyclegan.inference.domains import choose_target, output_modality, source_scaling
-from medcyclegan.inference.translate import translate
+from medcyclegan.inference.domains import AIR, choose_target, fits_domain, output_modality
+from medcyclegan.inference.quality import assess
+from medcyclegan.inference.sidecar import build_record, is_our_sidecar, sidecar_path
+from medcyclegan.inference.translate import Translation, load_models, translate
+from medcyclegan.inference.trust import trust_map
 from medcyclegan.io import check_output_format, check_writable, read_volume, write_volume
 from medcyclegan.pictures import png_bytes, preview
-from medcyclegan.provenance import now, versions
 from medcyclegan.storage import atomic_write, check_output
 from medcyclegan.volume import Volume
 
-__all__ = ["TranslationOptions", "sidecar_path", "translate_file"]
+__all__ = ["TranslationOptions", "translate_file"]
 
-#: Written into every sidecar and read again: a sidecar without it is somebody else's file.
-_MADE_BY = "medcyclegan translate-volume"
+_MAP_ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class TranslationOptions:
     to: str | None = None
     computing: Computing = dataclasses.field(default_factory=Computing)
     force: bool = False
+    trust: str | Path | None = None
     preview: str | Path | None = None
     overwrite: bool = False
     template: str | Path | None = None
@@ -43,53 +45,73 @@ class TranslationOptions:
 
 
 def translate_file(
-    source: str | Path, output: str | Path, model: str | Path, options: TranslationOptions | None = None
+    source: str | Path,
+    output: str | Path,
+    model: str | Path | Sequence[str | Path],
+    options: TranslationOptions | None = None,
 ) -> Path:
-    """Read ``source``, translate it with the model folder ``model`` and write ``output``.
+    """Read ``source``, translate it with the model folder ``model`` (or several) and write ``output``.
 
-    Beside the output lies its sidecar (:func:`sidecar_path`): versions, model and its hash, device,
-    timings, clipped voxels. Returns the output's path. Raises a
-    :class:`~medcyclegan.errors.MedCycleGANError` before any work where an output cannot be written.
+    Beside the output lies its sidecar (:func:`~medcyclegan.inference.sidecar.sidecar_path`): versions,
+    model and its hash, device, timings, clipped voxels, quality verdict. Returns the output's path.
+    Raises a :class:`~medcyclegan.errors.MedCycleGANError` before any work where an output cannot be
+    written.
     """
     options = options or TranslationOptions()
     out, sidecar = Path(output), sidecar_path(Path(output))
     _check_outputs(Path(source), out, sidecar, options)
-    bundle = ModelBundle.load(model)
+    bundles = load_models(model)
     if options.to is not None:
-        bundle.direction(options.to)
-    device = choose_device(options.computing.device)
+        bundles[0].direction(options.to)
+    computing = dataclasses.replace(options.computing, device=str(choose_device(options.computing.device)))
     clock = [time.monotonic()]
     volume = read_volume(source, **options.reading)
     clock.append(time.monotonic())
-    to = options.to or choose_target(volume, bundle)
-    expected = volume.replace(modality=output_modality(volume, bundle.direction(to)[2]))
+    to = options.to or choose_target(volume, bundles[0])
+    expected = volume.replace(modality=output_modality(volume, bundles[0].direction(to)[2]))
     check_writable(expected, out, template=options.template)
-    computing = dataclasses.replace(options.computing, device=str(device))
-    done = translate(volume, [bundle], to, computing, force=options.force)
-    result = done.volume
+    done = translate(volume, bundles, to, computing, force=options.force, spread=options.trust is not None)
     clock.append(time.monotonic())
-    if options.preview:
-        title = f"synthetic {to}"
-        with atomic_write(Path(options.preview)) as file:
-            file.write(png_bytes(preview({"input": volume, title: result})))
-    record = _record(volume, bundle, to, options.force)
-    write_volume(result, out, template=options.template)
+    record = _assess(volume, done, bundles, computing, options)
     clock.append(time.monotonic())
-    seconds = dict(zip(("read", "translate", "write"), np.diff(clock).round(3).tolist(), strict=True))
-    record.update(device=str(done.device), seconds=seconds, batch_size=done.batch_size)
+    write_volume(done.volume, out, template=options.template)
+    clock.append(time.monotonic())
+    names = ("read", "translate", "assess", "write")
+    record["seconds"] = dict(zip(names, np.diff(clock).round(3).tolist(), strict=True))
     with atomic_write(sidecar) as file:
         file.write((json.dumps(record, indent=2) + "\n").encode())
     return out
 
 
-def sidecar_path(output: Path) -> Path:
-    """Return the JSON file that belongs to an output: ``out.nii.gz`` has ``out.json``, as in BIDS."""
-    name = output.name
-    for ending in (".nii.gz", output.suffix):
-        if ending and name.endswith(ending):
-            name = name[: -len(ending)]
-            break
-    return output.with_name(f"{name}.json")
+def _assess(
+    volume: Volume,
+    done: Translation,
+    bundles: Sequence[ModelBundle],
+    computing: Computing,
+    options: TranslationOptions,
+) -> dict[str, Any]:
+    """Judge the translation, write its trust map and its preview, and return its record."""
+    forced = options.force and not fits_domain(volume, done.source)
+    quality = assess(volume, done, bundles, computing, forced=forced)
+    record = build_record(volume, done, bundles, computing, quality, forced=options.force)
+    trust = None
+    if options.trust is not None:
+        trust = trust_map(volume, done, bundles, computing)
+        record["trust"] = _summary(volume, done, trust)
+        write_volume(trust, options.trust)
+    if options.preview:
+        with atomic_write(Path(options.preview)) as file:
+            shown = {"input": volume, f"synthetic {done.target.name}": done.volume}
+            file.write(png_bytes(preview(shown, trust=trust, unit=done.target.scaling.unit)))
+    return record
+
+
+def _summary(volume: Volume, done: Translation, trust: Volume) -> dict[str, Any]:
+    """Return the trust map's mean and 95th percentile where the input shows something."""
+    values = trust.array[done.scaling.normalize(volume.array) > AIR]
+    values = values if values.size else trust.array.ravel()
+    mean, high = float(values.mean()), float(np.percentile(values, 95))
+    return {"mean": round(mean, 4), "percentile_95": round(high, 4), "unit": done.target.scaling.unit}
 
 
 def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationOptions) -> None:
@@ -102,43 +124,16 @@ def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationO
     if options.template is not None and out.suffix:
         raise UsageError(f"--dicom-template serves a DICOM series only, and {out} is a file: name a folder as OUT")
     check_output(out, overwrite=options.overwrite)
-    if sidecar.exists() and not options.overwrite and not (_is_ours(sidecar) and not out.exists()):
+    if sidecar.exists() and not options.overwrite and not (is_our_sidecar(sidecar) and not out.exists()):
         raise WriteError(f"{sidecar} exists: outputs are not replaced unless you pass --overwrite")
-    if options.preview:
-        picture = Path(options.preview)
-        if picture.suffix.lower() != ".png":
-            raise UsageError(f"--preview {picture}: previews are PNG files: end its name in .png")
-        if picture in (out, source):
-            raise UsageError(f"--preview {picture}: is the input or the output: name another file")
-        check_output(picture, overwrite=options.overwrite)
-
-
-def _is_ours(sidecar: Path) -> bool:
-    try:
-        record = json.loads(sidecar.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and record.get("made_by") == _MADE_BY
-
-
-def _record(volume: Volume, bundle: ModelBundle, to: str, force: bool) -> dict[str, Any]:
-    """Return what the sidecar says beside device and times; no path and no header text of the input."""
-    _, source, target = bundle.direction(to)
-    scaling = source_scaling(volume, source, force=force)
-    clipped = scaling.count_clipped(volume.array)
-    return {
-        "made_by": _MADE_BY,
-        "synthetic": True,
-        **({"Modality": target.modality} if target.modality else {}),
-        "intended_use": "research only; not a medical device",
-        "created": now(),
-        "versions": versions(),
-        "model": bundle.fingerprint,
-        "from": {"domain": source.name, "modality": source.modality, "scaling": scaling.to_dict()},
-        "to": {"domain": target.name, "modality": target.modality, "scaling": target.scaling.to_dict()},
-        "preparation": dataclasses.asdict(bundle.preparation),
-        "shape": list(volume.shape),
-        "clipped_voxels": clipped,
-        "clipped_share": round(clipped / volume.array.size, 6),
-        "forced": force,
-    }
+    taken = [source, out, sidecar]
+    for option, path, endings in (("--trust", options.trust, _MAP_ENDINGS), ("--preview", options.preview, (".png",))):
+        if path is None:
+            continue
+        beside = Path(path)
+        if not beside.name.lower().endswith(endings):
+            raise UsageError(f"{option} {beside}: its name must end in {' or '.join(endings)}")
+        if beside in taken:
+            raise UsageError(f"{option} {beside}: is the input or another output: name another file")
+        check_output(beside, overwrite=options.overwrite)
+        taken.append(beside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medcyclegan.intensity import foreground_threshold
-from medcyclegan.pictures.drawing import LINE, draw_text, grey_tile, join, labelled, text_width
+from medcyclegan.pictures.drawing import LINE, draw_text, grey_tile, heat_tile, join, labelled, text_width
 from medcyclegan.volume import Volume
 
 __all__ = ["STAMP", "preview", "to_ras"]
@@ -25,43 +26,52 @@ _LONGEST = 320
 _PLANES = {"axial": (0, 1, "R", "A"), "coronal": (0, 2, "R", "S"), "sagittal": (1, 2, "A", "S")}
 
 
-def preview(volumes: Mapping[str, Volume]) -> Image.Image:
+def preview(volumes: Mapping[str, Volume], *, trust: Volume | None = None, unit: str = "") -> Image.Image:
     """Return the volumes in axial, coronal and sagittal planes, one column each under its name.
 
     Radiological display: the patient's right and anterior side lie on the left. The planes cross in the
     middle of the first volume's foreground, voxels have their true proportions, oblique volumes are shown
     along their own axes. CT is windowed from -160 to 240 HU, pictures over their range, all else from 0 (the
     1st percentile of the foreground where values are negative) to the 99.5th. A plane that would be a mere
-    line of a one-slice volume is left out.
+    line of a one-slice volume is left out. ``trust``, how far each voxel may be off in ``unit``, makes a last
+    column from black (0) over red to white (its 99.5th percentile inside the head).
     Every preview is stamped ``SYNTHETIC - research only``.
     """
-    upright = {name: to_ras(volume) for name, volume in volumes.items()}
-    first_array, _ = next(iter(upright.values()))
-    where = _middle(first_array, next(iter(volumes.values())).modality)
-    extent = max(max(n * mm for n, mm in zip(a.shape, spacing, strict=True)) for a, spacing in upright.values())
+    columns = [_Column(name, *to_ras(volume), *_window(volume)) for name, volume in volumes.items()]
+    where = _middle(columns[0].array, next(iter(volumes.values())).modality)
+    if trust is not None:
+        array, spacing = to_ras(trust)
+        columns.append(_Column("trust", array, spacing, 0.0, _most(array, columns[0]), unit, heat=True))
+    extent = max(max(n * mm for n, mm in zip(c.array.shape, c.spacing, strict=True)) for c in columns)
     rows = []
     for plane in _PLANES:
-        row = []
-        for name, (array, spacing) in upright.items():
-            lower, upper, unit = _window(volumes[name])
-            tile = _plane_tile(array, spacing, plane=plane, where=where, scale=_LONGEST / extent, limits=(lower, upper))
-            if tile is not None:
-                row.append(labelled(tile, f"{name}, {plane}", below=f"{lower:.4g} to {upper:.4g} {unit}"))
+        tiles = [_plane_tile(column, plane=plane, where=where, scale=_LONGEST / extent) for column in columns]
+        row = [
+            labelled(tile, f"{c.name}, {plane}", below=f"{c.lower:.4g} to {c.upper:.4g} {c.unit}")
+            for tile, c in zip(tiles, columns, strict=True)
+            if tile is not None
+        ]
         if row:
             rows.append(row)
     return _stamped(join(rows))
 
 
-def _plane_tile(
-    array: NDArray[Any],
-    spacing: NDArray[np.float64],
-    *,
-    plane: str,
-    where: tuple[float, float, float],
-    scale: float,
-    limits: tuple[float, float],
-) -> Image.Image | None:
-    """Return one plane of an array ``(R, A, S)``; ``scale`` is in pixels per mm, None where it is a mere line."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Column:
+    """A volume as it is shown: its array ``(R, A, S)``, spacings in mm, the values shown dark and bright."""
+
+    name: str
+    array: NDArray[Any]
+    spacing: NDArray[np.float64]
+    lower: float
+    upper: float
+    unit: str
+    heat: bool = False
+
+
+def _plane_tile(column: _Column, *, plane: str, where: tuple[float, float, float], scale: float) -> Image.Image | None:
+    """Return one plane of ``column``; ``scale`` is in pixels per mm, None where it is a mere line."""
+    array, spacing = column.array, column.spacing
     across, down, left, top = _PLANES[plane]
     if array.shape[across] == 1 or array.shape[down] == 1:
         return None
@@ -72,7 +82,10 @@ def _plane_tile(
         max(1, round(array.shape[across] * spacing[across] * scale)),
         max(1, round(array.shape[down] * spacing[down] * scale)),
     )
-    tile = grey_tile(flat, limits[0], limits[1], size=size).convert("RGB")
+    if column.heat:
+        tile = heat_tile(flat, column.upper, size=size)
+    else:
+        tile = grey_tile(flat, column.lower, column.upper, size=size).convert("RGB")
     draw_text(tile, left, (3, tile.height // 2), anchor="lm")
     draw_text(tile, top, (tile.width // 2, 2))
     return tile
@@ -96,6 +109,12 @@ def _middle(array: NDArray[Any], modality: str | None) -> tuple[float, float, fl
         return 0.5, 0.5, 0.5
     x, y, z = ((p.min() + p.max() + 1) / 2 / n for p, n in zip(places, small.shape, strict=True))
     return float(x), float(y), float(z)
+
+
+def _most(array: NDArray[Any], first: _Column) -> float:
+    """Return the 99.5th percentile of a trust map where the first volume is brighter than its darkest."""
+    inside = array[first.array > first.lower] if array.shape == first.array.shape else array
+    return max(float(np.percentile(inside if inside.size else array, 99.5)), 1e-6)
 
 
 def _window(volume: Volume) -> tuple[float, float, str]:

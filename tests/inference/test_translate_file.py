@@ -29,7 +29,7 @@ def test_a_file_becomes_a_file_with_its_sidecar(tmp_path, model):
     assert len(record["model"]) == 64
     assert record["to"] == {"domain": "mr", "modality": "MR", "scaling": record["to"]["scaling"]}
     assert record["shape"] == list(before.shape)
-    assert set(record["seconds"]) == {"read", "translate", "write"}
+    assert set(record["seconds"]) == {"read", "translate", "assess", "write"}
     assert record["versions"]["medcyclegan"]
     assert "John" not in json.dumps(record)
 
@@ -81,7 +81,9 @@ def everything(folder):
         ("out", {}, WriteError, "DICOM needs a patient and a study.*--dicom-template"),
         ("there.nii.gz/out.nii.gz", {}, WriteError, "is not a folder"),
         ("out.nii.gz", {"to": "pet"}, MedCycleGANError, "--to pet"),
-        ("out.nii.gz", {"preview": "p.jpg"}, UsageError, "previews are PNG"),
+        ("out.nii.gz", {"preview": "p.jpg"}, UsageError, "must end in .png"),
+        ("out.nii.gz", {"trust": "t.png"}, UsageError, "--trust t.png: its name must end in .nii"),
+        ("out.nii.gz", {"trust": "t"}, UsageError, "--trust t: its name must end in .nii"),
         ("out.nii.gz", {"computing": Computing(device="tpu")}, UsageError, "--device tpu"),
         ("out.nii.gz", {"reading": {"volume": 3}}, MedCycleGANError, "volume 3"),
     ],

@@ -1,0 +1,85 @@
+"""The JSON file beside an output: how it was made, and what to think of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medcyclegan.inference.bundle import DomainModel, ModelBundle
+from medcyclegan.inference.computing import Computing
+from medcyclegan.inference.quality import Quality
+from medcyclegan.inference.translate import Translation
+from medcyclegan.intensity import IntensityScaling
+from medcyclegan.provenance import now, versions
+from medcyclegan.volume import Volume
+
+__all__ = ["build_record", "is_our_sidecar", "sidecar_path"]
+
+#: Written into every sidecar and read again: a sidecar without it is somebody else's file.
+_MADE_BY = "medcyclegan translate-volume"
+
+
+def sidecar_path(output: Path) -> Path:
+    """Return the JSON file that belongs to an output: ``out.nii.gz`` has ``out.json``, as in BIDS."""
+    name = output.name
+    for ending in (".nii.gz", output.suffix):
+        if ending and name.endswith(ending):
+            name = name[: -len(ending)]
+            break
+    return output.with_name(f"{name}.json")
+
+
+def is_our_sidecar(file: Path) -> bool:
+    """Whether ``file`` is a sidecar that this package wrote."""
+    try:
+        record = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("made_by") == _MADE_BY
+
+
+def build_record(
+    volume: Volume,
+    done: Translation,
+    bundles: Sequence[ModelBundle],
+    computing: Computing,
+    quality: Quality,
+    *,
+    forced: bool,
+) -> dict[str, Any]:
+    """Return what the sidecar of the translation ``done`` of ``volume`` says, but for times.
+
+    JSON values; no path and no header text of the input.
+    """
+    clipped = done.scaling.count_clipped(volume.array)
+    return {
+        "made_by": _MADE_BY,
+        "synthetic": True,
+        **({"Modality": done.target.modality} if done.target.modality else {}),
+        "intended_use": "research only; not a medical device",
+        "created": now(),
+        "versions": versions(),
+        "model": bundles[0].fingerprint,
+        **({"models": [bundle.fingerprint for bundle in bundles]} if len(bundles) > 1 else {}),
+        "from": _domain(done.source, done.scaling),
+        "to": _domain(done.target, done.target.scaling),
+        "preparation": dataclasses.asdict(bundles[0].preparation),
+        "shape": list(volume.shape),
+        "clipped_voxels": clipped,
+        "clipped_share": round(clipped / volume.array.size, 6),
+        "forced": forced,
+        "device": str(done.device),
+        "batch_size": done.batch_size,
+        "backend": computing.backend,
+        "planes": computing.planes,
+        "tta": computing.tta,
+        "fast": None if done.fast is None else dataclasses.asdict(done.fast),
+        "quality": quality.to_dict(),
+    }
+
+
+def _domain(domain: DomainModel, scaling: IntensityScaling) -> dict[str, Any]:
+    return {"domain": domain.name, "modality": domain.modality, "scaling": scaling.to_dict()}
