@@ -1,6 +1,6 @@
 """Slice one volume with the public MONAI transforms, look at it, and take a plane back.
 
-    python examples/slice_with_monai.py VOLUME OUT.png [--modality CT|MR]
+python examples/slice_with_monai.py VOLUME OUT.png [--modality CT|MR]
 """
 
 import argparse

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from medcyclegan.inference import ModelBundle, translate_volume
     from medcyclegan.io import read_volume, write_volume
     from medcyclegan.slicing import slice_volumes
-    from medcyclegan.training import train
+    from medcyclegan.training.train import train
     from medcyclegan.volume import Volume
 
 __version__ = "0.1.0"

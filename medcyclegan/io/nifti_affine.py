@@ -27,7 +27,8 @@ _LARGEST_SPACING_MM = 200.0
 #: No place is so far away in any unit; keeps damaged numbers from overflowing below.
 _LARGEST_ELEMENT = 1e12
 _SINGULAR = (
-    "{}: the affine is singular, huge or not finite, so voxels have no place in space: repair the header's sform or qform"
+    "{}: the affine is singular, huge or not finite, so voxels have no place in space: "
+    "repair the header's sform or qform"
 )
 
 
