@@ -178,7 +178,12 @@ def _pictures(path: Path, rows: Sequence[Mapping[str, Any]], shown: Sequence[str
 
 def _cells(row: Mapping[str, Any], metrics: Sequence[str]) -> list[dict[str, Any]]:
     values = [row[name] for name in metrics] + [row["baseline"][name] for name in ("mae", "psnr", "ms_ssim")]
-    return [{"value": "" if value is None else repr(value), "text": _number(value)} for value in values]
+    return [{"value": _sorted_by(value), "text": _number(value)} for value in values]
+
+
+def _sorted_by(value: float | None) -> str:
+    """Return a number as JavaScript reads it."""
+    return "" if value is None else "Infinity" if math.isinf(value) else repr(value)
 
 
 def _summary(summary: Mapping[str, Any] | None, metrics: Sequence[str]) -> list[dict[str, Any]]:
@@ -187,8 +192,9 @@ def _summary(summary: Mapping[str, Any] | None, metrics: Sequence[str]) -> list[
     entries = [summary["fake"].get(name, {}) for name in metrics]
     entries += [summary["baseline"].get(name, {}) for name in ("mae", "psnr", "ms_ssim")]
     rows = [{"name": key, "cells": [_number(e.get(key)) for e in entries]} for key in ("mean", "sd", "median")]
-    intervals = [" to ".join(_number(end) for end in e["ci95"]) if e.get("ci95") else "-" for e in entries]
-    return [*rows, {"name": "95 % interval of the mean", "cells": intervals}]
+    for place, name in enumerate(("95 % interval from", "to")):
+        rows.append({"name": name, "cells": [_number(e["ci95"][place] if e.get("ci95") else None) for e in entries]})
+    return rows
 
 
 def _comparison(comparison: Mapping[str, Any] | None) -> dict[str, Any] | None:

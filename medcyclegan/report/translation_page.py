@@ -42,7 +42,9 @@ def build_translation_page(
         error = error_volume(volumes["fake"], volumes["reference"])
         shown.append(view_volume(error, "error", "error, absolute", colormap="hot"))
     if "trust" in volumes:
-        shown.append(view_volume(volumes["trust"], "trust", "trust map", colormap="viridis"))
+        # Its values are in the target's unit.
+        trust = volumes["trust"].replace(modality=volumes["fake"].modality)
+        shown.append(view_volume(trust, "trust", "trust map", colormap="viridis"))
     beside = sum(len(view.voxels) for view in shown) > most_bytes
     picture, words = _picture({labels[name]: volumes[name] for name in labels if name in volumes})
     for view in shown:
@@ -60,7 +62,7 @@ def build_translation_page(
         niivue=niivue(),
         picture=picture,
         picture_description=words,
-        provenance=plain_rows({name: value for name, value in sidecar.items() if name != "quality"}),
+        provenance=plain_rows(sidecar),
     )
     return TranslationPage(html, {view.facts["file"]: _as_script(view) for view in shown} if beside else {})
 

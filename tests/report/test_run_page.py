@@ -1,0 +1,144 @@
+"""The page of a run: what it holds, what it warns of, that it stands on half a run as well."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from medcyclegan.cli import main
+from medcyclegan.errors import ReadError, UsageError, WriteError
+from medcyclegan.report import ReportOptions, write_report
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of 400 steps, its losses falling, with four panels."""
+    folder = tmp_path / "runs/20260101-000000"
+    (folder / "panels").mkdir(parents=True)
+    (folder / "config.yaml").write_text("seed: 0\nnetworks: <generator> & {kind: resnet}\n")
+    record = {
+        "state": "finished", "step": 400, "steps": 400, "domains": ["t1", "t2"], "slices": "../../secret-folder/slices",
+        "sessions": [{"started": "2026-01-01", "device": "cpu", "seconds": 90.0, "versions": {"torch": "2"}}],
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(record))
+    rows = [_row(step) for step in range(10, 401, 10)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for step in (100, 200, 300, 400):
+        Image.fromarray(np.full((40, 80), step // 2, np.uint8)).save(folder / f"panels/step-{step:06d}.png")
+    return folder
+
+
+def _row(step, **changes):
+    loss = math.exp(-step / 100)
+    row = {"step": step, "cycle_A": loss, "cycle_B": 2 * loss, "discriminator_A": 0.2, "data_wait": 0.01}
+    return {**row, "a_new_loss": loss, "images_per_second": 5.0, **changes}
+
+
+def page_of(run, **options):
+    return write_report(run, ReportOptions(overwrite=True, **options)).read_text()
+
+
+def test_it_holds_curves_panels_configuration_and_provenance(run):
+    page = page_of(run)
+    assert page.count("<svg") == 4
+    assert "Cycle loss: cycle_A from 0.905 to 0.0183; cycle_B from 1.81 to 0.0366." in page
+    assert "a new loss" in page
+    panels = json.loads(re.search(r"const panels = (\[.*?\]),", page)[1])
+    assert [panel["step"] for panel in panels] == [100, 200, 300, 400]
+    assert all(panel["source"].startswith("data:image/webp;base64,") for panel in panels)
+    assert "&lt;generator&gt; &amp; {kind: resnet}" in page
+    assert "Nothing to warn of" in page
+    assert "A is t1, B is t2." in page
+    assert "secret-folder" not in page
+
+
+def test_every_picture_has_words(run):
+    page = page_of(run)
+    assert all("alt=" in tag for tag in re.findall(r"<img[^>]*>", page))
+    assert len(re.findall(r'role="img" aria-label="[^"]+"', page)) == page.count("<svg")
+
+
+def test_it_asks_nothing_of_the_network(run):
+    page = page_of(run)
+    assert "default-src 'none'" in page
+    assert not re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?(?!data:|#)https?:', page)
+
+
+def test_warnings_of_the_run_and_of_its_curves(run):
+    record = json.loads((run / "run.json").read_text())
+    record["health"] = {"warnings": [{"step": 50, "message": "the fakes are <nearly> their inputs"}]}
+    (run / "run.json").write_text(json.dumps(record))
+    rows = [_row(step, discriminator_A=0.001, data_wait=0.5) for step in range(10, 401, 10)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 41')
+    page = page_of(run)
+    assert "Step 50: the fakes are &lt;nearly&gt; their inputs" in page
+    assert "discriminator_A is near 0 (0.001)" in page
+    assert "50% of the time is spent waiting" in page
+
+
+@pytest.mark.parametrize("health", [["said once"], {"warnings": ["said once"]}, [{"warning": "said once"}]])
+def test_health_in_any_of_its_shapes(run, health):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "health": health}))
+    assert "said once" in page_of(run)
+
+
+def test_a_run_that_has_just_begun(run):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(
+        json.dumps({**record, "state": "failed", "step": 3, "reason": "it fell", "sessions": []})
+    )
+    (run / "metrics.jsonl").unlink()
+    for file in (run / "panels").iterdir():
+        file.unlink()
+    page = page_of(run)
+    assert "The run failed at step 3: it fell." in page
+    assert "<svg" not in page
+
+
+def test_many_panels_are_thinned(run, monkeypatch):
+    monkeypatch.setattr("medcyclegan.report.run_page._MOST_PANELS", 3)
+    page = page_of(run)
+    panels = json.loads(re.search(r"const panels = (\[.*?\]),", page)[1])
+    assert [panel["step"] for panel in panels] == [100, 300, 400]
+    assert "3 of 4 pictures are shown." in page
+
+
+def test_the_command_finds_the_latest_run(run, monkeypatch):
+    monkeypatch.chdir(run.parents[1])
+    (run.parent / "latest").symlink_to(run.name)
+    result = CliRunner().invoke(main, ["report"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "runs/latest/report.html\n"
+    assert (run / "report.html").is_file()
+    again = CliRunner().invoke(main, ["report"])
+    assert again.exit_code == 1
+    assert again.stderr.startswith("Error: runs/latest/report.html exists")
+
+
+def test_what_cannot_be_reported_is_refused(run, tmp_path):
+    with pytest.raises(ReadError, match="no such run, table or volume"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=r"end its name in \.html"):
+        write_report(run, ReportOptions(out=tmp_path / "x.pdf"))
+    with pytest.raises(UsageError, match=r"--trust: .* is a training run"):
+        write_report(run, ReportOptions(trust=tmp_path / "t.nii.gz"))
+    with pytest.raises(UsageError, match="--names"):
+        write_report(run, ReportOptions(names=True))
+    with pytest.raises(UsageError, match=r"--split-by: .* no volume is read"):
+        write_report(run, ReportOptions(reading={"split_by": "EchoTime"}))
+    write_report(run)
+    with pytest.raises(WriteError, match="--overwrite"):
+        write_report(run)
+    (run / "panels/step-000200.png").write_bytes(b"cut short")
+    with pytest.raises(ReadError, match=r"step-000200\.png: not a picture"):
+        page_of(run)
+    (run / "run.json").write_text("{")
+    with pytest.raises(ReadError, match=r"run\.json cannot be read"):
+        page_of(run)

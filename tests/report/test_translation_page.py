@@ -1,0 +1,137 @@
+"""The page of a translation: the volumes in it are the volumes, and no name gets in."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+
+from medcyclegan.errors import ReadError
+from medcyclegan.io import read_volume, write_volume
+from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
+from medcyclegan.report import ReportOptions, write_report
+from medcyclegan.report.viewing import error_volume
+from medcyclegan.volume import Volume
+
+GRID = {"shape": (30, 36, 20), "spacing_mm": (6.0, 6.0, 7.0)}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A fake CT with its sidecar, its MR input, its reference and a trust map, under names that must not get out."""
+    head = make_head(3, **GRID)
+    reference = ct_volume(head)
+    fake = reference.replace(array=reference.array + np.int16(20))
+    trust = np.random.default_rng(0).random(fake.shape).astype(np.float32)
+    for name, volume in {
+        "in": t1_volume(head),
+        "ref": reference,
+        "fake": fake,
+        "trust": Volume(trust, fake.affine),
+    }.items():
+        write_volume(volume, tmp_path / f"MARKER-{name}.nii.gz")
+    record = {
+        "made_by": "medcyclegan translate-volume", "synthetic": True, "Modality": "CT", "model": "ab" * 32,
+        "to": {"domain": "ct", "modality": "CT"}, "quality": {"verdict": "check", "reasons": ["odd <histogram>"]},
+    }  # fmt: skip
+    (tmp_path / "MARKER-fake.json").write_text(json.dumps(record))
+    return tmp_path
+
+
+def options_for(files, **more):
+    paths = {"source": "in", "reference": "ref", "trust": "trust"}
+    return ReportOptions(**{name: files / f"MARKER-{file}.nii.gz" for name, file in paths.items()}, **more)
+
+
+def volumes_in(page):
+    facts = json.loads(re.search(r'id="volumes">(.*?)</script>', page, re.S)[1])
+    return {volume["name"]: volume for volume in facts}
+
+
+def voxels_of(text, facts):
+    stored = np.frombuffer(gzip.decompress(base64.b64decode(text)), "<i2").reshape(facts["shape"], order="F")
+    return stored * facts["slope"] + facts["intercept"]
+
+
+def test_the_page_holds_the_volumes(files):
+    page = write_report(files / "MARKER-fake.nii.gz", options_for(files, out=files / "page.html")).read_text()
+    facts = volumes_in(page)
+    assert list(facts) == ["input", "fake", "reference", "error", "trust"]
+    voxels = {name: re.search(rf'id="voxels-{name}">(.*?)</script>', page)[1] for name in facts}
+    for name, file in {"fake": "fake", "reference": "ref", "input": "in", "trust": "trust"}.items():
+        volume = read_volume(files / f"MARKER-{file}.nii.gz")
+        found = voxels_of(voxels[name], facts[name])
+        exact = name in ("fake", "reference")
+        assert np.abs(found - volume.array).max() <= (
+            0 if exact else np.ptp(volume.array) / 4095 * 0.51 + 0.5 * (name == "trust")
+        )
+        assert np.array_equal(np.reshape(facts[name]["affine"], (4, 4)), volume.affine)
+    assert np.all(voxels_of(voxels["error"], facts["error"]) == 20)
+    assert (facts["fake"]["kind"], facts["input"]["kind"], facts["error"]["kind"]) == ("CT", "MR", "map")
+    assert "MARKER" not in page
+    assert "odd &lt;histogram&gt;" in page
+    assert "<b>check</b>" in page
+
+
+def test_presets_begin_with_soft_tissue_and_with_the_patients_range(files):
+    page = write_report(files / "MARKER-fake.nii.gz", options_for(files)).read_text()
+    facts = volumes_in(page)
+    assert facts["fake"]["presets"][0] == ["soft tissue -160 to 240", -160.0, 240.0]
+    name, black, white = facts["input"]["presets"][0]
+    inside = t1_volume(make_head(3, **GRID)).array
+    assert (name, black) == ("standard", 0)
+    assert np.percentile(inside, 90) < white <= inside.max()
+
+
+def test_large_volumes_lie_beside_the_page(files):
+    out = write_report(files / "MARKER-fake.nii.gz", options_for(files, out=files / "page.html", embedded_mb=0.0))
+    page = out.read_text()
+    facts = volumes_in(page)
+    assert 'id="voxels-fake"' not in page
+    assert 'src="page-volumes/fake.js"' in page
+    assert sorted(path.name for path in (files / "page-volumes").iterdir()) == [
+        "error.js", "fake.js", "input.js", "reference.js", "trust.js",
+    ]  # fmt: skip
+    script = (files / "page-volumes/fake.js").read_text()
+    text = re.fullmatch(r'\(window\.medcycleganVoxels \?\?= \{\}\)\["fake"\] = "([^"]+)";\n', script)[1]
+    assert np.array_equal(voxels_of(text, facts["fake"]), read_volume(files / "MARKER-fake.nii.gz").array)
+
+
+def test_a_volume_alone_is_enough(tmp_path):
+    volume = t2_volume(make_head(3, **GRID))
+    write_volume(volume, tmp_path / "a.nii.gz")
+    page = write_report(tmp_path / "a.nii.gz").read_text()
+    assert list(volumes_in(page)) == ["fake"]
+    assert "No record of how this volume was made" in page
+    assert 'id="overlay"' not in page
+
+
+def test_the_error_is_taken_on_the_fakes_grid():
+    fake = ct_volume(make_head(3, **GRID))
+    shifted = fake.affine.copy()
+    shifted[:3, 3] += fake.affine[:3, 0] * 5
+    reference = Volume(fake.array[5:] + np.int16(7), shifted, modality="CT")
+    error = error_volume(fake, reference)
+    assert np.all(error.array[5:] == 7)
+    assert np.all(error.array[:5] == 0)
+
+
+def test_the_error_of_mr_does_not_depend_on_gain():
+    head, other = make_head(3, **GRID), make_head(4, **GRID)
+    fake, reference = t2_volume(head), t2_volume(other)
+    plain, louder = (
+        error_volume(fake, reference),
+        error_volume(fake, reference.replace(array=reference.array * 5 + 100)),
+    )
+    assert np.allclose(plain.array, louder.array, atol=1e-4)
+    assert 0 < plain.array.max() <= 1
+
+
+def test_a_broken_sidecar_is_refused(files):
+    (files / "MARKER-fake.json").write_text("{")
+    with pytest.raises(ReadError, match=r"MARKER-fake\.json cannot be read"):
+        write_report(files / "MARKER-fake.nii.gz", options_for(files))
