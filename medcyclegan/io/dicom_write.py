@@ -80,7 +80,11 @@ def check_replaceable(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise WriteError(f"{folder} is a file, and a name without an ending means a folder: name another output")
-    for entry in sorted(folder.iterdir()):
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be listed: {error.strerror}: name another output") from error
+    for entry in entries:
         found = read_header(entry) if _OUR_NAME.fullmatch(entry.name) and entry.is_file() else None
         if not isinstance(found, DicomFile) or text(found.dataset, "SyntheticData") != "YES":
             raise WriteError(

@@ -72,6 +72,8 @@ _DEEPEST = 8
 #: An escape sequence starts with it; only then does pydicom have to take a value apart.
 _ESCAPE = b"\x1b"
 _SPECIFIC_CHARACTER_SET = 0x00080005
+#: What SpecificCharacterSet may say of plain ASCII.
+_DEFAULT = ((), ("",), ("ISO_IR 6",))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Alphabet:
         return bool(self.terms) and not caught
 
     def _decode(self, value: bytes) -> str | None:
-        if not self.terms or self.terms in (("",), ("ISO_IR 6",)):
+        if self.terms in _DEFAULT:
             return value.decode("ascii")
         encodings = self._encodings()
         if _ESCAPE not in value:
@@ -125,7 +127,7 @@ def find_alphabet(header: Dataset, keywords: Iterable[str], notes: Notes) -> Alp
     stated = Alphabet(tuple(term.upper() for term in texts(header, "SpecificCharacterSet")))
     known = all(term in python_encoding for term in stated.terms)
     deciding = [value for keyword in _IDENTITY if (value := _raw_text(header, keyword))]
-    if not known or not any(stated.terms):
+    if not known or stated.terms in _DEFAULT:
         stated = Alphabet()
         if all(value.isascii() for value in deciding):
             deciding = [value for keyword in keywords if (value := _raw_text(header, keyword))]
@@ -259,5 +261,5 @@ def _check_text(part: str, vr: str) -> None:
         if vr == "DA" and part:
             datetime.datetime.strptime(part, "%Y%m%d").replace(tzinfo=datetime.UTC)
     except ValueError as error:
-        shown = part if len(part) <= 40 else f"{part[:37]}..."
-        raise ReadError(f"is {shown!r} ({len(part)} characters), which is no valid {vr}") from error
+        # the value itself may be the patient's, and this goes to logs
+        raise ReadError(f"is no valid {vr} ({len(part)} characters)") from error

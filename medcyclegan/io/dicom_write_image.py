@@ -195,7 +195,7 @@ def _description(volume: Volume, origin: Origin, coding: PixelCoding) -> str:
         ]
     if coding.exponent:
         sentences.append(f"Stored value = value x 10^{coding.exponent}")
-    if origin.images and not origin.in_place:
+    if not origin.in_place and not origin.is_template:
         sentences.append("The source slices were resampled to an even grid first")
     if origin.is_template:
         sentences.append("Patient and study are those of a template series")

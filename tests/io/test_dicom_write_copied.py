@@ -103,6 +103,7 @@ def test_hostile_values(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixt
             written(source)
         assert "\n" not in str(caught.value)
         assert "\x1b" not in str(caught.value)
+        assert not value or value.decode()[:6] not in str(caught.value)
         assert not (tmp_path / "out").exists()
         return
     with caplog.at_level(logging.WARNING, "medcyclegan"):
@@ -111,6 +112,7 @@ def test_hostile_values(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixt
     if outcome in ("empty", "left out"):
         assert image.get(keyword) == ("" if outcome == "empty" else None)
         assert any(keyword in line and (outcome in line) for line in said), said
+        assert not any(value.decode()[:6] in line for line in said if len(value) > 4)
     else:
         assert str(image[keyword].value) == (value.decode() if outcome == "same" else outcome)
         assert not any(keyword in line for line in said)
