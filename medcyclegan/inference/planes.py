@@ -53,20 +53,18 @@ _LEAST_VOXELS = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """What several predictions of the same slices sum up to.
+    """Several translations of the same slices.
 
-    ``total`` and ``squares``: sums of the predictions and of their squares, ``(N, 1, H, W)``.
-    ``count``: how many they are.
+    ``each``: ``(N, 1, H, W)`` in [-1, 1], on the volume's own pixels. ``total``: their sum.
     """
 
     total: torch.Tensor
-    squares: torch.Tensor
-    count: int
+    each: tuple[torch.Tensor, ...]
 
     @property
     def mean(self) -> torch.Tensor:
         """Their mean, ``(N, 1, H, W)``."""
-        return self.total / self.count
+        return self.total / len(self.each)
 
 
 def plan_canvas(volume: Volume, bundle: ModelBundle, plane: str = AXIAL) -> PlaneFit:
@@ -109,23 +107,20 @@ def spread_slices(volume: Volume, count: int) -> list[int]:
     return sorted({int((n + 0.5) * total / count) for n in range(count)})
 
 
-def predict(runners: Sequence[SliceRunner], canvas: torch.Tensor, *, mirror: bool) -> Predictions:
-    """Translate slices ``(N, 1, H, W)`` by each runner, and where ``mirror`` mirrored left to right too.
+def predict(runners: Sequence[SliceRunner], canvas: torch.Tensor, fit: PlaneFit, *, mirror: bool) -> Predictions:
+    """Translate slices ``(N, 1, *fit.canvas)`` by each runner, and where ``mirror`` mirrored left to right too.
 
     Raises :class:`~medcyclegan.errors.ModelError` where a generator gives NaN or infinite values.
     """
-    total, squares, count = torch.zeros_like(canvas), torch.zeros_like(canvas), 0
+    fakes = []
     for run in runners:
-        fakes = [run(canvas)]
+        fakes.append(from_plane(run(canvas), fit))
         if mirror:
-            fakes.append(run(canvas.flip(3)).flip(3))
-        for fake in fakes:
-            total += fake
-            squares += fake * fake
-            count += 1
+            fakes.append(from_plane(run(canvas.flip(3)).flip(3), fit))
+    total = torch.stack(fakes).sum(0) if len(fakes) > 1 else fakes[0]
     if not torch.isfinite(total).all():
         raise ModelError("the generator gave NaN or infinite values: the model is broken; train it again")
-    return Predictions(total, squares, count)
+    return Predictions(total, tuple(fakes))
 
 
 class TranslatedVolume:
@@ -172,12 +167,12 @@ class SpreadSums:
         self._squares = np.zeros(volume.shape, np.float32)
         self._orientation = volume.orientation
 
-    def add(self, plane: str, part: Part, predictions: Predictions, fit: PlaneFit) -> None:
-        """Add the ``predictions`` of the slices ``part`` along ``plane``, which lie as ``fit`` says."""
-        for array, sums in ((self._total, predictions.total), (self._squares, predictions.squares)):
-            view = plane_view(array, self._orientation, plane)
-            view[:, :, part] += from_plane(sums, fit)[:, 0].permute(1, 2, 0).numpy()
-        self._counts[plane] = predictions.count
+    def add(self, plane: str, part: Part, predictions: Predictions) -> None:
+        """Add the ``predictions`` of the slices ``part`` along ``plane``."""
+        squares = torch.stack(predictions.each).square().sum(0)
+        for array, sums in ((self._total, predictions.total), (self._squares, squares)):
+            plane_view(array, self._orientation, plane)[:, :, part] += sums[:, 0].permute(1, 2, 0).numpy()
+        self._counts[plane] = len(predictions.each)
 
     def deviation(self, half_range: float) -> NDArray[np.float32] | None:
         """Return the standard deviation over the predictions of each voxel, ``(I, J, K)``; None for a single one.

@@ -30,7 +30,7 @@ from medcyclegan.inference.planes import (
 from medcyclegan.inference.precision import Difference, compare
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.progress import progress_bar
-from medcyclegan.slicing.plane import SAGITTAL, from_plane, plane_axes
+from medcyclegan.slicing.plane import SAGITTAL, plane_axes
 from medcyclegan.volume import Derivation, Volume
 
 __all__ = ["Model", "Translation", "load_models", "translate", "translate_volume"]
@@ -126,10 +126,10 @@ def translate(
         for plane, fit in passes.items():
             with open_runners(generators, bundles[0], volume, fit, computing) as runners:
                 for part, canvas in plane_chunks(volume, scaling, fit, plane):
-                    predictions = predict(runners, canvas, mirror=computing.tta and plane != SAGITTAL)
-                    output.put(plane, part, from_plane(predictions.mean, fit))
+                    predictions = predict(runners, canvas, fit, mirror=computing.tta and plane != SAGITTAL)
+                    output.put(plane, part, predictions.mean)
                     if sums is not None:
-                        sums.add(plane, part, predictions, fit)
+                        sums.add(plane, part, predictions)
                     bar.advance(len(canvas))
     result = volume.replace(
         array=output.array,

@@ -15,7 +15,7 @@ from medcyclegan.inference.generators import open_generators, open_runners
 from medcyclegan.inference.planes import Part, plan_canvas, plane_chunks, predict
 from medcyclegan.inference.translate import Translation
 from medcyclegan.progress import progress_bar
-from medcyclegan.slicing.plane import from_plane, plane_view
+from medcyclegan.slicing.plane import from_plane, plane_view, to_plane
 from medcyclegan.volume import Volume
 
 __all__ = ["cycle_error", "cycle_residuals", "trust_map"]
@@ -68,8 +68,8 @@ def cycle_residuals(
     """Translate the axial slices of ``done`` back and yield how far they come out from ``volume``'s.
 
     ``(N, H, W)`` on the volume's own pixels, in units of the scaled range [-1, 1]; with the indices of
-    the slices. Both are compared on the canvas, so that resampling does not count; what the first
-    generator hid below the output's precision is lost on the way, as it should be.
+    the slices. The input is resampled as often as the way there and back is, so that resampling does
+    not count; what the first generator hid below the output's precision is lost, as it should be.
     """
     name, _, _ = bundles[0].direction(done.source.name)
     fit = plan_canvas(volume, bundles[0])
@@ -78,5 +78,6 @@ def cycle_residuals(
     fakes = plane_chunks(done.volume, done.target.scaling, fit, slices=slices)
     with open_runners(generators, bundles[0], volume, fit, computing) as runners:
         for (part, real), (_, fake) in zip(reals, fakes, strict=True):
-            rec = predict(runners, fake, mirror=False).mean
-            yield part, from_plane((rec - real).abs(), fit)[:, 0].numpy()
+            rec = predict(runners, fake, fit, mirror=False).mean
+            resampled = from_plane(to_plane(from_plane(real, fit), fit), fit)
+            yield part, (rec - resampled).abs()[:, 0].numpy()

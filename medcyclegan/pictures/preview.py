@@ -37,7 +37,7 @@ def preview(volumes: Mapping[str, Volume], *, trust: Volume | None = None, unit:
     column from black (0) over red to white (its 99.5th percentile inside the head).
     Every preview is stamped ``SYNTHETIC - research only``.
     """
-    columns = [_Column(name, *to_ras(volume), *_window(volume)) for name, volume in volumes.items()]
+    columns = [_column(name, volume) for name, volume in volumes.items()]
     where = _middle(columns[0].array, next(iter(volumes.values())).modality)
     if trust is not None:
         array, spacing = to_ras(trust)
@@ -67,6 +67,12 @@ class _Column:
     upper: float
     unit: str
     heat: bool = False
+
+
+def _column(name: str, volume: Volume) -> _Column:
+    array, spacing = to_ras(volume)
+    lower, upper, unit = _window(volume)
+    return _Column(name, array, spacing, lower, upper, unit)
 
 
 def _plane_tile(column: _Column, *, plane: str, where: tuple[float, float, float], scale: float) -> Image.Image | None:

@@ -104,3 +104,15 @@ def test_a_single_slice_is_one_plane():
 def test_an_empty_volume_is_shown_black():
     picture = preview({"input": Volume(np.zeros((8, 8, 8), dtype=np.float32), np.eye(4), modality="MR")})
     assert np.asarray(picture.convert("L"))[40, 60] == 0
+
+
+def test_the_trust_map_is_a_last_column_in_colour():
+    volume = marked()
+    trust = volume.replace(array=np.where(volume.array > 150, 50, 0).astype(np.float32), modality=None)
+    plain = np.asarray(preview({"input": volume}).convert("RGB")).astype(int)
+    shown = np.asarray(preview({"input": volume}, trust=trust, unit="HU").convert("RGB")).astype(int)
+    assert shown.shape[1] > 1.8 * plain.shape[1]
+    body = shown[: shown.shape[0] - 30]
+    warm = body[..., 0] - body[..., 2] > 60
+    assert not warm[:, : plain.shape[1]].any()
+    assert warm[:, plain.shape[1] :].any() or (body[:, plain.shape[1] :] > 250).all(axis=2).any()

@@ -1,0 +1,106 @@
+import logging
+
+import numpy as np
+import pytest
+import torch
+from models import CT_DOMAIN, HU, MR, MR_DOMAIN, identity_model, tiny_model
+from phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_volume, make_affine
+
+from medcyclegan import translate_volume
+from medcyclegan.errors import GeometryError, ModelError
+from medcyclegan.inference import Computing, DomainModel, translate
+from medcyclegan.inference.planes import TranslatedVolume
+from medcyclegan.intensity import IntensityScaling
+from medcyclegan.slicing.plane import AXIAL, CORONAL, SAGITTAL
+
+EVERY_GRID = {**GRIDS, "tilted": TILTED_GRID}
+CT_TO_CT = identity_model(CT_DOMAIN, DomainModel("ct2", "CT", HU))
+
+
+@pytest.mark.parametrize("name", [n for n, grid in EVERY_GRID.items() if min(grid.shape) >= 8])
+def test_three_planes_put_every_voxel_in_its_place(name):
+    grid = EVERY_GRID[name]
+    volume = linear_volume(grid.shape, grid.affine)
+    low, high = float(volume.array.min()), float(volume.array.max())
+    domains = [DomainModel(n, None, IntensityScaling("range", low, high, "x")) for n in ("a", "b")]
+    model = identity_model(*domains, size=64, pixel_mm=float(min(volume.spacing_mm)))
+    result = translate_volume(volume, model, "b", planes="three")
+    assert np.array_equal(result.affine, grid.affine)
+    inner = tuple(slice(2, -2) for _ in grid.shape)
+    assert np.abs(result.array - volume.array)[inner].max() < 5e-3 * (high - low)
+
+
+def test_the_median_of_three_is_taken_voxel_by_voxel():
+    volume = head_ct((9, 10, 11), make_affine("PIR", (1.0, 1.0, 1.0)))
+    scaling = IntensityScaling("range", -1.0, 1.0, "x")
+    output = TranslatedVolume(volume, scaling, [AXIAL, CORONAL, SAGITTAL])
+    assert output.slices == 9 + 10 + 11
+    three = np.random.default_rng(0).uniform(-1, 1, (3, 9, 10, 11)).astype(np.float32)
+    from medcyclegan.slicing.plane import plane_view
+
+    for plane, values in zip((AXIAL, CORONAL, SAGITTAL), three, strict=True):
+        view = plane_view(values, volume.orientation, plane).transpose(2, 0, 1)
+        for part in (slice(0, 4), slice(4, view.shape[0])):
+            output.put(plane, part, torch.from_numpy(view[part].copy())[:, None])
+    assert np.abs(output.array - np.median(three, axis=0)).max() < 1e-6
+
+
+def test_three_planes_of_a_ct_stay_whole_hu():
+    ct = head_ct((40, 40, 12), make_affine("LPS", (1.0, 1.0, 1.0)))
+    result = translate_volume(ct, CT_TO_CT, "ct2", planes="three")
+    assert result.array.dtype == np.int16
+    assert np.array_equal(result.array, ct.array.clip(-1024))
+    assert result.derivation.settings == ("median of axial, coronal and sagittal translations",)
+
+
+def test_the_cost_of_three_planes_is_said(caplog):
+    with caplog.at_level(logging.INFO):
+        translate_volume(head_ct((40, 40, 12), make_affine("LPS", (1.0, 1.0, 1.0))), CT_TO_CT, "ct2", planes="three")
+    assert "three planes: 92 slices instead of 12" in caplog.text
+
+
+def test_a_thin_volume_has_no_three_planes():
+    with pytest.raises(GeometryError, match=r"40 x 40 x 3 voxels.*--planes axial"):
+        translate_volume(head_ct((40, 40, 3)), CT_TO_CT, "ct2", planes="three")
+
+
+def test_mirrored_slices_are_turned_back(monkeypatch):
+    class Leaning(torch.nn.Module):
+        def forward(self, x):
+            return x + torch.linspace(-0.1, 0.1, x.shape[3])
+
+    mr = head_mr()
+    model = identity_model(MR_DOMAIN, DomainModel("t2", "MR", MR))
+    straight = translate_volume(mr, model, "t2").array
+    monkeypatch.setattr("medcyclegan.inference.bundle.build_generator", lambda config, size: Leaning())
+    plain = translate(mr, [model], "t2", Computing(), spread=True)
+    both = translate(mr, [model], "t2", Computing(tta=True), spread=True)
+    assert plain.spread is None
+    inside = straight[:, :, 12] > 100
+    assert np.abs(plain.volume.array - straight)[:, :, 12][inside].max() > 25
+    assert np.abs(both.volume.array - straight)[:, :, 12][inside].max() < 1, "the leanings cancel"
+    # 40 columns of 5 mm in the middle of 256 pixels: columns 1 and 2 lie at pixel 38, half of them a unit of 500.
+    assert both.spread[1:3].mean() == pytest.approx(500 * (0.1 - 0.2 * 38 / 255), rel=0.05)
+    assert both.spread[19:21].mean() < 2
+
+
+def test_several_models_give_their_mean_and_spread():
+    ct = head_ct()
+    one, other = tiny_model(), tiny_model()
+    swapped = type(one)(
+        other.domains, other.preparation, other.generator,
+        {"G_AB": other.weights["G_BA"], "G_BA": other.weights["G_AB"]},
+    )  # fmt: skip
+    alone = [translate_volume(ct, model, "mr").array for model in (one, swapped)]
+    together = translate(ct, [one, swapped], "mr", Computing(), spread=True)
+    assert np.abs(together.volume.array - np.mean(alone, axis=0)).max() < 0.1
+    assert np.abs(together.spread - np.std(alone, axis=0)).max() < 1.0
+    assert together.volume.derivation.settings == (f"Mean with model {swapped.fingerprint}",)
+    assert translate_volume(ct, [one, swapped], "mr").array.shape == ct.shape
+
+
+def test_models_of_other_slices_do_not_vote_together():
+    with pytest.raises(ModelError, match="--model number 2"):
+        translate_volume(head_ct(), [tiny_model(), tiny_model(size=64)], "mr")
+    with pytest.raises(ModelError, match="--model number 2"):
+        translate_volume(head_ct(), [tiny_model(), tiny_model(b=DomainModel("t2", "MR", MR))], "mr")
