@@ -77,22 +77,27 @@ def slice_volumes(
     store = open_store(Path(out))
     with store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
         jobs = _plan(members, store, config, options, _read_splits(split_file))
-        finished, todo = _sort_out(jobs[shard[0] :: shard[1]], store)
+        own = jobs[shard[0] :: shard[1]]
+        finished, todo = _sort_out(own, store)
         if finished:
-            log.info("%d of %d volumes are sliced already", len(finished), len(finished) + len(todo))
+            log.info("%d of %d volumes are sliced already", len(finished), len(own))
         results = list(_run(todo, workers))
-        sliced = tuple(r for r in results if isinstance(r, SliceRow))
         refused = tuple(r for r in results if isinstance(r, Refusal))
-        store.save_refusals([(job.domain, job.case) for job in jobs[shard[0] :: shard[1]]], refused)
+        store.save_refusals([(job.domain, job.case) for job in own], refused)
         rows = store.save_manifest()
         save_contact_sheets(store.folder, rows)
         _save_record(store.folder, rows, len(refused), time.monotonic() - started)
+    _say_counts(rows)
+    sliced = tuple(r for r in results if isinstance(r, SliceRow))
+    return SlicingResult(store.folder, sliced, tuple(finished), refused)
+
+
+def _say_counts(rows: Sequence[SliceRow]) -> None:
     for name in sorted({row.domain for row in rows}):
         own = [row for row in rows if row.domain == name]
         slices, plural = sum(len(row.slices) for row in own), "" if len(own) == 1 else "s"
         splits = describe_splits([row.split for row in own])
         log.info("%s: %d slices of %d volume%s (%s)", name, slices, len(own), plural, splits)
-    return SlicingResult(store.folder, sliced, tuple(finished), refused)
 
 
 def _read_splits(split_file: str | Path | None) -> dict[str, tuple[str, Split]]:
