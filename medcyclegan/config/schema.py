@@ -127,8 +127,6 @@ class Losses(_Section):
     """Factor of the discriminators' loss: halved, they learn at half the generators' rate."""
     cycle_weight: Weight = 10.0
     """Weight of the L1 cycle-consistency term, lambda in the paper."""
-    cycle_warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps over which ``cycle_weight`` grows from 0: a cycle keeps whatever contrast the first steps happen upon."""
     identity_weight: Weight = 5.0
     """Weight of the L1 identity term; 0 leaves its two passes out."""
 

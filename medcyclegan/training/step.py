@@ -49,7 +49,7 @@ class CycleGANStep:
         real_A, real_B = (images.to(self.device, non_blocking=True) for images in batch)
         step = engine.state.iteration - 1
 
-        fake_A, fake_B, of_generators = self.update_generators(real_A, real_B, self.cycle_weight(step))
+        fake_A, fake_B, of_generators = self.update_generators(real_A, real_B)
         past_A = self.pool_A.exchange(fake_A, step)
         past_B = self.pool_B.exchange(fake_B, step)
         of_discriminators = self.update_discriminators(real_A, real_B, past_A, past_B)
@@ -57,21 +57,12 @@ class CycleGANStep:
         self.scaler.update()
         return of_generators | of_discriminators
 
-    def cycle_weight(self, step: int) -> float:
-        """Return the weight of the cycle term at ``step``, from 0: its full weight after the warm-up."""
-        warmup = self.losses.cycle_warmup_steps
-        return self.losses.cycle_weight * (min(1.0, step / warmup) if warmup else 1.0)
-
     def update_generators(
-        self, real_A: torch.Tensor, real_B: torch.Tensor, cycle_weight: float | None = None
+        self, real_A: torch.Tensor, real_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-        """Minimise equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms.
-
-        ``cycle_weight``: the weight of the cycle term now, its full weight where None.
-        """
+        """Minimise equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms."""
         G_AB, G_BA, D_A, D_B = self.networks.G_AB, self.networks.G_BA, self.networks.D_A, self.networks.D_B
         weight, form = self.losses, self.losses.adversarial
-        cycle_weight = weight.cycle_weight if cycle_weight is None else cycle_weight
         D_A.requires_grad_(False)
         D_B.requires_grad_(False)
 
@@ -85,7 +76,7 @@ class CycleGANStep:
                 "cycle_B": cycle_loss(rec_B, real_B),
             }
             loss = weight.adversarial_weight * (terms["adversarial_AB"] + terms["adversarial_BA"])
-            loss = loss + cycle_weight * (terms["cycle_A"] + terms["cycle_B"])
+            loss = loss + weight.cycle_weight * (terms["cycle_A"] + terms["cycle_B"])
             if weight.identity_weight > 0:
                 idt_A, idt_B = G_BA(real_A), G_AB(real_B)
                 terms["identity_A"] = identity_loss(idt_A, real_A)

@@ -89,16 +89,6 @@ def test_terms_and_their_sum_are_those_of_equation_3(form) -> None:
     torch.testing.assert_close(losses, {"generators": total, **expected}, rtol=1e-4, atol=1e-5)
 
 
-def test_the_cycle_term_grows_over_its_warm_up() -> None:
-    step = make(tiny(cycle_weight=8.0, cycle_warmup_steps=4))
-    assert [step.cycle_weight(n) for n in range(6)] == [0, 2, 4, 6, 8, 8]
-    assert make(tiny(cycle_weight=8.0)).cycle_weight(0) == 8
-    first = step(engine(0), pair())
-    adversarial = first["adversarial_AB"] + first["adversarial_BA"]
-    identity = first.get("identity_A", torch.zeros(())) + first.get("identity_B", torch.zeros(()))
-    torch.testing.assert_close(first["generators"], adversarial + step.losses.identity_weight * identity)
-
-
 def test_the_generators_pass_leaves_no_gradient_in_the_discriminators() -> None:
     step = make(tiny())
     before = copy.deepcopy(step.networks.state_dict())
