@@ -46,7 +46,7 @@ def build_translation_page(
         trust = volumes["trust"].replace(modality=volumes["fake"].modality)
         shown.append(view_volume(trust, "trust", "trust map", colormap="viridis"))
     beside = sum(len(view.voxels) for view in shown) > most_bytes
-    picture, words = _picture({labels[name]: volumes[name] for name in labels if name in volumes})
+    picture, words = _picture({labels[name]: volumes[name] for name in labels if name in volumes}, volumes.get("trust"))
     for view in shown:
         view.facts["file"] = f"{folder}/{view.facts['name']}.js" if beside else ""
     html = render(
@@ -100,12 +100,11 @@ def _kinds(shown: Sequence[ViewedVolume]) -> list[dict[str, Any]]:
     return list(kinds.values())
 
 
-def _picture(volumes: Mapping[str, Volume]) -> tuple[str, str]:
-    first = next(iter(volumes.values()))
-    words = "Axial, coronal and sagittal planes through the middle of the head; columns: " + ", ".join(volumes)
-    if 1 in first.shape:
-        words = "The image; columns: " + ", ".join(volumes)
-    return data_url(png_bytes(preview(volumes)), "image/png"), f"{words}."
+def _picture(volumes: Mapping[str, Volume], trust: Volume | None) -> tuple[str, str]:
+    columns = ", ".join([*volumes, *(["trust"] if trust is not None else [])])
+    planes = "The image" if 1 in next(iter(volumes.values())).shape else "Three planes through the middle of the head"
+    picture = preview(volumes, trust=trust, unit="")
+    return data_url(png_bytes(picture), "image/png"), f"{planes}; columns: {columns}."
 
 
 def _cards(sidecar: Mapping[str, Any], fake: Volume) -> list[tuple[str, str]]:
