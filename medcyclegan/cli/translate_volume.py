@@ -24,6 +24,13 @@ from medcyclegan.cli.common import Command, device_option, reading_arguments, re
 @device_option
 @click.option("--batch-size", default="auto", show_default=True, metavar="N|auto", help="Slices at a time.")
 @click.option("--fast", is_flag=True, help="Compute in bf16 where the device has it; how far that is off is said.")
+@click.option(
+    "--backend",
+    type=click.Choice(["torch", "onnx"]),
+    default="torch",
+    show_default=True,
+    help="onnx: compute by ONNX Runtime (extra onnx); --model may then be what export --format onnx wrote.",
+)
 @click.option("--tta", is_flag=True, help="Translate mirrored slices too, and take the mean: twice the time.")
 @click.option(
     "--planes",
@@ -55,7 +62,7 @@ def command(source: str, output: str, **options: Any) -> None:
     computing = Computing(
         device=options["device"],
         batch_size=int(batch_size) if batch_size.isdecimal() else batch_size,
-        **{name: options[name] for name in ("fast", "tta", "planes")},
+        **{name: options[name] for name in ("fast", "backend", "tta", "planes")},
     )
     chosen = TranslationOptions(
         to=options["to"],

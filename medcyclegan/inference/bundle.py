@@ -69,7 +69,8 @@ class ModelBundle:
 
     ``domains``: A and B. ``preparation``: how slices are made. ``generator``: the networks' shape.
     ``weights``: ``{"G_AB": state, "G_BA": state}``, tensors on the CPU. ``provenance``: JSON values
-    (training configuration, steps, data counts); no patient data, no path.
+    (training configuration, steps, data counts); no patient data, no path. ``graphs``: the generators as
+    ONNX instead of weights, in an ONNX export, and ``exported_from`` the fingerprint of what it was made of.
     """
 
     domains: tuple[DomainModel, DomainModel]
@@ -77,6 +78,8 @@ class ModelBundle:
     generator: Generator
     weights: Mapping[str, Mapping[str, torch.Tensor]]
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    graphs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    exported_from: str = ""
 
     def __post_init__(self) -> None:
         if self.domains[0].name == self.domains[1].name:
@@ -85,6 +88,8 @@ class ModelBundle:
     @property
     def fingerprint(self) -> str:
         """The SHA-256 over both weight files and the preparation: what names this model in an output."""
+        if self.exported_from:
+            return self.exported_from
         return hash_json({"weights": self._hashes(), "domains": self._domains(), **self._shape()})
 
     def direction(self, to: str) -> tuple[str, DomainModel, DomainModel]:
@@ -104,6 +109,8 @@ class ModelBundle:
 
     def build(self, name: str) -> nn.Module:
         """Build the generator ``name`` (``"G_AB"`` or ``"G_BA"``) with its weights, in evaluation mode."""
+        if self.graphs:
+            raise ModelError("this folder holds ONNX graphs and no weights: translate with --backend onnx")
         network = build_generator(self.generator, self.preparation.size)
         try:
             network.load_state_dict(dict(self.weights[name]))
@@ -117,21 +124,34 @@ class ModelBundle:
         Raises :class:`~medcyclegan.errors.WriteError` where it exists and ``overwrite`` is not set.
         """
         path = Path(folder)
-        record = {
+        with atomic_folder(path, overwrite=overwrite) as temporary:
+            self.write_into(temporary)
+        return path
+
+    def write_into(self, folder: Path, graphs: Mapping[str, bytes] | None = None) -> None:
+        """Write the model's files into an existing ``folder``: with its weights, or with ``graphs`` (ONNX) instead."""
+        contents = graphs or {name: _serialize(self.weights[name]) for name in _GENERATORS}
+        ending = "onnx" if graphs else "safetensors"
+        files = {f"{name}.{ending}": contents[name] for name in _GENERATORS}
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        (folder / _JSON).write_text(json.dumps(self._record(files), indent=2) + "\n", "utf-8")
+
+    def _record(self, files: Mapping[str, bytes]) -> dict[str, Any]:
+        return {
             "format": _FORMAT,
             "created": now(),
             "versions": versions(),
+            "fingerprint": self.fingerprint,
             "domains": self._domains(),
             **self._shape(),
-            "weights": {name: {"file": f"{name}.safetensors", "sha256": h} for name, h in self._hashes().items()},
+            "weights": {
+                name.split(".")[0]: {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
+                for name, content in files.items()
+            },
             "provenance": dict(self.provenance),
             "intended_use": "research only; not a medical device; every output is synthetic",
         }
-        with atomic_folder(path, overwrite=overwrite) as temporary:
-            for name in _GENERATORS:
-                (temporary / f"{name}.safetensors").write_bytes(_serialize(self.weights[name]))
-            (temporary / _JSON).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-        return path
 
     @classmethod
     def load(cls, folder: str | Path) -> ModelBundle:
@@ -154,11 +174,17 @@ class ModelBundle:
             ]
             preparation = Preparation(**record["preparation"])
             generator = Generator.model_validate(record["generator"])
-            hashes = {name: record["weights"][name]["sha256"] for name in _GENERATORS}
+            hashes = {name: str(record["weights"][name]["sha256"]) for name in _GENERATORS}
+            is_onnx = all(record["weights"][name]["file"] == f"{name}.onnx" for name in _GENERATORS)
+            exported_from = str(record["fingerprint"]) if is_onnx else ""
         except (KeyError, TypeError, ValidationError, MedCycleGANError) as error:
             raise ModelError(f"{path / _JSON} is not a model of medcyclegan: {error!r}") from None
+        pair, provenance = (domains[0], domains[1]), record.get("provenance", {})
+        if is_onnx:
+            graphs = {name: _read_checked(path, f"{name}.onnx", hashes[name]) for name in _GENERATORS}
+            return cls(pair, preparation, generator, {}, provenance, graphs, exported_from)
         weights = {name: _read_weights(path, name, hashes[name]) for name in _GENERATORS}
-        bundle = cls((domains[0], domains[1]), preparation, generator, weights, record.get("provenance", {}))
+        bundle = cls(pair, preparation, generator, weights, provenance)
         for name in _GENERATORS:
             bundle.build(name)
         return bundle
@@ -216,8 +242,9 @@ def _inside(folder: Path, name: str) -> Path:
     return file
 
 
-def _read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tensor]:
-    file = _inside(folder, f"{name}.safetensors")
+def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
+    """Return the bytes of a file of the model folder, which must be the one that its record names."""
+    file = _inside(folder, name)
     try:
         data = file.read_bytes()
     except FileNotFoundError:
@@ -226,11 +253,18 @@ def _read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tenso
         raise ModelError(f"{file} cannot be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ModelError(f"{file} is not the file that {_JSON} names (SHA-256 differs): copy the model folder again")
+    return data
+
+
+def _read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tensor]:
+    file = f"{name}.safetensors"
     try:
-        weights: dict[str, torch.Tensor] = load_tensors(data)
+        weights: dict[str, torch.Tensor] = load_tensors(_read_checked(folder, file, sha256))
     except SafetensorError as error:
-        raise ModelError(f"{file} is not a safetensors file: {error}") from None
+        raise ModelError(f"{folder / file} is not a safetensors file: {error}") from None
     for key, tensor in weights.items():
         if not torch.isfinite(tensor).all():
-            raise ModelError(f"{file}: {key} holds NaN or infinite weights: train again from an earlier checkpoint")
+            raise ModelError(
+                f"{folder / file}: {key} holds NaN or infinite weights: train again from an earlier checkpoint"
+            )
     return weights

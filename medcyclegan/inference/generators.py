@@ -13,6 +13,7 @@ from medcyclegan.inference.batching import SliceGenerator, SliceRunner, choose_b
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.device import choose_device
+from medcyclegan.inference.onnx_graph import OnnxGenerator, to_onnx
 from medcyclegan.inference.precision import exact_convolutions, fast_format, to_reduced_precision
 from medcyclegan.slicing.plane import PlaneFit
 from medcyclegan.volume import Volume
@@ -58,8 +59,17 @@ class TorchGenerator:
 
 def open_generators(bundles: Sequence[ModelBundle], name: str, computing: Computing) -> list[SliceGenerator]:
     """Return the generator ``name`` (``"G_AB"`` or ``"G_BA"``) of each bundle, computed as ``computing`` says."""
+    if computing.backend == "onnx":
+        return [OnnxGenerator(_graph(bundle, name)) for bundle in bundles]
     device = choose_device(computing.device)
     return [TorchGenerator(bundle, name, device, fast=computing.fast) for bundle in bundles]
+
+
+def _graph(bundle: ModelBundle, name: str) -> bytes:
+    if bundle.graphs:
+        return bundle.graphs[name]
+    log.info("making the ONNX graph of %s; medcyclegan export --format onnx makes it once and for all", name)
+    return to_onnx(bundle.build(name), bundle.canvas_multiple())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,37 @@
+"""``medcyclegan export``."""
+
+from __future__ import annotations
+
+import click
+
+from medcyclegan.cli.common import Command
+
+
+@click.command("export", cls=Command)
+@click.option("--format", "form", type=click.Choice(["onnx", "monai-bundle"]), required=True, help="What to write.")
+@click.option("--model", default="runs/latest/model", show_default=True, metavar="DIR", help="The model folder.")
+@click.option("--out", metavar="DIR", help="The folder to write.  [default: onnx or monai-bundle]")
+@click.option("--volume", metavar="FILE", help="onnx: compare both backends on slices of this volume, not on noise.")
+@click.option("--overwrite", is_flag=True, help="Replace a folder that exists.")
+def command(form: str, model: str, out: str | None, volume: str | None, overwrite: bool) -> None:
+    """Write a model for other programs: ONNX graphs, or a MONAI bundle.
+
+    onnx: two graphs for any batch and size, with preparation and scalings in their metadata; how far they
+    are from PyTorch is printed. monai-bundle: a folder for python -m monai.bundle run.
+    """
+    from medcyclegan.errors import UsageError
+    from medcyclegan.export import export_monai_bundle, export_onnx
+    from medcyclegan.inference import ModelBundle
+    from medcyclegan.io import read_volume
+
+    folder = out or form
+    if form == "monai-bundle":
+        if volume is not None:
+            raise UsageError("--volume serves --format onnx only: leave it out")
+        click.echo(export_monai_bundle(ModelBundle.load(model), folder, overwrite=overwrite))
+        return
+    real = None if volume is None else read_volume(volume)
+    parity = export_onnx(ModelBundle.load(model), folder, volume=real, overwrite=overwrite)
+    click.echo(folder)
+    for direction in parity:
+        click.echo(direction)

@@ -1,0 +1,146 @@
+"""A model as two ONNX graphs, each with all that its use takes in its metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+from medcyclegan import __version__
+from medcyclegan.errors import ModelError
+from medcyclegan.inference.bundle import ModelBundle
+from medcyclegan.inference.domains import fits_domain, half_range, source_scaling
+from medcyclegan.inference.generators import TorchGenerator
+from medcyclegan.inference.onnx_graph import OPSET, OnnxGenerator, to_onnx
+from medcyclegan.inference.planes import plan_canvas, plane_chunks, spread_slices
+from medcyclegan.inference.precision import Difference, compare
+from medcyclegan.storage import atomic_folder, check_output
+from medcyclegan.volume import Volume
+
+__all__ = ["Parity", "export_onnx", "graph_metadata"]
+
+log = logging.getLogger(__name__)
+
+#: Slices on which both are compared: of the volume, or of noise.
+_COMPARED = 4
+#: A graph further off than this share of the output's range is not the same function.
+_LARGEST_SHARE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """How far ONNX Runtime's output is from PyTorch's for one direction.
+
+    ``slices``: ``"real"``, ``"translated"`` (the other direction's output on real slices) or ``"noise"``.
+    """
+
+    source: str
+    target: str
+    slices: str
+    difference: Difference
+
+    def __str__(self) -> str:
+        found = self.difference
+        count = f"{found.slices} slices" if self.slices == "noise" else f"{found.slices} {self.slices} slices"
+        of_noise = " of noise" if self.slices == "noise" else ""
+        return (
+            f"{self.source} to {self.target}: differs by at most {found.largest:.2g} {found.unit} on {count}{of_noise}"
+        )
+
+
+def export_onnx(
+    bundle: ModelBundle, folder: str | Path, *, volume: Volume | None = None, overwrite: bool = False
+) -> tuple[Parity, Parity]:
+    """Write ``G_AB.onnx``, ``G_BA.onnx`` and ``model.json`` into ``folder``, whole or not at all.
+
+    The graphs read any number of slices of any size that the networks read. Their ``metadata_props``
+    hold preparation, domains and scalings (:func:`graph_metadata`); the folder is a model for
+    ``translate-volume --backend onnx``. Before anything is written each graph is run beside PyTorch, on slices of
+    ``volume`` or on noise; the result says how far they differ.
+
+    Raises :class:`~medcyclegan.errors.MissingExtraError` without the extra ``onnx``,
+    :class:`~medcyclegan.errors.ModelError` where a graph is not the same function, and
+    :class:`~medcyclegan.errors.WriteError`.
+    """
+    path = Path(folder)
+    check_output(path, overwrite=overwrite)
+    graphs = {
+        name: to_onnx(bundle.build(name), bundle.canvas_multiple(), graph_metadata(bundle, name))
+        for name in ("G_AB", "G_BA")
+    }
+    parity = _measure_parity(bundle, graphs, volume)
+    for found in parity:
+        target = bundle.direction(found.target)[2]
+        if found.difference.largest > _LARGEST_SHARE * 2 * half_range(target.scaling):
+            raise ModelError(f"the ONNX graph of {found}: it is not the same function, and is not exported")
+    with atomic_folder(path, overwrite=overwrite) as temporary:
+        bundle.write_into(temporary, graphs)
+    return parity
+
+
+def graph_metadata(bundle: ModelBundle, name: str) -> dict[str, str]:
+    """Return the ``metadata_props`` of the graph ``name``: text, or JSON where it is a structure.
+
+    With it the graph can be used without this package: scale by ``source_scaling`` (its numbers are
+    the training set's; ``source_rule`` says how they are found for one volume), bring slices to
+    ``preparation``, run, unscale by ``target_scaling``.
+    """
+    _, source, target = next(d for d in map(bundle.direction, _names(bundle)) if d[0] == name)
+    return {
+        "producer": f"medcyclegan {__version__}",
+        "model_sha256": bundle.fingerprint,
+        "generator": name,
+        "opset": str(OPSET),
+        "source_domain": source.name,
+        "source_modality": source.modality or "",
+        "source_scaling": json.dumps(source.scaling.to_dict()),
+        "source_rule": source.rule.model_dump_json(),
+        "target_domain": target.name,
+        "target_modality": target.modality or "",
+        "target_scaling": json.dumps(target.scaling.to_dict()),
+        "preparation": json.dumps(dataclasses.asdict(bundle.preparation)),
+        "canvas_multiple": str(bundle.canvas_multiple()),
+        "layout": "batch, 1, rows to posterior, columns to patient left; values scaled to [-1, 1], padding -1",
+        "provenance": json.dumps(dict(bundle.provenance)),
+        "intended_use": "research only; not a medical device; every output is synthetic",
+    }
+
+
+def _names(bundle: ModelBundle) -> tuple[str, str]:
+    return bundle.domains[0].name, bundle.domains[1].name
+
+
+def _measure_parity(bundle: ModelBundle, graphs: dict[str, bytes], volume: Volume | None) -> tuple[Parity, Parity]:
+    """Run both backends on the same slices: those of ``volume`` in its direction, its fakes in the other."""
+    a, b = _names(bundle)
+    first, second = (b, a) if volume is None or fits_domain(volume, bundle.domains[0]) else (a, b)
+    slices, kind = _slices(bundle, first, volume)
+    one, fakes = _compare(bundle, graphs, first, slices, kind)
+    other, _ = _compare(bundle, graphs, second, slices if volume is None else fakes, kind.replace("real", "translated"))
+    return one, other
+
+
+def _compare(
+    bundle: ModelBundle, graphs: dict[str, bytes], to: str, slices: torch.Tensor, kind: str
+) -> tuple[Parity, torch.Tensor]:
+    name, source, target = bundle.direction(to)
+    here = TorchGenerator(bundle, name, torch.device("cpu"))
+    difference = compare(
+        OnnxGenerator(graphs[name]), here, slices, half_range=half_range(target.scaling), unit=target.scaling.unit
+    )
+    return Parity(source.name, target.name, kind, difference), here(slices)
+
+
+def _slices(bundle: ModelBundle, to: str, volume: Volume | None) -> tuple[torch.Tensor, str]:
+    if volume is None:
+        size = bundle.preparation.size
+        noise = torch.rand(_COMPARED, 1, size, size, generator=torch.Generator().manual_seed(0))
+        return noise * 2 - 1, "noise"
+    _, source, _ = bundle.direction(to)
+    fit = plan_canvas(volume, bundle)
+    wanted = spread_slices(volume, _COMPARED)
+    ((_, canvas),) = plane_chunks(volume, source_scaling(volume, source), fit, slices=wanted)
+    return canvas, "real"

@@ -1,0 +1,162 @@
+import dataclasses
+import json
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from models import tiny_model
+from phantoms import head_ct, write_nifti
+
+from medcyclegan import translate_volume
+from medcyclegan.cli.main import main
+from medcyclegan.config import Generator
+from medcyclegan.errors import MissingExtraError, ModelError, UsageError, WriteError
+from medcyclegan.export import export_onnx
+from medcyclegan.inference import Computing, ModelBundle, Translation, assess, load_models, translate
+from medcyclegan.inference.onnx_graph import OnnxGenerator, to_onnx
+from medcyclegan.networks import build_generator
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "onnx"
+    parity = export_onnx(tiny_model(), folder, volume=head_ct())
+    return folder, parity
+
+
+def test_the_folder_is_a_model(exported):
+    folder, _ = exported
+    assert sorted(p.name for p in folder.iterdir()) == ["G_AB.onnx", "G_BA.onnx", "model.json"]
+    bundle = ModelBundle.load(folder)
+    assert bundle.fingerprint == tiny_model().fingerprint
+    assert bundle.domains == tiny_model().domains
+    with pytest.raises(ModelError, match="--backend onnx"):
+        translate_volume(head_ct(), bundle, "mr")
+
+
+def test_a_graph_tells_all_that_its_use_takes(exported):
+    folder, _ = exported
+    graph = onnx.load(folder / "G_AB.onnx")
+    onnx.checker.check_model(graph)
+    told = {prop.key: prop.value for prop in graph.metadata_props}
+    assert (told["source_domain"], told["target_domain"]) == ("ct", "mr")
+    assert json.loads(told["source_scaling"])["upper"] == 3071.0
+    assert json.loads(told["target_scaling"])["unit"] == "arbitrary units"
+    assert json.loads(told["preparation"]) == dataclasses.asdict(tiny_model().preparation)
+    assert told["opset"] == str(graph.opset_import[0].version) == "20"
+    assert told["model_sha256"] == tiny_model().fingerprint
+    shape = graph.graph.input[0].type.tensor_type.shape.dim
+    assert [d.dim_param or d.dim_value for d in shape] == ["batch", 1, "rows", "columns"]
+
+
+def test_parity_is_measured_on_real_slices_there_and_back(exported):
+    _, (there, back) = exported
+    assert (there.source, there.target, there.slices) == ("ct", "mr", "real")
+    assert (back.source, back.target, back.slices) == ("mr", "ct", "translated")
+    assert back.difference.unit == "HU"
+    assert back.difference.largest < 0.1
+    assert str(back).startswith("mr to ct: differs by at most ")
+
+
+def test_onnx_runtime_gives_what_pytorch_gives(exported):
+    folder, _ = exported
+    ct = head_ct()
+    mine, theirs = (
+        translate_volume(ct, model, "mr", backend=backend).array
+        for model, backend in ((tiny_model(), "torch"), (folder, "onnx"))
+    )
+    assert np.abs(mine - theirs).max() < 0.1
+
+
+def test_a_model_folder_is_made_a_graph_on_the_way(caplog):
+    with caplog.at_level("INFO"):
+        result = translate_volume(head_ct(), tiny_model(), "mr", backend="onnx")
+    assert "export --format onnx makes it once" in caplog.text
+    assert np.abs(result.array - translate_volume(head_ct(), tiny_model(), "mr").array).max() < 0.1
+    assert result.derivation.settings == ("computed by ONNX Runtime",)
+
+
+def test_the_way_back_is_computed_by_the_other_graph(exported):
+    bundles = load_models(exported[0])
+    computing = Computing(backend="onnx")
+    done = translate(head_ct(), bundles, "mr", computing)
+    assert isinstance(done, Translation)
+    assert assess(head_ct(), done, bundles, computing).cycle_error > 0
+
+
+@pytest.mark.parametrize("kind", ["unet", "resnet", "identity"])
+def test_any_batch_and_size_goes_through(kind):
+    network = build_generator(Generator(kind=kind, filters=2, blocks=1, upsampling="resize"), 32).eval()
+    multiple = 32 if kind == "unet" else 4
+    run = OnnxGenerator(to_onnx(build_with(network, kind), multiple))
+    for shape in ((1, 1, 32, 32), (3, 1, 64, 96), (2, 1, 96, 32)):
+        slices = torch.rand(shape) * 2 - 1
+        with torch.inference_mode():
+            assert (run(slices) - network(slices)).abs().max() < 1e-4
+
+
+def build_with(network, kind):
+    copy = build_generator(Generator(kind=kind, filters=2, blocks=1, upsampling="resize"), 32).eval()
+    copy.load_state_dict(network.state_dict())
+    return copy
+
+
+def test_an_existing_folder_is_kept(exported):
+    with pytest.raises(WriteError, match="--overwrite"):
+        export_onnx(tiny_model(), exported[0])
+
+
+def test_a_graph_that_was_changed_is_refused(exported, tmp_path):
+    bundle = ModelBundle.load(exported[0])
+    bundle.write_into(tmp_path, bundle.graphs)
+    (tmp_path / "G_BA.onnx").write_bytes(b"something else")
+    with pytest.raises(ModelError, match=r"G_BA.onnx is not the file that model.json names"):
+        ModelBundle.load(tmp_path)
+    with pytest.raises(ModelError, match="cannot read the graph"):
+        OnnxGenerator(b"something else")
+
+
+def test_a_graph_of_somebody_else_is_refused():
+    place = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [place], [out])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    with pytest.raises(ModelError, match="not one that medcyclegan exported"):
+        OnnxGenerator(model.SerializeToString())
+
+
+def test_without_the_extra_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"medcyclegan\[onnx\]"):
+        OnnxGenerator(b"")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingExtraError, match="onnxscript is not installed"):
+        to_onnx(torch.nn.Identity(), 4)
+
+
+def test_another_device_is_refused(exported):
+    with pytest.raises(UsageError, match="computes on the CPU"):
+        translate_volume(head_ct(), exported[0], "mr", backend="onnx", device="cuda")
+
+
+def test_the_command_prints_folder_and_parity(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_model().save(tmp_path / "runs" / "latest" / "model")
+    write_nifti(head_ct(), tmp_path / "ct.nii.gz")
+    result = CliRunner().invoke(main, ["export", "--format", "onnx", "--volume", "ct.nii.gz"])
+    assert result.exit_code == 0, result.output
+    first, there, back = result.stdout.splitlines()
+    assert first == "onnx"
+    assert there.startswith("ct to mr: differs by at most")
+    assert "HU on 4 translated slices" in back
+    done = CliRunner().invoke(
+        main, ["translate-volume", "ct.nii.gz", "o.nii.gz", "--model", "onnx", "--backend", "onnx"]
+    )
+    assert (done.exit_code, done.stdout) == (0, "o.nii.gz\n"), done.output
+    again = CliRunner().invoke(main, ["export", "--format", "onnx"])
+    assert (again.exit_code, again.stderr.count("Error: ")) == (1, 1)
+    wrong = CliRunner().invoke(main, ["export", "--format", "monai-bundle", "--volume", "ct.nii.gz"])
+    assert wrong.exit_code == 2
