@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medcyclegan.metrics.image_metrics import inside_parts
+
 __all__ = ["TISSUES_HU", "mae_by_tissue"]
 
 #: Tissue -> the reference's HU, lower end included. Limits as commonly reported for synthetic CT of the head.
@@ -19,10 +21,11 @@ def mae_by_tissue(fake: NDArray[Any], reference: NDArray[Any], mask: NDArray[np.
 
     All arrays are ``(I, J, K)``; a tissue that the mask does not hold has None.
     """
-    values = reference[mask].astype(np.float32)
-    error = np.abs(fake[mask].astype(np.float32) - values)
-    errors: dict[str, float | None] = {}
-    for tissue, (lower, upper) in TISSUES_HU.items():
-        inside = error[(values >= lower) & (values < upper)]
-        errors[tissue] = float(inside.mean(dtype=np.float64)) if inside.size else None
-    return errors
+    totals, counts = dict.fromkeys(TISSUES_HU, 0.0), dict.fromkeys(TISSUES_HU, 0)
+    for first, second in inside_parts(fake, reference, mask):
+        error = np.abs(first - second)
+        for tissue, (lower, upper) in TISSUES_HU.items():
+            inside = error[(second >= lower) & (second < upper)]
+            totals[tissue] += float(inside.sum())
+            counts[tissue] += inside.size
+    return {tissue: totals[tissue] / counts[tissue] if counts[tissue] else None for tissue in TISSUES_HU}

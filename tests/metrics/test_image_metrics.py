@@ -60,6 +60,28 @@ def test_equal_volumes_score_best():
     assert ncc(-reference, reference, mask) == pytest.approx(-1)
 
 
+def test_the_memory_order_and_the_parts_do_not_matter(monkeypatch):
+    fake, reference, mask = made_case((40, 33, 20))
+
+    def scores(*arrays):
+        return [
+            *(metric(*arrays) for metric in (mae, mean_error, ncc)),
+            *(metric(*arrays[:2], value_range=HU_2025, mask=arrays[2]) for metric in (psnr, ssim, ms_ssim)),
+        ]
+
+    expected = scores(fake, reference, mask)
+    assert scores(*(np.asfortranarray(a) for a in (fake, reference, mask))) == pytest.approx(expected, rel=1e-9)
+    assert scores(np.asfortranarray(fake), reference, mask) == pytest.approx(expected, rel=1e-9)
+    monkeypatch.setattr("medcyclegan.metrics.image_metrics._PART_VOXELS", 700)
+    assert scores(fake, reference, mask) == pytest.approx(expected, rel=1e-9)
+
+
+def test_ncc_is_numpys():
+    fake, reference, mask = made_case((40, 33, 20))
+    assert ncc(fake + 1e6, reference, mask) == pytest.approx(np.corrcoef(fake[mask], reference[mask])[0, 1], rel=1e-9)
+    assert ncc(np.full(fake.shape, 0.3), reference, mask) == 0
+
+
 def test_by_hand():
     reference = np.zeros((4, 4, 1))
     fake = reference + np.array([1.0, -3.0, 1.0, -3.0])[:, None, None]
