@@ -63,15 +63,6 @@ def _inference(bundle: ModelBundle) -> dict[str, Any]:
 
 def _metadata(bundle: ModelBundle) -> dict[str, Any]:
     a, b = bundle.domains
-    size = bundle.preparation.size
-    place = {
-        "type": "image",
-        "num_channels": 1,
-        "spatial_shape": [size, size],
-        "dtype": "float32",
-        "value_range": [-1, 1],
-        "is_patch_data": False,
-    }
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
         "version": __version__,
@@ -92,26 +83,23 @@ def _metadata(bundle: ModelBundle) -> dict[str, Any]:
         "data_type": "NIfTI, DICOM, MetaImage, NRRD",
         "image_classes": f"{_what(a)} or {_what(b)}",
         "model_sha256": bundle.fingerprint,
-        "network_data_format": {
-            "inputs": {
-                "image": {
-                    **place,
-                    "format": "magnitude",
-                    "modality": a.modality or "unknown",
-                    "channel_def": {"0": a.name},
-                }
-            },
-            "outputs": {
-                "pred": {
-                    **place,
-                    "format": "magnitude",
-                    "modality": b.modality or "unknown",
-                    "channel_def": {"0": b.name},
-                }
-            },
-        },
+        "network_data_format": {"inputs": {"image": _format(bundle, a)}, "outputs": {"pred": _format(bundle, b)}},
         "canvas_multiple": bundle.canvas_multiple(),
         "provenance": dict(bundle.provenance),
+    }
+
+
+def _format(bundle: ModelBundle, domain: DomainModel) -> dict[str, Any]:
+    return {
+        "type": "image",
+        "format": "magnitude",
+        "modality": domain.modality or "unknown",
+        "num_channels": 1,
+        "spatial_shape": [bundle.preparation.size, bundle.preparation.size],
+        "dtype": "float32",
+        "value_range": [-1, 1],
+        "is_patch_data": False,
+        "channel_def": {"0": domain.name},
     }
 
 

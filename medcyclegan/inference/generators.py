@@ -15,6 +15,7 @@ from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.device import choose_device
 from medcyclegan.inference.onnx_graph import OnnxGenerator, to_onnx
 from medcyclegan.inference.precision import exact_convolutions, fast_format, to_reduced_precision
+from medcyclegan.inference.tuning import tune_for_cpu
 from medcyclegan.slicing.plane import PlaneFit
 from medcyclegan.volume import Volume
 
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class TorchGenerator:
-    """The generator ``name`` of ``bundle`` in PyTorch, channels last, on ``device``.
+    """The generator ``name`` of ``bundle`` in PyTorch, on ``device``.
 
     ``fast``: in the device's short number format; where it has none, said aloud, in float32.
     """
@@ -33,23 +34,18 @@ class TorchGenerator:
 
     def __init__(self, bundle: ModelBundle, name: str, device: torch.device, *, fast: bool = False) -> None:
         self.device = device
-        self._fast = fast
         network = bundle.build(name)
         if fast:
             dtype = fast_format(device)
             if dtype == torch.float32:
                 log.warning("--fast: this %s has no short number format in hardware: computing in float32", device)
             network = to_reduced_precision(network, dtype)
-        for parameter in network.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self._network = network.to(device)
+        self._network = tune_for_cpu(network) if device.type == "cpu" else network.to(device)
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
         """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1]; both are float32 on the CPU."""
         with torch.inference_mode(), exact_convolutions(self.device):
-            placed = slices.to(self.device, memory_format=torch.channels_last)
-            return self._network(placed).to("cpu", torch.float32)
+            return self._network(slices.to(self.device)).to("cpu", torch.float32)
 
     def to(self, device: torch.device) -> None:
         """Go on computing on ``device``."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from medcyclegan.inference.domains import AIR
+from medcyclegan.networks import InstanceNorm
 
 __all__ = ["Difference", "compare", "exact_convolutions", "fast_format", "to_reduced_precision"]
 
@@ -46,17 +47,17 @@ def fast_format(device: torch.device) -> torch.dtype:
 def to_reduced_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Turn a generator in place into one that computes in ``dtype`` between its first and last convolution.
 
-    The first and the last stay in float32, as does the normalisation after the first: a bf16 number near
-    1 is rounded to 1/256, which a CT shows as steps of 8 HU. Input and output remain float32.
+    These two stay in float32, for a bf16 number near 1 is rounded to 1/256, which a CT shows as steps of
+    8 HU. Input and output remain float32.
     """
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | InstanceNorm)]
+    convolutions = [layer for layer in layers if not isinstance(layer, InstanceNorm)]
     if dtype == torch.float32 or len(convolutions) < 3:
         return network
-    _, *inner, last = convolutions
-    for convolution in inner:
+    for convolution in convolutions[1:-1]:
         convolution.to(dtype)
-    inner[0].register_forward_pre_hook(lambda _module, inputs: (inputs[0].to(dtype),))
-    last.register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
+    layers[1].register_forward_pre_hook(lambda _module, inputs: (inputs[0].to(dtype),))
+    convolutions[-1].register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
     return network
 
 

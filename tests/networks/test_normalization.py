@@ -17,14 +17,6 @@ def test_it_is_the_same_function_and_has_the_same_gradient() -> None:
     torch.testing.assert_close(gradient, expected)
 
 
-def test_channels_last_does_not_lose_what_hardly_varies() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(1, 8, 64, 64, dtype=torch.float64) * 1e-3 - 1
-    ours = InstanceNorm(8)(x.float().to(memory_format=torch.channels_last))
-    expected = torch.nn.InstanceNorm2d(8)(x.float().double())
-    assert (ours - expected).abs().max() < 1e-3, "float32 itself resolves 1e-7 of 1, 1e-4 of the spread"
-
-
 def test_it_has_no_parameters_and_no_state() -> None:
     assert InstanceNorm(3).state_dict() == {}
 
