@@ -152,6 +152,9 @@ class Training(_Section):
     """``uniform``: any slice of B beside a slice of A; ``height``: one from about the same relative height."""
     pool_size: Annotated[int, Field(ge=0, le=10000)] = 50
     """Past fakes that each discriminator may be shown again (Shrivastava et al. 2017); 0 turns it off."""
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Share of the generators' running mean that stays at each step, e.g. 0.999; the means are then what panels and
+    validation look at and what becomes the model. null: the weights of the last step."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """``auto``: bf16 where the device computes it, fp16 with a loss scaler on older CUDA, else fp32."""
     panel_every: Count = 100

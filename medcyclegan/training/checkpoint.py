@@ -24,7 +24,7 @@ _NAME = re.compile(r"step-(\d{6,})\.pt")
 
 
 def step_state(step: CycleGANStep) -> dict[str, Any]:
-    """Return the state of networks, optimisers, pools, loss scaler and random numbers: tensors and plain types.
+    """Return the state of networks, averages, optimisers, pools, loss scaler and random numbers, as plain types.
 
     Learning rates, samples and pool choices are functions of the step's number, so they need none.
     """
@@ -35,6 +35,7 @@ def step_state(step: CycleGANStep) -> dict[str, Any]:
         "pool_A": step.pool_A.state_dict(),
         "pool_B": step.pool_B.state_dict(),
         "scaler": step.scaler.state_dict(),
+        "averages": None if step.averages is None else step.averages.state_dict(),
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state(step.device) if step.device.type == "cuda" else None,
     }
@@ -47,6 +48,8 @@ def restore_step(step: CycleGANStep, state: dict[str, Any]) -> None:
     step.optimizer_D.load_state_dict(state["optimizer_D"])
     step.pool_A.load_state_dict(state["pool_A"], step.device)
     step.pool_B.load_state_dict(state["pool_B"], step.device)
+    if step.averages is not None:
+        step.averages.load_state_dict(state["averages"])
     if state["scaler"]:
         step.scaler.load_state_dict(state["scaler"])
     torch.set_rng_state(state["random"])

@@ -96,8 +96,8 @@ def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int) -> ModelBundle
         preparation=Preparation(slicing.size, slicing.fit, slicing.pixel_mm),
         generator=plan.config.networks.generator,
         weights={
-            "G_AB": {name: tensor.cpu() for name, tensor in step.networks.G_AB.state_dict().items()},
-            "G_BA": {name: tensor.cpu() for name, tensor in step.networks.G_BA.state_dict().items()},
+            "G_AB": {name: tensor.cpu() for name, tensor in step.model.G_AB.state_dict().items()},
+            "G_BA": {name: tensor.cpu() for name, tensor in step.model.G_BA.state_dict().items()},
         },
         provenance={
             "config": plan.config.model_dump(mode="json"),

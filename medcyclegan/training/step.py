@@ -12,6 +12,7 @@ from torch import nn
 from medcyclegan.config import Config, Losses
 from medcyclegan.data import Batch, Stream
 from medcyclegan.networks import CycleGAN
+from medcyclegan.training.averaging import AveragedGenerators
 from medcyclegan.training.image_pool import ImagePool
 from medcyclegan.training.losses import cycle_loss, discriminator_loss, generator_loss, identity_loss
 from medcyclegan.training.precision import Precision, autocast
@@ -35,6 +36,7 @@ class CycleGANStep:
         *,
         device: torch.device,
         precision: Precision = "fp32",
+        averages: AveragedGenerators | None = None,
     ) -> None:
         self.networks = networks
         self.losses = losses
@@ -42,6 +44,7 @@ class CycleGANStep:
         self.pool_A, self.pool_B = pools
         self.device = device
         self.precision = precision
+        self.averages = averages
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> dict[str, torch.Tensor]:
@@ -55,6 +58,8 @@ class CycleGANStep:
         of_discriminators = self.update_discriminators(real_A, real_B, past_A, past_B)
 
         self.scaler.update()
+        if self.averages is not None:
+            self.averages.update(self.networks, step)
         return of_generators | of_discriminators
 
     def update_generators(
@@ -105,13 +110,18 @@ class CycleGANStep:
         """Return the context in which the networks compute in the step's precision."""
         return autocast(self.precision, self.device)
 
+    @property
+    def model(self) -> CycleGAN:
+        """The networks whose generators are the model: the averaged ones where the run averages, else those trained."""
+        return self.networks if self.averages is None else self.averages.networks
+
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[CycleGAN]:
-        """Yield the networks for a look at them: no dropout, no gradients, no random number drawn."""
-        self.networks.eval()
+        """Yield :attr:`model` for a look at it: no dropout, no gradients, no random number drawn."""
+        self.model.eval()
         try:
             with torch.no_grad(), self.autocast():
-                yield self.networks
+                yield self.model
         finally:
             self.networks.train()
 
@@ -137,6 +147,7 @@ def build_step(config: Config, networks: CycleGAN, device: torch.device, precisi
         ),
         device=device,
         precision=precision,
+        averages=None if training.ema_decay is None else AveragedGenerators(networks, training.ema_decay),
     )
 
 

@@ -32,7 +32,7 @@ def store(shared_store: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny() -> Config:
-    """Return a configuration with all that has state: dropout, pools, a schedule, several epochs."""
+    """Return a configuration with all that has state: dropout, pools, averages, a schedule, several epochs."""
     values = {
         "networks": {"generator": {"kind": "unet", "filters": 2}, "discriminator": {"filters": 2, "layers": 2}},
         "training": {
@@ -40,6 +40,7 @@ def tiny() -> Config:
             "batch_size": 2,
             "learning_rate": 1e-3,
             "pool_size": 5,
+            "ema_decay": 0.9,
             "precision": "fp32",
             "panel_every": 100,
             "log_every": 4,

@@ -128,7 +128,8 @@ def test_the_model_holds_all_that_translation_needs(whole_run: Path) -> None:
     checkpoint = torch.load(whole_run / "checkpoints" / "step-000017.pt", weights_only=True)
     for name in ("G_AB", "G_BA"):
         for key, tensor in bundle.weights[name].items():
-            assert torch.equal(tensor, checkpoint["networks"][f"{name}.{key}"])
+            assert torch.equal(tensor, checkpoint["averages"][name][key])
+            assert not torch.equal(tensor, checkpoint["networks"][f"{name}.{key}"])
 
 
 def test_two_runs_give_the_same_bytes_and_leave_the_random_state_alone(whole_run, store, tiny, tmp_path) -> None:
