@@ -32,6 +32,7 @@ LEVEL = {name: len(LAYERS) - i for i, line in enumerate(LAYERS) for name in line
 HOMES = {
     "pydicom": {"io"},
     "highdicom": {"io"},
+    "pynetdicom": {"io"},
     "nibabel": {"io"},
     "SimpleITK": {"io", "metrics", "evaluation"},
     "click": {"cli"},

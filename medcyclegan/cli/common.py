@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -37,7 +41,8 @@ class Command(click.Command):
         quiet, verbose, debug = (ctx.params.pop(name) for name in ("quiet", "verbose", "debug"))
         _set_up_logging(quiet=quiet, verbose=verbose, debug=debug)
         try:
-            return super().invoke(ctx)
+            with _ended_by_sigterm():
+                return super().invoke(ctx)
         except MedCycleGANError as error:
             message, code = str(error), error.exit_code
             if debug:
@@ -52,6 +57,25 @@ class Command(click.Command):
             message, code = f"not enough memory: {one_line(error) or 'an array did not fit'}; free some, or use less", 1
         click.echo(f"Error: {one_line(message)}", err=True)
         ctx.exit(code)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does: temporary files are removed on the way out, and it says so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        click.echo("Error: ended by SIGTERM: what was not finished is not there, run it again", err=True)
+        sys.exit(1)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        # None: a handler that was not set from Python and cannot be put back.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 class _OneLine(logging.Formatter):
@@ -77,7 +101,7 @@ def _set_up_logging(*, quiet: bool, verbose: bool, debug: bool) -> None:
         logging.getLogger().addHandler(handler)
         return
     # Other people's warnings tell a user nothing that he can act on; --debug shows them.
-    for library in ("monai", "torch", "ignite", "nibabel", "pydicom", "highdicom", "PIL"):
+    for library in ("monai", "torch", "ignite", "nibabel", "pydicom", "pynetdicom", "highdicom", "PIL"):
         warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
         logging.getLogger(library).setLevel(logging.CRITICAL)
 

@@ -55,6 +55,9 @@ def command(source: str, output: str, **options: Any) -> None:
     IN is a NIfTI (or .mha, .nrrd) file, a folder that holds one DICOM series, or a picture. OUT's
     ending says its format; without one it is a folder for a derived DICOM series. Beside OUT a JSON
     file of the same stem tells how it was made.
+
+    OUT may also be a DICOM node, which the series is sent to (extra pacs): dicom://AET@host:port, and
+    after it ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No file stays here.
     """
     from medcyclegan.inference import Computing, TranslationOptions, translate_file
 

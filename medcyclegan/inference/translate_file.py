@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from medcyclegan.inference.quality import assess
 from medcyclegan.inference.sidecar import build_record, is_our_sidecar, sidecar_path
 from medcyclegan.inference.translate import Translation, load_models, translate
 from medcyclegan.inference.trust import trust_map
-from medcyclegan.io import check_output_format, check_writable, read_volume, write_volume
+from medcyclegan.io import check_output_format, check_writable, is_dicom_node, read_volume, write_volume
 from medcyclegan.pictures import png_bytes, preview
 from medcyclegan.storage import atomic_write, check_output
 from medcyclegan.volume import Volume
@@ -49,15 +50,20 @@ def translate_file(
     output: str | Path,
     model: str | Path | Sequence[str | Path],
     options: TranslationOptions | None = None,
-) -> Path:
+) -> str | Path:
     """Read ``source``, translate it with the model folder ``model`` (or several) and write ``output``.
 
     Beside the output lies its sidecar (:func:`~medcyclegan.inference.sidecar.sidecar_path`): versions,
-    model and its hash, device, timings, clipped voxels, quality verdict. Returns the output's path.
+    model and its hash, device, timings, clipped voxels, quality verdict. Returns the output. An output
+    ``dicom://AET@host:port`` is sent there as a DICOM series instead
+    (:class:`~medcyclegan.io.dicom_node.DicomNode`), and no file stays here.
     Raises a :class:`~medcyclegan.errors.MedCycleGANError` before any work where an output cannot be
     written.
     """
     options = options or TranslationOptions()
+    if is_dicom_node(output):
+        _translate_and_send(source, str(output), model, options)
+        return output
     out, sidecar = Path(output), sidecar_path(Path(output))
     _check_outputs(Path(source), out, sidecar, options)
     bundles = load_models(model)
@@ -81,6 +87,21 @@ def translate_file(
     with atomic_write(sidecar) as file:
         file.write((json.dumps(record, indent=2) + "\n").encode())
     return out
+
+
+def _translate_and_send(
+    source: str | Path, address: str, model: str | Path | Sequence[str | Path], options: TranslationOptions
+) -> None:
+    """Translate into a folder that only the user can read, send the series there, and remove it whatever happens."""
+    from medcyclegan.io.dicom_node import DicomNode
+    from medcyclegan.io.dicom_send import check_node, send_series
+
+    node = DicomNode.parse(address)
+    check_node(node)
+    with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
+        series = Path(folder) / "series"
+        translate_file(source, series, model, options)
+        send_series(series, node)
 
 
 def _assess(

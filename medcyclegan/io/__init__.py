@@ -3,6 +3,7 @@
 Importing this is quick: nibabel, SimpleITK, pydicom and Pillow are imported by the first file that needs them.
 """
 
+from medcyclegan.io.dicom_node import is_dicom_node
 from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
@@ -15,6 +16,7 @@ __all__ = [
     "check_writable",
     "find_format",
     "find_volumes",
+    "is_dicom_node",
     "read_found_volume",
     "read_volume",
     "write_volume",

@@ -1,0 +1,107 @@
+"""The address of a DICOM node (a PACS) as one word: ``dicom://AET@host:port?calling=AET&tls=on``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import ssl
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from medcyclegan.errors import UsageError
+
+__all__ = ["SCHEME", "DicomNode", "is_dicom_node", "tls_context"]
+
+SCHEME = "dicom://"
+_FORM = f"{SCHEME}AET@host:port"
+#: What may follow the port, and what each means in an error's remedy.
+_QUERY = ("calling", "tls", "ca", "cert", "key")
+_CALLING_AET = "MEDCYCLEGAN"
+#: Source: DICOM PS3.5 section 6.2, value representation AE.
+_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DicomNode:
+    """Where a series is sent.
+
+    ``called`` and ``calling``: application entity titles, the node's and ours. ``tls``: whether the connection is
+    encrypted; the node's certificate is then checked against the system's authorities, or against ``ca``, a PEM
+    file. ``cert`` and ``key``: PEM files with our own certificate and its key, where the node asks for one.
+    """
+
+    called: str
+    host: str
+    port: int
+    calling: str = _CALLING_AET
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    @classmethod
+    def parse(cls, address: str) -> DicomNode:
+        """Read ``dicom://AET@host:port``, with ``?calling=AET&tls=on&ca=FILE&cert=FILE&key=FILE`` as needed.
+
+        Raises :class:`~medcyclegan.errors.UsageError`.
+        """
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise UsageError(f"{address}: {error}: write {_FORM}") from None
+        if parts.scheme != "dicom" or not parts.username or not host or not port or parts.path not in ("", "/"):
+            raise UsageError(f"{address}: not the address of a DICOM node: write {_FORM}")
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        for name in options:
+            if name not in _QUERY:
+                raise UsageError(f"{address}: unknown {name!r} after the port: it takes {', '.join(_QUERY)}")
+        called, calling = unquote(parts.username), options.get("calling", _CALLING_AET)
+        for title in (called, calling):
+            _check_title(title)
+        tls = options.get("tls", "off")
+        files = {name: Path(options[name]) for name in ("ca", "cert", "key") if name in options}
+        if tls not in ("on", "off"):
+            raise UsageError(f"{address}: tls={tls}: write tls=on or tls=off")
+        if files and tls == "off":
+            raise UsageError(f"{address}: {' and '.join(files)} serve an encrypted connection only: add tls=on")
+        if "key" in files and "cert" not in files:
+            raise UsageError(f"{address}: a key without its certificate: add cert=FILE")
+        return cls(called, host, port, calling, tls == "on", **files)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{SCHEME}{self.called}@{host}:{self.port}"
+
+
+def is_dicom_node(output: str | os.PathLike[str]) -> bool:
+    """Whether an output is the address of a DICOM node rather than a path."""
+    return isinstance(output, str) and output.lower().startswith(SCHEME)
+
+
+def tls_context(node: DicomNode) -> ssl.SSLContext | None:
+    """Return how ``node``'s connection is encrypted: the certificate and its host name are checked; None without TLS.
+
+    Raises :class:`~medcyclegan.errors.UsageError` for a PEM file that is missing or is none.
+    """
+    if not node.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=node.ca)
+    except OSError as error:
+        raise UsageError(f"ca={node.ca}: {error.strerror or error}: name a PEM file of certificates") from None
+    if node.cert is not None:
+        try:
+            context.load_cert_chain(node.cert, node.key)
+        except OSError as error:
+            named = f"cert={node.cert}" + (f", key={node.key}" if node.key else "")
+            raise UsageError(f"{named}: {error.strerror or error}: name a certificate and its key, PEM files") from None
+    return context
+
+
+def _check_title(title: str) -> None:
+    if not title.strip() or not _TITLE.fullmatch(title):
+        raise UsageError(
+            f"{title!r} is no application entity title: 1 to 16 characters, without backslash: ask for the node's"
+        )
