@@ -21,7 +21,7 @@ _PATHS = ("pairs", "mask", "save_mask", "source", "compare", "out")
 @click.option("--input", "--baseline", "source", metavar="IN", help="What was translated: scored as the baseline.")
 @click.option("--modality", type=click.Choice(["CT", "MR"]), help="The reference's, where its header does not say.")
 @click.option("--register", type=click.Choice(["rigid"]), help="First lay the two scans onto one another.")
-@click.option("--compare", metavar="FAKES|TABLE", help="Another model's outputs, or their table: a paired test.")
+@click.option("--compare", metavar="FAKES|CSV|TABLE", help="Another model's outputs, or their table: a paired test.")
 @click.option("--unpaired", is_flag=True, help="Compare two sets without pairs, as distributions.")
 @click.option("--features", nargs=2, metavar="NPY NPY", help="With --unpaired: features (N, D) of both, for the FID.")
 @click.option("--out", metavar="FILE", help="Write the table, .csv or .json; pictures beside it.")
@@ -33,7 +33,9 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
 
     FAKE and REFERENCE are volumes, or folders of them that are matched by name or by BIDS entities. Beside
     every score stands that of doing nothing: the input (--input) taken as the output. Volumes on another
-    grid are resampled onto the reference's. --series, --split-by and --volume choose in REFERENCE.
+    grid are resampled onto the reference's. --compare takes a folder of another model's volumes, a CSV
+    that names its pairs as --pairs does, or the table that --out wrote of it; cases are matched by name.
+    --series, --split-by and --volume choose in REFERENCE.
     """
     from medcyclegan.errors import UsageError
     from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text

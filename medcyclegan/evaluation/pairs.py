@@ -12,7 +12,7 @@ from pathlib import Path
 from medcyclegan.errors import AmbiguousError, ReadError
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
 
-__all__ = ["Pair", "find_one", "find_pairs", "read_pairs"]
+__all__ = ["Pair", "find_one", "find_pairs", "names_pairs", "read_pairs", "with_fakes"]
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,24 @@ def read_pairs(path: Path) -> list[Pair]:
     if twice:
         raise ReadError(f"{path}: several pairs are called {_list(twice)}: tell them apart in the column case")
     return pairs
+
+
+def names_pairs(path: Path) -> bool:
+    """Whether a CSV's first line says that it names pairs, as :func:`read_pairs` reads them."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return set(_COLUMNS) <= set(next(csv.reader(file), ()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(f"{path} cannot be read: {error}") from None
+
+
+def with_fakes(pairs: Sequence[Pair], folder: Path) -> list[Pair]:
+    """Return the same cases with another model's fakes, found in ``folder`` by the names of the present ones.
+
+    Raises :class:`~medcyclegan.errors.ReadError` where a case has none there.
+    """
+    others = _found(folder, ReadOptions())
+    return [dataclasses.replace(pair, fake=_needed(pair.fake, others, f"fake in {folder}")) for pair in pairs]
 
 
 def find_one(path: Path) -> FoundVolume:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from medcyclegan.errors import ReadError, UsageError
 from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal, evaluate_pairs
-from medcyclegan.evaluation.pairs import Pair, find_pairs, read_pairs
+from medcyclegan.evaluation.pairs import Pair, find_pairs, names_pairs, read_pairs, with_fakes
 from medcyclegan.evaluation.tables import compare_models, load_scores, to_json, write_table
 from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set
 from medcyclegan.io import ReadOptions, find_volumes, read_found_volume
@@ -54,7 +54,7 @@ def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], No
     """
     _check_outputs(request)
     pairs = _pairs(request)
-    others = _other_scores(request, pairs) if request.compare is not None else None
+    others = None if request.compare is None else _other_scores(request.compare, request, pairs)
     cases: list[CaseScores] = []
     refused: list[Refusal] = []
     for result in evaluate_pairs(pairs, _options(request)):
@@ -100,28 +100,26 @@ def evaluate_unpaired_files(request: EvaluationRequest, features: tuple[Path, Pa
     return result
 
 
-def _pairs(request: EvaluationRequest, fake: Path | None = None) -> list[Pair]:
-    fake = fake or request.fake
+def _pairs(request: EvaluationRequest) -> list[Pair]:
     if request.pairs is not None:
         if request.fake is not None or request.mask is not None or request.source is not None:
             raise UsageError("--pairs with FAKE, --mask or --input: the CSV names them all: leave one of the two out")
         return read_pairs(request.pairs)
-    if fake is None or request.reference is None:
+    if request.fake is None or request.reference is None:
         raise UsageError("two volumes or folders are needed, FAKE and REFERENCE, or --pairs CSV")
-    return find_pairs(fake, request.reference, mask=request.mask, source=request.source, options=request.reading)
+    return find_pairs(
+        request.fake, request.reference, mask=request.mask, source=request.source, options=request.reading
+    )
 
 
-def _other_scores(request: EvaluationRequest, pairs: list[Pair]) -> Callable[[], dict[str, Any]]:
+def _other_scores(path: Path, request: EvaluationRequest, pairs: list[Pair]) -> Callable[[], dict[str, Any]]:
     """Return what gives the other model's scores: from its table at once, or from its volumes when called."""
-    path = request.compare
-    if path is None or request.pairs is not None:
-        raise UsageError("--compare and --pairs: cases are matched by name: give folders, FAKE and REFERENCE")
     if len(pairs) < 2:
-        raise UsageError(f"--compare {path}: a paired test takes two or more cases: give folders")
-    if path.suffix.lower() in (".json", ".csv"):
+        raise UsageError(f"--compare {path}: a paired test takes two or more cases: give folders, or pairs in a CSV")
+    if path.suffix.lower() == ".json" or (path.suffix.lower() == ".csv" and not names_pairs(path)):
         scores = load_scores(path)
         return lambda: scores
-    other_pairs = _pairs(request, path)
+    other_pairs = read_pairs(path) if path.suffix.lower() == ".csv" else with_fakes(pairs, path)
     options = dataclasses.replace(_options(request), pictures=False, save_mask=None)
 
     def evaluate() -> dict[str, Any]:

@@ -88,6 +88,23 @@ def test_two_models_are_compared_from_volumes_or_from_a_table(files):
     assert from_table.stdout == from_volumes.stdout
 
 
+def test_two_models_are_compared_by_pairs_from_files(files):
+    lines = {name: [f"p{n},{name}/c{n}.nii.gz,ref/c{n}.nii.gz,in/c{n}.nii.gz" for n in range(3)]
+             for name in ("fake", "worse")}  # fmt: skip
+    for name, rows in lines.items():
+        (files / f"{name}-pairs.csv").write_text("\n".join(["case,fake,reference,input", *rows]) + "\n")
+    pairs = ("--pairs", files / "fake-pairs.csv")
+    by_csv = run(*pairs, "--compare", files / "worse-pairs.csv", "--out", files / "p.json")
+    compared = json.loads((files / "p.json").read_text())
+    assert [row["case"] for row in compared["cases"]] == ["p0", "p1", "p2"]
+    assert compared["comparison"]["metrics"]["mae"]["mean_difference"] == -30
+    assert run(*pairs, "--compare", files / "worse").stdout == by_csv.stdout, "a folder of the other model's volumes"
+    run("--pairs", files / "worse-pairs.csv", "--out", files / "p.csv")
+    assert run(*pairs, "--compare", files / "p.csv").stdout == by_csv.stdout, "a table of its scores"
+    (files / "worse/c1.nii.gz").unlink()
+    assert "c1: no fake in" in run(*pairs, "--compare", files / "worse", fails=1).stderr
+
+
 def test_pairs_from_a_csv(files):
     (files / "pairs.csv").write_text("case,fake,reference,mask\none,fake/c2.nii.gz,ref/c2.nii.gz,mask/c2.nii.gz\n")
     assert json.loads(run("--pairs", files / "pairs.csv", "--json").stdout)["mae"] == 30
