@@ -129,6 +129,11 @@ class Losses(_Section):
     """Weight of the L1 cycle-consistency term, lambda in the paper."""
     identity_weight: Weight = 5.0
     """Weight of the L1 identity term; 0 leaves its two passes out."""
+    structure: Literal["none", "gradient", "lncc", "mutual_information"] = "none"
+    """What ties a fake's structure to its input: ``gradient``: normalised gradient fields, whatever their sign (Haber
+    and Modersitzki 2006); ``lncc``: squared local correlation; ``mutual_information``; ``none``: the cycle alone."""
+    structure_weight: Weight = 1.0
+    """Weight of the structure term, where there is one: a strong one holds on to the input's contrast."""
 
 
 class Training(_Section):
@@ -152,6 +157,8 @@ class Training(_Section):
     """``uniform``: any slice of B beside a slice of A; ``height``: one from about the same relative height."""
     pool_size: Annotated[int, Field(ge=0, le=10000)] = 50
     """Past fakes that each discriminator may be shown again (Shrivastava et al. 2017); 0 turns it off."""
+    gradient_clip: Annotated[float, Field(gt=0.0)] | None = None
+    """The largest norm of the generators' gradient, and of the discriminators'; null: as it comes."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Share of the generators' running mean that stays at each step, e.g. 0.999; the means are then what panels and
     validation look at and what becomes the model. null: the weights of the last step."""

@@ -9,13 +9,14 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from medcyclegan.config import Config, Losses
+from medcyclegan.config import Config
 from medcyclegan.data import Batch, Stream
 from medcyclegan.networks import CycleGAN
 from medcyclegan.training.averaging import AveragedGenerators
 from medcyclegan.training.image_pool import ImagePool
 from medcyclegan.training.losses import cycle_loss, discriminator_loss, generator_loss, identity_loss
 from medcyclegan.training.precision import Precision, autocast
+from medcyclegan.training.structure import structure_loss
 
 __all__ = ["CycleGANStep", "build_step"]
 
@@ -30,7 +31,7 @@ class CycleGANStep:
     def __init__(
         self,
         networks: CycleGAN,
-        losses: Losses,
+        config: Config,
         optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
         pools: tuple[ImagePool, ImagePool],
         *,
@@ -39,12 +40,13 @@ class CycleGANStep:
         averages: AveragedGenerators | None = None,
     ) -> None:
         self.networks = networks
-        self.losses = losses
+        self.losses = config.losses
         self.optimizer_G, self.optimizer_D = optimizers
         self.pool_A, self.pool_B = pools
         self.device = device
         self.precision = precision
         self.averages = averages
+        self.gradient_clip = config.training.gradient_clip
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> dict[str, torch.Tensor]:
@@ -87,6 +89,10 @@ class CycleGANStep:
                 terms["identity_A"] = identity_loss(idt_A, real_A)
                 terms["identity_B"] = identity_loss(idt_B, real_B)
                 loss = loss + weight.identity_weight * (terms["identity_A"] + terms["identity_B"])
+            if weight.structure != "none" and weight.structure_weight > 0:
+                terms["structure_AB"] = structure_loss(fake_B, real_A, weight.structure)
+                terms["structure_BA"] = structure_loss(fake_A, real_B, weight.structure)
+                loss = loss + weight.structure_weight * (terms["structure_AB"] + terms["structure_BA"])
 
         self._minimise(loss, self.optimizer_G)
         return fake_A.detach(), fake_B.detach(), _detached(generators=loss, **terms)
@@ -128,6 +134,10 @@ class CycleGANStep:
     def _minimise(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
+        if self.gradient_clip is not None:
+            self.scaler.unscale_(optimizer)
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         self.scaler.step(optimizer)
 
 
@@ -136,7 +146,7 @@ def build_step(config: Config, networks: CycleGAN, device: torch.device, precisi
     training = config.training
     return CycleGANStep(
         networks,
-        config.losses,
+        config,
         optimizers=(
             _adam(list(networks.generator_parameters()), config, device),
             _adam(list(networks.discriminator_parameters()), config, device),
