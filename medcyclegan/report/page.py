@@ -73,6 +73,8 @@ def plain_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, s
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "not known"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):

@@ -18,7 +18,6 @@ __all__ = ["build_run_page", "is_run"]
 
 #: Pictures in one page.
 _MOST_PANELS = 60
-_PANEL_WORDS = "Above: a slice of A, its translation to B, the way back, and the identity pass. Below: the same for B."
 _CHARTS = {
     "Generators, all terms": ("generators",),
     "Adversarial loss": ("adversarial_AB", "adversarial_BA"),
@@ -61,11 +60,18 @@ def build_run_page(run: Path) -> str:
         watched="health" in record,
         panels=panels,
         panels_left_out=left_out,
-        panel_description=" ".join([_PANEL_WORDS, *_letters(domains)]),
+        panel_description=" ".join([_panel_words(rows), *_letters(domains)]),
         charts=_charts(rows),
         provenance=_provenance(record),
         configuration=_read_text(run / "config.yaml"),
     )
+
+
+def _panel_words(rows: Sequence[Mapping[str, float]]) -> str:
+    """Say what a panel's columns are; without an identity loss there is no identity pass to show."""
+    has_identity = any("identity_A" in row for row in rows)
+    last = "the way back, and the identity pass" if has_identity else "and the way back"
+    return f"Above: a slice of A, its translation to B, {last}. Below: the same for B."
 
 
 def _letters(domains: Sequence[str]) -> list[str]:

@@ -111,8 +111,7 @@ def _cards(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any] | None)
             entry = summary["fake"].get(name)
             if entry:
                 unit = f" {rows[0]['unit']}" if name == "mae" and rows[0]["unit"] == "HU" else ""
-                spread = "" if entry["sd"] is None else f" ± {_number(entry['sd'])}"
-                cards.append((f"mean {name}", f"{_number(entry['mean'])}{spread}{unit}"))
+                cards.append((f"mean {name}", f"{_mean_and_sd(entry['mean'], entry['sd'])}{unit}"))
     return cards
 
 
@@ -207,6 +206,14 @@ def _comparison(comparison: Mapping[str, Any] | None) -> dict[str, Any] | None:
     ]  # fmt: skip
     smallest = _number(comparison["smallest_possible_p"])
     return {"test": comparison["test"], "cases": comparison["cases"], "smallest": smallest, "rows": rows}
+
+
+def _mean_and_sd(mean: float, sd: float | None) -> str:
+    """Return ``10.57 ± 0.13``: the standard deviation with two figures, the mean with as many decimals."""
+    if not sd:
+        return _number(mean)
+    decimals = max(0, 1 - math.floor(math.log10(sd)))
+    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
 
 
 def _number(value: float | None) -> str:

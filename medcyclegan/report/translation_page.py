@@ -44,7 +44,7 @@ def build_translation_page(
     if "trust" in volumes:
         # Its values are in the target's unit.
         trust = volumes["trust"].replace(modality=volumes["fake"].modality)
-        shown.append(view_volume(trust, "trust", "trust map", colormap="viridis"))
+        shown.append(view_volume(trust, "trust", "trust map", colormap="inferno"))
     beside = sum(len(view.voxels) for view in shown) > most_bytes
     picture, words = _picture({labels[name]: volumes[name] for name in labels if name in volumes}, volumes.get("trust"))
     for view in shown:
