@@ -71,26 +71,37 @@ def _read_text(name: str) -> tuple[str, str]:
             f"{name}: no such configuration file: {hint}name a YAML file or one of {', '.join(shipped_configs())}"
         )
     try:
-        if path.stat().st_size > 1_000_000:
-            raise ConfigError(f"{name}: over 1 MB, which no configuration is: name a YAML file of settings")
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise ConfigError(f"{name}: over 100 kB, which no configuration is: name a YAML file of settings")
         return name, path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: cannot be read as UTF-8 text: {error}") from None
 
 
+#: The complete default configuration has some 10 kB and no value of 1,000 characters. PyYAML's time grows with the
+#: square of a long number's digits.
+_LARGEST_BYTES = 100_000
+_LONGEST_VALUE = 1_000
+
+
 class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (they can grow without bound) and without repeated keys."""
+    """Safe YAML without aliases (they can grow without bound), overlong values and repeated keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise ConfigError("YAML aliases (*name) are not accepted in a configuration: write the value out")
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST_VALUE:
+            raise ConfigError(f"a value of {len(event.value)} characters: no setting has over {_LONGEST_VALUE}")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(f"the key {key!r} stands twice: keep one of them")
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise ConfigError(f"the key {key.value!r} stands twice: keep one of them")
+                seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -116,8 +127,8 @@ def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
         raise UsageError(f"--set {override}: write it as section.key=value, such as training.epochs=50")
     try:
         value = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, ConfigError, ValueError) as error:
-        raise UsageError(f"--set {override}: the value is not valid YAML: {error}") from None
+    except (yaml.YAMLError, ConfigError, RecursionError, ValueError) as error:
+        raise UsageError(f"--set {override[:80]}: the value is not valid YAML: {error}") from None
     result: dict[str, Any] = dict(values)
     level = result
     for key in keys[:-1]:

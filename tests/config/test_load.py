@@ -1,4 +1,5 @@
 import importlib.resources
+import time
 
 import pytest
 import yaml
@@ -91,3 +92,28 @@ def test_a_missing_file_is_a_line(tmp_path):
         load_config(tmp_path / "b.yaml")
     (tmp_path / "empty.yaml").write_text("")
     assert load_config(tmp_path / "empty.yaml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("".join(f"k{i}: 1\n" for i in range(100_000)), "over 100 kB"),
+        ("seed: 1" + ":1" * 40_000, "characters"),
+        ("seed: 0x" + "f" * 40_000, "characters"),
+        ("".join(f"k{i}: 1\n" for i in range(9_000)), "unknown key"),
+        ("[" * 20_000, "recursion"),
+        ("seed: !!python/object/apply:os.system ['true']", "constructor"),
+    ],
+)
+def test_a_hostile_file_is_refused_within_seconds(tmp_path, text, message):
+    file = tmp_path / "hostile.yaml"
+    file.write_text(text, "utf-8")
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=message):
+        load_config(file)
+    assert time.monotonic() - began < 30
+
+
+def test_a_deep_override_is_refused():
+    with pytest.raises(UsageError, match="not valid YAML"):
+        load_config("default", ["seed=" + "[" * 5000])
