@@ -44,6 +44,7 @@ from medcyclegan.cli.common import Command, device_option, reading_arguments, re
     metavar="DIR",
     help="The DICOM series whose patient and study a DICOM OUT belongs to, where IN is not DICOM.",
 )
+@click.option("--deidentify", is_flag=True, help="Leave patient, study and dates out of a DICOM OUT (extra deid).")
 @click.option("--trust", metavar="FILE", help="Also write a map of how far each voxel may be off.")
 @click.option("--preview", metavar="PNG", help="Also draw input, output and trust map in three planes.")
 @click.option("--force", is_flag=True, help="Accept an input of a modality that the model does not know.")
@@ -75,6 +76,7 @@ def command(source: str, output: str, **options: Any) -> None:
         preview=options["preview"],
         overwrite=options["overwrite"],
         template=options["dicom_template"],
+        deidentify=options["deidentify"],
         reading=reading_arguments(options),
     )
     click.echo(translate_file(source, output, options["model"], chosen))

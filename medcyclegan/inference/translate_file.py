@@ -42,6 +42,7 @@ class TranslationOptions:
     preview: str | Path | None = None
     overwrite: bool = False
     template: str | Path | None = None
+    deidentify: bool = False
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -75,12 +76,12 @@ def translate_file(
     clock.append(time.monotonic())
     to = options.to or choose_target(volume, bundles[0])
     expected = volume.replace(modality=output_modality(volume, bundles[0].direction(to)[2]))
-    check_writable(expected, out, template=options.template)
+    check_writable(expected, out, template=options.template, deidentify=options.deidentify)
     done = translate(volume, bundles, to, computing, force=options.force, spread=options.trust is not None)
     clock.append(time.monotonic())
     record = _assess(volume, done, bundles, computing, options)
     clock.append(time.monotonic())
-    write_volume(done.volume, out, template=options.template)
+    write_volume(done.volume, out, template=options.template, deidentify=options.deidentify)
     clock.append(time.monotonic())
     names = ("read", "translate", "assess", "write")
     record["seconds"] = dict(zip(names, np.diff(clock).round(3).tolist(), strict=True))
@@ -144,6 +145,8 @@ def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationO
         raise UsageError(f"{out} lies in the input folder, where it would be read as part of it: name another output")
     if options.template is not None and out.suffix:
         raise UsageError(f"--dicom-template serves a DICOM series only, and {out} is a file: name a folder as OUT")
+    if options.deidentify and out.suffix:
+        raise UsageError(f"--deidentify serves a DICOM series only, and {out} names no patient: leave it out")
     check_output(out, overwrite=options.overwrite)
     if sidecar.exists() and not options.overwrite and not (is_our_sidecar(sidecar) and not out.exists()):
         raise WriteError(f"{sidecar} exists: outputs are not replaced unless you pass --overwrite")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medcyclegan.errors import VolumeError, WriteError
+from medcyclegan.io.dicom_deidentify import deidentify_image, require_profile
 from medcyclegan.io.dicom_headers import DicomFile, read_header, walk_files
 from medcyclegan.io.dicom_pixels import read_frames, rescale_frames
 from medcyclegan.io.dicom_plan import plan_series
@@ -31,7 +32,7 @@ _OUR_NAME = re.compile(r"\d{4,}\.dcm")
 _SAME_MM = 1e-4
 
 
-def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = None) -> None:
+def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = None, deidentify: bool = False) -> None:
     """Write ``volume``, CT or MR, as a derived series into the new folder ``folder``: ``0001.dcm`` and on.
 
     A volume that was read from DICOM goes out slice for slice in its place, a tilted one too, with the patient, study
@@ -41,6 +42,8 @@ def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = 
     rescale. SyntheticData (0008,001C) is YES. The UIDs follow from the source, the model and the version, so the same
     translation made twice is one series.
 
+    ``deidentify`` leaves the patient and the study out (:mod:`medcyclegan.io.dicom_deidentify`); UIDs are then random.
+
     Before the folder takes its name it is read back and compared: affine to 1e-4 mm, every voxel. An existing folder is
     replaced only if it holds nothing but such a series. Raises :class:`~medcyclegan.errors.WriteError`.
     """
@@ -49,22 +52,30 @@ def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = 
     coding = find_coding(volume)
     placed, origin = find_origin(volume, template, notes)
     shared = build_series(placed, origin, coding, notes)
+    series_uid = str(shared.SeriesInstanceUID)
+    if deidentify:
+        require_profile()
     with atomic_folder(folder, overwrite=True) as temporary, quiet():
         for k in range(placed.shape[2]):
             image = build_image(shared, placed, origin, k, coding.to_stored(placed.array[:, :, k]))
+            if deidentify:
+                image = deidentify_image(image)
+                series_uid = str(image.SeriesInstanceUID)
             image.save_as(temporary / f"{k + 1:04d}.dcm", enforce_file_format=True)
-        _check_series(temporary, placed, coding, str(shared.SeriesInstanceUID))
+        _check_series(temporary, placed, coding, series_uid)
     if coding.exponent:
         notes.warn(f"MR values are stored multiplied by 10^{coding.exponent}: 16-bit whole numbers hold no others")
 
 
-def check_dicom_input(volume: Volume, template: Path | None) -> None:
+def check_dicom_input(volume: Volume, template: Path | None, *, deidentify: bool = False) -> None:
     """Refuse an input whose translation could not be written as DICOM: before the work, by its headers alone.
 
     ``volume`` has the output's modality and grid; its values do not matter. Raises
     :class:`~medcyclegan.errors.WriteError`.
     """
     silent = Notes(None, "")
+    if deidentify:
+        require_profile()
     if volume.modality not in ("CT", "MR"):
         find_coding(volume)
     placed, origin = find_origin(volume, template, silent)

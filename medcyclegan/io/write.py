@@ -17,14 +17,21 @@ _WRITTEN = (
 )
 
 
-def write_volume(volume: Volume, path: str | PathLike[str], *, template: str | PathLike[str] | None = None) -> None:
+def write_volume(
+    volume: Volume,
+    path: str | PathLike[str],
+    *,
+    template: str | PathLike[str] | None = None,
+    deidentify: bool = False,
+) -> None:
     """Write ``volume`` on exactly its grid; an existing file is replaced.
 
     The ending says the format: ``.nii.gz``, ``.nii``, ``.mha``, ``.nrrd``, and ``.png``, ``.jpg`` or
     ``.jpeg`` for a slice that came from a picture. A name without an ending means a folder for a derived
     DICOM series (an existing one is replaced only if it holds nothing but such a series). For that alone
     ``template`` is meant: a folder with the DICOM series whose patient and study the output belongs to,
-    needed where ``volume`` was not read from DICOM.
+    needed where ``volume`` was not read from DICOM. ``deidentify`` leaves the patient and the study out of a DICOM
+    series (extra ``deid``); other formats hold neither.
 
     The file appears whole under its name or not at all, and only after it was read back and found equal
     to the volume. Raises :class:`~medcyclegan.errors.WriteError`.
@@ -35,7 +42,8 @@ def write_volume(volume: Volume, path: str | PathLike[str], *, template: str | P
     if not path.suffix:
         from medcyclegan.io.dicom_write import write_dicom_series
 
-        write_dicom_series(volume, path, template=None if template is None else Path(template))
+        lender = None if template is None else Path(template)
+        write_dicom_series(volume, path, template=lender, deidentify=deidentify)
         return
     _check_no_template(path, template)
     if name.endswith((".nii", ".nii.gz")):
@@ -67,7 +75,13 @@ def check_output_format(path: Path) -> None:
         raise WriteError(f"{path}: its ending says no format that is written here: {_WRITTEN}")
 
 
-def check_writable(volume: Volume, path: str | PathLike[str], *, template: str | PathLike[str] | None = None) -> None:
+def check_writable(
+    volume: Volume,
+    path: str | PathLike[str],
+    *,
+    template: str | PathLike[str] | None = None,
+    deidentify: bool = False,
+) -> None:
     """Refuse, before any work, an input whose translation could not be written to ``path``.
 
     ``volume`` is the input with the output's modality. A DICOM series needs a patient and a study, from the input or
@@ -79,7 +93,7 @@ def check_writable(volume: Volume, path: str | PathLike[str], *, template: str |
         return
     from medcyclegan.io.dicom_write import check_dicom_input
 
-    check_dicom_input(volume, None if template is None else Path(template))
+    check_dicom_input(volume, None if template is None else Path(template), deidentify=deidentify)
 
 
 def _check_no_template(path: Path, template: str | PathLike[str] | None) -> None:
