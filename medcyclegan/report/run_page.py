@@ -26,6 +26,14 @@ _CHARTS = {
     "Structure loss": ("structure_A", "structure_B", "structure_AB", "structure_BA"),
     "Discriminators": ("discriminator_A", "discriminator_B"),
     "Cycle error on held-out patients": ("validation_cycle_A", "validation_cycle_B"),
+    "Change from input to synthetic slice": ("health_change_AB", "health_change_BA"),
+    "Agreement of contrast with real slices": ("health_contrast_AB", "health_contrast_BA"),
+    "Agreement of edges with the input": ("health_edges_AB", "health_edges_BA"),
+    "Displacement against the input (pixels)": ("health_shift_AB", "health_shift_BA"),
+    "Signal outside the head (share of its area)": ("health_outside_AB", "health_outside_BA"),
+    "Cycle error, synthetic slice as it is and in 8 bits": (
+        *("health_cycle_AB", "health_cycle_8bit_AB", "health_cycle_BA", "health_cycle_8bit_BA"),
+    ),
     "Learning rate": ("learning_rate",),
     "Images a second": ("images_per_second",),
 }

@@ -28,7 +28,7 @@ class MetricsLog:
     Only then are they read, so only then does the host wait for the device. A row holds ``step``,
     ``epoch``, the mean of each loss over the steps since the row before, ``learning_rate``,
     ``seconds_per_step``, ``images_per_second`` (slices of A and B together) and ``data_wait``, the
-    share of the time in which the step waited for its batch.
+    share of the time in which the step waited for its batch. ``last``: the means of the last row.
     """
 
     def __init__(self, file: Path, plan: Plan, optimizer: torch.optim.Optimizer, board: Any | None = None) -> None:
@@ -76,13 +76,14 @@ class MetricsLog:
             raise _not_finite(step - len(self._losses) + first + 1, terms)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the losses since the last row, so that a resumed run writes the same next row."""
-        return {"names": self._names, "losses": [loss.cpu() for loss in self._losses]}
+        """Return the losses since the last row, so that a resumed run writes the same next row, and that row's."""
+        return {"names": self._names, "losses": [loss.cpu() for loss in self._losses], "last": dict(self.last)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         """Put back what :meth:`state_dict` returned."""
         self._names = list(state["names"])
         self._losses = [loss.to(device) for loss in state["losses"]]
+        self.last = dict(state["last"])
 
     def _note_start(self) -> None:
         self._started = time.perf_counter()

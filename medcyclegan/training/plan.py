@@ -67,6 +67,11 @@ class Plan:
         """Steps between validations."""
         return self._steps_of(self.config.validation.every_epochs)
 
+    @property
+    def health_every(self) -> int:
+        """Steps between looks at the run's health: with the panels, but no more than some 100 looks in all."""
+        return max(self.config.training.panel_every, -(-self.steps // 100))
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """A hash of the training rows: it changes when a slice, its height or its scaling does."""

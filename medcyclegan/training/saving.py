@@ -13,6 +13,7 @@ from medcyclegan.errors import TrainingError
 from medcyclegan.inference.bundle import DomainModel, ModelBundle, target_scaling
 from medcyclegan.slicing.plane import Preparation
 from medcyclegan.training.checkpoint import save_checkpoint, step_state
+from medcyclegan.training.health import Health
 from medcyclegan.training.metrics_log import MetricsLog
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.run_folder import RunFolder
@@ -38,6 +39,7 @@ class Checkpoints:
         plan: Plan,
         step: CycleGANStep,
         metrics: MetricsLog,
+        health: Health,
         stop: StopSignals,
     ) -> None:
         self._run = run
@@ -45,6 +47,7 @@ class Checkpoints:
         self._plan = plan
         self._step = step
         self._metrics = metrics
+        self._health = health
         self._stop = stop
 
     def attach(self, engine: Engine) -> None:
@@ -70,6 +73,7 @@ class Checkpoints:
         state = {
             "config": self._plan.config.model_dump(mode="json"),
             "metrics": self._metrics.state_dict(),
+            "health": self._health.state_dict(),
             **step_state(self._step),
         }
         path = save_checkpoint(self._run.checkpoints, step, state, keep=training.keep_last)

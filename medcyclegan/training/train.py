@@ -20,6 +20,7 @@ from medcyclegan.inference.device import choose_device
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.progress import progress_bar
 from medcyclegan.training.checkpoint import load_newest_checkpoint, restore_step
+from medcyclegan.training.health import Health
 from medcyclegan.training.metrics_log import MetricsLog, drop_rows_after, open_tensorboard
 from medcyclegan.training.panels import Panels
 from medcyclegan.training.plan import Plan, build_plan
@@ -115,11 +116,14 @@ def _go_on(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANSte
             check_config(plan.config, state["config"], run)
             restore_step(step, state)
             metrics.load_state_dict(state["metrics"], step.device)
+        health = Health(plan, step, metrics, record)
+        if state is not None:
+            health.load_state_dict(state["health"])
         drop_rows_after(run.metrics, first)
         stack.enter_context(session(run, record, step, first))
         announce(run, plan, step, first)
-        checkpoints = Checkpoints(run, record, plan, step, metrics, stop)
-        handlers = [LearningRate(plan, step), metrics, CycleValidation(plan, step, metrics)]
+        checkpoints = Checkpoints(run, record, plan, step, metrics, health, stop)
+        handlers = [LearningRate(plan, step), metrics, CycleValidation(plan, step, metrics), health]
         handlers += [Panels(run.panels, plan, step, board), checkpoints, TimeLeft(plan)]
         if first < plan.steps:
             _run_engine(plan, step, first, handlers)

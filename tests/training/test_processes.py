@@ -104,7 +104,7 @@ def test_kill_9_and_sigterm_then_resume_end_in_the_weights_of_an_unbroken_run(
     assert weights_of(run) == expected
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert sorted(set(steps)) == list(range(1, 61))
-    assert len(steps) == 60 + 60 // 8 + 1  # a row a step, a validation every 8 and at the end
+    assert len(steps) == 60 + 60 // 8 + 1 + 1  # a row a step, a validation every 8 and at the end, a look at the end
 
 
 def test_bare_train_needs_nothing_but_slices(store, tmp_path) -> None:

@@ -1,0 +1,133 @@
+"""Warnings while it trains: each fires on networks or runs that fail in its way, none on sound ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import failing_networks
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from scipy import ndimage
+from stores import blobs, make_store
+
+from medcyclegan.networks import build_cyclegan
+from medcyclegan.training import train
+from medcyclegan.training.health import Health
+from medcyclegan.training.metrics_log import MetricsLog
+from medcyclegan.training.plan import Plan, build_plan
+from medcyclegan.training.signs import build_reference, displacement, edge_agreement
+from medcyclegan.training.step import CycleGANStep, build_step
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return failing_networks.make_heads(tmp_path_factory.mktemp("heads"))
+
+
+@pytest.fixture(scope="module")
+def plan(heads: Path) -> Plan:
+    return build_plan(heads, failing_networks.config(100))
+
+
+@pytest.fixture(scope="module")
+def pairs(heads: Path) -> dict:
+    return failing_networks.failing_pairs(heads)
+
+
+def watch(plan: Plan, pair, file: Path, steps: int = 40, state: dict | None = None) -> tuple[Health, dict]:
+    """Look at a pair of generators as a run of ``steps`` steps does; return the handler and the run's record."""
+    step = build_of(plan)
+    step.networks.G_AB, step.networks.G_BA = pair
+    record: dict = {}
+    health = Health(plan, step, MetricsLog(file, plan, step.optimizer_G), record)
+    if state is not None:
+        health.load_state_dict(state)
+    engine = Engine(lambda engine, batch: {})
+    health.attach(engine)
+    engine.run([0] * steps)
+    return health, record["health"]
+
+
+def build_of(plan: Plan) -> CycleGANStep:
+    networks = build_cyclegan(plan.config.networks, plan.size, 0)
+    return build_step(plan.config, networks, torch.device("cpu"), "fp32")
+
+
+def names_of(record: dict) -> set[str]:
+    return {warning["name"] for warning in record["warnings"]}
+
+
+def test_sound_networks_are_passed_over_in_silence(plan: Plan, pairs, tmp_path: Path, caplog) -> None:
+    _, record = watch(plan, pairs["nothing"], tmp_path / "metrics.jsonl")
+    assert record == {"warnings": []}
+    assert caplog.text == ""
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20, 30, 40]
+    assert rows[0]["health_edges_AB"] > 0.4
+    assert rows[0]["health_contrast_BA"] > 0.1
+    assert rows[0]["health_shift_AB"] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("identity collapse", "synthetic t2 is its input almost unchanged.*identity_weight"),
+        ("contrast inversion", "contrast of synthetic t2 is turned round.*another seed"),
+        ("hidden signal", "synthetic t2 carries a hidden signal.*8 bits.*cycle_weight"),
+        ("edges lost", "edges of t1 and of its synthetic t2 agree at -?0.0"),
+        ("displacement", r"synthetic t2 is displaced against its input by 2.\d pixels"),
+        ("signal outside the head", r"synthetic t2 has signal outside the head of its input, \d+% of"),
+    ],
+)
+def test_each_fault_is_seen_and_said_once(plan: Plan, pairs, tmp_path: Path, caplog, fault: str, words: str) -> None:
+    _, record = watch(plan, pairs[fault], tmp_path / "metrics.jsonl")
+    assert f"{fault} AB" in names_of(record)
+    said = [r.getMessage() for r in caplog.records if re.search(words, r.getMessage(), re.IGNORECASE)]
+    assert len(said) == 1
+    warning = next(w for w in record["warnings"] if w["name"] == f"{fault} AB")
+    assert (warning["step"], warning["last_step"]) == (30, 40)
+    assert said[0] == f"step 30: {warning['message']}"
+
+
+def test_one_bad_look_says_nothing_and_a_resumed_run_goes_on_counting(plan: Plan, pairs, tmp_path: Path) -> None:
+    halo = pairs["signal outside the head"]
+    health, record = watch(plan, halo, tmp_path / "a.jsonl", steps=29)
+    assert names_of(record) == set()
+    _, record = watch(plan, halo, tmp_path / "b.jsonl", steps=10, state=health.state_dict())
+    assert names_of(record) == {"signal outside the head AB"}
+    health, _ = watch(plan, pairs["nothing"], tmp_path / "c.jsonl", steps=10, state=health.state_dict())
+    _, record = watch(plan, halo, tmp_path / "d.jsonl", steps=20, state=health.state_dict())
+    assert names_of(record) == set()
+
+
+def test_discriminators_that_the_generators_never_hear_of_saturate(tmp_path: Path, caplog) -> None:
+    stacks = {"bright": [blobs(20, 32, 0)], "dark": [blobs(20, 32, 1, inverted=True)]}
+    make_store(tmp_path / "slices", stacks)
+    config = failing_networks.config(150, adversarial_weight=0.0, identity_weight=10.0)
+    run = train(tmp_path / "slices", config=config, out=tmp_path / "runs", device="cpu")
+    names = names_of(json.loads((run / "run.json").read_text("utf-8"))["health"])
+    assert {"saturated discriminator A", "saturated discriminator B", "contrast inversion AB"} <= names
+    assert "the discriminator of dark tells every synthetic slice" in caplog.text
+
+
+def test_displacement_is_measured_to_a_fifth_of_a_pixel(plan: Plan, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = ndimage.gaussian_filter(random.normal(size=(4, 96, 96)), (0, 3, 3)).astype(np.float32)
+    images *= np.hypot(*np.mgrid[-48:48, -48:48]) < 40
+    for shift in ((0.0, 0.0), (0.6, -0.4), (3.0, 1.5), (-7.0, 5.0)):
+        moved = -ndimage.shift(images, (0, *shift), order=3)
+        assert displacement(images, moved) == pytest.approx(shift, abs=0.2)
+    apart = np.stack([np.roll(image, 4 * (-1) ** n, axis=0) for n, image in enumerate(images)])
+    assert displacement(images, apart) == (0.0, 0.0)
+    assert edge_agreement(images, -images, images != 0) == pytest.approx(1.0)
+
+
+def test_constant_slices_make_no_signs_and_no_errors() -> None:
+    flat = np.full((2, 32, 32), -1.0, dtype=np.float32)
+    reference = build_reference(flat, flat[:, None])
+    assert reference.target_contrast == 0.0
+    assert displacement(flat, flat) == (0.0, 0.0)
