@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medcyclegan.errors import MedCycleGANError, UsageError, one_line
+from medcyclegan.errors import MedCycleGANError, ReadError, UsageError, one_line
 from medcyclegan.evaluation.alignment import Aligned, align_volumes
 from medcyclegan.evaluation.evaluate import Evaluation, comparable, score_aligned
 from medcyclegan.evaluation.pairs import Pair
-from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume, write_volume
+from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume, read_translation_record, write_volume
 from medcyclegan.pictures import comparison_picture, png_bytes
 from medcyclegan.progress import progress_bar
 from medcyclegan.storage import check_output
@@ -156,13 +155,10 @@ def _check_swapped(pair: Pair) -> None:
 
 def _sidecar(found: FoundVolume) -> Mapping[str, Any]:
     """Return what translate-volume wrote beside a volume, or nothing."""
-    stem = found.path.name if found.kind == "dicom" and found.path.is_dir() else found.name.rpartition("/")[2]
     try:
-        record = json.loads(found.path.with_name(f"{stem}.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_translation_record(found.path)
+    except ReadError:
         return {}
-    ours = isinstance(record, dict) and str(record.get("made_by", "")).startswith("medcyclegan")
-    return record if ours else {}
 
 
 def _picture(aligned: Aligned, evaluation: Evaluation) -> bytes:

@@ -4,7 +4,6 @@ from medcyclegan.inference.bundle import DomainModel, ModelBundle, target_scalin
 from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.device import choose_device
 from medcyclegan.inference.quality import Quality, assess
-from medcyclegan.inference.sidecar import sidecar_path
 from medcyclegan.inference.training_set import describe_training_set
 from medcyclegan.inference.translate import Translation, load_models, translate, translate_volume
 from medcyclegan.inference.translate_file import TranslationOptions, translate_file
@@ -21,7 +20,6 @@ __all__ = [
     "choose_device",
     "describe_training_set",
     "load_models",
-    "sidecar_path",
     "target_scaling",
     "translate",
     "translate_file",

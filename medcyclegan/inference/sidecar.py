@@ -1,11 +1,9 @@
-"""The JSON file beside an output: how it was made, and what to think of it."""
+"""What the JSON file beside an output says: how it was made, and what to think of it."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from medcyclegan.inference.bundle import DomainModel, ModelBundle
@@ -13,32 +11,11 @@ from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.quality import Quality
 from medcyclegan.inference.translate import Translation
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.io.sidecar import MADE_BY
 from medcyclegan.provenance import now, versions
 from medcyclegan.volume import Volume
 
-__all__ = ["build_record", "is_our_sidecar", "sidecar_path"]
-
-#: Written into every sidecar and read again: a sidecar without it is somebody else's file.
-_MADE_BY = "medcyclegan translate-volume"
-
-
-def sidecar_path(output: Path) -> Path:
-    """Return the JSON file that belongs to an output: ``out.nii.gz`` has ``out.json``, as in BIDS."""
-    name = output.name
-    for ending in (".nii.gz", output.suffix):
-        if ending and name.endswith(ending):
-            name = name[: -len(ending)]
-            break
-    return output.with_name(f"{name}.json")
-
-
-def is_our_sidecar(file: Path) -> bool:
-    """Whether ``file`` is a sidecar that this package wrote."""
-    try:
-        record = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and record.get("made_by") == _MADE_BY
+__all__ = ["build_record"]
 
 
 def build_record(
@@ -56,7 +33,7 @@ def build_record(
     """
     clipped = done.scaling.count_clipped(volume.array)
     return {
-        "made_by": _MADE_BY,
+        "made_by": MADE_BY,
         "synthetic": True,
         **({"Modality": done.target.modality} if done.target.modality else {}),
         "intended_use": "research only; not a medical device",

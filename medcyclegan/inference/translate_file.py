@@ -12,16 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from medcyclegan.errors import UsageError, WriteError
+from medcyclegan.errors import ReadError, UsageError, WriteError
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.device import choose_device
 from medcyclegan.inference.domains import AIR, choose_target, fits_domain, output_modality
 from medcyclegan.inference.quality import assess
-from medcyclegan.inference.sidecar import build_record, is_our_sidecar, sidecar_path
+from medcyclegan.inference.sidecar import build_record
 from medcyclegan.inference.translate import Translation, load_models, translate
 from medcyclegan.inference.trust import trust_map
-from medcyclegan.io import check_output_format, check_writable, is_dicom_node, read_volume, write_volume
+from medcyclegan.io import (
+    check_output_format,
+    check_writable,
+    is_dicom_node,
+    read_translation_record,
+    read_volume,
+    sidecar_path,
+    write_volume,
+)
 from medcyclegan.pictures import png_bytes, preview
 from medcyclegan.storage import atomic_write, check_output
 from medcyclegan.volume import Volume
@@ -29,6 +37,8 @@ from medcyclegan.volume import Volume
 __all__ = ["TranslationOptions", "translate_file"]
 
 _MAP_ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd")
+#: More than the timings take in a sidecar.
+_SECONDS_BYTES = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +64,7 @@ def translate_file(
 ) -> str | Path:
     """Read ``source``, translate it with the model folder ``model`` (or several) and write ``output``.
 
-    Beside the output lies its sidecar (:func:`~medcyclegan.inference.sidecar.sidecar_path`): versions,
+    Beside the output lies its sidecar (:func:`~medcyclegan.io.sidecar.sidecar_path`): versions,
     model and its hash, device, timings, clipped voxels, quality verdict. Returns the output. An output
     ``dicom://AET@host:port`` is sent there as a DICOM series instead
     (:class:`~medcyclegan.io.dicom_node.DicomNode`), and no file stays here.
@@ -81,12 +91,7 @@ def translate_file(
     clock.append(time.monotonic())
     record = _assess(volume, done, bundles, computing, options)
     clock.append(time.monotonic())
-    write_volume(done.volume, out, template=options.template, deidentify=options.deidentify)
-    clock.append(time.monotonic())
-    names = ("read", "translate", "assess", "write")
-    record["seconds"] = dict(zip(names, np.diff(clock).round(3).tolist(), strict=True))
-    with atomic_write(sidecar) as file:
-        file.write((json.dumps(record, indent=2) + "\n").encode())
+    _write(done, out, record, clock, options)
     return out
 
 
@@ -128,12 +133,41 @@ def _assess(
     return record
 
 
+def _write(
+    done: Translation, out: Path, record: dict[str, Any], clock: list[float], options: TranslationOptions
+) -> None:
+    """Write the volume and its sidecar; ``clock``: the times at which reading, translating and judging began and ended."""
+    with atomic_write(sidecar_path(out)) as file:
+        # Its room is taken first: on a disk that fills up there must be no output that does not say what it is.
+        file.write(_text(record) + bytes(_SECONDS_BYTES))
+        file.flush()
+        write_volume(done.volume, out, template=options.template, deidentify=options.deidentify)
+        clock.append(time.monotonic())
+        names = ("read", "translate", "assess", "write")
+        record["seconds"] = dict(zip(names, np.diff(clock).round(3).tolist(), strict=True))
+        file.seek(0)
+        file.write(_text(record))
+        file.truncate()
+
+
+def _text(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2) + "\n").encode()
+
+
 def _summary(volume: Volume, done: Translation, trust: Volume) -> dict[str, Any]:
     """Return the trust map's mean and 95th percentile where the input shows something."""
     values = trust.array[done.scaling.normalize(volume.array) > AIR]
     values = values if values.size else trust.array.ravel()
     mean, high = float(values.mean()), float(np.percentile(values, 95))
     return {"mean": round(mean, 4), "percentile_95": round(high, 4), "unit": done.target.scaling.unit}
+
+
+def _is_left_over(out: Path) -> bool:
+    """Whether the sidecar of ``out`` is ours and has lost its volume: then nobody will miss it."""
+    try:
+        return not out.exists() and bool(read_translation_record(out))
+    except ReadError:
+        return False
 
 
 def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationOptions) -> None:
@@ -148,7 +182,7 @@ def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationO
     if options.deidentify and out.suffix:
         raise UsageError(f"--deidentify serves a DICOM series only, and {out} names no patient: leave it out")
     check_output(out, overwrite=options.overwrite)
-    if sidecar.exists() and not options.overwrite and not (is_our_sidecar(sidecar) and not out.exists()):
+    if sidecar.exists() and not options.overwrite and not _is_left_over(out):
         raise WriteError(f"{sidecar} exists: outputs are not replaced unless you pass --overwrite")
     taken = [source, out, sidecar]
     for option, path, endings in (("--trust", options.trust, _MAP_ENDINGS), ("--preview", options.preview, (".png",))):

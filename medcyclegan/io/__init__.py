@@ -7,6 +7,7 @@ from medcyclegan.io.dicom_node import is_dicom_node
 from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
+from medcyclegan.io.sidecar import read_translation_record, sidecar_path
 from medcyclegan.io.write import check_output_format, check_writable, write_volume
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "find_volumes",
     "is_dicom_node",
     "read_found_volume",
+    "read_translation_record",
     "read_volume",
+    "sidecar_path",
     "write_volume",
 ]

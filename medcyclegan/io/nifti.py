@@ -17,6 +17,7 @@ from medcyclegan.io.nifti_affine import find_affine
 from medcyclegan.io.nifti_header import NiftiLayout, read_layout
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.sidecar import sidecar_path
 from medcyclegan.io.streams import ByteStream, open_bytes
 from medcyclegan.volume import Volume
 
@@ -160,8 +161,7 @@ def _note_name(path: Path, *, gzipped: bool, notes: Notes) -> None:
 
 def _sidecar_modality(path: Path, notes: Notes) -> str | None:
     """The Modality of a BIDS sidecar, ``NAME.json`` beside ``NAME.nii.gz``; None where it says nothing."""
-    stem = re.sub(r"(?i)(\.nii)?(\.gz)?$", "", path.name)
-    sidecar = path.with_name(f"{stem}.json")
+    sidecar = sidecar_path(path)
     try:
         if not sidecar.is_file() or sidecar.stat().st_size > _LARGEST_SIDECAR:
             return None

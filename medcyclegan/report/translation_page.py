@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from medcyclegan.errors import ReadError
 from medcyclegan.pictures import png_bytes, preview
 from medcyclegan.report.page import data_url, niivue, plain_rows, render
 from medcyclegan.report.viewing import ViewedVolume, error_volume, view_volume
 from medcyclegan.volume import Volume
 
-__all__ = ["TranslationPage", "build_translation_page", "load_sidecar"]
+__all__ = ["TranslationPage", "build_translation_page"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,23 +63,6 @@ def build_translation_page(
         provenance=plain_rows(sidecar),
     )
     return TranslationPage(html, {view.facts["file"]: _as_script(view) for view in shown} if beside else {})
-
-
-def load_sidecar(path: Path) -> dict[str, Any]:
-    """Return what translate-volume wrote beside the volume or DICOM folder ``path``; nothing where there is none."""
-    name = path.name
-    for ending in (".nii.gz", path.suffix):
-        if ending and name.lower().endswith(ending.lower()):
-            name = name[: -len(ending)]
-            break
-    try:
-        record = json.loads(path.with_name(f"{name}.json").read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{path.with_name(f'{name}.json')} cannot be read ({error}): repair or remove it") from None
-    ours = isinstance(record, dict) and str(record.get("made_by", "")).startswith("medcyclegan")
-    return record if ours else {}
 
 
 def _as_script(view: ViewedVolume) -> bytes:

@@ -9,10 +9,10 @@ from typing import Any
 
 from medcyclegan.errors import IntensityError, ReadError, UsageError
 from medcyclegan.intensity import check_hu
-from medcyclegan.io import read_volume
+from medcyclegan.io import read_translation_record, read_volume
 from medcyclegan.report.run_page import build_run_page, is_run
 from medcyclegan.report.table_page import build_table_page, is_table
-from medcyclegan.report.translation_page import build_translation_page, load_sidecar
+from medcyclegan.report.translation_page import build_translation_page
 from medcyclegan.storage import atomic_write, check_output
 from medcyclegan.volume import Volume
 
@@ -74,7 +74,7 @@ def write_report(target: Path, options: ReportOptions | None = None) -> Path:
 
 def _translation_files(target: Path, options: ReportOptions, out: Path) -> dict[Path, bytes]:
     """Return the page and the files beside it, the page last: it appears when all that it needs is there."""
-    sidecar = load_sidecar(target)
+    sidecar = read_translation_record(target)
     made = sidecar.get("to")
     modality = made.get("modality") if isinstance(made, Mapping) else None
     paths = {"input": options.source, "fake": target, "reference": options.reference, "trust": options.trust}

@@ -8,7 +8,7 @@ from phantoms import head_ct, head_mr, make_affine, write_nifti
 from PIL import Image
 
 from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
-from medcyclegan.inference import Computing, DomainModel, TranslationOptions, sidecar_path, translate_file
+from medcyclegan.inference import Computing, DomainModel, TranslationOptions, translate_file
 
 
 @pytest.fixture
@@ -57,14 +57,6 @@ def test_a_preview_is_drawn(tmp_path, model):
     picture = tmp_path / "p.png"
     translate_file(source, tmp_path / "out.nii.gz", model, TranslationOptions(to="ct", preview=picture))
     assert np.asarray(Image.open(picture).convert("L")).std() > 5
-
-
-@pytest.mark.parametrize(
-    ("name", "sidecar"),
-    [("a.nii.gz", "a.json"), ("a.nii", "a.json"), ("a.b.png", "a.b.json"), ("v1.2.mha", "v1.2.json")],
-)
-def test_the_sidecar_has_the_stem(name, sidecar, tmp_path):
-    assert sidecar_path(tmp_path / name).name == sidecar
 
 
 def everything(folder):
