@@ -136,7 +136,7 @@ def _assess(
 def _write(
     done: Translation, out: Path, record: dict[str, Any], clock: list[float], options: TranslationOptions
 ) -> None:
-    """Write the volume and its sidecar; ``clock``: the times at which reading, translating and judging began and ended."""
+    """Write the volume and its sidecar; ``clock``: when reading began, and it, translating and judging ended."""
     with atomic_write(sidecar_path(out)) as file:
         # Its room is taken first: on a disk that fills up there must be no output that does not say what it is.
         file.write(_text(record) + bytes(_SECONDS_BYTES))

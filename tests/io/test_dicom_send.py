@@ -180,6 +180,18 @@ def test_options_go_with_it(workspace):
         assert "brings its own patient" in line
 
 
+def test_deidentified_series_name_nobody(workspace):
+    source = pydicom.dcmread(next((workspace / "ct").iterdir()))
+    with running_node() as node:
+        result = translate_to(f"dicom://PACS@127.0.0.1:{node.port}", "--deidentify")
+    assert result.exit_code == 0, result.output
+    assert len(node.images) == SLICES
+    for image in node.images:
+        assert image.PatientIdentityRemoved == "YES"
+        assert str(source.PatientName) not in str(image)
+        assert str(source.PatientID) not in str(image)
+
+
 def test_without_pynetdicom_the_extra_is_named(monkeypatch):
     def refuse(name, package=None):
         raise ImportError(name)
