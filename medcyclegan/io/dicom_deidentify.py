@@ -70,7 +70,7 @@ def deidentify_image(image: Dataset) -> Dataset:
     image = copy.deepcopy(image)  # the images of a series share their elements, and the library changes these
     image.SeriesDescription = f"SYNTHETIC {image.Modality}"
     image.ContributingEquipmentSequence = [
-        item for item in image.ContributingEquipmentSequence if item.ManufacturerModelName == "medcyclegan"
+        item for item in image.ContributingEquipmentSequence if item.get("ManufacturerModelName") == "medcyclegan"
     ][:1]
     for keyword in {*_COPIED, *_REFERENCES, *_DATES} & set(image.dir()):
         delattr(image, keyword)
