@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from medcyclegan.inference import TranslationOptions, translate_file
 from medcyclegan.inference.computing import Computing
 from medcyclegan.io import read_volume, write_volume
 from medcyclegan.io.made_series import write_made_series
-from medcyclegan.phantom import make_head, t1_volume, t2_volume
+from medcyclegan.phantom import Head, make_head, t1_volume, t2_volume
 from medcyclegan.pictures import comparison_panel, png_bytes
 from medcyclegan.progress import progress_bar
 from medcyclegan.slicing import slice_volumes
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 _RECORD = "demo.json"
 #: What fat suppression (water excitation, as in many T1 protocols) leaves of fat's signal.
 _FAT_SIGNAL = 0.25
+#: Voxels of a made head and their size in mm: coarse, for minutes are few.
+_SHAPE, _SPACING_MM = (80, 96, 40), (2.5, 2.5, 4.0)
 #: Seeds of the made heads: T1 subjects, T2 subjects (other ones), and those never trained on.
 _T1_SEEDS, _T2_SEEDS, _TEST_SEEDS = 100, 200, 300
 
@@ -116,19 +119,23 @@ def _write_heads(folder: Path, heads: tuple[int, int]) -> None:
     count, tested = heads
     with progress_bar("making heads", 2 * count + tested) as bar:
         for n in range(count):
-            volume = t1_volume(make_head(_T1_SEEDS + n), fat_signal=_FAT_SIGNAL)
+            volume = t1_volume(_head(_T1_SEEDS + n), fat_signal=_FAT_SIGNAL)
             write_volume(volume, folder / "volumes" / "t1" / f"sub-{n + 1:02d}_T1w.nii.gz")
             bar.advance()
             series = folder / "volumes" / "t2" / f"patient-{n + 1:02d}"
-            head = make_head(_T2_SEEDS + n, orientation="LPS")
+            head = _head(_T2_SEEDS + n, "LPS")
             write_made_series(t2_volume(head), series, number=n + 1, description="T2 made")
             bar.advance()
         for n in range(tested):
-            head = make_head(_TEST_SEEDS + n)
+            head = _head(_TEST_SEEDS + n)
             for name, volume in (("T1w", t1_volume(head, fat_signal=_FAT_SIGNAL)), ("T2w", t2_volume(head))):
                 write_volume(volume, folder / "unseen" / f"head-{n + 1}_{name}.nii.gz")
             bar.advance()
     log.info("made %d T1 heads (NIfTI), %d T2 heads (DICOM) and %d for the test", count, count, tested)
+
+
+def _head(seed: int, orientation: Literal["RAS", "LPS"] = "RAS") -> Head:
+    return make_head(seed, shape=_SHAPE, spacing_mm=_SPACING_MM, orientation=orientation)
 
 
 def _planes(given: Volume, fake: Volume, truth: Volume) -> list[dict[str, NDArray[np.float32]]]:

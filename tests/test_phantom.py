@@ -38,7 +38,7 @@ def test_volumes_of_the_tissues_are_those_of_an_adult(head):
     volume = {tissue.name: value for tissue, value in zip(TISSUES, litre, strict=True)}
     assert 0.45 < volume["grey matter"] < 1.0
     assert 0.35 < volume["white matter"] < 0.95
-    assert 0.12 < volume["csf"] < 0.55
+    assert 0.12 < volume["csf"] < 0.65, "wide sulci: the upper end of an old brain"
     assert 0.02 < volume["deep grey matter"] < 0.06
     assert volume["diploe"] > 0.05
     assert (volume["lesion"] > 0.0003) == head.lesion

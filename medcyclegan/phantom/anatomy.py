@@ -15,8 +15,13 @@ from medcyclegan.phantom.tissues import TISSUES, tissue_index
 
 __all__ = ["paint_head"]
 
-_CORTEX_MM = 3.5
-_SULCUS_DEPTH_MM = 22.0
+#: Means or ranges over subjects, in mm: a brain of some age, with wide sulci, so that voxels of 2 to 4 mm show them.
+_CORTEX_MM = 4.2
+_SULCUS_DEPTH_MM = 16.0
+_SULCUS_APART_MM = (32.0, 46.0)
+_SULCUS_HALF_WIDTH_MM = (1.2, 2.2)
+_SKULL_MM = (5.0, 6.0)
+_SCALP_MM = (3.5, 5.0)
 
 
 class _Canvas:
@@ -82,8 +87,8 @@ def _paint_outside(canvas: _Canvas, cavity: Field, rng: np.random.Generator) -> 
     """Paint scalp, face, neck, skull, eyes and air-filled sinuses."""
     points = canvas.points
     mirrored = _mirrored(points)
-    skull = rng.uniform(6.0, 8.0)
-    scalp = rng.uniform(5.0, 8.0)
+    skull = rng.uniform(*_SKULL_MM)
+    scalp = rng.uniform(*_SCALP_MM)
     face = ellipsoid(points, (0, 34, -52), (58, 58, 66))
     nose = ellipsoid(points, (0, 90, -44), (12, 20, 22))
     neck = np.maximum(np.hypot(points[0], (points[1] + 22) * 0.95) - 54, points[2] + 45)
@@ -167,19 +172,19 @@ def _sulci(points: Points, cerebrum: Field, rng: np.random.Generator) -> Field:
     """Return the distance to the sulci: winding sheets, the fissure between the hemispheres, Sylvius' fissures.
 
     The sheets are the zeros of a random field that hardly changes along a radius, so that they stand on
-    the surface; they end at a depth of about 22 mm.
+    the surface; they end at a depth of about 16 mm.
     """
     x, y, z = points
     radius = np.sqrt(x * x + y * y + (z - 15) ** 2) + np.float32(1)
     pull = np.float32(0.45) + np.float32(0.55 * 66) / radius
     on_sphere = ((x + np.sign(x) * np.float32(0.7)) * pull, y * pull, (z - 15) * pull)
-    field, gradient = plane_waves(on_sphere, rng, count=20, wavelengths_mm=(20.0, 28.0))
+    field, gradient = plane_waves(on_sphere, rng, count=20, wavelengths_mm=_SULCUS_APART_MM)
     slope = np.sqrt(gradient[0] ** 2 + gradient[1] ** 2 + gradient[2] ** 2 + np.float32(0.002)) * pull
     sheet = field / slope
     uneven, _ = plane_waves(points, rng, count=6, wavelengths_mm=(35.0, 60.0))
     below = np.maximum(-cerebrum - np.float32(_SULCUS_DEPTH_MM) * (1 + np.float32(0.3) * uneven), 0)
     below = np.maximum(below, -ellipsoid(points, (0, -4, 8), (38, 48, 28)))
-    width = np.float32(rng.uniform(0.5, 1.1))
+    width = np.float32(rng.uniform(*_SULCUS_HALF_WIDTH_MM))
     winding = np.sqrt(sheet * sheet + below * below) - width
     core = np.maximum(-(np.hypot(y * 0.62, z - 2) - 25), 0)
     fissure = np.sqrt(x * x + core * core) - np.float32(1.0 + width / 2)
