@@ -19,11 +19,12 @@ LAYERS = [
     "__main__",
     "cli",
     "demo",
+    "cohort",
     "report export evaluation training",
     "inference",
     "slicing data phantom",
     "networks io metrics pictures",
-    "config volume intensity manifest provenance storage progress",
+    "config volume intensity manifest provenance storage progress shards",
     "errors",
 ]
 LEVEL = {name: len(LAYERS) - i for i, line in enumerate(LAYERS) for name in line.split()}

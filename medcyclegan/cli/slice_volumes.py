@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -33,7 +32,7 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     others; the reasons are listed, and the exit code is 1.
     """
     from medcyclegan.config import load_config
-    from medcyclegan.errors import UsageError
+    from medcyclegan.shards import choose_shard
     from medcyclegan.slicing import slice_volumes
 
     chosen = {
@@ -44,11 +43,6 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     }
     overrides = [f"slicing.{key}={value}" for key, value in chosen.items() if value is not None]
     config = load_config(options["config"] or "default", [*options["overrides"], *overrides])
-    shards = options["num_shards"] or 1
-    task = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
-    if options["shard_id"] is None and shards > 1 and not task.isdecimal():
-        raise UsageError(f"SLURM_ARRAY_TASK_ID is {task!r}, not a number: pass --shard-id")
-    shard = options["shard_id"] if options["shard_id"] is not None else int(task) if shards > 1 else 0
     result = slice_volumes(
         inputs or ("volumes",),
         options["out"],
@@ -56,7 +50,7 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
         domain=options["domain"],
         split_file=options["split_file"],
         workers=options["workers"],
-        shard=(shard, shards),
+        shard=choose_shard(options["num_shards"], options["shard_id"]),
         **reading_arguments(options),
     )
     click.echo(result.store)

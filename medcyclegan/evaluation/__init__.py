@@ -2,9 +2,9 @@
 
 from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal, evaluate_pairs
 from medcyclegan.evaluation.evaluate import Evaluation, evaluate_volumes
-from medcyclegan.evaluation.pairs import Pair, find_pairs, read_pairs
+from medcyclegan.evaluation.pairs import Pair, find_one, find_pairs, read_pairs
 from medcyclegan.evaluation.runs import EvaluatedSet, EvaluationRequest, evaluate_files, evaluate_unpaired_files
-from medcyclegan.evaluation.tables import compare_models, load_scores, summarize, to_json, write_table
+from medcyclegan.evaluation.tables import compare_models, load_scores, merge_tables, summarize, to_json, write_table
 from medcyclegan.evaluation.text import to_text
 from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set
 
@@ -23,9 +23,11 @@ __all__ = [
     "evaluate_pairs",
     "evaluate_unpaired_files",
     "evaluate_volumes",
+    "find_one",
     "find_pairs",
     "frechet_of_files",
     "load_scores",
+    "merge_tables",
     "read_pairs",
     "sample_set",
     "summarize",

@@ -19,7 +19,7 @@ from medcyclegan.evaluation.cases import CaseScores, Refusal
 from medcyclegan.provenance import now, versions
 from medcyclegan.storage import atomic_write
 
-__all__ = ["METRICS", "compare_models", "load_scores", "summarize", "to_json", "write_table"]
+__all__ = ["METRICS", "compare_models", "load_scores", "merge_tables", "summarize", "to_json", "write_table"]
 
 #: The metrics of a table in their order, and whether more is better.
 METRICS: Mapping[str, bool | None] = {
@@ -141,6 +141,29 @@ def load_scores(path: Path) -> dict[str, dict[str, Any]]:
     if not scores:
         raise ReadError(f"{path}: a table without cases: evaluate some first")
     return scores
+
+
+def merge_tables(paths: Sequence[Path], out: Path) -> None:
+    """Write the cases of several JSON tables, such as the folds of a cross-validation, as one table ``out``.
+
+    The summary is that of all cases; pictures stay with the tables that they belong to. Raises
+    :class:`~medcyclegan.errors.ReadError` for a file that is no such table, or a case that is in two of them.
+    """
+    rows: list[Mapping[str, Any]] = []
+    refused: list[Refusal] = []
+    for path in paths:
+        load_scores(path)
+        table = json.loads(path.read_text("utf-8"))
+        rows += [{**row, "picture": None} for row in table["cases"]]
+        refused += [Refusal(entry["case"], entry["reason"]) for entry in table.get("refused", ())]
+    names = [str(row["case"]) for row in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ReadError(
+            f"{len(twice)} cases are in two of the tables, such as {twice[0]!r}: merge tables of other cases"
+        )
+    with atomic_write(out) as file:
+        file.write(to_json(_record(rows, refused, None), indent=2).encode())
 
 
 def _record(

@@ -19,7 +19,7 @@ from medcyclegan.inference.device import choose_device
 from medcyclegan.inference.domains import AIR, choose_target, fits_domain, output_modality
 from medcyclegan.inference.quality import assess
 from medcyclegan.inference.sidecar import build_record
-from medcyclegan.inference.translate import Translation, load_models, translate
+from medcyclegan.inference.translate import Model, Translation, load_models, translate
 from medcyclegan.inference.trust import trust_map
 from medcyclegan.io import (
     check_output_format,
@@ -43,7 +43,10 @@ _SECONDS_BYTES = 256
 
 @dataclasses.dataclass(frozen=True)
 class TranslationOptions:
-    """How :func:`translate_file` goes about it; see the command's help for each."""
+    """How :func:`translate_file` goes about it; see the command's help for each.
+
+    ``facts``: further fields of the sidecar, such as BIDS's ``Sources``.
+    """
 
     to: str | None = None
     computing: Computing = dataclasses.field(default_factory=Computing)
@@ -54,12 +57,13 @@ class TranslationOptions:
     template: str | Path | None = None
     deidentify: bool = False
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def translate_file(
     source: str | Path,
     output: str | Path,
-    model: str | Path | Sequence[str | Path],
+    model: Model | Sequence[Model],
     options: TranslationOptions | None = None,
 ) -> str | Path:
     """Read ``source``, translate it with the model folder ``model`` (or several) and write ``output``.
@@ -91,12 +95,13 @@ def translate_file(
     clock.append(time.monotonic())
     record = _assess(volume, done, bundles, computing, options)
     clock.append(time.monotonic())
+    record |= options.facts
     _write(done, out, record, clock, options)
     return out
 
 
 def _translate_and_send(
-    source: str | Path, address: str, model: str | Path | Sequence[str | Path], options: TranslationOptions
+    source: str | Path, address: str, model: Model | Sequence[Model], options: TranslationOptions
 ) -> None:
     """Translate into a folder that only the user can read, send the series there, and remove it whatever happens."""
     from medcyclegan.io.dicom_node import DicomNode

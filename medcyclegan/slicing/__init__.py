@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medcyclegan.slicing.folds import save_fold
+    from medcyclegan.slicing.held_out import HeldOutVolume, find_held_out
     from medcyclegan.slicing.plane import PlaneFit, Preparation
     from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
     from medcyclegan.slicing.volumes import SlicingResult, slice_volumes
@@ -16,22 +18,28 @@ if TYPE_CHECKING:
 _HOME = {
     "AxialOrientationd": "transforms",
     "AxialSlicesd": "transforms",
+    "HeldOutVolume": "held_out",
     "PlaneFit": "plane",
     "PlaneFitd": "transforms",
     "Preparation": "plane",
     "SlicingResult": "volumes",
     "UnitRanged": "transforms",
+    "find_held_out": "held_out",
+    "save_fold": "folds",
     "slice_volumes": "volumes",
 }
 
 __all__ = [
     "AxialOrientationd",
     "AxialSlicesd",
+    "HeldOutVolume",
     "PlaneFit",
     "PlaneFitd",
     "Preparation",
     "SlicingResult",
     "UnitRanged",
+    "find_held_out",
+    "save_fold",
     "slice_volumes",
 ]
 

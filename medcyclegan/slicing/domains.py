@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medcyclegan.config import Domain
@@ -16,7 +16,7 @@ from medcyclegan.manifest import Split
 from medcyclegan.slicing.split import patient_of_name
 from medcyclegan.volume import Volume
 
-__all__ = ["Member", "check_domain_name", "choose_modality", "find_members"]
+__all__ = ["Member", "check_domain_name", "choose_modality", "find_members", "members_by_domain"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -86,11 +86,29 @@ def find_members(inputs: Sequence[Path], domain: str | None, reading: ReadOption
             members += _members_of(folder, check_domain_name(name, ReadError), split, reading)
     if not members:
         raise ReadError(f"{', '.join(map(str, inputs))}: no volumes found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG)")
+    _check_names(members)
+    return members
+
+
+def members_by_domain(volumes: Mapping[str, Sequence[FoundVolume]]) -> list[Member]:
+    """Return the members of domains whose volumes were found already, in the order given.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for two volumes of one name in a domain.
+    """
+    members = [
+        Member(check_domain_name(domain), found, found.patient or patient_of_name(found.name, domain))
+        for domain, volumes_of_domain in volumes.items()
+        for found in volumes_of_domain
+    ]
+    _check_names(members)
+    return members
+
+
+def _check_names(members: Sequence[Member]) -> None:
     counts = collections.Counter((m.domain, m.split, m.found.name) for m in members)
     for (name, _, volume), count in counts.items():
         if count > 1:
             raise ReadError(f"{count} volumes of {name} are named {volume!r}: rename them, or slice them one by one")
-    return members
 
 
 def _domain_folders(path: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from medcyclegan.manifest import MANIFEST, SliceRow, row_from_json, rows_to_text
 from medcyclegan.provenance import keyed_hash
 from medcyclegan.storage import atomic_write, is_temporary
 
-__all__ = ["Refusal", "SliceStore", "open_store"]
+__all__ = ["Refusal", "SliceStore", "load_store", "open_store"]
 
 log = logging.getLogger(__name__)
 
@@ -142,10 +142,23 @@ def open_store(folder: Path) -> SliceStore:
         if not path.exists():
             with atomic_write(path, mode=0o600) as file:
                 file.write(secrets.token_hex(32).encode())
+    return SliceStore(folder, _load_key(path))
+
+
+def load_store(folder: Path) -> SliceStore:
+    """Return the slice store in ``folder`` to look names up in it; raises StoreError where there is none."""
+    if not (folder / _KEY).is_file():
+        raise StoreError(f"{folder}: no slice store with its key here: name the one that slice-volumes made")
+    return SliceStore(folder, _load_key(folder / _KEY))
+
+
+def _load_key(path: Path) -> bytes:
     text = path.read_text("ascii", errors="replace")
     if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise StoreError(f"{path} is damaged: the store's names cannot be continued; remove {folder} and slice again")
-    return SliceStore(folder, bytes.fromhex(text))
+        raise StoreError(
+            f"{path} is damaged: the store's names cannot be continued; remove {path.parent} and slice again"
+        )
+    return bytes.fromhex(text)
 
 
 def _private_folder(folder: Path) -> Path:

@@ -8,7 +8,7 @@ import json
 import logging
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from medcyclegan.manifest import SliceRow, Split
 from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import now, versions
 from medcyclegan.slicing.case import CaseJob, preparation_of, slice_case
-from medcyclegan.slicing.domains import Member, find_members
+from medcyclegan.slicing.domains import Member, find_members, members_by_domain
 from medcyclegan.slicing.sheets import save_contact_sheets
 from medcyclegan.slicing.split import assign_splits, describe_splits, read_split_file
 from medcyclegan.slicing.store import Refusal, SliceStore, open_store
@@ -34,16 +34,20 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class SlicingResult:
-    """What came of :func:`slice_volumes`: the rows sliced now, those found finished, and the refusals."""
+    """What came of :func:`slice_volumes`: the rows sliced now, those found finished, and the refusals.
+
+    ``refused_volumes``: the volume of each refusal, by its own name; the store itself keeps no name.
+    """
 
     store: Path
     sliced: tuple[SliceRow, ...]
     finished: tuple[SliceRow, ...]
     refused: tuple[Refusal, ...]
+    refused_volumes: tuple[FoundVolume, ...] = ()
 
 
 def slice_volumes(
-    inputs: str | Path | Sequence[str | Path] = "volumes",
+    inputs: str | Path | Sequence[str | Path] | Mapping[str, Sequence[FoundVolume]] = "volumes",
     out: str | Path = "slices",
     *,
     config: Config | None = None,
@@ -55,7 +59,8 @@ def slice_volumes(
 ) -> SlicingResult:
     """Cut axial slices out of volumes into the slice store ``out``.
 
-    ``inputs``: folders that hold ``<domain>/<volumes>``, or with ``domain`` that domain's volumes.
+    ``inputs``: folders that hold ``<domain>/<volumes>``, or with ``domain`` that domain's volumes; or
+    the volumes that were found already, by domain.
     ``config``: its ``slicing``, ``domains`` and ``seed`` count. ``split_file``: a CSV (case, patient,
     split) that decides before any guess; a case is named by its path under the domain, with or
     without ending. ``workers``: processes. ``shard``: (this one, of how many), 0-based. ``reading``:
@@ -67,13 +72,12 @@ def slice_volumes(
     :class:`~medcyclegan.errors.StoreError` for a store that was made another way.
     """
     config = config or Config()
-    paths = [Path(p) for p in ([inputs] if isinstance(inputs, (str, Path)) else inputs)]
     if not 0 <= shard[0] < shard[1]:
         raise UsageError(f"shard {shard[0]} of {shard[1]}: shards count from 0 to one less than their number")
     if workers < 1:
         raise UsageError(f"{workers} workers: at least 1 is needed")
     started, options = time.monotonic(), ReadOptions(**reading)
-    members = find_members(paths, domain, options)
+    members = _members(inputs, domain, options)
     store = open_store(Path(out))
     with store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
         jobs = _plan(members, store, config, options, _read_splits(split_file))
@@ -83,13 +87,27 @@ def slice_volumes(
             log.info("%d of %d volumes are sliced already", len(finished), len(own))
         results = list(_run(todo, workers))
         refused = tuple(r for r in results if isinstance(r, Refusal))
+        volumes = tuple(job.found for job, r in zip(todo, results, strict=True) if isinstance(r, Refusal))
         store.save_refusals([(job.domain, job.case) for job in own], refused)
         rows = store.save_manifest()
         save_contact_sheets(store.folder, rows)
         _save_record(store.folder, rows, len(refused), time.monotonic() - started)
     _say_counts(rows)
     sliced = tuple(r for r in results if isinstance(r, SliceRow))
-    return SlicingResult(store.folder, sliced, tuple(finished), refused)
+    return SlicingResult(store.folder, sliced, tuple(finished), refused, volumes)
+
+
+def _members(
+    inputs: str | Path | Sequence[str | Path] | Mapping[str, Sequence[FoundVolume]],
+    domain: str | None,
+    options: ReadOptions,
+) -> list[Member]:
+    if isinstance(inputs, Mapping):
+        if domain is not None:
+            raise UsageError(f"domain {domain!r} and volumes by domain: name the domains once")
+        return members_by_domain(inputs)
+    paths = [inputs] if isinstance(inputs, (str, Path)) else inputs
+    return find_members([Path(path) for path in paths], domain, options)
 
 
 def _say_counts(rows: Sequence[SliceRow]) -> None:

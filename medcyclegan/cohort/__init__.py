@@ -1,0 +1,43 @@
+"""A cohort: many volumes, done case by case, so that what is killed or refused costs itself alone."""
+
+from medcyclegan.cohort.bids import derivative_path, open_derivative, parse_bids_name
+from medcyclegan.cohort.cluster import cluster_options, run_on_cluster, shard_of
+from medcyclegan.cohort.ledger import Failure, read_ledger, update_ledger
+from medcyclegan.cohort.scores import score_held_out, score_held_out_sets
+from medcyclegan.cohort.scripts import run_script
+from medcyclegan.cohort.stages import run_stage
+from medcyclegan.cohort.study import (
+    DomainTree,
+    Study,
+    find_study_volumes,
+    load_study,
+    parse_selection,
+    save_study,
+    select_volumes,
+)
+from medcyclegan.cohort.translations import TranslatedCohort, translate_cohort
+
+__all__ = [
+    "DomainTree",
+    "Failure",
+    "Study",
+    "TranslatedCohort",
+    "cluster_options",
+    "derivative_path",
+    "find_study_volumes",
+    "load_study",
+    "open_derivative",
+    "parse_bids_name",
+    "parse_selection",
+    "read_ledger",
+    "run_on_cluster",
+    "run_script",
+    "run_stage",
+    "save_study",
+    "score_held_out",
+    "score_held_out_sets",
+    "select_volumes",
+    "shard_of",
+    "translate_cohort",
+    "update_ledger",
+]

@@ -1,0 +1,137 @@
+"""Shards of a command as jobs, on this machine or on a SLURM cluster, through submitit.
+
+Jobs are command lines, so that each can be repeated by hand from its log. submitit keeps its records of a job (by
+Python's pickle) in the folder of logs, which is made readable for its owner alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medcyclegan.errors import ConfigError, UsageError
+from medcyclegan.shards import choose_shard
+
+__all__ = ["cluster_options", "run_on_cluster", "shard_of"]
+
+log = logging.getLogger(__name__)
+
+#: How long a command may take to save what it has after it was told to stop, in seconds.
+_GRACE = 60
+
+
+def cluster_options() -> argparse.ArgumentParser:
+    """Return the options of cohort scripts that say where and in how many parts they run, as a parent parser."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    group = parser.add_argument_group("where and in how many parts")
+    group.add_argument("--num-shards", type=int, metavar="N", help="parts of the work; jobs with --cluster")
+    group.add_argument("--shard-id", type=int, metavar="I", help="do this part, from 0 (default: SLURM_ARRAY_TASK_ID)")
+    group.add_argument("--cluster", choices=["local", "slurm"], help="run the parts as jobs, by submitit")
+    group.add_argument("--logs", type=Path, default=Path("logs"), help="folder of the jobs' logs (default: logs)")
+    group.add_argument(
+        "--job", action="append", default=[], metavar="KEY=VALUE",
+        help="of each job: timeout_min, mem_gb, gpus_per_node, slurm_partition, slurm_array_parallelism, ...",
+    )  # fmt: skip
+    return parser
+
+
+def shard_of(arguments: argparse.Namespace) -> tuple[int, int]:
+    """Return the shard (this one, of how many) that parsed :func:`cluster_options` name."""
+    return choose_shard(arguments.num_shards, arguments.shard_id)
+
+
+def run_on_cluster(script: str, argv: Sequence[str] | None = None) -> int:
+    """Run ``script`` with the command line ``argv`` (default: this process's) as one job a shard; wait for all.
+
+    Returns the number of jobs that failed; each is logged with its log's place. Jobs that the cluster takes back
+    (SLURM: time limit, preemption) are queued again, since a shard goes on where it was. Raises
+    :class:`~medcyclegan.errors.ConfigError` without submitit, :class:`~medcyclegan.errors.UsageError` for a job
+    option that there is not.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments, rest = cluster_options().parse_known_args(words)
+    count = 1 if arguments.num_shards is None else arguments.num_shards
+    choose_shard(count, 0)
+    shards = range(count) if arguments.shard_id is None else [arguments.shard_id]
+    executor = _build_executor(arguments, Path(script).stem)
+    command = [sys.executable, str(Path(script).resolve()), *rest]
+    with executor.batch():
+        jobs = [
+            executor.submit(_Command((*command, "--num-shards", str(count), "--shard-id", str(shard))))
+            for shard in shards
+        ]
+    failed = 0
+    for shard, job in zip(shards, jobs, strict=True):
+        reason = _wait(job)
+        if reason is not None:
+            failed += 1
+            log.error("shard %d of %d, job %s: %s; its log is %s", shard, count, job.job_id, reason, job.paths.stderr)
+    return failed
+
+
+def _build_executor(arguments: argparse.Namespace, name: str) -> Any:
+    try:
+        import submitit
+    except ModuleNotFoundError:
+        raise ConfigError("--cluster needs submitit: pip install 'medcyclegan[cluster]'") from None
+    arguments.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    arguments.logs.chmod(0o700)
+    executor = submitit.AutoExecutor(folder=arguments.logs / "%j", cluster=arguments.cluster)
+    try:
+        executor.update_parameters(**({"name": name, "timeout_min": 24 * 60} | _job_options(arguments.job)))
+    except (NameError, TypeError, ValueError) as error:
+        raise UsageError(f"--job: {' '.join(str(error).split())}") from None
+    return executor
+
+
+def _job_options(words: Sequence[str]) -> dict[str, int | str]:
+    options: dict[str, int | str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise UsageError(f"--job {word}: an option of a job and its value, such as timeout_min=600")
+        options[key] = int(value) if value.isdecimal() else value
+    return options
+
+
+def _wait(job: Any) -> str | None:
+    """Return why a job failed, None where it did not."""
+    from submitit.core.utils import FailedJobError, UncompletedJobError
+
+    try:
+        code = job.result()
+    except UncompletedJobError:
+        return "was killed before it ended; run the same command again to go on"
+    except FailedJobError as error:
+        return str(error).strip().splitlines()[-1]
+    return None if code == 0 else f"exit code {code}"
+
+
+@dataclasses.dataclass
+class _Command:
+    """A command line as submitit's job; told to stop, it lets the command save first, and is queued again."""
+
+    arguments: tuple[str, ...]
+    running: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> int:
+        self.running = subprocess.Popen(self.arguments)  # noqa: S603
+        return self.running.wait()
+
+    def checkpoint(self, *_: Any, **__: Any) -> Any:
+        """Stop the command and return it for the next queue, as submitit asks where a job is taken back."""
+        from submitit.helpers import DelayedSubmission
+
+        if self.running is not None:
+            self.running.terminate()
+            try:
+                self.running.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                self.running.kill()
+        return DelayedSubmission(_Command(self.arguments))

@@ -1,0 +1,69 @@
+"""The ledger of a cohort: which case failed at which stage, and why; shared by processes, true after each of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from medcyclegan.errors import WriteError, one_line
+from medcyclegan.provenance import now
+from medcyclegan.storage import atomic_write
+
+__all__ = ["LEDGER", "Failure", "read_ledger", "update_ledger"]
+
+LEDGER = "ledger.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A case that failed: the stage, the case's path below its tree, the reason in one line, the time in UTC."""
+
+    stage: str
+    case: str
+    reason: str
+    time: str
+
+
+def read_ledger(folder: Path) -> list[Failure]:
+    """Return what stands in the ledger of a cohort's ``folder``; nothing where it has none."""
+    try:
+        lines = (folder / LEDGER).read_text("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    failures = []
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            failures.append(Failure(**json.loads(line)))
+    return failures
+
+
+def update_ledger(folder: Path, stage: str, tried: Iterable[str], failed: Mapping[str, str]) -> list[Failure]:
+    """Replace what the ledger of ``folder`` says of the cases ``tried`` at ``stage``; return all that then stands.
+
+    ``failed``: case -> reason. A case that went well this time is struck out. Processes take turns by a lock.
+    """
+    looked_at = set(tried)
+    with _locked(folder):
+        kept = [f for f in read_ledger(folder) if f.stage != stage or f.case not in looked_at]
+        fresh = [Failure(stage, case, one_line(reason), now()) for case, reason in failed.items()]
+        standing = sorted([*kept, *fresh], key=lambda f: (f.stage, f.case))
+        if standing or (folder / LEDGER).exists():
+            with atomic_write(folder / LEDGER) as file:
+                file.write("".join(json.dumps(dataclasses.asdict(f), ensure_ascii=False) + "\n" for f in standing).encode())
+    return standing
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".ledger.lock").open("a+b")
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be written: {error.strerror}") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

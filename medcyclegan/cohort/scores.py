@@ -1,0 +1,83 @@
+"""The held-out volumes of a study, scored: against the same patient's image, or as a set where there is none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from medcyclegan.cohort.bids import derivative_path, parse_bids_name
+from medcyclegan.cohort.ledger import update_ledger
+from medcyclegan.errors import ReadError
+from medcyclegan.evaluation import (
+    CaseScores,
+    EvaluationOptions,
+    Pair,
+    Refusal,
+    compare_sets,
+    evaluate_pairs,
+    find_one,
+    sample_set,
+    to_json,
+    write_table,
+)
+from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume
+from medcyclegan.slicing import HeldOutVolume
+from medcyclegan.storage import atomic_write
+
+__all__ = ["score_held_out", "score_held_out_sets"]
+
+log = logging.getLogger(__name__)
+
+_STAGE = "evaluate"
+
+
+def score_held_out(held_out: Sequence[HeldOutVolume], translated: Path, target: str, table: Path) -> bool:
+    """Score the translations in the data set ``translated`` against the same patients' images of domain ``target``.
+
+    Where a patient has several, the one of the same BIDS session, else the first. Writes ``table`` (.json or .csv, as
+    ``evaluate --out`` does), replaces one that stands, and keeps the ledger of its folder. Returns False, and writes
+    nothing, where no held-out patient has both.
+    """
+    pairs = _pairs(held_out, translated, target)
+    if not pairs:
+        return False
+    results = list(evaluate_pairs(pairs, EvaluationOptions(pictures=True)))
+    refused = [result for result in results if isinstance(result, Refusal)]
+    cases = [result for result in results if isinstance(result, CaseScores)]
+    update_ledger(table.parent, _STAGE, [pair.case for pair in pairs], {r.case: r.reason for r in refused})
+    if not cases:
+        raise ReadError(f"none of the {len(pairs)} held-out cases could be scored: see the ledger in {table.parent}")
+    write_table(table, cases, refused)
+    return True
+
+
+def score_held_out_sets(held_out: Sequence[HeldOutVolume], translated: Path, target: str, out: Path) -> None:
+    """Compare the translations with the held-out images of ``target`` as sets; write the distances as JSON."""
+    sources = [held.found for held in held_out if held.domain != target]
+    fakes = [
+        find_one(path) for path in (translated / derivative_path(f.name, target) for f in sources) if path.exists()
+    ]
+    references = [held.found for held in held_out if held.domain == target]
+    options = ReadOptions()
+    sets = [sample_set(read_found_volume(f, options) for f in found) for found in (fakes, references, sources)]
+    with atomic_write(out) as file:
+        file.write((to_json(compare_sets(*sets), indent=2) + "\n").encode())
+
+
+def _pairs(held_out: Sequence[HeldOutVolume], translated: Path, target: str) -> list[Pair]:
+    pairs = []
+    for held in held_out:
+        beside = [other.found for other in held_out if other.domain == target and other.patient == held.patient]
+        fake = translated / derivative_path(held.found.name, target)
+        if held.domain == target or not beside or not fake.exists():
+            continue
+        reference = _same_session(held.found, beside)
+        pairs.append(Pair(held.found.name, find_one(fake), reference, source=held.found))
+    return pairs
+
+
+def _same_session(found: FoundVolume, others: Sequence[FoundVolume]) -> FoundVolume:
+    session = parse_bids_name(found.name)[0].get("ses")
+    same = [other for other in others if session is not None and parse_bids_name(other.name)[0].get("ses") == session]
+    return (same or list(others))[0]

@@ -1,0 +1,155 @@
+"""Many volumes, one model: each translated on its own into a BIDS derivative data set, done once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from medcyclegan.cohort.bids import RAW, derivative_path, generated_by, open_derivative
+from medcyclegan.cohort.ledger import update_ledger
+from medcyclegan.errors import MedCycleGANError, ReadError, UsageError, WriteError, one_line
+from medcyclegan.inference import ModelBundle, TranslationOptions, load_models, translate_file
+from medcyclegan.io import FoundVolume
+from medcyclegan.progress import progress_bar
+from medcyclegan.provenance import hash_json
+from medcyclegan.shards import share_of
+from medcyclegan.storage import atomic_write
+
+__all__ = ["TranslatedCohort", "translate_cohort"]
+
+log = logging.getLogger(__name__)
+
+_STAGE = "translate"
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslatedCohort:
+    """What came of :func:`translate_cohort`: outputs made now and those that stood, and the reasons of what failed."""
+
+    made: tuple[Path, ...]
+    stood: tuple[Path, ...]
+    failed: dict[str, str]
+
+
+def translate_cohort(
+    source: Path,
+    volumes: Sequence[FoundVolume],
+    out: Path,
+    model: str | Path | ModelBundle | Sequence[str | Path | ModelBundle],
+    options: TranslationOptions | None = None,
+    *,
+    shard: tuple[int, int] = (0, 1),
+) -> TranslatedCohort:
+    """Translate the ``volumes`` of the data set ``source`` into the derivative data set ``out``.
+
+    Every volume has its own output, sidecar (with ``GeneratedBy`` and ``Sources``) and, last of all, done-marker: a
+    call after a kill does what is missing. A volume that fails is written into the ledger, and the rest go on. One
+    whose output was made of another input, by another model or with other settings fails, unless
+    ``options.overwrite``. ``shard``: (this one, of how many). Raises a
+    :class:`~medcyclegan.errors.MedCycleGANError` for what makes all of them impossible.
+    """
+    options = options or TranslationOptions()
+    bundles = load_models(model)
+    target = options.to or bundles[0].domains[1].name
+    bundles[0].direction(target)
+    outputs = _outputs(volumes, target)
+    open_derivative(out, source, target)
+    own = share_of(list(zip(volumes, outputs, strict=True)), shard)
+    made, stood, failed = [], [], {}
+    with progress_bar("translating", len(own)) as bar:
+        for found, relative in own:
+            wanted = _marker(found, bundles, target, options)
+            try:
+                if _stands(out, relative, wanted, options):
+                    stood.append(out / relative)
+                else:
+                    made.append(_translate(found, out, relative, bundles, dataclasses.replace(options, to=target)))
+                    with atomic_write(_marker_path(out, relative)) as file:
+                        file.write((json.dumps(wanted) + "\n").encode())
+            except MedCycleGANError as error:
+                failed[found.name] = str(error)
+            except MemoryError:
+                failed[found.name] = "not enough memory to translate it: give the job more"
+            if found.name in failed:
+                log.error("%s: %s", one_line(found.name), failed[found.name])
+            bar.advance()
+    update_ledger(out, _STAGE, [found.name for found, _ in own], failed)
+    return TranslatedCohort(tuple(made), tuple(stood), failed)
+
+
+def _outputs(volumes: Sequence[FoundVolume], target: str) -> list[PurePosixPath]:
+    """Return each volume's output below the data set; two volumes never share one."""
+    taken: dict[PurePosixPath, str] = {}
+    for found in volumes:
+        path = derivative_path(found.name, target)
+        if path in taken:
+            raise UsageError(
+                f"{taken[path]!r} and {found.name!r} would both become {path}: rename one, or translate them one by one"
+            )
+        taken[path] = found.name
+    return list(taken)
+
+
+def _marker(
+    found: FoundVolume, bundles: Sequence[ModelBundle], target: str, options: TranslationOptions
+) -> dict[str, Any]:
+    """Return what an output depends on: when all of it is as it was, the output stands."""
+    settings = dataclasses.asdict(options.computing) | {"to": target, "reading": dict(options.reading)}
+    for name in ("device", "batch_size"):
+        settings.pop(name, None)
+    return {
+        "input": hash_json([_stamp(path) for path in found.files]),
+        "model": [bundle.fingerprint for bundle in bundles],
+        "settings": hash_json(settings),
+    }
+
+
+def _stamp(path: Path) -> list[int]:
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return [status.st_size, status.st_mtime_ns]
+    return []
+
+
+def _stands(out: Path, relative: PurePosixPath, wanted: dict[str, Any], options: TranslationOptions) -> bool:
+    """Whether an output is done; raises where it was made another way and may not be replaced."""
+    marker = _marker_path(out, relative)
+    try:
+        found = json.loads(marker.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    if not (out / relative).exists():
+        return False
+    if found == wanted:
+        return True
+    changed = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+    if not options.overwrite:
+        raise WriteError(
+            f"{relative} was made with another {' and '.join(changed)}: choose another --out, or pass --overwrite"
+        )
+    return False
+
+
+def _translate(
+    found: FoundVolume, out: Path, relative: PurePosixPath, bundles: Sequence[ModelBundle], options: TranslationOptions
+) -> Path:
+    if found.refused is not None:
+        raise ReadError(found.refused)
+    facts = {
+        "GeneratedBy": generated_by(bundles[0].fingerprint),
+        "Sources": [f"bids:{RAW}:{found.relative_path.as_posix()}"],
+    }
+    reading = {**options.reading, **({"series": found.series_uid} if found.series_uid else {})}
+    # Without a marker, what lies here was left by a killed process: it is this cohort's own to replace.
+    own = dataclasses.replace(options, overwrite=True, reading=reading, facts=facts)
+    translate_file(found.path, out / relative, bundles, own)
+    return out / relative
+
+
+def _marker_path(out: Path, relative: PurePosixPath) -> Path:
+    return out / ".done" / f"{relative.name.split('.')[0]}.json"

@@ -1,0 +1,61 @@
+"""Folds of a slice store for cross-validation, by patient: other splits of the same slices."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from medcyclegan.errors import UsageError, WriteError
+from medcyclegan.manifest import MANIFEST, Split, load_manifest, rows_to_text
+from medcyclegan.slicing.split import assign_splits
+from medcyclegan.storage import atomic_folder
+
+__all__ = ["save_fold"]
+
+
+def save_fold(
+    store: Path,
+    out: Path,
+    *,
+    fold: int,
+    folds: int,
+    seed: int = 0,
+    validation_fraction: float = 0.0,
+    overwrite: bool = False,
+) -> Path:
+    """Write fold ``fold`` (from 0) of ``folds`` of the slice store ``store`` as the store ``out``; return it.
+
+    Every patient is tested on in exactly one fold, in all domains at once; of the others ``validation_fraction`` are
+    for validation, the rest train. Stacks are hard links, or copies where the disk has no links; the key stays where
+    it is. The same seed gives the same folds. Raises :class:`~medcyclegan.errors.UsageError` for fewer patients than
+    folds.
+    """
+    rows = load_manifest(store)
+    patients = sorted(
+        {row.patient for row in rows}, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    )
+    if not 2 <= folds <= len(patients) or not 0 <= fold < folds:
+        raise UsageError(f"fold {fold} of {folds} with {len(patients)} patients: 2 folds or more, one patient in each")
+    known: dict[str, Split] = dict.fromkeys(patients[fold::folds], "test")
+    domains = {row.domain: {r.patient for r in rows if r.domain == row.domain} for row in rows}
+    splits = assign_splits(domains, seed=seed, fractions=(validation_fraction, 0.0), known=known)
+    changed = [dataclasses.replace(row, split=splits[row.patient]) for row in rows]
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        for row in changed:
+            (folder / row.domain).mkdir(exist_ok=True)
+            _link(store / row.file, folder / row.file)
+        (folder / MANIFEST).write_bytes(rows_to_text(changed).encode())
+    return out
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise WriteError(f"{target} cannot be written: {error.strerror}") from None

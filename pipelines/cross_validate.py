@@ -1,0 +1,84 @@
+"""k folds by patient: every patient is scored by a model that has never seen him.
+
+    python pipelines/cross_validate.py STUDY --folds 5 --config t1-t2 [--cluster slurm --num-shards 5]
+
+STUDY is what prepare_cohort.py made. Each fold is a study of its own in ``STUDY/folds/<k>-<n>/``, on which
+train_and_report.py runs; the scores of all come together in ``STUDY/results/<config>-folds-<n>.json`` and its page.
+A rerun does what is missing. Shards share out the folds.
+"""
+
+import argparse
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+from medcyclegan.cohort import (
+    cluster_options,
+    load_study,
+    run_on_cluster,
+    run_script,
+    run_stage,
+    save_study,
+    shard_of,
+    update_ledger,
+)
+from medcyclegan.evaluation import merge_tables
+from medcyclegan.manifest import MANIFEST
+from medcyclegan.provenance import hash_file
+from medcyclegan.report import ReportOptions, write_report
+from medcyclegan.shards import share_of
+from medcyclegan.slicing import save_fold
+
+STEP = Path(__file__).with_name("train_and_report.py")
+
+
+def main() -> int:
+    """Prepare the folds, run this shard's (or all, as jobs), and bring their scores together; 1 where any failed."""
+    arguments, rest = parse_arguments()
+    folder = Path(arguments.study)
+    folds = [prepare_fold(folder, number, arguments.folds) for number in range(arguments.folds)]
+    if arguments.cluster:
+        failed = run_on_cluster(__file__)
+    else:
+        own = share_of(folds, shard_of(arguments))
+        command = [sys.executable, str(STEP), "--config", arguments.config, *rest]
+        codes = {fold.name: subprocess.run([*command, str(fold)], check=False).returncode for fold in own}
+        reasons = {name: f"train_and_report.py ended with exit code {code}" for name, code in codes.items() if code}
+        update_ledger(folder, "cross-validate", codes, reasons)
+        failed = len(reasons)
+    name = Path(arguments.config).stem
+    tables = [fold / "results" / name / "evaluation.json" for fold in folds]
+    if all(table.exists() for table in tables):
+        out = folder / "results" / f"{name}-folds-{arguments.folds}.json"
+        merge_tables(tables, out)
+        print(write_report(out, ReportOptions(out=out.with_suffix(".html"), overwrite=True)))
+    return 1 if failed else 0
+
+
+def prepare_fold(folder: Path, number: int, count: int) -> Path:
+    """Return the study of one fold: the same slices, split another way."""
+    study, fold = load_study(folder), folder / "folds" / f"{number + 1}-{count}"
+    inputs = {"slices": hash_file(folder / "slices" / MANIFEST), "fold": number, "folds": count}
+    save_study(fold, dataclasses.replace(study, keyed_store=folder / "slices"))
+    run_stage(
+        fold, "fold", inputs,
+        lambda: save_fold(folder / "slices", fold / "slices", fold=number, folds=count, overwrite=True),
+    )  # fmt: skip
+    return fold
+
+
+def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
+    """Return the command line's values, and the words that are for train_and_report.py."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[cluster_options()],
+        epilog="Other options are given to train_and_report.py.",
+    )  # fmt: skip
+    parser.add_argument("study", help="what prepare_cohort.py made")
+    parser.add_argument("--folds", type=int, default=5, help="how many (default: 5)")
+    parser.add_argument("--config", default="default", help="a shipped configuration, or a YAML file")
+    return parser.parse_known_args()
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,102 @@
+"""A prepared study to a trained model, its held-out patients translated and scored, and two pages about it.
+
+    python pipelines/train_and_report.py STUDY --config t1-t2 [--to t2] [--cluster slurm --job gpus_per_node=1]
+
+STUDY is what prepare_cohort.py made. Results lie in ``STUDY/results/<config>/``: ``runs/``, ``translated/``,
+``evaluation.json`` and the pages ``run.html`` and ``evaluation.html``. A stage whose inputs and configuration have not
+changed is not done again, and a training that was stopped goes on.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from medcyclegan.cohort import (
+    cluster_options,
+    find_study_volumes,
+    load_study,
+    run_on_cluster,
+    run_script,
+    run_stage,
+    score_held_out,
+    score_held_out_sets,
+    translate_cohort,
+)
+from medcyclegan.config import Config, load_config
+from medcyclegan.inference import Computing, ModelBundle, TranslationOptions
+from medcyclegan.manifest import MANIFEST
+from medcyclegan.provenance import hash_file, hash_json
+from medcyclegan.report import ReportOptions, write_report
+from medcyclegan.slicing import HeldOutVolume, find_held_out
+from medcyclegan.training import train
+
+
+def main() -> int:
+    """Run the stages; 1 where a held-out volume failed."""
+    arguments = parse_arguments()
+    if arguments.cluster:
+        return 1 if run_on_cluster(__file__) else 0
+    folder, config = Path(arguments.study), load_config(arguments.config, arguments.set)
+    study, results = load_study(folder), folder / "results" / Path(arguments.config).stem
+    run = train_or_go_on(folder / "slices", config, results, arguments.device)
+    bundle = ModelBundle.load(run / "model")
+    report(results, "run", run, {"model": bundle.fingerprint})
+
+    volumes = find_study_volumes(study)
+    held_out = find_held_out(folder / "slices", volumes, keyed_store=study.keyed_store)
+    target = arguments.to or bundle.domains[1].name
+    _, source, _ = bundle.direction(target)
+    inputs = [held for held in held_out if held.domain == source.name]
+    if not inputs:
+        print(f"no patient of {source.name} is held out, so none is translated and scored")
+        return 0
+    options = TranslationOptions(to=target, computing=Computing(device=arguments.device), overwrite=True)
+    done = translate_cohort(
+        study.domains[source.name].folder, [held.found for held in inputs], results / "translated", bundle, options
+    )
+    scored = {"model": bundle.fingerprint, "to": target, "cases": [held.found.name for held in held_out]}
+    table = run_stage(results, "evaluate", scored, lambda: evaluate(held_out, results, target))
+    if table.name == "evaluation.json":
+        report(results, "evaluation", table, scored)
+    print(f"{results}: {len(done.made)} translated, {len(done.stood)} stood, {len(done.failed)} failed")
+    return 1 if done.failed else 0
+
+
+def train_or_go_on(slices: Path, config: Config, results: Path, device: str) -> Path:
+    """Return the finished run of these slices and this configuration, whatever has been done of it."""
+    made_of = hash_json({"slices": hash_file(slices / MANIFEST), "config": config.model_dump(mode="json")})
+    runs = results / "runs" / made_of[:12]
+    if (runs / "latest").exists():
+        return train(slices, resume=runs / "latest", device=device)
+    return train(slices, config=config, out=runs, device=device)
+
+
+def evaluate(held_out: list[HeldOutVolume], results: Path, target: str) -> Path:
+    """Score the translations where patients have both images, else compare the sets; return the table."""
+    if score_held_out(held_out, results / "translated", target, results / "evaluation.json"):
+        return results / "evaluation.json"
+    score_held_out_sets(held_out, results / "translated", target, results / "distances.json")
+    return results / "distances.json"
+
+
+def report(results: Path, name: str, about: Path, inputs: dict) -> Path:
+    """Write a page, where what it is about has changed."""
+    options = ReportOptions(out=results / f"{name}.html", overwrite=True)
+    return run_stage(results, f"report-{name}", inputs, lambda: write_report(about, options))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's values."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[cluster_options()]
+    )
+    parser.add_argument("study", help="what prepare_cohort.py made")
+    parser.add_argument("--config", default="default", help="a shipped configuration, or a YAML file")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one value of it")
+    parser.add_argument("--to", help="the domain to translate to (the second by default)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
