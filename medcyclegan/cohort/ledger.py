@@ -52,8 +52,9 @@ def update_ledger(folder: Path, stage: str, tried: Iterable[str], failed: Mappin
         fresh = [Failure(stage, case, one_line(reason), now()) for case, reason in failed.items()]
         standing = sorted([*kept, *fresh], key=lambda f: (f.stage, f.case))
         if standing or (folder / LEDGER).exists():
+            lines = [json.dumps(dataclasses.asdict(f), ensure_ascii=False) + "\n" for f in standing]
             with atomic_write(folder / LEDGER) as file:
-                file.write("".join(json.dumps(dataclasses.asdict(f), ensure_ascii=False) + "\n" for f in standing).encode())
+                file.write("".join(lines).encode())
     return standing
 
 
