@@ -110,6 +110,8 @@ def _wait(job: Any) -> str | None:
         return "was killed before it ended; run the same command again to go on"
     except FailedJobError as error:
         return str(error).strip().splitlines()[-1]
+    if code < 0:
+        return f"was killed by signal {-code}; run the same command again to go on"
     return None if code == 0 else f"exit code {code}"
 
 

@@ -141,14 +141,25 @@ def _translate(
     if found.refused is not None:
         raise ReadError(found.refused)
     facts = {
+        "Description": f"Synthetic {options.to} image, translated by a CycleGAN; research only, not a medical device",
         "GeneratedBy": generated_by(bundles[0].fingerprint),
         "Sources": [f"bids:{RAW}:{found.relative_path.as_posix()}"],
+        "SkullStripped": _is_skull_stripped(found),
     }
     reading = {**options.reading, **({"series": found.series_uid} if found.series_uid else {})}
     # Without a marker, what lies here was left by a killed process: it is this cohort's own to replace.
     own = dataclasses.replace(options, overwrite=True, reading=reading, facts=facts)
     translate_file(found.path, out / relative, bundles, own)
     return out / relative
+
+
+def _is_skull_stripped(found: FoundVolume) -> bool:
+    """Return what the source's own sidecar says; raw images, which have none that says it, are not skull-stripped."""
+    name = found.path.name.split(".")[0]
+    try:
+        return bool(json.loads(found.path.with_name(f"{name}.json").read_text("utf-8")).get("SkullStripped", False))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _marker_path(out: Path, relative: PurePosixPath) -> Path:

@@ -19,6 +19,7 @@ from torch import nn
 
 from medcyclegan.config import Generator, Scaling
 from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
+from medcyclegan.inference.model_card import CARD, model_card
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
 from medcyclegan.networks import build_generator, unet_levels
@@ -135,7 +136,9 @@ class ModelBundle:
         files = {f"{name}.{ending}": contents[name] for name in _GENERATORS}
         for name, content in files.items():
             (folder / name).write_bytes(content)
-        (folder / _JSON).write_text(json.dumps(self._record(files), indent=2) + "\n", "utf-8")
+        record = self._record(files)
+        (folder / _JSON).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        (folder / CARD).write_text(model_card(record), "utf-8")
 
     def _record(self, files: Mapping[str, bytes]) -> dict[str, Any]:
         return {

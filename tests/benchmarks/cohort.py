@@ -86,7 +86,9 @@ def killed(code: int, output: str, script: str, *words: str, shards: int = 2) ->
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == code, again.stderr
     print(f"{script}, {shards} jobs, one killed with {made} outputs there, then again: exit code {code}", flush=True)
-    print("    said of the killed one:", next(line for line in said.splitlines() if line.startswith("shard")))
+    told = [line for line in said.splitlines() if line.startswith(f"shard {shards - 1} ")]
+    print("    said of the killed one:", told[0].partition("; its log")[0])
+    assert "was killed by signal 9" in told[0]
 
 
 def is_shard(process: psutil.Process, script: str, shard: int) -> bool:

@@ -29,7 +29,7 @@ def exported(tmp_path_factory):
 
 def test_the_folder_is_a_model(exported):
     folder, _ = exported
-    assert sorted(p.name for p in folder.iterdir()) == ["G_AB.onnx", "G_BA.onnx", "model.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["G_AB.onnx", "G_BA.onnx", "MODEL_CARD.md", "model.json"]
     bundle = ModelBundle.load(folder)
     assert bundle.fingerprint == tiny_model().fingerprint
     assert bundle.domains == tiny_model().domains

@@ -26,7 +26,12 @@ def test_a_model_comes_back_as_it_was(folder):
     image = torch.rand(2, 1, 32, 32)
     for name in ("G_AB", "G_BA"):
         assert torch.equal(before.build(name)(image), after.build(name)(image))
-    assert sorted(p.name for p in folder.iterdir()) == ["G_AB.safetensors", "G_BA.safetensors", "model.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "G_AB.safetensors",
+        "G_BA.safetensors",
+        "MODEL_CARD.md",
+        "model.json",
+    ]
 
 
 def test_the_weight_files_depend_on_the_weights_alone(folder, tmp_path):

@@ -1,0 +1,104 @@
+"""The model card: what a model is, for people, written beside ``model.json`` and made of nothing but it.
+
+Sections as in Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019, arXiv 1810.03993).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["CARD", "model_card"]
+
+CARD = "MODEL_CARD.md"
+
+_USE = """For research: a missing contrast, training data in another contrast, a synthetic CT to plan experiments with.
+Not a medical device. Not for diagnosis, and not for dose, segmentation or any measurement that was not validated on
+data of your own: a network trained to match distributions can invent or remove lesions (Cohen et al. 2018,
+arXiv 1805.08841). Anything unlike the training volumes (other scanner, protocol, body part, age, contrast agent,
+implants) is outside what it has learnt. Every output says that it is synthetic; leave that in place."""
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """Return the card (Markdown) of the model whose ``model.json`` holds ``record``; no patient data, no path.
+
+    What the record does not say, the card calls not recorded.
+    """
+    a, b = record["domains"]["A"], record["domains"]["B"]
+    provenance, preparation = record.get("provenance", {}), record["preparation"]
+    parts = [
+        f"# {a['name']} to {b['name']} and back",
+        f"A CycleGAN that translates axial slices between {_domain(a)} and {_domain(b)}, by medcyclegan "
+        f"{record['versions']['medcyclegan']}, {record['created']}. Fingerprint `{record['fingerprint']}`.",
+        f"## Intended use, and what it is not for\n\n{_USE}",
+        f"## Training data\n\n{_data(provenance, (a['name'], b['name']))}",
+        f"## How volumes are prepared\n\n{_preparation(preparation, a, b)}",
+        f"## Networks and training\n\n{_training(record['generator'], provenance)}",
+        f"## Scores\n\n{_scores(provenance)}",
+        "## Use\n\n    medcyclegan translate-volume IN OUT.nii.gz --model <this folder> --to " + b["name"],
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _domain(domain: Mapping[str, Any]) -> str:
+    return f"{domain['name']} ({domain['modality'] or 'modality not recorded'})"
+
+
+def _data(provenance: Mapping[str, Any], names: tuple[str, str]) -> str:
+    lines = []
+    for name in names:
+        volumes = provenance.get("training_volumes", {}).get(name, "a number not recorded of")
+        slices = provenance.get("training_slices", {}).get(name, "a number not recorded of")
+        lines.append(f"- {name}: {slices} slices of {volumes} volumes{_acquired(provenance, name)}")
+    lines.append(
+        "\nUnpaired: nothing says that the two domains show the same patients. Held-out patients are not counted."
+    )
+    return "\n".join(lines)
+
+
+def _acquired(provenance: Mapping[str, Any], name: str) -> str:
+    """Say how a domain's volumes were acquired, where the record has it."""
+    described = provenance.get("training_set", {}).get(name)
+    if not isinstance(described, Mapping):
+        return ""
+    pixel, slices = (" to ".join(f"{mm:g}" for mm in described[key]) for key in ("pixel_mm", "slice_mm"))
+    planes = ", ".join(f"{count} {plane}" for plane, count in described["acquisitions"].items())
+    return f"; pixels of {pixel} mm, slices {slices} mm apart; acquired {planes}"
+
+
+def _preparation(preparation: Mapping[str, Any], a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    size = f"{preparation['size']} x {preparation['size']}"
+    if preparation["fit"] == "physical":
+        fit = f"brought to pixels of {preparation['pixel_mm']:g} mm and padded to {size}"
+    else:
+        fit = f"stretched to {size} pixels"
+    scalings = "; ".join(
+        f"{d['name']} from {d['scaling']['lower']:g} to {d['scaling']['upper']:g} {d['scaling']['unit']}"
+        for d in (a, b)
+    )
+    return f"Axial slices, {fit}, values in [-1, 1]. Outputs are scaled back: {scalings}."
+
+
+def _training(generator: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    config = provenance.get("config", {})
+    losses = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in config.get("losses", {}).items())
+    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in generator.items() if value is not None)
+    return "\n".join(
+        [
+            f"- generators: {settings}",
+            f"- losses: {losses or 'not recorded'}",
+            f"- steps: {provenance.get('steps', 'not recorded')} of {provenance.get('planned_steps', 'not recorded')}, "
+            f"seed {config.get('seed', 'not recorded')}, precision {provenance.get('precision', 'not recorded')}",
+            "- the complete configuration is in `model.json`",
+        ]
+    )
+
+
+def _scores(provenance: Mapping[str, Any]) -> str:
+    found = provenance.get("validation")
+    if not isinstance(found, Mapping) or not found:
+        return (
+            "None are recorded with the model. Score it on patients that it has never seen with "
+            "`medcyclegan evaluate`, beside the input taken as the output."
+        )
+    return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in found.items())

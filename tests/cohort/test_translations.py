@@ -1,0 +1,89 @@
+"""Many volumes, one model: done once each, failures written down, nothing of another making replaced."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from cohorts import make_cohort
+from models import tiny_model
+
+from medcyclegan.cohort import read_ledger, select_volumes, translate_cohort
+from medcyclegan.errors import UsageError
+from medcyclegan.inference import DomainModel, TranslationOptions
+from medcyclegan.intensity import IntensityScaling
+
+SCALING = IntensityScaling("percentile", 0.0, 900.0, "arbitrary units")
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tiny_model(DomainModel("t1", "MR", SCALING), DomainModel("t2", "MR", SCALING)).save(tmp_path / "model")
+
+
+def test_each_volume_is_translated_once_and_failures_are_written_down(tmp_path, model):
+    bids, out = tmp_path / "bids", tmp_path / "fake"
+    broken = make_cohort(bids, 4)
+    volumes = select_volumes(bids, ["suffix=T1w"])
+    parts = [translate_cohort(bids, volumes, out, model, shard=(n, 2)) for n in range(2)]
+    assert sum(len(part.made) for part in parts) == 2
+    ledger = {failure.case: failure.reason for failure in read_ledger(out)}
+    expected = {case: why for case, why in broken.items() if case.endswith("T1w")}
+    assert ledger.keys() == expected.keys()
+    assert all(why in ledger[case] for case, why in expected.items())
+
+    made = out / "sub-03/anat/sub-03_desc-synthetic_T2w.nii.gz"
+    before = nib.load(bids / "sub-03/anat/sub-03_T1w.nii.gz")
+    assert nib.load(made).shape == before.shape
+    assert np.array_equal(nib.load(made).affine, before.affine)
+    sidecar = json.loads((out / "sub-03/anat/sub-03_desc-synthetic_T2w.json").read_text())
+    assert sidecar["Sources"] == ["bids:raw:sub-03/anat/sub-03_T1w.nii.gz"]
+    assert sidecar["GeneratedBy"][0]["Model"] == sidecar["model"]
+    assert sidecar["synthetic"] is True
+    assert sidecar["SkullStripped"] is False
+
+    stamp = made.stat().st_mtime_ns
+    again = translate_cohort(bids, volumes, out, model)
+    assert (len(again.made), len(again.stood), len(again.failed)) == (0, 2, 2)
+    assert made.stat().st_mtime_ns == stamp
+
+
+def test_what_a_kill_left_is_made_again_and_a_repaired_case_leaves_the_ledger(tmp_path, model):
+    bids, out = tmp_path / "bids", tmp_path / "fake"
+    make_cohort(bids, 4)
+    volumes = select_volumes(bids, ["suffix=T1w"])[2:]
+    translate_cohort(bids, volumes, out, model)
+    assert [failure.case for failure in read_ledger(out)] == ["sub-02/anat/sub-02_T1w"]
+    for ending in ("nii.gz", "json"):
+        (bids / f"sub-02/anat/sub-02_T1w.{ending}").unlink(missing_ok=True)
+    (bids / "sub-02/anat/sub-02_T1w.nii.gz").write_bytes((bids / "sub-03/anat/sub-03_T1w.nii.gz").read_bytes())
+    (out / ".done" / "sub-03_desc-synthetic_T2w.json").unlink()
+    done = translate_cohort(bids, select_volumes(bids, ["suffix=T1w"])[2:], out, model)
+    assert (len(done.made), len(done.stood)) == (2, 0)
+    assert read_ledger(out) == []
+
+
+def test_another_making_is_not_replaced_unasked(tmp_path, model):
+    bids, out = tmp_path / "bids", tmp_path / "fake"
+    make_cohort(bids, 4)
+    volumes = select_volumes(bids, ["suffix=T1w"])[3:]
+    translate_cohort(bids, volumes, out, model)
+    two_ways = TranslationOptions(to="t2", force=True)
+    assert len(translate_cohort(bids, volumes, out, model, two_ways).stood) == 1, "force changes no voxel"
+    other = tiny_model(DomainModel("t1", "MR", SCALING), DomainModel("t2", "MR", SCALING), size=64).save(
+        tmp_path / "m2"
+    )
+    refused = translate_cohort(bids, volumes, out, other)
+    assert "made with another model" in refused.failed["sub-03/anat/sub-03_T1w"]
+    replaced = translate_cohort(bids, volumes, out, other, TranslationOptions(overwrite=True))
+    assert len(replaced.made) == 1
+    assert read_ledger(out) == []
+
+
+def test_two_volumes_never_share_an_output(tmp_path, model):
+    for name in ("a-1.nii.gz", "a1.nii.gz"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    with pytest.raises(UsageError, match="'a-1' and 'a1' would both become"):
+        translate_cohort(tmp_path / "in", select_volumes(tmp_path / "in"), tmp_path / "out", model)
+    assert not (tmp_path / "out").exists()
