@@ -39,9 +39,10 @@ def study(tmp_path_factory):
 
 def run(script, *words):
     """Run a script as a program in this process, where the imports are paid for; return its exit code."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [script, *map(str, words)])
-        runpy.run_path(str(PIPELINES / script), run_name="__main__")
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(PIPELINES / script), run_name="__main__")
     return ended.value.code or 0
 
 
