@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from medcyclegan.errors import WriteError
 
-__all__ = ["atomic_folder", "atomic_write", "check_output", "is_temporary"]
+__all__ = ["atomic_folder", "atomic_write", "check_output", "is_temporary", "replace_link"]
 
 _MARK = ".tmp-"
 
@@ -92,6 +92,23 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _flush_folder(path.parent)
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Make ``link`` a symbolic link to ``target``, without a moment in which there is none.
+
+    A relative ``target`` counts from the link's folder. Raises :class:`~medcyclegan.errors.WriteError`.
+    """
+    temporary = link.parent / f"{_MARK}{secrets.token_hex(4)}-{link.name}"
+    try:
+        os.symlink(target, temporary)
+        try:
+            os.replace(temporary, link)
+        except OSError:
+            temporary.unlink()
+            raise
+    except OSError as error:
+        raise WriteError(f"{link} cannot be made a link to {target}: {error.strerror}") from None
 
 
 def _swap_folder(new: Path, path: Path) -> None:

@@ -2,9 +2,9 @@
 
     python pipelines/train_and_report.py STUDY --config t1-t2 [--to t2] [--cluster slurm --job gpus_per_node=1]
 
-STUDY is what prepare_cohort.py made. Results lie in ``STUDY/results/<config>/``: ``runs/``, ``translated/``,
-``evaluation.json`` and the pages ``run.html`` and ``evaluation.html``. A stage whose inputs and configuration have not
-changed is not done again, and a training that was stopped goes on.
+STUDY is what prepare_cohort.py made. Results lie in ``STUDY/results/<config>/``: ``runs/``, ``model``,
+``translated/``, ``evaluation.json`` and the pages ``run.html`` and ``evaluation.html``. A stage whose inputs and
+configuration have not changed is not done again, and a training that was stopped goes on.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from medcyclegan.manifest import MANIFEST
 from medcyclegan.provenance import hash_file, hash_json
 from medcyclegan.report import ReportOptions, write_report
 from medcyclegan.slicing import HeldOutVolume, find_held_out
+from medcyclegan.storage import replace_link
 from medcyclegan.training import train
 
 
@@ -39,6 +40,7 @@ def main() -> int:
     folder, config = Path(arguments.study), load_config(arguments.config, arguments.set)
     study, results = load_study(folder), folder / "results" / Path(arguments.config).stem
     run = train_or_go_on(folder / "slices", config, results, arguments.device)
+    replace_link(results / "model", str((run / "model").resolve().relative_to(results.resolve())))
     bundle = ModelBundle.load(run / "model")
     report(results, "run", run, {"model": bundle.fingerprint})
 

@@ -3,11 +3,12 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from medcyclegan.errors import WriteError
-from medcyclegan.storage import atomic_folder, atomic_write, check_output, is_temporary
+from medcyclegan.storage import atomic_folder, atomic_write, check_output, is_temporary, replace_link
 
 
 def left_behind(folder):
@@ -106,3 +107,14 @@ def test_concurrent_writers_never_mix(tmp_path):
     for thread in threads:
         thread.join()
     assert len(set(target.read_bytes())) == 1
+
+
+def test_a_link_is_replaced_and_never_missing(tmp_path):
+    for target in ("one", "two"):
+        (tmp_path / target).mkdir()
+        replace_link(tmp_path / "latest", target)
+        assert (tmp_path / "latest").readlink() == Path(target)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(WriteError, match="cannot be made a link"):
+        replace_link(tmp_path / "folder", "one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "latest", "one", "two"]

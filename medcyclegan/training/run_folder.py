@@ -7,7 +7,6 @@ import dataclasses
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from medcyclegan.config import Config, load_config, to_yaml
 from medcyclegan.errors import TrainingError, WriteError
-from medcyclegan.storage import atomic_folder, atomic_write, check_output, is_temporary
+from medcyclegan.storage import atomic_folder, atomic_write, check_output, is_temporary, replace_link
 
 __all__ = ["RunFolder", "create_run", "find_run"]
 
@@ -108,7 +107,7 @@ def create_run(out: Path, config: Config, record: dict[str, Any]) -> RunFolder:
     with atomic_folder(path) as folder:
         (folder / "config.yaml").write_text(to_yaml(config), "utf-8")
         (folder / "run.json").write_bytes(_to_json(record))
-    _point_latest(out, path.name)
+    replace_link(out / _LATEST, path.name)
     return RunFolder(path)
 
 
@@ -126,17 +125,3 @@ def find_run(path: Path) -> RunFolder:
 
 def _to_json(record: dict[str, Any]) -> bytes:
     return (json.dumps(record, indent=2) + "\n").encode()
-
-
-def _point_latest(out: Path, name: str) -> None:
-    """Make ``out/latest`` a relative link to ``name``, without a moment in which there is none."""
-    temporary = out / f".tmp-{secrets.token_hex(4)}-{_LATEST}"
-    try:
-        os.symlink(name, temporary)
-        try:
-            os.replace(temporary, out / _LATEST)
-        except OSError:
-            temporary.unlink()
-            raise
-    except OSError as error:
-        raise WriteError(f"{out / _LATEST} cannot be made a link to the new run: {error.strerror}") from None
