@@ -17,7 +17,7 @@ import click
 from medcyclegan.errors import MedCycleGANError, one_line
 from medcyclegan.progress import show_progress
 
-__all__ = ["Command", "config_options", "device_option", "reading_options"]
+__all__ = ["Command", "config_options", "device_option", "reading_options", "shard_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -135,6 +135,15 @@ def config_options(function: F) -> F:
         "--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True, help="Override one value; repeatable."
     )
     return name(override(function))
+
+
+def shard_options(function: F) -> F:
+    """Add ``--num-shards`` and ``--shard-id``."""
+    number = click.option("--num-shards", type=click.IntRange(1), help="Split the work over this many calls.")
+    which = click.option(
+        "--shard-id", type=click.IntRange(0), help="Which of them this is.  [default: SLURM_ARRAY_TASK_ID]"
+    )
+    return number(which(function))
 
 
 def device_option(function: F) -> F:

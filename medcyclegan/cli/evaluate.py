@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, reading_arguments, reading_options
+from medcyclegan.cli.common import Command, reading_arguments, reading_options, shard_options
 
 _PATHS = ("pairs", "mask", "save_mask", "source", "compare", "out")
 
@@ -27,6 +27,7 @@ _PATHS = ("pairs", "mask", "save_mask", "source", "compare", "out")
 @click.option("--out", metavar="FILE", help="Write the table, .csv or .json; pictures beside it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a case, a line each.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@shard_options
 @reading_options
 def command(fake: str | None, reference: str | None, **options: Any) -> None:
     """Score translations against references of the same patients: SynthRAD's metrics, in a mask.
@@ -40,6 +41,7 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
     from medcyclegan.errors import UsageError
     from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text
     from medcyclegan.io import ReadOptions
+    from medcyclegan.shards import choose_shard
 
     request = EvaluationRequest(
         **{name: Path(options[name]) if options[name] is not None else None for name in _PATHS},
@@ -48,6 +50,7 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
         modality=options["modality"],
         register=options["register"],
         overwrite=options["overwrite"],
+        shard=choose_shard(options["num_shards"], options["shard_id"]),
         reading=ReadOptions(**reading_arguments(options)),
     )
     if options["unpaired"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, config_options, reading_arguments, reading_options
+from medcyclegan.cli.common import Command, config_options, reading_arguments, reading_options, shard_options
 
 
 @click.command("slice-volumes", cls=Command)
@@ -20,8 +20,7 @@ from medcyclegan.cli.common import Command, config_options, reading_arguments, r
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="The store's number format.")
 @click.option("--split-file", metavar="CSV", help="Columns case, patient, split (train, validation, test).")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
-@click.option("--num-shards", type=click.IntRange(1), help="Split the work over this many calls.")
-@click.option("--shard-id", type=click.IntRange(0), help="Which of them this is.  [default: SLURM_ARRAY_TASK_ID]")
+@shard_options
 @reading_options
 def command(inputs: tuple[str, ...], **options: Any) -> None:
     """Cut axial slices out of volumes, for training.

@@ -13,6 +13,7 @@ from medcyclegan.evaluation.pairs import Pair, find_pairs, names_pairs, read_pai
 from medcyclegan.evaluation.tables import compare_models, load_scores, to_json, write_table
 from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set
 from medcyclegan.io import ReadOptions, find_volumes, read_found_volume
+from medcyclegan.shards import share_of
 from medcyclegan.storage import atomic_write, check_output
 from medcyclegan.volume import Volume
 
@@ -34,6 +35,7 @@ class EvaluationRequest:
     modality: Literal["CT", "MR"] | None = None
     register: Literal["rigid"] | None = None
     overwrite: bool = False
+    shard: tuple[int, int] = (0, 1)
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
 
 
@@ -53,7 +55,9 @@ def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], No
     :class:`~medcyclegan.errors.MedCycleGANError` before any work for a request that cannot succeed.
     """
     _check_outputs(request)
-    pairs = _pairs(request)
+    pairs = list(share_of(_pairs(request), request.shard))
+    if not pairs:
+        raise UsageError(f"shard {request.shard[0]} of {request.shard[1]}: there are fewer cases than shards")
     others = None if request.compare is None else _other_scores(request.compare, request, pairs)
     cases: list[CaseScores] = []
     refused: list[Refusal] = []
@@ -80,6 +84,8 @@ def evaluate_unpaired_files(request: EvaluationRequest, features: tuple[Path, Pa
     ``features``: files of feature vectors of both sets, for the Fréchet distance. Raises a
     :class:`~medcyclegan.errors.MedCycleGANError` for options that mean nothing without pairs.
     """
+    if request.shard[1] > 1:
+        raise UsageError("--num-shards and --unpaired: a set is compared whole: leave one of the two out")
     for name in ("pairs", "mask", "save_mask", "compare", "register"):
         if getattr(request, name) is not None:
             raise UsageError(
@@ -114,6 +120,8 @@ def _pairs(request: EvaluationRequest) -> list[Pair]:
 
 def _other_scores(path: Path, request: EvaluationRequest, pairs: list[Pair]) -> Callable[[], dict[str, Any]]:
     """Return what gives the other model's scores: from its table at once, or from its volumes when called."""
+    if request.shard[1] > 1:
+        raise UsageError("--num-shards and --compare: a comparison takes all cases: leave one of the two out")
     if len(pairs) < 2:
         raise UsageError(f"--compare {path}: a paired test takes two or more cases: give folders, or pairs in a CSV")
     if path.suffix.lower() == ".json" or (path.suffix.lower() == ".csv" and not names_pairs(path)):

@@ -119,6 +119,19 @@ def test_the_mask_that_was_made_is_saved(files):
     assert sorted(path.name for path in (files / "masks").iterdir()) == ["0001.nii.gz", "0002.nii.gz", "0003.nii.gz"]
 
 
+def test_shards_share_out_the_cases(files):
+    parts = [run(files / "fake", files / "ref", "--json", "--num-shards", 2, "--shard-id", n).stdout for n in (0, 1)]
+    assert [[json.loads(line)["case"] for line in part.splitlines()] for part in parts] == [["c0", "c2"], ["c1"]]
+    for more in (["--compare", files / "worse"], ["--unpaired"]):
+        assert (
+            "leave one of the two out" in run(files / "fake", files / "ref", "--num-shards", 2, *more, fails=2).stderr
+        )
+    assert (
+        "fewer cases than shards"
+        in run(files / "fake", files / "ref", "--num-shards", 9, "--shard-id", 8, fails=2).stderr
+    )
+
+
 def test_a_bad_case_costs_one_case(files):
     reference = read_volume(files / "ref/c1.nii.gz")
     write_volume(reference.replace(array=np.zeros_like(reference.array)), files / "fake/c1.nii.gz")
