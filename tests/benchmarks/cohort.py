@@ -116,7 +116,7 @@ def ledger(folder: str, broken: dict[str, str]) -> bool:
 
 def stacks(study: str) -> list[str]:
     """The stacks' bytes: their names are keyed hashes and differ between stores."""
-    return sorted(digest(path) for path in Path(study, "slices").glob("*/*.npy"))
+    return sorted(digest(path) for path in Path(study, "slices").glob("*/[!.]*.npy"))
 
 
 def weights(study: str) -> list[str]:
@@ -129,7 +129,7 @@ def scores(study: str) -> list[dict]:
 
 
 def hashes(folder: str) -> dict[str, str]:
-    return {str(path.relative_to(folder)): digest(path) for path in Path(folder).glob("sub-*/anat/*.nii.gz")}
+    return {str(path.relative_to(folder)): digest(path) for path in Path(folder).glob("sub-*/anat/[!.]*.nii.gz")}
 
 
 def digest(path: Path) -> str:
