@@ -32,7 +32,8 @@ def commands() -> str:
         command = main.get_command(click.Context(main), name)
         assert command is not None  # noqa: S101
         context = click.Context(command, info_name=f"medcyclegan {name}")
-        rows = [record for p in command.params if (record := p.get_help_record(context)) is not None]
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        rows = [record for p in options if (record := p.get_help_record(context)) is not None]
         lines = [f"| `{option}` | {_cell(text)} |" for option, text in rows]
         table = "\n".join(["| option | |", "| --- | --- |", *lines])
         usage = context.get_usage().removeprefix("Usage: ")
