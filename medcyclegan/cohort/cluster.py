@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -123,7 +124,8 @@ class _Command:
     running: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        self.running = subprocess.Popen(self.arguments)  # noqa: S603
+        # SLURM signals a task's whole process group; the command is to hear only what checkpoint() tells it.
+        self.running = subprocess.Popen(self.arguments, start_new_session="SLURM_JOB_ID" in os.environ)  # noqa: S603
         return self.running.wait()
 
     def checkpoint(self, *_: Any, **__: Any) -> Any:

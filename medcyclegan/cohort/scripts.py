@@ -25,6 +25,8 @@ def run_script(main: Callable[[], int]) -> int:
     for library in ("monai", "torch", "ignite", "nibabel", "pydicom", "highdicom"):
         warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    # submitit logs to stderr itself.
+    logging.getLogger("submitit").propagate = False
     show_progress(True)
     try:
         return main()

@@ -19,6 +19,8 @@ _INK = "#010203"
 _COLOURS = ("#2f83d0", "#d9742b", "#3c9a5f", "#b0569b")
 _POINTS = 400
 _SIZE_INCHES = (4.2, 2.5)
+#: Letters that a legend has room for in a line.
+_LEGEND_LETTERS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,11 @@ def curve_chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]])
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
     axes.yaxis.get_offset_text().set_color(_INK)
     if len(curves) > 1:
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4)
+        # As many columns as fit side by side: a wider legend would leave the curves no room.
+        columns = max(1, _LEGEND_LETTERS // (max(map(len, curves)) + 6))
+        axes.legend(
+            frameon=False, labelcolor=_INK, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns
+        )
     return Chart(_svg(figure), title, f"{title}: {'; '.join(words)}.")
 
 

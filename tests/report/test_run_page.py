@@ -14,6 +14,7 @@ from PIL import Image
 from medcyclegan.cli import main
 from medcyclegan.errors import ReadError, UsageError, WriteError
 from medcyclegan.report import ReportOptions, write_report
+from medcyclegan.report.charts import curve_chart
 
 
 @pytest.fixture
@@ -142,3 +143,9 @@ def test_what_cannot_be_reported_is_refused(run, tmp_path):
     (run / "run.json").write_text("{")
     with pytest.raises(ReadError, match=r"run\.json cannot be read"):
         page_of(run)
+
+
+def test_a_legend_of_long_names_leaves_room_for_the_curves():
+    """Warnings are errors: matplotlib warns where a legend takes all the width."""
+    curves = {f"a rather long name of curve {n}": [(1, 1.0), (2, 2.0)] for n in range(4)}
+    assert curve_chart("Many", curves).svg.count("a rather long name") == 4
