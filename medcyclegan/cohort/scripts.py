@@ -20,13 +20,15 @@ def run_script(main: Callable[[], int]) -> int:
 
     An expected failure is one line on stderr, and messages of the package go there too.
     """
-    logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    logging.getLogger("medcyclegan").setLevel(logging.INFO)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("medcyclegan")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
     for library in ("monai", "torch", "ignite", "nibabel", "pydicom", "highdicom"):
         warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    # submitit logs to stderr itself.
-    logging.getLogger("submitit").propagate = False
     show_progress(True)
     try:
         return main()
