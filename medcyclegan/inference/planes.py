@@ -33,6 +33,7 @@ __all__ = [
     "Predictions",
     "SpreadSums",
     "TranslatedVolume",
+    "may_skip_air",
     "plan_canvas",
     "plane_chunks",
     "predict",
@@ -47,6 +48,8 @@ PLANES = {"axial": (AXIAL,), "three": (AXIAL, CORONAL, SAGITTAL)}
 
 #: Slices that are brought to their canvas at a time; they take little beside the networks' maps.
 _CHUNK = 8
+#: A slice shows something where at least this share of its canvas lies above a twentieth of the scaled range.
+_SHOWN, _LEAST_SHOWN = -0.9, 2e-4
 #: Fewer voxels along an axis give no slices that a network could make anything of.
 _LEAST_VOXELS = 8
 
@@ -107,20 +110,43 @@ def spread_slices(volume: Volume, count: int) -> list[int]:
     return sorted({int((n + 0.5) * total / count) for n in range(count)})
 
 
-def predict(runners: Sequence[SliceRunner], canvas: torch.Tensor, fit: PlaneFit, *, mirror: bool) -> Predictions:
+def predict(
+    runners: Sequence[SliceRunner], canvas: torch.Tensor, fit: PlaneFit, *, mirror: bool, skip_air: bool = False
+) -> Predictions:
     """Translate slices ``(N, 1, *fit.canvas)`` by each runner, and where ``mirror`` mirrored left to right too.
 
+    ``skip_air``: slices of mere air become the darkest value, unseen by the generators (:func:`may_skip_air`).
     Raises :class:`~medcyclegan.errors.ModelError` where a generator gives NaN or infinite values.
     """
+    shown = (canvas > _SHOWN).flatten(1).float().mean(1) >= _LEAST_SHOWN
+    shown |= not skip_air
     fakes = []
     for run in runners:
-        fakes.append(from_plane(run(canvas), fit))
+        fakes.append(from_plane(_run_shown(run, canvas, shown), fit))
         if mirror:
-            fakes.append(from_plane(run(canvas.flip(3)).flip(3), fit))
+            fakes.append(from_plane(_run_shown(run, canvas.flip(3), shown).flip(3), fit))
     total = torch.stack(fakes).sum(0) if len(fakes) > 1 else fakes[0]
     if not torch.isfinite(total).all():
         raise ModelError("the generator gave NaN or infinite values: the model is broken; train it again")
     return Predictions(total, tuple(fakes))
+
+
+def may_skip_air(bundle: ModelBundle, scaling: IntensityScaling) -> bool:
+    """Whether a slice of air need not be translated: air is the darkest in CT and MR, in pictures nobody knows.
+
+    Slices of air are not trained on, and instance normalisation makes grey of their noise.
+    """
+    return scaling.kind != "range" and bundle.generator.kind != "identity"
+
+
+def _run_shown(run: SliceRunner, canvas: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+    """Translate the slices that are ``shown``; the others become -1."""
+    if shown.all():
+        return run(canvas)
+    fakes = torch.full_like(canvas, -1.0)
+    if shown.any():
+        fakes[shown] = run(canvas[shown])
+    return fakes
 
 
 class TranslatedVolume:

@@ -22,6 +22,7 @@ from medcyclegan.inference.planes import (
     PLANES,
     SpreadSums,
     TranslatedVolume,
+    may_skip_air,
     plan_canvas,
     plane_chunks,
     predict,
@@ -122,11 +123,13 @@ def translate(
     fast = _measure_fast(volume, bundles[0], to, scaling, generators[0]) if computing.fast else None
     output = TranslatedVolume(volume, target.scaling, list(passes))
     sums = SpreadSums(volume) if spread else None
+    skip_air = may_skip_air(bundles[0], scaling)
     with progress_bar("translating", output.slices) as bar:
         for plane, fit in passes.items():
             with open_runners(generators, bundles[0], volume, fit, computing) as runners:
                 for part, canvas in plane_chunks(volume, scaling, fit, plane):
-                    predictions = predict(runners, canvas, fit, mirror=computing.tta and plane != SAGITTAL)
+                    mirror = computing.tta and plane != SAGITTAL
+                    predictions = predict(runners, canvas, fit, mirror=mirror, skip_air=skip_air)
                     output.put(plane, part, predictions.mean)
                     if sums is not None:
                         sums.add(plane, part, predictions)

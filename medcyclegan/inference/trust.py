@@ -12,7 +12,7 @@ from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.domains import AIR, half_range
 from medcyclegan.inference.generators import open_generators, open_runners
-from medcyclegan.inference.planes import Part, plan_canvas, plane_chunks, predict
+from medcyclegan.inference.planes import Part, may_skip_air, plan_canvas, plane_chunks, predict
 from medcyclegan.inference.translate import Translation
 from medcyclegan.progress import progress_bar
 from medcyclegan.slicing.plane import from_plane, plane_view, to_plane
@@ -74,10 +74,11 @@ def cycle_residuals(
     name, _, _ = bundles[0].direction(done.source.name)
     fit = plan_canvas(volume, bundles[0])
     generators = open_generators(bundles, name, computing)
+    skip_air = may_skip_air(bundles[0], done.scaling)
     reals = plane_chunks(volume, done.scaling, fit, slices=slices)
     fakes = plane_chunks(done.volume, done.target.scaling, fit, slices=slices)
     with open_runners(generators, bundles[0], volume, fit, computing) as runners:
         for (part, real), (_, fake) in zip(reals, fakes, strict=True):
-            rec = predict(runners, fake, fit, mirror=False).mean
+            rec = predict(runners, fake, fit, mirror=False, skip_air=skip_air).mean
             resampled = from_plane(to_plane(from_plane(real, fit), fit), fit)
             yield part, (rec - resampled).abs()[:, 0].numpy()

@@ -41,7 +41,7 @@ def preview(volumes: Mapping[str, Volume], *, trust: Volume | None = None, unit:
     where = _middle(columns[0].array, next(iter(volumes.values())).modality)
     if trust is not None:
         array, spacing = to_ras(trust)
-        columns.append(_Column("trust", array, spacing, 0.0, _most(array, columns[0]), unit, heat=True))
+        columns.append(_Column("trust (bright: doubt)", array, spacing, 0.0, _most(array, columns[0]), unit, heat=True))
     extent = max(max(n * mm for n, mm in zip(c.array.shape, c.spacing, strict=True)) for c in columns)
     rows = []
     for plane in _PLANES:

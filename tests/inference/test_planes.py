@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from models import CT_DOMAIN, HU, MR, MR_DOMAIN, identity_model, tiny_model
+from models import CT_DOMAIN, GREY, HU, MR, MR_DOMAIN, identity_model, tiny_model
 from phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_volume, make_affine
 
 from medcyclegan import translate_volume
@@ -104,3 +104,23 @@ def test_models_of_other_slices_do_not_vote_together():
         translate_volume(head_ct(), [tiny_model(), tiny_model(size=64)], "mr")
     with pytest.raises(ModelError, match="--model number 2"):
         translate_volume(head_ct(), [tiny_model(), tiny_model(b=DomainModel("t2", "MR", MR))], "mr")
+
+
+def test_slices_of_air_are_not_given_to_the_networks():
+    """Instance normalisation would make grey of their noise, and two empty planes would outvote the third."""
+    mr = head_mr((24, 28, 26), make_affine("LPS", (8.0, 8.0, 8.0)))
+    air = head_mr((24, 28, 26), make_affine("LPS", (8.0, 8.0, 8.0)), seed=1).array * 0 + 3.0
+    array = mr.array.copy()
+    array[:3], array[-3:], array[:, :3], array[:, -3:] = air[:3], air[-3:], air[:, :3], air[:, -3:]
+    array[:, :, :3], array[:, :, -3:] = air[:, :, :3], air[:, :, -3:]
+    volume = mr.replace(array=array)
+    axial = translate_volume(volume, tiny_model(), "ct").array
+    assert np.all(axial[:, :, :3] == -1024)
+    assert np.all(axial[:, :, -3:] == -1024)
+    assert axial[8:16, 8:16, 8:16].std() > 0
+    three = translate_volume(volume, tiny_model(), "ct", planes="three").array
+    assert np.any(axial[:3, :3, 8:16] != -1024)
+    assert np.all(three[:3, :3] == -1024), "where sagittal and coronal slices show nothing"
+    pictures = tiny_model(*(DomainModel(name, None, GREY) for name in "ab"))
+    black = volume.replace(array=array * 0, modality=None, value_range=(0.0, 255.0))
+    assert np.any(translate_volume(black, pictures, "b").array != 0), "what black means in a picture nobody knows"
