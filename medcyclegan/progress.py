@@ -25,12 +25,22 @@ class Bar:
 
     def __init__(self, progress: Progress | None, description: str, total: int, done: int) -> None:
         self._progress = progress
-        self._task = progress.add_task(description, total=total, completed=done) if progress else None
+        self._task = progress.add_task(description, total=total, completed=done, said="") if progress else None
+
+    @property
+    def shown(self) -> bool:
+        """Whether anybody sees it."""
+        return self._progress is not None
 
     def advance(self, steps: int = 1) -> None:
         """Count ``steps`` more as done."""
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, steps)
+
+    def say(self, text: str) -> None:
+        """Show ``text`` beside the bar, in the place of what was said before."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, said=text)
 
 
 @contextlib.contextmanager
@@ -40,6 +50,6 @@ def progress_bar(description: str, total: int, *, done: int = 0) -> Iterator[Bar
         yield Bar(None, description, total, done)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"))
     with Progress(*columns, *times, console=Console(stderr=True), transient=True) as progress:
         yield Bar(progress, description, total, done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -46,4 +47,5 @@ def command(**options: Any) -> None:
         device=options["device"],
         resume=True if resume == "" else resume,
     )
-    click.echo(run)
+    if os.environ.get("RANK", "0") == "0":  # of several processes, the first one speaks
+        click.echo(run)

@@ -162,8 +162,9 @@ class Training(_Section):
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Share of the generators' running mean that stays at each step, e.g. 0.999; the means are then what panels and
     validation look at and what becomes the model. null: the weights of the last step."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """``auto``: bf16 where the device computes it, fp16 with a loss scaler on older CUDA, else fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
+    """``auto``: bf16 where the device computes it, fp16 with a loss scaler on older CUDA, else fp32. ``fp64`` is for
+    tests: several processes give the weights of one only where rounding does not grow."""
     panel_every: Count = 100
     """Steps between pictures of the training."""
     log_every: Count = 20
@@ -188,8 +189,22 @@ class Validation(_Section):
 
     every_epochs: Annotated[float, Field(gt=0.0)] = 5.0
     """Epochs between validations."""
+    every_steps: Count | None = None
+    """Steps between validations; where set, it replaces ``every_epochs``."""
     slices: Count = 32
-    """Held-out slices of each domain that are looked at, evenly spaced."""
+    """Held-out slices of each domain that are looked at, evenly spaced; of patients with both domains on one grid,
+    where there are any, the same slices of both."""
+    key_metric: Literal["sliced_wasserstein", "histogram", "cycle", "mae", "psnr", "ssim"] = "sliced_wasserstein"
+    """By which the best checkpoint is chosen, which becomes the model; a mean over both directions. The distance of
+    patches of synthetic slices from those of real ones; of their intensities; the cycle error, which alone is a poor
+    judge; and, for true pairs, MAE, PSNR or SSIM inside the head."""
+
+    @field_validator("every_steps", mode="before")
+    @classmethod
+    def _no_booleans(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError("must be a whole number")
+        return value
 
 
 class Config(_Section):

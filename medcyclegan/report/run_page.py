@@ -26,6 +26,13 @@ _CHARTS = {
     "Structure loss": ("structure_A", "structure_B", "structure_AB", "structure_BA"),
     "Discriminators": ("discriminator_A", "discriminator_B"),
     "Cycle error on held-out patients": ("validation_cycle_A", "validation_cycle_B"),
+    "Distance of patches from real ones, held-out patients": (
+        *("validation_sliced_wasserstein_AB", "validation_sliced_wasserstein_BA"),
+    ),
+    "Distance of intensities from real ones, held-out patients": ("validation_histogram_AB", "validation_histogram_BA"),
+    "MAE on held-out pairs": ("validation_mae_AB", "validation_mae_BA"),
+    "PSNR on held-out pairs (dB)": ("validation_psnr_AB", "validation_psnr_BA"),
+    "SSIM on held-out pairs": ("validation_ssim_AB", "validation_ssim_BA"),
     "Change from input to synthetic slice": ("health_change_AB", "health_change_BA"),
     "Agreement of contrast with real slices": ("health_contrast_AB", "health_contrast_BA"),
     "Agreement of edges with the input": ("health_edges_AB", "health_edges_BA"),

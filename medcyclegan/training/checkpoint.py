@@ -13,36 +13,43 @@ import torch
 from medcyclegan.errors import TrainingError
 from medcyclegan.provenance import hash_file
 from medcyclegan.storage import atomic_write
+from medcyclegan.training.image_pool import ImagePool
+from medcyclegan.training.processes import Processes
 from medcyclegan.training.step import CycleGANStep
 
 __all__ = ["load_newest_checkpoint", "restore_step", "save_checkpoint", "step_state"]
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _NAME = re.compile(r"step-(\d{6,})\.pt")
 
 
 def step_state(step: CycleGANStep) -> dict[str, Any]:
     """Return the state of networks, averages, optimisers, pools, loss scaler and random numbers, as plain types.
 
-    Learning rates, samples and pool choices are functions of the step's number, so they need none.
+    Learning rates, samples and pool choices are functions of the step's number, so they need none. What each
+    process has of its own, its places of the pools and its random numbers, is gathered from all of them.
     """
+    processes, on_cuda = step.processes, step.device.type == "cuda"
     return {
         "networks": step.networks.state_dict(),
         "optimizer_G": step.optimizer_G.state_dict(),
         "optimizer_D": step.optimizer_D.state_dict(),
-        "pool_A": step.pool_A.state_dict(),
-        "pool_B": step.pool_B.state_dict(),
+        "pool_A": _whole(step.pool_A, processes),
+        "pool_B": _whole(step.pool_B, processes),
         "scaler": step.scaler.state_dict(),
         "averages": None if step.averages is None else step.averages.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state(step.device) if step.device.type == "cuda" else None,
+        "random": processes.gather(torch.get_rng_state()),
+        "random_cuda": processes.gather(torch.cuda.get_rng_state(step.device)) if on_cuda else None,
     }
 
 
 def restore_step(step: CycleGANStep, state: dict[str, Any]) -> None:
-    """Put back what :func:`step_state` returned, on the step's own device."""
+    """Put back what :func:`step_state` returned, on the step's own device.
+
+    The number of processes may be another one; those that were not there keep their fresh random numbers.
+    """
     step.networks.load_state_dict(state["networks"])
     step.optimizer_G.load_state_dict(state["optimizer_G"])
     step.optimizer_D.load_state_dict(state["optimizer_D"])
@@ -52,9 +59,16 @@ def restore_step(step: CycleGANStep, state: dict[str, Any]) -> None:
         step.averages.load_state_dict(state["averages"])
     if state["scaler"]:
         step.scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["random"])
-    if step.device.type == "cuda" and state["random_cuda"] is not None:
-        torch.cuda.set_rng_state(state["random_cuda"], step.device)
+    rank = step.processes.rank
+    if rank < len(state["random"]):
+        torch.set_rng_state(state["random"][rank])
+    if step.device.type == "cuda" and rank < len(state["random_cuda"] or ()):
+        torch.cuda.set_rng_state(state["random_cuda"][rank], step.device)
+
+
+def _whole(pool: ImagePool, processes: Processes) -> dict[str, Any]:
+    """Return the state of a pool with the places of all processes."""
+    return {"images": [torch.cat(processes.gather(images)) for images in pool.state_dict()["images"]]}
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:

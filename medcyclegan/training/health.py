@@ -217,7 +217,7 @@ def _passes(
     passes: list[list[Slices]] = []
     with step.evaluating():
         for image in torch.from_numpy(real):
-            fake = there(image[None, None].to(step.device))
+            fake = there(image[None, None].to(step.device, step.dtype))
             coarse = (torch.round((fake.float() + 1.0) * 127.5) / 127.5 - 1.0).to(fake.dtype)
             passes.append([result[0, 0].float().cpu().numpy() for result in (fake, back(fake), back(coarse))])
     fakes, recs, coarse_recs = (np.stack(images) for images in zip(*passes, strict=True))

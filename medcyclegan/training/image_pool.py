@@ -17,13 +17,17 @@ class ImagePool:
     ``size`` images in all, shared out evenly (rounded up) among the ``batch_size`` places of a batch:
     each place has a pool of its own, so several processes that share out a batch meet the same pools
     as one. Which image is exchanged is a pure function of ``(seed, stream, step, place)``: only the
-    images are state. ``first_place``: the place of this process's first image in the whole batch.
+    images are state. ``first_place``: the place of this process's first image in the whole batch; ``places``: how
+    many it holds (default: the whole batch).
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, stream: Stream, *, first_place: int = 0) -> None:
+    def __init__(
+        self, size: int, batch_size: int, seed: int, stream: Stream, *, first_place: int = 0, places: int | None = None
+    ) -> None:
         self._capacity = -(-size // batch_size)
         self._batch_size = batch_size
         self._first_place = first_place
+        self._places = batch_size if places is None else places
         self._seed = seed
         self._stream = stream
         self._images: list[torch.Tensor] = []
@@ -53,5 +57,6 @@ class ImagePool:
         return {"images": list(self._images)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Put back what :meth:`state_dict` returned."""
-        self._images = [images.to(device) for images in state["images"]]
+        """Put back this process's share of stored images, those of the whole batch: a list of ``(batch, C, H, W)``."""
+        share = slice(self._first_place, self._first_place + self._places)
+        self._images = [images[share].to(device) for images in state["images"]]

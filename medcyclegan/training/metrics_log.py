@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: losses, rates and speeds, a row every so many steps."""
+"""``metrics.jsonl``: losses, rates and speeds, a row every so many steps; also on boards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from ignite.engine import Engine, Events
 
 from medcyclegan.errors import TrainingError, WriteError
 from medcyclegan.storage import atomic_write
+from medcyclegan.training.boards import Board
 from medcyclegan.training.plan import Plan
+from medcyclegan.training.step import CycleGANStep
 
-__all__ = ["MetricsLog", "drop_rows_after", "open_tensorboard"]
+__all__ = ["MetricsLog", "drop_rows_after"]
 
 log = logging.getLogger(__name__)
 
@@ -28,19 +30,29 @@ class MetricsLog:
     Only then are they read, so only then does the host wait for the device. A row holds ``step``,
     ``epoch``, the mean of each loss over the steps since the row before, ``learning_rate``,
     ``seconds_per_step``, ``images_per_second`` (slices of A and B together) and ``data_wait``, the
-    share of the time in which the step waited for its batch. ``last``: the means of the last row.
+    share of the time in which the step waited for its batch. Of several processes, each takes part in the means
+    and the first one writes.
+
+    ``last``: the means of the last row. ``boards``: what else shows the rows, such as TensorBoard.
     """
 
-    def __init__(self, file: Path, plan: Plan, optimizer: torch.optim.Optimizer, board: Any | None = None) -> None:
+    def __init__(self, file: Path, plan: Plan, step: CycleGANStep, boards: Sequence[Board] = ()) -> None:
         self.last: dict[str, float] = {}
+        self.rates: dict[str, float] = {}
         self._file = file
         self._plan = plan
-        self._optimizer = optimizer
-        self._board = board
+        self._step = step
+        self._boards = boards
         self._names: list[str] = []
         self._losses: list[torch.Tensor] = []
         self._timed, self._seconds, self._waited = 0, 0.0, 0.0
+        self._all_seconds, self._all_waited = 0.0, 0.0
         self._started = time.perf_counter()
+
+    @property
+    def data_wait(self) -> float:
+        """The share of this session's time in which steps waited for their batches."""
+        return (self._all_waited + self._waited) / max(self._all_seconds + self._seconds, 1e-9)
 
     def attach(self, engine: Engine) -> None:
         """Follow ``engine`` from batch to batch."""
@@ -49,7 +61,7 @@ class MetricsLog:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note_step)
 
     def write_row(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a row: ``step``, ``epoch`` and ``values``; also to TensorBoard where it is open.
+        """Append a row: ``step``, ``epoch`` and ``values``; also to the boards.
 
         Raises :class:`~medcyclegan.errors.TrainingError` for a value that is not finite.
         """
@@ -61,9 +73,9 @@ class MetricsLog:
                 file.write((json.dumps(row, allow_nan=False) + "\n").encode())
         except OSError as error:
             raise WriteError(f"{self._file} cannot be written: {error.strerror}") from None
-        if self._board is not None:
+        for board in self._boards:
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+                board.add_scalar(name, value, step)
 
     def check_finite(self, step: int) -> None:
         """Raise :class:`~medcyclegan.errors.TrainingError` where a loss since the last row is not finite."""
@@ -76,7 +88,12 @@ class MetricsLog:
             raise _not_finite(step - len(self._losses) + first + 1, terms)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the losses since the last row, so that a resumed run writes the same next row, and that row's."""
+        """Return the losses since the last row, so that a resumed run writes the same next row, and that row's.
+
+        Means over all processes, which must call it together.
+        """
+        if self._losses:
+            self._step.processes.average(self._losses)
         return {"names": self._names, "losses": [loss.cpu() for loss in self._losses], "last": dict(self.last)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
@@ -97,11 +114,15 @@ class MetricsLog:
         self._losses.append(torch.stack(list(engine.state.output.values())))
         if self._plan.is_due(step, self._plan.config.training.log_every):
             self.check_finite(step)
-            means = torch.stack(self._losses).double().mean(dim=0).tolist()
+            means = torch.stack(self._losses).double().mean(dim=0)
+            self._step.processes.average([means])
+            self.last = dict(zip(self._names, means.tolist(), strict=True))
             self._count_time()
-            self.last = dict(zip(self._names, means, strict=True))
-            self.write_row(step, {**self.last, **self._rates()})
+            self.rates = self._mean_rates()
+            if self._step.processes.first:
+                self.write_row(step, {**self.last, **self.rates})
             self._losses.clear()
+            self._all_seconds, self._all_waited = self._all_seconds + self._seconds, self._all_waited + self._waited
             self._timed, self._seconds, self._waited = 0, 0.0, 0.0
         else:
             self._count_time()
@@ -110,10 +131,10 @@ class MetricsLog:
         self._seconds += time.perf_counter() - self._started
         self._timed += 1
 
-    def _rates(self) -> dict[str, float]:
+    def _mean_rates(self) -> dict[str, float]:
         seconds = max(self._seconds / self._timed, 1e-9)
         return {
-            "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
+            "learning_rate": float(self._step.optimizer_G.param_groups[0]["lr"]),
             "seconds_per_step": round(seconds, 6),
             "images_per_second": round(2 * self._plan.config.training.batch_size / seconds, 4),
             "data_wait": round(self._waited / max(self._seconds, 1e-9), 6),
@@ -141,13 +162,3 @@ def drop_rows_after(file: Path, step: int) -> None:
             log.debug("%s: left out a line that is not a row", file)
     with atomic_write(file) as stream:
         stream.write("".join(kept).encode())
-
-
-def open_tensorboard(folder: Path, step: int) -> Any | None:
-    """Return a TensorBoard writer into ``folder`` that goes on after ``step``; None without TensorBoard."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        log.info("TensorBoard is not installed: metrics.jsonl and panels/ hold all of it (pip install tensorboard)")
-        return None
-    return SummaryWriter(str(folder), purge_step=step + 1)

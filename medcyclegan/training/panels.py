@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medcyclegan.data import SliceIndex, StackReader
 from medcyclegan.pictures import png_bytes, training_panel
 from medcyclegan.storage import atomic_write
+from medcyclegan.training.boards import Board
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.step import CycleGANStep
 
@@ -22,11 +23,11 @@ __all__ = ["Panels", "panel_images", "panel_slices"]
 class Panels:
     """Writes ``step-<step>.png`` into ``folder`` every ``panel_every`` steps and after the last one."""
 
-    def __init__(self, folder: Path, plan: Plan, step: CycleGANStep, board: Any | None = None) -> None:
+    def __init__(self, folder: Path, plan: Plan, step: CycleGANStep, boards: Sequence[Board] = ()) -> None:
         self._folder = folder
         self._plan = plan
         self._step = step
-        self._board = board
+        self._boards = boards
         self._real_A, self._real_B = panel_slices(plan)
 
     def attach(self, engine: Engine) -> None:
@@ -41,8 +42,8 @@ class Panels:
         panel = training_panel(panel_images(self._step, self._real_A, self._real_B, identity=identity))
         with atomic_write(self._folder / f"step-{step:06d}.png") as file:
             file.write(png_bytes(panel))
-        if self._board is not None:
-            self._board.add_image("panel", np.asarray(panel.convert("RGB")), step, dataformats="HWC")
+        for board in self._boards:
+            board.add_picture("panel", panel, step)
 
 
 def panel_slices(plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,7 +64,7 @@ def panel_images(
     step: CycleGANStep, real_A: torch.Tensor, real_B: torch.Tensor, *, identity: bool
 ) -> dict[str, NDArray[np.float32]]:
     """Return ``real_A fake_B rec_A real_B fake_A rec_B``, with ``identity`` also ``idt_A idt_B``, each ``(H, W)``."""
-    real_A, real_B = real_A.to(step.device), real_B.to(step.device)
+    real_A, real_B = real_A.to(step.device, step.dtype), real_B.to(step.device, step.dtype)
     with step.evaluating() as n:
         fake_B, fake_A = n.G_AB(real_A), n.G_BA(real_B)
         images = {"real_A": real_A, "fake_B": fake_B, "rec_A": n.G_BA(fake_B)}

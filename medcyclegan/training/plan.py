@@ -65,7 +65,7 @@ class Plan:
     @property
     def validate_every(self) -> int:
         """Steps between validations."""
-        return self._steps_of(self.config.validation.every_epochs)
+        return self.config.validation.every_steps or self._steps_of(self.config.validation.every_epochs)
 
     @property
     def health_every(self) -> int:

@@ -14,12 +14,12 @@ __all__ = ["Precision", "autocast", "choose_precision"]
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "fp64"]
 
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_precision(wish: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> Precision:
+def choose_precision(wish: Literal["auto", "fp32", "bf16", "fp16", "fp64"], device: torch.device) -> Precision:
     """Return the number format for ``device``: what is wished, or for ``auto`` the fastest safe one.
 
     ``auto`` is bf16 where the device computes it in hardware (CUDA from Ampere on, CPUs with
@@ -42,6 +42,6 @@ def choose_precision(wish: Literal["auto", "fp32", "bf16", "fp16"], device: torc
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Return the context in which networks compute in ``precision``; weights stay float32."""
-    if precision == "fp32":
+    if precision in ("fp32", "fp64"):
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=_FORMATS[precision])

@@ -47,8 +47,13 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The model folder."""
+        """The model folder: the best validated weights, or the last ones where nothing is held out."""
         return self.path / "model"
+
+    @property
+    def model_last(self) -> Path:
+        """The model folder of the last checkpoint, where :attr:`model` may be an earlier one."""
+        return self.path / "model-last"
 
     def load_config(self) -> Config:
         """Return the configuration that the run was started with."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,17 +20,46 @@ from medcyclegan.training.plan import Plan
 from medcyclegan.training.run_folder import RunFolder
 from medcyclegan.training.step import CycleGANStep
 from medcyclegan.training.stopping import StopSignals
+from medcyclegan.training.validation import Validation, weights_of
 
-__all__ = ["Checkpoints", "build_bundle"]
+__all__ = ["Checkpoints", "Watchers", "build_bundle"]
 
 log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Watchers:
+    """What follows the steps of a run and has a state of its own; in other processes than the first, metrics alone."""
+
+    metrics: MetricsLog
+    validation: Validation | None = None
+    health: Health | None = None
+
+    def __iter__(self) -> Iterator[MetricsLog | Validation | Health]:
+        """Yield those that are there, in the order in which they look at a step."""
+        yield from (watcher for watcher in (self.metrics, self.validation, self.health) if watcher is not None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of all."""
+        state = {"metrics": self.metrics.state_dict()}
+        if self.health is not None and self.validation is not None:
+            state |= {"health": self.health.state_dict(), "validation": self.validation.state_dict()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Put back what :meth:`state_dict` returned in the first process."""
+        self.metrics.load_state_dict(state["metrics"], device)
+        if self.health is not None and self.validation is not None:
+            self.health.load_state_dict(state["health"])
+            self.validation.load_state_dict(state["validation"])
 
 
 class Checkpoints:
     """Saves when it is due, after the last step, and when the run is told to stop, which then ends it.
 
     ``record``: what ``run.json`` holds; its ``step`` becomes that of the last checkpoint. Networks
-    that are no longer finite are not saved: the error says so and the checkpoint before stays.
+    that are no longer finite are not saved: the error says so and the checkpoint before stays. Of several
+    processes, all take part, a signal to one stops all, and the first one writes.
     """
 
     def __init__(
@@ -38,16 +68,14 @@ class Checkpoints:
         record: dict[str, Any],
         plan: Plan,
         step: CycleGANStep,
-        metrics: MetricsLog,
-        health: Health,
+        watchers: Watchers,
         stop: StopSignals,
     ) -> None:
         self._run = run
         self._record = record
         self._plan = plan
         self._step = step
-        self._metrics = metrics
-        self._health = health
+        self._watchers = watchers
         self._stop = stop
 
     def attach(self, engine: Engine) -> None:
@@ -55,15 +83,17 @@ class Checkpoints:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._save_if_due)
 
     def _save_if_due(self, engine: Engine) -> None:
-        step, told_to_stop = engine.state.iteration, self._stop.received is not None
+        step = engine.state.iteration
+        told_to_stop = self._step.processes.any(self._stop.received is not None)
         if told_to_stop or self._plan.is_due(step, self._plan.checkpoint_every):
             self.save(step)
         if told_to_stop:
+            self._stop.received = self._stop.received or "a signal to another process"
             engine.terminate()
 
     def save(self, step: int) -> None:
         """Save the state after ``step`` steps: the checkpoint, then the model, then the record."""
-        self._metrics.check_finite(step)
+        self._watchers.metrics.check_finite(step)
         if not all(bool(torch.isfinite(p).all()) for p in self._step.networks.parameters()):
             raise TrainingError(
                 f"step {step}: weights became NaN or infinite and are not saved: start again with a lower "
@@ -72,23 +102,35 @@ class Checkpoints:
         training = self._plan.config.training
         state = {
             "config": self._plan.config.model_dump(mode="json"),
-            "metrics": self._metrics.state_dict(),
-            "health": self._health.state_dict(),
+            **self._watchers.state_dict(),
             **step_state(self._step),
         }
+        self._record["step"] = step
+        if not self._step.processes.first:
+            return
         path = save_checkpoint(self._run.checkpoints, step, state, keep=training.keep_last)
         self.save_model(step)
-        self._record["step"] = step
         self._run.save_record(self._record)
         log.debug("saved %s", path)
 
-    def save_model(self, step: int) -> Path:
-        """Write the model folder as it is after ``step`` steps."""
-        return build_bundle(self._plan, self._step, step).save(self._run.model, overwrite=True)
+    def save_model(self, step: int) -> None:
+        """Write the model folder as it is after ``step`` steps: the best weights so far, and the last beside them."""
+        if not self._step.processes.first:
+            return
+        last = build_bundle(self._plan, self._step, step)
+        best = self._watchers.validation.best if self._watchers.validation is not None else None
+        if best is None:
+            last.save(self._run.model, overwrite=True)
+            return
+        choice = {"key_metric": self._plan.config.validation.key_metric, "value": best["value"]}
+        provenance = {**last.provenance, "steps": best["step"], "chosen_by": choice}
+        chosen = dataclasses.replace(last, weights=best["weights"], provenance=provenance)
+        chosen.save(self._run.model, overwrite=True)
+        last.save(self._run.model_last, overwrite=True)
 
 
 def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int) -> ModelBundle:
-    """Return the model that the networks are now, with all that translation needs."""
+    """Return the model that the networks are now, in float32, with all that translation needs."""
     domains = []
     for name, rows in zip(plan.domains, plan.training, strict=True):
         modalities = {row.modality for row in rows}
@@ -100,8 +142,8 @@ def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int) -> ModelBundle
         preparation=Preparation(slicing.size, slicing.fit, slicing.pixel_mm),
         generator=plan.config.networks.generator,
         weights={
-            "G_AB": {name: tensor.cpu() for name, tensor in step.model.G_AB.state_dict().items()},
-            "G_BA": {name: tensor.cpu() for name, tensor in step.model.G_BA.state_dict().items()},
+            "G_AB": weights_of(step.model.G_AB),
+            "G_BA": weights_of(step.model.G_BA),
         },
         provenance={
             "config": plan.config.model_dump(mode="json"),

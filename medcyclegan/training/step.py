@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -16,6 +17,7 @@ from medcyclegan.training.averaging import AveragedGenerators
 from medcyclegan.training.image_pool import ImagePool
 from medcyclegan.training.losses import cycle_loss, discriminator_loss, generator_loss, identity_loss
 from medcyclegan.training.precision import Precision, autocast
+from medcyclegan.training.processes import Processes
 from medcyclegan.training.structure import structure_loss
 
 __all__ = ["CycleGANStep", "build_step"]
@@ -46,12 +48,14 @@ class CycleGANStep:
         self.device = device
         self.precision = precision
         self.averages = averages
+        #: Those that share out each batch with this one; gradients are their means.
+        self.processes = Processes()
         self.gradient_clip = config.training.gradient_clip
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> dict[str, torch.Tensor]:
         """Update all four networks on ``real_A`` and ``real_B``, each ``(N, 1, H, W)`` in [-1, 1]."""
-        real_A, real_B = (images.to(self.device, non_blocking=True) for images in batch)
+        real_A, real_B = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
         step = engine.state.iteration - 1
 
         fake_A, fake_B, of_generators = self.update_generators(real_A, real_B)
@@ -117,6 +121,11 @@ class CycleGANStep:
         return autocast(self.precision, self.device)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The number format of slices and weights: float32, whatever the networks compute in; float64 for tests."""
+        return torch.float64 if self.precision == "fp64" else torch.float32
+
+    @property
     def model(self) -> CycleGAN:
         """The networks whose generators are the model: the averaged ones where the run averages, else those trained."""
         return self.networks if self.averages is None else self.averages.networks
@@ -134,31 +143,44 @@ class CycleGANStep:
     def _minimise(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.processes.average(parameter.grad for parameter in parameters)
         if self.gradient_clip is not None:
             self.scaler.unscale_(optimizer)
-            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
         self.scaler.step(optimizer)
 
 
-def build_step(config: Config, networks: CycleGAN, device: torch.device, precision: Precision) -> CycleGANStep:
-    """Build the step for ``networks``, which are on ``device``, with Adam and empty pools."""
+def build_step(
+    config: Config,
+    networks: CycleGAN,
+    device: torch.device,
+    precision: Precision,
+    processes: Processes | None = None,
+) -> CycleGANStep:
+    """Build the step for ``networks``, which are on ``device``, with Adam and empty pools.
+
+    ``processes``: those that share out each batch (default: this one alone).
+    """
     training = config.training
-    return CycleGANStep(
+    processes = processes or Processes()
+    share = training.batch_size // processes.world
+    pool = functools.partial(ImagePool, training.pool_size, training.batch_size, config.seed)
+    places = {"first_place": processes.rank * share, "places": share}
+    step = CycleGANStep(
         networks,
         config,
         optimizers=(
             _adam(list(networks.generator_parameters()), config, device),
             _adam(list(networks.discriminator_parameters()), config, device),
         ),
-        pools=(
-            ImagePool(training.pool_size, training.batch_size, config.seed, Stream.POOL_A),
-            ImagePool(training.pool_size, training.batch_size, config.seed, Stream.POOL_B),
-        ),
+        pools=(pool(Stream.POOL_A, **places), pool(Stream.POOL_B, **places)),
         device=device,
         precision=precision,
         averages=None if training.ema_decay is None else AveragedGenerators(networks, training.ema_decay),
     )
+    step.processes = processes
+    return step
 
 
 def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) -> torch.optim.Optimizer:

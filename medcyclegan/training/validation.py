@@ -1,69 +1,109 @@
-"""Validation: the cycle error on slices of patients that the networks are not trained on."""
+"""Validation: held-out patients' slices are translated, measured, and decide which weights become the model."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from medcyclegan.data import SliceIndex, StackReader
-from medcyclegan.training.losses import cycle_loss
+from medcyclegan.errors import ConfigError
 from medcyclegan.training.metrics_log import MetricsLog
 from medcyclegan.training.plan import Plan
+from medcyclegan.training.scores import held_out_slices, paired_places, scores_of
 from medcyclegan.training.step import CycleGANStep
 
-__all__ = ["CycleValidation", "cycle_errors", "held_out_slices"]
+__all__ = ["Best", "Validation", "check_key_metric", "key_value", "weights_of"]
 
 log = logging.getLogger(__name__)
 
-#: Slices of A and of B, each ``(1, 1, H, W)``.
-HeldOutSlices = tuple[list[torch.Tensor], list[torch.Tensor]]
+#: Scores of which more is better.
+_RISING = ("psnr", "ssim")
+_NEED_PAIRS = ("mae", "psnr", "ssim")
+
+#: ``{"step": ..., "value": ..., "weights": {"G_AB": ..., "G_BA": ...}}``: the best validation so far.
+Best = dict[str, Any]
 
 
-class CycleValidation:
-    """Adds a row with the cycle errors to ``metrics.jsonl`` every so many epochs and after the last step."""
+class Validation:
+    """Adds a row of scores to ``metrics.jsonl`` when it is due, and keeps the weights of the best one.
+
+    Where no volume is held out nothing is measured, ``best`` stays None, and the last weights are the model.
+    """
 
     def __init__(self, plan: Plan, step: CycleGANStep, metrics: MetricsLog) -> None:
+        self.best: Best | None = None
         self._plan = plan
         self._step = step
         self._metrics = metrics
         self._slices = held_out_slices(plan)
-        for name, slices in zip(plan.domains, self._slices, strict=True):
-            if not slices:
-                log.info("no volumes of %s are held out: its cycle error is not validated", name)
+        self._metric = plan.config.validation.key_metric
+        missing = [name for name, images in zip(plan.domains, self._slices.inputs, strict=True) if not len(images)]
+        if len(missing) == 2:
+            log.info("no volumes are held out, so nothing is validated and the last weights become the model")
+        elif missing:
+            log.info("no volumes of %s are held out: only those of the other domain are validated", missing[0])
 
     def attach(self, engine: Engine) -> None:
         """Validate after the steps of ``engine``, where anything is held out."""
-        if any(self._slices):
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self._validate)
+        if any(len(images) for images in self._slices.inputs):
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._validate_if_due)
 
-    def _validate(self, engine: Engine) -> None:
-        if self._plan.is_due(engine.state.iteration, self._plan.validate_every):
-            self._metrics.write_row(engine.state.iteration, cycle_errors(self._step, self._slices))
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best validation so far, with its weights."""
+        return {"metric": self._metric, "best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what :meth:`state_dict` returned; a best one by another metric says nothing and is dropped."""
+        if state["metric"] == self._metric:
+            self.best = state["best"]
+        elif state["best"] is not None:
+            log.info("the best weights so far were chosen by %s: the choice begins anew", state["metric"])
+
+    @property
+    def words(self) -> str:
+        """What the model is and why, for the last line of a run."""
+        if self.best is None:
+            return "of the last step, for nothing is held out to choose by"
+        return (
+            f"of step {self.best['step']}, the best by validation.key_metric {self._metric} ({self.best['value']:.4g})"
+        )
+
+    def _validate_if_due(self, engine: Engine) -> None:
+        step = engine.state.iteration
+        if not self._plan.is_due(step, self._plan.validate_every):
+            return
+        scores = scores_of(self._step, self._slices)
+        self._metrics.write_row(step, {f"validation_{name}": value for name, value in scores.items()})
+        value = key_value(scores, self._metric)
+        sign = -1.0 if self._metric in _RISING else 1.0
+        if self.best is None or sign * value < sign * self.best["value"]:
+            model = self._step.model
+            self.best = {
+                "step": step,
+                "value": value,
+                "weights": {"G_AB": weights_of(model.G_AB), "G_BA": weights_of(model.G_BA)},
+            }
 
 
-def held_out_slices(plan: Plan) -> HeldOutSlices:
-    """Return evenly spaced slices of the held-out volumes of A and of B; none where none are held out."""
-    reader = StackReader(plan.store)
-    images: HeldOutSlices = ([], [])
-    for rows, own in zip(plan.held_out, images, strict=True):
-        slices = SliceIndex(rows)
-        for number in slices.spread(plan.config.validation.slices):
-            own.append(torch.from_numpy(reader.read(*slices.find(number)))[None, None])
-    return images
+def check_key_metric(plan: Plan) -> None:
+    """Raise :class:`~medcyclegan.errors.ConfigError` for a key metric that the held-out volumes do not offer."""
+    metric = plan.config.validation.key_metric
+    if any(plan.held_out) and metric in _NEED_PAIRS and not paired_places(plan, 1):
+        raise ConfigError(
+            f"validation.key_metric = {metric} compares pairs, but no held-out patient has both domains on one grid: "
+            "take sliced_wasserstein, histogram or cycle"
+        )
 
 
-def cycle_errors(step: CycleGANStep, slices: HeldOutSlices) -> dict[str, float]:
-    """Return the mean absolute difference between slices and their way there and back, by domain.
+def key_value(scores: Mapping[str, float], metric: str) -> float:
+    """Return the mean of one metric over the directions, or domains, that it was measured for."""
+    return float(np.mean([value for name, value in scores.items() if name.rpartition("_")[0] == metric]))
 
-    In units of the scaled range [-1, 1]: ``validation_cycle_A`` and ``validation_cycle_B``, each where
-    there are slices of that domain.
-    """
-    errors = {}
-    with step.evaluating() as n:
-        for name, there, back, images in (("A", n.G_AB, n.G_BA, slices[0]), ("B", n.G_BA, n.G_AB, slices[1])):
-            losses = [cycle_loss(back(there(real)), real) for real in (image.to(step.device) for image in images)]
-            if losses:
-                errors[f"validation_cycle_{name}"] = float(torch.stack(losses).mean())
-    return errors
+
+def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a copy of a network's state on the CPU, in float32."""
+    return {name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in network.state_dict().items()}

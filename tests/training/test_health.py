@@ -43,7 +43,7 @@ def watch(plan: Plan, pair, file: Path, steps: int = 40, state: dict | None = No
     step = build_of(plan)
     step.networks.G_AB, step.networks.G_BA = pair
     record: dict = {}
-    health = Health(plan, step, MetricsLog(file, plan, step.optimizer_G), record)
+    health = Health(plan, step, MetricsLog(file, plan, step), record)
     if state is not None:
         health.load_state_dict(state)
     engine = Engine(lambda engine, batch: {})

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -167,6 +168,9 @@ def test_tensorboard_holds_the_losses_and_the_panels(store, tiny, tmp_path) -> N
     assert [event.step for event in events.Scalars("generators")] == [4, 5]
     assert [event.step for event in events.Scalars("validation_cycle_A")] == [5]
     assert [event.step for event in events.Images("panel")] == [5]
+    names = [path.name for path in (run / "tensorboard").iterdir()]
+    assert names
+    assert not [name for name in names if socket.gethostname() in name.split(".")]
 
 
 @pytest.mark.parametrize("lost", [2, 8, 13, 16])
@@ -286,19 +290,52 @@ def test_resume_refuses_a_store_that_has_changed(store, tiny, tmp_path, interrup
         train(resume=tmp_path / "runs" / "latest")
 
 
-def test_resume_refuses_an_edited_configuration_where_it_matters(store, tiny, tmp_path, interrupt, monkeypatch) -> None:
+def edit(run: Path, *changes: tuple[str, str]) -> None:
+    """Replace text in a run's configuration, as its owner would."""
+    text = (run / "config.yaml").read_text("utf-8")
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    (run / "config.yaml").write_text(text, "utf-8")
+
+
+def test_resume_names_what_was_edited_and_refuses_what_cannot_change(
+    store, tiny, tmp_path, interrupt, monkeypatch, caplog
+) -> None:
+    caplog.set_level("INFO")
     interrupt(6, cut_power)
     with pytest.raises(PowerCutError):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
     monkeypatch.undo()
-    file = tmp_path / "runs" / "latest" / "config.yaml"
-    text = file.read_text("utf-8")
-    file.write_text(text.replace("learning_rate: 0.001", "learning_rate: 0.002"), "utf-8")
-    with pytest.raises(TrainingError, match=r"training.learning_rate was 0.001 at the checkpoint and is 0.002 now"):
-        train(resume=tmp_path / "runs" / "latest")
-    file.write_text(text.replace("panel_every: 100", "panel_every: 16"), "utf-8")
-    run = train(resume=tmp_path / "runs" / "latest")
+    latest = tmp_path / "runs" / "latest"
+    edit(latest, ("learning_rate: 0.001", "learning_rate: 0.002"), ("cycle_weight: 10.0", "cycle_weight: 3.0"))
+    both = (
+        r"cycle_weight was 10.0 .* and is 3.0 now; training.learning_rate was 0.001 at the checkpoint and is 0.002 now"
+    )
+    with pytest.raises(TrainingError, match=both):
+        train(resume=latest)
+    edit(latest, ("learning_rate: 0.002", "learning_rate: 0.001"), ("cycle_weight: 3.0", "cycle_weight: 10.0"))
+    edit(latest, ("max_steps: 17", "max_steps: 30"))
+    with pytest.raises(TrainingError, match=r"max_steps was 17 .* is 30 now \(schedule linear: the rate depends on it"):
+        train(resume=latest)
+    edit(latest, ("max_steps: 30", "max_steps: 17"), ("panel_every: 100", "panel_every: 16"))
+    run = train(resume=latest, device="cpu")
+    assert "training.panel_every was 100 at the checkpoint and is 16 now" in caplog.text
     assert (run / "panels" / "step-000016.png").exists()
+
+
+def test_a_finished_run_of_constant_rate_goes_on_when_it_is_given_more_steps(store, tiny, tmp_path) -> None:
+    constant = with_values(tiny, schedule="constant", max_steps=12)
+    longer = train(store, config=with_values(constant, max_steps=17), out=tmp_path / "longer", device="cpu")
+    run = train(store, config=constant, out=tmp_path / "runs", device="cpu")
+    assert record_of(run)["steps"] == 12
+    edit(run, ("max_steps: 12", "max_steps: 17"))
+    train(resume=run, device="cpu")
+    assert (record_of(run)["state"], record_of(run)["step"], record_of(run)["steps"]) == ("finished", 17, 17)
+    first, second = (torch.load(r / "checkpoints" / "step-000017.pt", weights_only=True) for r in (run, longer))
+    assert all(torch.equal(first["networks"][name], second["networks"][name]) for name in first["networks"])
+    edit(run, ("max_steps: 17", "max_steps: 5"))
+    assert train(resume=run) == run  # finished, and fewer steps cannot be had: left as it is
 
 
 def test_a_moved_workspace_resumes(store, tiny, tmp_path, interrupt, monkeypatch) -> None:
@@ -347,8 +384,9 @@ def test_weights_that_are_not_finite_are_not_saved(store, tiny, tmp_path, monkey
 
 
 def test_a_validation_that_is_not_finite_ends_the_run_by_name(store, tiny, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("medcyclegan.training.validation.cycle_loss", lambda back, real: back.sum() * float("inf"))
-    with pytest.raises(TrainingError, match=r"step 8: validation_cycle_A, validation_cycle_B became NaN"):
+    scores = {"cycle_A": float("inf"), "cycle_B": 0.1, "sliced_wasserstein_AB": float("nan")}
+    monkeypatch.setattr("medcyclegan.training.validation.scores_of", lambda step, slices: scores)
+    with pytest.raises(TrainingError, match=r"step 8: validation_cycle_A, validation_sliced_wasserstein_AB became NaN"):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
 
 

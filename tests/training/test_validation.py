@@ -1,0 +1,153 @@
+"""Validation: what is measured on held-out slices, and which weights become the model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stores import blobs, make_store
+
+from medcyclegan.config import Config, parse_config
+from medcyclegan.errors import ConfigError
+from medcyclegan.inference import ModelBundle
+from medcyclegan.manifest import MANIFEST, load_manifest, rows_to_text
+from medcyclegan.networks import build_cyclegan
+from medcyclegan.training import train
+from medcyclegan.training.plan import build_plan
+from medcyclegan.training.scores import held_out_slices, patches_of, scores_of
+from medcyclegan.training.step import CycleGANStep, build_step
+from medcyclegan.training.validation import key_value
+
+
+class Exchanged(torch.nn.Module):
+    """What turns bright discs in grey rings into grey discs in bright rings, and back; air stays dark."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.where(images < -0.9, images, 0.6 - images)
+
+
+def exchanged(images: np.ndarray) -> np.ndarray:
+    return Exchanged()(torch.from_numpy(images)).numpy()
+
+
+@pytest.fixture
+def paired_store(tmp_path: Path) -> Path:
+    """Return a store whose held-out patient has both domains on one grid, T2 the true translation of T1."""
+    discs = blobs(6, 32, 7)
+    stacks = {"t1": [blobs(5, 32, 0), discs], "t2": [exchanged(blobs(5, 32, 1)), exchanged(discs[1:])]}
+    rows = make_store(tmp_path / "slices", stacks, {"t1": ["train", "validation"], "t2": ["train", "validation"]})
+    changed = []
+    for row in rows:
+        values = dict(row.__dict__)
+        if row.split == "validation":
+            values |= {"patient": "ab" * 8, "shape": (32, 32, 6)}
+            values["slices"] = tuple(range(6)) if row.domain == "t1" else tuple(range(1, 6))
+        changed.append(type(row)(**values))
+    (tmp_path / "slices" / MANIFEST).write_text(rows_to_text(changed), "utf-8")
+    assert len(load_manifest(tmp_path / "slices")) == 4
+    return tmp_path / "slices"
+
+
+def with_values(config: Config, **validation) -> Config:
+    values = config.model_dump(mode="json")
+    values["validation"] |= validation
+    return parse_config(values, "test")
+
+
+def step_of(config: Config, there: torch.nn.Module, back: torch.nn.Module) -> CycleGANStep:
+    step = build_step(config, build_cyclegan(config.networks, 32, 0), torch.device("cpu"), "fp32")
+    for networks in (step.networks, step.model):
+        networks.G_AB, networks.G_BA = there, back
+    return step
+
+
+def test_the_true_translation_scores_best(paired_store: Path, tiny: Config) -> None:
+    plan = build_plan(paired_store, with_values(tiny, slices=4))
+    slices = held_out_slices(plan)
+    assert slices.pairs == ((0, 0), (1, 1), (2, 2), (3, 3))
+    torch.testing.assert_close(Exchanged()(slices.inputs[0]), slices.inputs[1], rtol=0, atol=1e-3)
+    good = scores_of(step_of(plan.config, Exchanged(), Exchanged()), slices)
+    same = scores_of(step_of(plan.config, torch.nn.Identity(), torch.nn.Identity()), slices)
+    names = {
+        f"{name}_{way}" for name in ("sliced_wasserstein", "histogram", "mae", "psnr", "ssim") for way in ("AB", "BA")
+    }
+    assert set(good) == names | {"cycle_A", "cycle_B"}
+    assert good["cycle_A"] == pytest.approx(0, abs=1e-6)
+    assert same["cycle_A"] == 0
+    assert good["mae_AB"] < 1e-3 < 0.5 < same["mae_AB"]
+    assert good["psnr_AB"] > 60 > 10 > same["psnr_BA"]
+    assert good["ssim_BA"] == pytest.approx(1, abs=1e-3)
+    assert same["ssim_BA"] < 0.5
+    for name in ("sliced_wasserstein", "histogram"):
+        assert key_value(good, name) < 0.3 * key_value(same, name)
+
+
+def test_pairs_need_one_patient_and_one_grid(paired_store: Path, tiny: Config) -> None:
+    text = (paired_store / MANIFEST).read_text("utf-8")
+    patient = f'"patient":"{"ab" * 8}","split":"validation","file":"t2'
+    assert patient in text
+    (paired_store / MANIFEST).write_text(text.replace(patient, patient.replace("ab", "cd")), "utf-8")
+    assert held_out_slices(build_plan(paired_store, tiny)).pairs == ()
+    with pytest.raises(ConfigError, match="key_metric = psnr compares pairs, but no held-out patient"):
+        train(paired_store, config=with_values(tiny, key_metric="psnr"), out=paired_store.parent / "runs", device="cpu")
+    assert not (paired_store.parent / "runs").exists()
+
+
+def test_patches_lie_in_the_head() -> None:
+    images = np.zeros((2, 32, 32), dtype=np.float32)
+    images[:, 8:24, 8:24] = 1.0
+    assert patches_of(images, images > 0).mean() > 0.6
+    assert patches_of(images, images > 5).shape == (2 * 7 * 7, 64)  # no head at all: everything
+    assert len(patches_of(np.zeros((40, 128, 128), np.float32), np.ones((40, 128, 128), np.bool_))) == 8192
+
+
+@pytest.fixture
+def falling(monkeypatch) -> list[float]:
+    """Return what the validations to come will say: those after steps 8, 16 and 17, unless changed."""
+    values = [0.1, 0.5, 0.3]
+    monkeypatch.setattr(
+        "medcyclegan.training.validation.scores_of", lambda step, slices: {"sliced_wasserstein_AB": values.pop(0)}
+    )
+    return values
+
+
+def test_the_best_weights_become_the_model_and_the_last_are_kept(store: Path, tiny, tmp_path, falling, caplog) -> None:
+    caplog.set_level("INFO")
+    run = train(store, config=tiny, out=tmp_path / "runs", device="cpu")
+    assert "of step 8, the best by validation.key_metric sliced_wasserstein (0.1)" in caplog.text
+    model, last = ModelBundle.load(run / "model"), ModelBundle.load(run / "model-last")
+    assert model.provenance["steps"] == 8
+    assert model.provenance["chosen_by"] == {"key_metric": "sliced_wasserstein", "value": 0.1}
+    assert last.provenance["steps"] == 17
+    checkpoint = torch.load(run / "checkpoints" / "step-000017.pt", weights_only=True)
+    for name in ("G_AB", "G_BA"):
+        for key, tensor in last.weights[name].items():
+            assert torch.equal(tensor, checkpoint["averages"][name][key])
+            assert torch.equal(model.weights[name][key], checkpoint["validation"]["best"]["weights"][name][key])
+
+
+def test_a_resumed_run_keeps_the_best_of_before(store: Path, tiny, tmp_path, falling) -> None:
+    run = train(store, config=tiny, out=tmp_path / "runs", device="cpu")
+    expected = {path.name: path.read_bytes() for path in (run / "model").glob("*.safetensors")}
+    for path in (run / "checkpoints").glob("step-000017*"):
+        path.unlink()
+    shutil.rmtree(run / "model")
+    record = json.loads((run / "run.json").read_text("utf-8")) | {"state": "running", "step": 15}
+    (run / "run.json").write_text(json.dumps(record), "utf-8")
+    falling[:] = [0.5, 0.3]  # of three validations, the first was before the checkpoint of step 15
+    train(resume=run, device="cpu")
+    assert {path.name: path.read_bytes() for path in (run / "model").glob("*.safetensors")} == expected
+    assert ModelBundle.load(run / "model").provenance["steps"] == 8
+
+
+def test_where_nothing_is_held_out_the_last_weights_are_the_model(tiny, tmp_path, caplog) -> None:
+    caplog.set_level("INFO")
+    make_store(tmp_path / "slices", {"t1": [blobs(3, 32, 0)], "t2": [blobs(3, 32, 1)]})
+    run = train(tmp_path / "slices", config=tiny, out=tmp_path / "runs", max_steps=2, device="cpu")
+    assert "of the last step, for nothing is held out to choose by" in caplog.text
+    assert not (run / "model-last").exists()
+    assert ModelBundle.load(run / "model").provenance["steps"] == 2
