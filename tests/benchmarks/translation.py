@@ -134,9 +134,10 @@ def print_speed(slices: int, rounds: int, clock: Callable[[], float]) -> int:
         ratio = baseline / median
         bad = ratio < FLOORS.get(name, 0) or (name != "fast" and error.max() > MOST_HU)
         missed += bad
+        floor = "   <-- floor" if bad else ""
         print(
             f"  {name:14s}{median:7.3f} s a slice {ratio:6.2f} x   ({min(times):.3f} to {max(times):.3f} s)   error "
-            f"{error.mean():.3g} HU on average, at most {error.max():.3g}{said.get(name, '')}{'   <-- floor' * bad}"
+            f"{error.mean():.3g} HU on average, at most {error.max():.3g}{said.get(name, '')}{floor}"
         )
     return missed
 
