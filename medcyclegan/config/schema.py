@@ -94,6 +94,9 @@ class Generator(_Section):
     """``transposed``: as published; ``resize``: nearest neighbour and a convolution, free of checkerboards."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     """Dropout in the three deepest up-blocks of the ``unet``; the ``resnet`` has none."""
+    context_slices: Literal[1, 3, 5] = 1
+    """Slices that a generator reads and translates at once, as channels: one alone, or one between its neighbours
+    (2.5-D). Discriminators see all of them; translation keeps the middle one."""
 
 
 class Discriminator(_Section):
@@ -162,9 +165,15 @@ class Training(_Section):
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Share of the generators' running mean that stays at each step, e.g. 0.999; the means are then what panels and
     validation look at and what becomes the model. null: the weights of the last step."""
+    slices_on_device: Literal["auto", "on", "off"] = "auto"
+    """Whether the slices lie in the device's memory: ``auto``: on CUDA, where they take at most a quarter of what is
+    free; ``on``: there, or not at all (on a CPU: in memory); ``off``: memory-mapped files."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """``auto``: bf16 where the device computes it, fp16 with a loss scaler on older CUDA, else fp32. ``fp64`` is for
     tests: several processes give the weights of one only where rounding does not grow."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Whether the networks are compiled (``torch.compile``): ``auto``: on CUDA, and on a CPU for runs long enough to
+    pay for it; ``on``: always, or not at all; ``off``: never."""
     panel_every: Count = 100
     """Steps between pictures of the training."""
     log_every: Count = 20

@@ -2,19 +2,23 @@
 
 from medcyclegan.data.counter_random import Stream, random_at
 from medcyclegan.data.prefetch import prefetched_batches
+from medcyclegan.data.resident import ResidentStacks, SliceReader, open_reader
 from medcyclegan.data.stacks import SliceIndex, StackReader, check_stacks
 from medcyclegan.data.unpaired import HEIGHT_BAND, Batch, Sample, Sampling, UnpairedSlices
 
 __all__ = [
     "HEIGHT_BAND",
     "Batch",
+    "ResidentStacks",
     "Sample",
     "Sampling",
     "SliceIndex",
+    "SliceReader",
     "StackReader",
     "Stream",
     "UnpairedSlices",
     "check_stacks",
+    "open_reader",
     "prefetched_batches",
     "random_at",
 ]

@@ -19,14 +19,14 @@ def prefetched_batches(
 ) -> Generator[Batch, None, None]:
     """Yield ``read_batch(step)`` for the steps from ``first`` to ``end`` - 1, read ahead by a thread.
 
-    ``pin``: in page-locked memory, from which copies to a CUDA device overlap with its work. What
+    ``pin``: those on the host in page-locked memory, from which copies to a CUDA device overlap with its work. What
     ``read_batch`` raises is raised where that batch would have come. Close the generator
     (``contextlib.closing``) and the thread has ended.
     """
 
     def read(step: int) -> Batch:
         real_A, real_B = read_batch(step)
-        return (real_A.pin_memory(), real_B.pin_memory()) if pin else (real_A, real_B)
+        return (real_A.pin_memory(), real_B.pin_memory()) if pin and real_A.device.type == "cpu" else (real_A, real_B)
 
     steps = iter(range(first, end))
     ahead: collections.deque[Future[Batch]] = collections.deque()

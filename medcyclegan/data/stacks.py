@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from medcyclegan.errors import StoreError
 from medcyclegan.manifest import SliceRow
 
-__all__ = ["SliceIndex", "StackReader", "check_stacks"]
+__all__ = ["SliceIndex", "StackReader", "check_stacks", "neighbours", "open_stack"]
 
 #: Stacks kept open: each holds a file descriptor, of which a process has some 1,024.
 _MOST_OPEN = 64
@@ -64,13 +65,34 @@ class StackReader:
         """
         stack = self._open.get(row.file)
         if stack is None:
-            stack = _open_stack(self._store, row)
+            stack = open_stack(self._store, row)
             self._open[row.file] = stack
             if len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)
         else:
             self._open.move_to_end(row.file)
         return np.array(stack[place], dtype=np.float32)
+
+    def read_context(self, row: SliceRow, place: int, context: int = 1) -> torch.Tensor:
+        """Return slice ``place`` of a row's stack between its neighbours, ``(context, H, W)`` float32 in [-1, 1].
+
+        From inferior to superior, the slice itself in the middle (:func:`neighbours`).
+        """
+        return torch.from_numpy(np.stack([self.read(row, number) for number in neighbours(row.slices, place, context)]))
+
+
+def neighbours(slices: Sequence[int], place: int, context: int) -> list[int]:
+    """Return the ``context`` places around ``place`` in a stack whose slices have the indices ``slices``.
+
+    Where a neighbour is missing, at an end or because it was not kept, the last one on the way to it is
+    repeated.
+    """
+    below, above = [place], [place]
+    for _ in range(context // 2):
+        low, high = below[-1], above[-1]
+        below.append(low - 1 if low > 0 and slices[low] - slices[low - 1] == 1 else low)
+        above.append(high + 1 if high + 1 < len(slices) and slices[high + 1] - slices[high] == 1 else high)
+    return [*reversed(below[1:]), *above]
 
 
 def check_stacks(store: Path, rows: Sequence[SliceRow]) -> int:
@@ -87,7 +109,7 @@ def check_stacks(store: Path, rows: Sequence[SliceRow]) -> int:
                     f"{store / row.file} was made with {key} {row.preparation.get(key)}, others with "
                     f"{first.get(key)}: slice all volumes of a store in one way"
                 )
-        _open_stack(store, row)
+        open_stack(store, row)
     return _size(rows[0])
 
 
@@ -95,7 +117,11 @@ def _size(row: SliceRow) -> int:
     return int(row.preparation["size"])
 
 
-def _open_stack(store: Path, row: SliceRow) -> NDArray[Any]:
+def open_stack(store: Path, row: SliceRow) -> NDArray[Any]:
+    """Return the memory-mapped stack of a row, ``(K, H, W)`` float16 or float32.
+
+    Raises :class:`~medcyclegan.errors.StoreError` naming it where it is not as its row says.
+    """
     path = store / row.file
     expected = (len(row.slices), _size(row), _size(row))
     try:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from medcyclegan.data.counter_random import Stream, random_at
+from medcyclegan.data.resident import SliceReader
 from medcyclegan.data.stacks import SliceIndex, StackReader
 from medcyclegan.manifest import SliceRow
 
@@ -22,7 +23,7 @@ __all__ = ["HEIGHT_BAND", "Batch", "Sample", "Sampling", "UnpairedSlices"]
 #: highest); 0.05 of a head is about 1 cm.
 HEIGHT_BAND = 0.05
 
-#: ``real_A`` and ``real_B``, each ``(N, 1, H, W)`` float32 in [-1, 1].
+#: ``real_A`` and ``real_B``, each ``(N, C, H, W)`` float32 in [-1, 1]; C is 1, or slices with their neighbours.
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -31,7 +32,8 @@ class Sampling:
     """How samples are drawn.
 
     ``batch_size`` is that of all ``world`` processes together, a multiple of their number; this one
-    is number ``rank`` of them and reads its share of each batch.
+    is number ``rank`` of them and reads its share of each batch. ``context``: how many neighbouring slices
+    a sample is made of, its own in the middle.
     """
 
     seed: int = 0
@@ -40,6 +42,7 @@ class Sampling:
     pairing: Literal["uniform", "height"] = "uniform"
     rank: int = 0
     world: int = 1
+    context: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +63,17 @@ class UnpairedSlices:
     Each domain is passed through in a new random order again and again; no slice comes twice in a
     pass. With ``pairing="height"`` B has no passes: its slice is drawn from those whose relative
     height is within :data:`HEIGHT_BAND` of that of A's slice (else the nearest one).
+
+    ``slices``: the folder of the store, or what reads it (:func:`~medcyclegan.data.open_reader`).
     """
 
-    def __init__(self, rows_A: Iterable[SliceRow], rows_B: Iterable[SliceRow], store: Path, sampling: Sampling) -> None:
+    def __init__(
+        self, rows_A: Iterable[SliceRow], rows_B: Iterable[SliceRow], slices: Path | SliceReader, sampling: Sampling
+    ) -> None:
         self.slices_A = SliceIndex(rows_A)
         self.slices_B = SliceIndex(rows_B)
         self.sampling = sampling
-        self._reader = StackReader(store)
+        self._reader = StackReader(slices) if isinstance(slices, Path) else slices
         self._by_height = np.argsort(self.slices_B.heights, kind="stable")
         self._heights = self.slices_B.heights[self._by_height]
         self._order = functools.lru_cache(maxsize=4)(self._shuffle)
@@ -92,13 +99,13 @@ class UnpairedSlices:
         share = self.sampling.batch_size // self.sampling.world
         first = step * self.sampling.batch_size + self.sampling.rank * share
         samples = [self.sample(i) for i in range(first, first + share)]
-        real_A = np.stack([self._read(self.slices_A, s.slices[0], s.flips[0]) for s in samples])
-        real_B = np.stack([self._read(self.slices_B, s.slices[1], s.flips[1]) for s in samples])
-        return torch.from_numpy(real_A)[:, None], torch.from_numpy(real_B)[:, None]
+        real_A = torch.stack([self._read(self.slices_A, s.slices[0], s.flips[0]) for s in samples])
+        real_B = torch.stack([self._read(self.slices_B, s.slices[1], s.flips[1]) for s in samples])
+        return real_A, real_B
 
-    def _read(self, slices: SliceIndex, number: int, flip: bool) -> NDArray[np.float32]:
-        image = self._reader.read(*slices.find(number))
-        return image[:, ::-1] if flip else image
+    def _read(self, slices: SliceIndex, number: int, flip: bool) -> torch.Tensor:
+        images = self._reader.read_context(*slices.find(number), self.sampling.context)
+        return images.flip(2) if flip else images
 
     def _shuffle(self, stream: Stream, count: int, number: int) -> NDArray[np.int64]:
         return random_at(self.sampling.seed, stream, number).permutation(count)

@@ -68,7 +68,12 @@ def export_onnx(
     path = Path(folder)
     check_output(path, overwrite=overwrite)
     graphs = {
-        name: to_onnx(bundle.build(name), bundle.canvas_multiple(), graph_metadata(bundle, name))
+        name: to_onnx(
+            bundle.build(name),
+            bundle.canvas_multiple(),
+            graph_metadata(bundle, name),
+            channels=bundle.generator.context_slices,
+        )
         for name in ("G_AB", "G_BA")
     }
     parity = _measure_parity(bundle, graphs, volume)
@@ -103,7 +108,9 @@ def graph_metadata(bundle: ModelBundle, name: str) -> dict[str, str]:
         "target_scaling": json.dumps(target.scaling.to_dict()),
         "preparation": json.dumps(dataclasses.asdict(bundle.preparation)),
         "canvas_multiple": str(bundle.canvas_multiple()),
-        "layout": "batch, 1, rows to posterior, columns to patient left; values scaled to [-1, 1], padding -1",
+        "context_slices": str(bundle.generator.context_slices),
+        "layout": "batch, slices from inferior to superior (translated: the middle one), "
+        "rows to posterior, columns to patient left; values scaled to [-1, 1], padding -1",
         "provenance": json.dumps(dict(bundle.provenance)),
         "intended_use": "research only; not a medical device; every output is synthetic",
     }
@@ -131,16 +138,18 @@ def _compare(
     difference = compare(
         OnnxGenerator(graphs[name]), here, slices, half_range=half_range(target.scaling), unit=target.scaling.unit
     )
-    return Parity(source.name, target.name, kind, difference), here(slices)
+    # For the way back each translated slice stands for its neighbours too.
+    return Parity(source.name, target.name, kind, difference), here(slices).expand(slices.shape).contiguous()
 
 
 def _slices(bundle: ModelBundle, to: str, volume: Volume | None) -> tuple[torch.Tensor, str]:
+    context = bundle.generator.context_slices
     if volume is None:
         size = bundle.preparation.size
-        noise = torch.rand(_COMPARED, 1, size, size, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(_COMPARED, context, size, size, generator=torch.Generator().manual_seed(0))
         return noise * 2 - 1, "noise"
     _, source, _ = bundle.direction(to)
     fit = plan_canvas(volume, bundle)
     wanted = spread_slices(volume, _COMPARED)
-    ((_, canvas),) = plane_chunks(volume, source_scaling(volume, source), fit, slices=wanted)
+    ((_, canvas),) = plane_chunks(volume, source_scaling(volume, source), fit, slices=wanted, context=context)
     return canvas, "real"

@@ -29,7 +29,7 @@ _CPU_ALLOWANCE = 256 * 2**20
 
 
 class SliceGenerator(Protocol):
-    """What translates slices: ``(N, 1, H, W)`` float32 on the CPU to the same, and can change its place."""
+    """What translates slices: ``(N, C, H, W)`` to ``(N, 1, H, W)``, float32 on the CPU, and can change its place."""
 
     device: torch.device
     #: Whether several threads may call it at once, each for a slice of its own.
@@ -81,7 +81,7 @@ class SliceRunner:
         self._close_pool()
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
-        """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1], float32 on the CPU, to the same."""
+        """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1], float32 on the CPU, to ``(N, 1, H, W)``."""
         results: list[torch.Tensor] = []
         done = 0
         while done < len(slices):

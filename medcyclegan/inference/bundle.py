@@ -22,7 +22,7 @@ from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
 from medcyclegan.inference.model_card import CARD, model_card
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
-from medcyclegan.networks import build_generator, unet_levels
+from medcyclegan.networks import build_generator, keep_middle_slice, unet_levels
 from medcyclegan.provenance import hash_json, now, versions
 from medcyclegan.slicing.plane import Preparation
 from medcyclegan.storage import atomic_folder
@@ -109,7 +109,11 @@ class ModelBundle:
         return 2 ** unet_levels(self.preparation.size) if self.generator.kind == "unet" else 4
 
     def build(self, name: str) -> nn.Module:
-        """Build the generator ``name`` (``"G_AB"`` or ``"G_BA"``) with its weights, in evaluation mode."""
+        """Build the generator ``name`` (``"G_AB"`` or ``"G_BA"``) with its weights, in evaluation mode.
+
+        ``(N, C, H, W)`` to ``(N, 1, H, W)``: C slices in, of which the middle one is translated
+        (``generator.context_slices``).
+        """
         if self.graphs:
             raise ModelError("this folder holds ONNX graphs and no weights: translate with --backend onnx")
         network = build_generator(self.generator, self.preparation.size)
@@ -117,6 +121,8 @@ class ModelBundle:
             network.load_state_dict(dict(self.weights[name]))
         except (RuntimeError, KeyError) as error:
             raise ModelError(f"the weights of {name} do not fit the {self.generator.kind} generator: {error}") from None
+        if self.generator.context_slices > 1:
+            network = keep_middle_slice(network)
         return network.eval().requires_grad_(False)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:

@@ -43,7 +43,7 @@ class TorchGenerator:
         self._network = tune_for_cpu(network) if device.type == "cpu" else network.to(device)
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
-        """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1]; both are float32 on the CPU."""
+        """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1]; both are float32 on the CPU."""
         with torch.inference_mode(), exact_convolutions(self.device):
             return self._network(slices.to(self.device)).to("cpu", torch.float32)
 
@@ -65,7 +65,7 @@ def _graph(bundle: ModelBundle, name: str) -> bytes:
     if bundle.graphs:
         return bundle.graphs[name]
     log.info("making the ONNX graph of %s; medcyclegan export --format onnx makes it once and for all", name)
-    return to_onnx(bundle.build(name), bundle.canvas_multiple())
+    return to_onnx(bundle.build(name), bundle.canvas_multiple(), channels=bundle.generator.context_slices)
 
 
 @contextlib.contextmanager
@@ -87,7 +87,8 @@ def open_runners(
 def check_members(bundles: Sequence[ModelBundle]) -> None:
     """Refuse several models that do not all translate between the same domains in the same way.
 
-    Raises :class:`~medcyclegan.errors.ModelError` where domains, modalities or preparation differ.
+    Raises :class:`~medcyclegan.errors.ModelError` where domains, modalities, preparation or the number of
+    slices that they read at once differ.
     """
     first, *others = bundles
     known = [(d.name, d.modality, d.rule) for d in first.domains]
@@ -96,4 +97,9 @@ def check_members(bundles: Sequence[ModelBundle]) -> None:
             raise ModelError(
                 f"--model number {number} has other domains or another preparation than the first: models that "
                 "are averaged must be trained on slices of one kind"
+            )
+        if other.generator.context_slices != first.generator.context_slices:
+            raise ModelError(
+                f"--model number {number} reads {other.generator.context_slices} slices at once, the first "
+                f"{first.generator.context_slices}: average models with the same context_slices"
             )

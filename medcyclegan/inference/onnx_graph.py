@@ -55,7 +55,7 @@ class OnnxGenerator:
             raise ModelError(f"an ONNX graph from {', '.join(names)}: not one that medcyclegan exported")
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
-        """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1]; both are float32 on the CPU."""
+        """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1]; both are float32 on the CPU."""
         (translated,) = self._session.run([_OUTPUT], {_INPUT: slices.contiguous().numpy()})
         return torch.from_numpy(translated)
 
@@ -65,12 +65,14 @@ class OnnxGenerator:
             raise ModelError(f"ONNX Runtime computes on the CPU here, not on {device}: use --backend torch")
 
 
-def to_onnx(network: nn.Module, multiple: int, metadata: Mapping[str, str] | None = None) -> bytes:
+def to_onnx(
+    network: nn.Module, multiple: int, metadata: Mapping[str, str] | None = None, *, channels: int = 1
+) -> bytes:
     """Return the ONNX graph of a generator, for any number of slices of any size that it reads.
 
     ``multiple``: what rows and columns must be multiples of (:meth:`ModelBundle.canvas_multiple`). The
-    graph's input ``image`` and its output ``translated`` are float32 ``(batch, 1, rows, columns)`` in
-    [-1, 1]; ``network`` itself is altered on the way.
+    graph's input ``image`` ``(batch, channels, rows, columns)`` and its output ``translated``
+    ``(batch, 1, rows, columns)`` are float32 in [-1, 1]; ``network`` itself is altered on the way.
     ``metadata`` becomes its ``metadata_props``. Raises
     :class:`~medcyclegan.errors.MissingExtraError` without ONNX.
     """
@@ -79,7 +81,7 @@ def to_onnx(network: nn.Module, multiple: int, metadata: Mapping[str, str] | Non
     _exchange_norms(network)
     # Three different numbers, so that the exporter takes none for another; the smallest that every layer reads.
     rows = multiple * -(-32 // multiple)
-    example = torch.zeros(2, 1, rows, 2 * rows)
+    example = torch.zeros(2, channels, rows, 2 * rows)
     with _silence():
         program = torch.onnx.export(
             network,

@@ -14,6 +14,7 @@ from medcyclegan.errors import GeometryError, ModelError
 from medcyclegan.inference.batching import SliceRunner
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.networks import middle_slice
 from medcyclegan.slicing.plane import (
     AXIAL,
     CORONAL,
@@ -88,19 +89,37 @@ def plan_canvas(volume: Volume, bundle: ModelBundle, plane: str = AXIAL) -> Plan
 
 
 def plane_chunks(
-    volume: Volume, scaling: IntensityScaling, fit: PlaneFit, plane: str = AXIAL, *, slices: Sequence[int] | None = None
+    volume: Volume,
+    scaling: IntensityScaling,
+    fit: PlaneFit,
+    plane: str = AXIAL,
+    *,
+    slices: Sequence[int] | None = None,
+    context: int = 1,
 ) -> Iterator[tuple[Part, torch.Tensor]]:
     """Yield the slices of ``volume`` along ``plane``, a few at a time, on their canvas and in [-1, 1].
 
-    Each with the indices along the plane's axis that they have; ``slices`` names those wanted.
+    Each with the indices along the plane's axis that they have; ``slices`` names those wanted. ``context``
+    (odd) of them are the channels, ``(N, context, *fit.canvas)``: each slice between its neighbours, the
+    volume's last ones repeated.
     """
     view = plane_view(volume.array, volume.orientation, plane)
-    count = view.shape[2] if slices is None else len(slices)
-    for first in range(0, count, _CHUNK):
-        last = min(first + _CHUNK, count)
-        part: Part = slice(first, last) if slices is None else list(slices[first:last])
-        values = scaling.normalize(view[:, :, part].transpose(2, 0, 1))
-        yield part, to_plane(torch.from_numpy(values)[:, None], fit)
+    wanted = range(view.shape[2]) if slices is None else slices
+    for first in range(0, len(wanted), _CHUNK):
+        numbers = wanted[first : first + _CHUNK]
+        part: Part = slice(first, first + len(numbers)) if slices is None else list(numbers)
+        needed, places = (part, None) if context == 1 else _surround(numbers, context, view.shape[2])
+        values = scaling.normalize(view[:, :, needed].transpose(2, 0, 1))
+        canvas = to_plane(torch.from_numpy(values)[:, None], fit)
+        yield part, canvas if places is None else canvas[places, 0]
+
+
+def _surround(numbers: Sequence[int], context: int, count: int) -> tuple[list[int], torch.Tensor]:
+    """Return which of ``count`` slices the slices ``numbers`` need around them, and for each the places of its own."""
+    offsets = range(-(context // 2), context // 2 + 1)
+    around = [[min(max(number + offset, 0), count - 1) for offset in offsets] for number in numbers]
+    needed = sorted({number for own in around for number in own})
+    return needed, torch.tensor([[needed.index(number) for number in own] for own in around])
 
 
 def spread_slices(volume: Volume, count: int) -> list[int]:
@@ -113,12 +132,12 @@ def spread_slices(volume: Volume, count: int) -> list[int]:
 def predict(
     runners: Sequence[SliceRunner], canvas: torch.Tensor, fit: PlaneFit, *, mirror: bool, skip_air: bool = False
 ) -> Predictions:
-    """Translate slices ``(N, 1, *fit.canvas)`` by each runner, and where ``mirror`` mirrored left to right too.
+    """Translate slices ``(N, C, *fit.canvas)`` by each runner, and where ``mirror`` mirrored left to right too.
 
     ``skip_air``: slices of mere air become the darkest value, unseen by the generators (:func:`may_skip_air`).
     Raises :class:`~medcyclegan.errors.ModelError` where a generator gives NaN or infinite values.
     """
-    shown = (canvas > _SHOWN).flatten(1).float().mean(1) >= _LEAST_SHOWN
+    shown = (middle_slice(canvas) > _SHOWN).flatten(1).float().mean(1) >= _LEAST_SHOWN
     shown |= not skip_air
     fakes = []
     for run in runners:
@@ -143,7 +162,7 @@ def _run_shown(run: SliceRunner, canvas: torch.Tensor, shown: torch.Tensor) -> t
     """Translate the slices that are ``shown``; the others become -1."""
     if shown.all():
         return run(canvas)
-    fakes = torch.full_like(canvas, -1.0)
+    fakes = torch.full_like(middle_slice(canvas), -1.0)
     if shown.any():
         fakes[shown] = run(canvas[shown])
     return fakes

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medcyclegan.inference.domains import AIR
-from medcyclegan.networks import InstanceNorm
+from medcyclegan.networks import InstanceNorm, middle_slice
 
 __all__ = ["Difference", "compare", "exact_convolutions", "fast_format", "to_reduced_precision"]
 
@@ -79,12 +79,12 @@ def compare(
     half_range: float,
     unit: str,
 ) -> Difference:
-    """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1] both ways and say how far the results differ.
+    """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1] both ways and say how far the results differ.
 
     The mean is taken where the slices show something (air would flatter it), the largest everywhere.
     ``half_range``: what a difference of 1 means, in ``unit``.
     """
     difference = (one(slices) - other(slices)).abs() * half_range
-    shown = difference[slices > AIR]
+    shown = difference[middle_slice(slices) > AIR]
     mean = shown.mean() if shown.numel() else difference.mean()
     return Difference(float(mean), float(difference.max()), unit, slices.shape[0])

@@ -124,10 +124,11 @@ def translate(
     output = TranslatedVolume(volume, target.scaling, list(passes))
     sums = SpreadSums(volume) if spread else None
     skip_air = may_skip_air(bundles[0], scaling)
+    context = bundles[0].generator.context_slices
     with progress_bar("translating", output.slices) as bar:
         for plane, fit in passes.items():
             with open_runners(generators, bundles[0], volume, fit, computing) as runners:
-                for part, canvas in plane_chunks(volume, scaling, fit, plane):
+                for part, canvas in plane_chunks(volume, scaling, fit, plane, context=context):
                     mirror = computing.tta and plane != SAGITTAL
                     predictions = predict(runners, canvas, fit, mirror=mirror, skip_air=skip_air)
                     output.put(plane, part, predictions.mean)
@@ -150,7 +151,8 @@ def _measure_fast(
     """Say how far the short number format is from float32, on a few slices of this very volume."""
     name, _, target = bundle.direction(to)
     fit = plan_canvas(volume, bundle)
-    ((_, canvas),) = plane_chunks(volume, scaling, fit, slices=spread_slices(volume, _COMPARED))
+    wanted, context = spread_slices(volume, _COMPARED), bundle.generator.context_slices
+    ((_, canvas),) = plane_chunks(volume, scaling, fit, slices=wanted, context=context)
     exact = TorchGenerator(bundle, name, fast.device)
     difference = compare(fast, exact, canvas, half_range=half_range(target.scaling), unit=target.scaling.unit)
     log.warning("--fast differs from float32 by %s of this input", difference)

@@ -76,7 +76,8 @@ def cycle_residuals(
     generators = open_generators(bundles, name, computing)
     skip_air = may_skip_air(bundles[0], done.scaling)
     reals = plane_chunks(volume, done.scaling, fit, slices=slices)
-    fakes = plane_chunks(done.volume, done.target.scaling, fit, slices=slices)
+    context = bundles[0].generator.context_slices
+    fakes = plane_chunks(done.volume, done.target.scaling, fit, slices=slices, context=context)
     with open_runners(generators, bundles[0], volume, fit, computing) as runners:
         for (part, real), (_, fake) in zip(reals, fakes, strict=True):
             rec = predict(runners, fake, fit, mirror=False, skip_air=skip_air).mean

@@ -1,5 +1,6 @@
 """The generators and discriminators, and what builds them from the configuration."""
 
+from medcyclegan.networks.context import keep_middle_slice, middle_slice
 from medcyclegan.networks.cyclegan import CycleGAN, build_cyclegan, build_discriminator, build_generator
 from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
 from medcyclegan.networks.normalization import InstanceNorm
@@ -16,6 +17,8 @@ __all__ = [
     "build_cyclegan",
     "build_discriminator",
     "build_generator",
+    "keep_middle_slice",
+    "middle_slice",
     "resnet_blocks",
     "unet_levels",
 ]

@@ -45,8 +45,12 @@ class CycleGAN(nn.Module):
 
 
 def build_generator(config: Generator, size: int) -> nn.Module:
-    """Build a generator for slices of ``size`` x ``size`` pixels: ``(N, 1, H, W)`` to the same shape.
+    """Build a generator for slices of ``size`` x ``size`` pixels: ``(N, C, H, W)`` to the same shape.
 
+    C is ``config.context_slices``. With 3 or 5 it translates a slice and its neighbours all together,
+    rather than their middle one alone: what comes out can then be translated back, so the cycle and the
+    identity term stay one pass each, and discriminators see whether slices fit together. Translation
+    keeps the middle one (:func:`~medcyclegan.networks.keep_middle_slice`).
     It reads larger canvases too: multiples of 4 for ``resnet``, of 2**levels (256) for ``unet``.
     ``identity`` returns its input. Raises :class:`~medcyclegan.errors.ConfigError` where ``size`` does
     not fit the network.
@@ -54,18 +58,21 @@ def build_generator(config: Generator, size: int) -> nn.Module:
     if config.kind == "identity":
         return nn.Identity()
     if config.kind == "unet":
-        return UnetGenerator(config.filters, unet_levels(size), config.dropout, config.upsampling)
-    return ResnetGenerator(config.filters, config.blocks or resnet_blocks(size), config.upsampling)
+        return UnetGenerator(
+            config.filters, unet_levels(size), config.dropout, config.upsampling, config.context_slices
+        )
+    blocks = config.blocks or resnet_blocks(size)
+    return ResnetGenerator(config.filters, blocks, config.upsampling, config.context_slices)
 
 
-def build_discriminator(config: Discriminator, size: int) -> nn.Module:
-    """Build a discriminator for slices of ``size`` x ``size`` pixels; its output are logits.
+def build_discriminator(config: Discriminator, size: int, channels: int = 1) -> nn.Module:
+    """Build a discriminator for ``channels`` slices of ``size`` x ``size`` pixels; its output are logits.
 
     Raises :class:`~medcyclegan.errors.ConfigError` where ``size`` does not fit the network.
     """
     if config.kind == "classifier":
-        return ClassifierDiscriminator(size, config.filters)
-    return PatchDiscriminator(size, config.filters, config.layers)
+        return ClassifierDiscriminator(size, config.filters, channels)
+    return PatchDiscriminator(size, config.filters, config.layers, channels)
 
 
 def build_cyclegan(config: Networks, size: int, seed: int) -> CycleGAN:
@@ -81,8 +88,8 @@ def build_cyclegan(config: Networks, size: int, seed: int) -> CycleGAN:
         networks = CycleGAN(
             G_AB=build_generator(config.generator, size),
             G_BA=build_generator(config.generator, size),
-            D_A=build_discriminator(config.discriminator, size),
-            D_B=build_discriminator(config.discriminator, size),
+            D_A=build_discriminator(config.discriminator, size, config.generator.context_slices),
+            D_B=build_discriminator(config.discriminator, size, config.generator.context_slices),
         )
     random = torch.Generator().manual_seed(seed)
     for name, parameter in networks.named_parameters():

@@ -21,37 +21,45 @@ class PatchDiscriminator(nn.Module):
     must read; raises :class:`~medcyclegan.errors.ConfigError` where nothing of it would be left.
     """
 
-    def __init__(self, size: int, filters: int = 64, layers: int = 3) -> None:
+    def __init__(self, size: int, filters: int = 64, layers: int = 3, channels: int = 1) -> None:
         super().__init__()
         _check_patch_layers(size, layers)
         # Imported here: translation, which needs no discriminator, then starts without MONAI's networks.
         from monai.networks.nets.patchgan_discriminator import PatchDiscriminator as MonaiPatchDiscriminator
 
         self.layers = MonaiPatchDiscriminator(
-            spatial_dims=2, channels=filters, in_channels=1, out_channels=1, num_layers_d=layers, norm="INSTANCE"
+            spatial_dims=2,
+            channels=filters,
+            in_channels=channels,
+            out_channels=1,
+            num_layers_d=layers,
+            norm="INSTANCE",
         )
         _exchange_norms(self.layers)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the logits ``(N, 1, h, w)`` of ``image`` ``(N, 1, H, W)``: positive means real."""
+        """Return the logits ``(N, 1, h, w)`` of ``image`` ``(N, channels, H, W)``: positive means real."""
         for layer in self.layers.children():
             image = layer(image)
         return image
 
 
 class ClassifierDiscriminator(nn.Module):
-    """A CNN classifier, one logit an image: ``(N, 1, H, W)`` to ``(N, 1)``.
+    """A CNN classifier, one logit an image: ``(N, channels, H, W)`` to ``(N, 1)``.
 
     Strided 4 x 4 convolutions, channels from ``filters`` (64) doubling up to eightfold, instance
     normalisation except in the first, LeakyReLU 0.2, until at most 8 x 8 pixels of ``size`` are left
     (5 layers at 256); then their mean and one linear layer, so images of any larger size fit too.
     """
 
-    def __init__(self, size: int, filters: int = 64) -> None:
+    def __init__(self, size: int, filters: int = 64, channels: int = 1) -> None:
         super().__init__()
         depth = max(2, (max(size, 8) - 1).bit_length() - 3)
         widths = [filters * min(8, 2**level) for level in range(depth)]
-        layers: list[nn.Module] = [nn.Conv2d(1, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, widths[0], 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
         for narrow, wide in itertools.pairwise(widths):
             layers.append(nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=False))
             layers += [InstanceNorm(wide), nn.LeakyReLU(0.2, inplace=True)]
@@ -59,7 +67,7 @@ class ClassifierDiscriminator(nn.Module):
         self.logit = nn.Linear(widths[-1], 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the logits ``(N, 1)`` of ``image`` ``(N, 1, H, W)``: positive means real."""
+        """Return the logits ``(N, 1)`` of ``image`` ``(N, channels, H, W)``: positive means real."""
         return self.logit(self.features(image).mean(dim=(2, 3)))
 
 

@@ -18,7 +18,7 @@ def resnet_blocks(size: int) -> int:
 
 
 class ResnetGenerator(nn.Module):
-    """c7s1-F, d2F, d4F, ``blocks`` x R4F, u2F, uF, c7s1-1: ``(N, 1, H, W)`` to the same shape.
+    """c7s1-F, d2F, d4F, ``blocks`` x R4F, u2F, uF, c7s1-1: ``(N, channels, H, W)`` to the same shape.
 
     With F = ``filters`` (64 in the paper). Reflection padding, instance normalisation and ReLU
     throughout, tanh at the end; H and W are multiples of 4. Convolutions in front of a
@@ -28,13 +28,17 @@ class ResnetGenerator(nn.Module):
     """
 
     def __init__(
-        self, filters: int = 64, blocks: int = 9, upsampling: Literal["transposed", "resize"] = "transposed"
+        self,
+        filters: int = 64,
+        blocks: int = 9,
+        upsampling: Literal["transposed", "resize"] = "transposed",
+        channels: int = 1,
     ) -> None:
         super().__init__()
         f = filters
         self.encoder = nn.Sequential(
             nn.ReflectionPad2d(3),
-            nn.Conv2d(1, f, 7, bias=False),
+            nn.Conv2d(channels, f, 7, bias=False),
             InstanceNorm(f),
             nn.ReLU(inplace=True),
             *_downsample(f, 2 * f),
@@ -45,11 +49,11 @@ class ResnetGenerator(nn.Module):
             *_upsample(4 * f, 2 * f, upsampling),
             *_upsample(2 * f, f, upsampling),
             nn.ReflectionPad2d(3),
-            nn.Conv2d(f, 1, 7),
+            nn.Conv2d(f, channels, 7),
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Translate ``image`` ``(N, 1, H, W)`` in [-1, 1]; the result has its number format."""
+        """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has its number format."""
         features = self.decoder(self.blocks(self.encoder(image)))
         # Under autocast the features have 8 bits of mantissa: tanh in the image's own format loses no more.
         return torch.tanh(features.to(image.dtype))

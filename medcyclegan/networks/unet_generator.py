@@ -35,7 +35,7 @@ def unet_levels(size: int) -> int:
 
 
 class UnetGenerator(nn.Module):
-    """C64-C128-C256-C512-… down to the bottleneck and back with skips: ``(N, 1, H, W)`` to the same.
+    """C64-C128-C256-C512-… down to the bottleneck and back with skips: ``(N, channels, H, W)`` to the same.
 
     ``levels`` strided 4 x 4 convolutions (8 at 256 pixels, where the bottleneck is 1 x 1), channels
     from ``filters`` (64) doubling up to eightfold, LeakyReLU 0.2 on the way down and ReLU on the way
@@ -51,10 +51,11 @@ class UnetGenerator(nn.Module):
         levels: int = 8,
         dropout: float = 0.5,
         upsampling: Literal["transposed", "resize"] = "transposed",
+        channels: int = 1,
     ) -> None:
         super().__init__()
         widths = [filters * min(8, 2**level) for level in range(levels)]
-        self.down = nn.ModuleList([nn.Conv2d(1, widths[0], 4, stride=2, padding=1)])
+        self.down = nn.ModuleList([nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)])
         for level in range(1, levels):
             deepest = level == levels - 1
             layers: list[nn.Module] = [
@@ -64,16 +65,16 @@ class UnetGenerator(nn.Module):
             self.down.append(nn.Sequential(*layers, *([] if deepest else [InstanceNorm(widths[level])])))
         self.up = nn.ModuleList()
         for level in range(levels - 1, 0, -1):
-            channels = widths[level] if level == levels - 1 else 2 * widths[level]
-            layers = [nn.ReLU(), *_upsample(channels, widths[level - 1], upsampling, bias=False)]
+            width = widths[level] if level == levels - 1 else 2 * widths[level]
+            layers = [nn.ReLU(), *_upsample(width, widths[level - 1], upsampling, bias=False)]
             layers.append(InstanceNorm(widths[level - 1]))
             if levels - 1 - level < _DROPOUT_BLOCKS and dropout > 0:
                 layers.append(nn.Dropout(dropout))
             self.up.append(nn.Sequential(*layers))
-        self.last = nn.Sequential(nn.ReLU(), *_upsample(2 * widths[0], 1, upsampling, bias=True))
+        self.last = nn.Sequential(nn.ReLU(), *_upsample(2 * widths[0], channels, upsampling, bias=True))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Translate ``image`` ``(N, 1, H, W)`` in [-1, 1]; the result has its number format."""
+        """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has its number format."""
         skips = [self.down[0](image)]
         for layer in self.down[1:]:
             skips.append(layer(skips[-1]))

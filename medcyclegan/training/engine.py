@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines.trainer import Trainer
 
-from medcyclegan.data import Sampling, UnpairedSlices, prefetched_batches
+from medcyclegan.data import Sampling, UnpairedSlices, open_reader, prefetched_batches
 from medcyclegan.errors import TrainingError
 from medcyclegan.progress import Bar, progress_bar
 from medcyclegan.training.metrics_log import MetricsLog
@@ -30,9 +30,11 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
     training = plan.config.training
     sampling = Sampling(
         *(plan.config.seed, training.batch_size, training.flip_probability, training.pairing),
-        *(step.processes.rank, step.processes.world),
+        *(step.processes.rank, step.processes.world, plan.config.networks.generator.context_slices),
     )
-    slices = UnpairedSlices(*plan.training, plan.store, sampling)
+    rows = [row for own in plan.training for row in own]
+    reader = open_reader(plan.store, rows, step.device, training.slices_on_device)
+    slices = UnpairedSlices(*plan.training, reader, sampling)
     pin = step.device.type == "cuda"
     with (
         contextlib.closing(prefetched_batches(slices.batch, first, plan.steps, pin=pin)) as batches,

@@ -35,7 +35,7 @@ class ImagePool:
     def exchange(self, fakes: torch.Tensor, step: int) -> torch.Tensor:
         """Return what the discriminator sees beside the reals of ``step``, counted from 0.
 
-        ``fakes`` ``(N, 1, H, W)``, detached. Until the pools are full, fakes are stored and returned;
+        ``fakes`` ``(N, C, H, W)``, detached. Until the pools are full, fakes are stored and returned;
         then each is either returned, or exchanged for a stored one, with equal chance.
         """
         if self._capacity == 0:
@@ -53,7 +53,7 @@ class ImagePool:
         return shown
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the stored images, a list of ``(N, 1, H, W)``."""
+        """Return the stored images, a list of ``(N, C, H, W)``."""
         return {"images": list(self._images)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:

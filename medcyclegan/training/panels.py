@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from medcyclegan.data import SliceIndex, StackReader
+from medcyclegan.networks import middle_slice
 from medcyclegan.pictures import png_bytes, training_panel
 from medcyclegan.storage import atomic_write
 from medcyclegan.training.boards import Board
@@ -47,16 +48,16 @@ class Panels:
 
 
 def panel_slices(plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the slice of A and of B that panels show, ``(1, 1, H, W)``: from mid-height, always the same.
+    """Return the slice of A and of B that panels show, between their neighbours: ``(1, C, H, W)``.
 
-    A held-out volume's where there is one.
+    From mid-height, always the same; a held-out volume's where there is one.
     """
     reader = StackReader(plan.store)
     images = []
     for training, held_out in zip(plan.training, plan.held_out, strict=True):
         slices = SliceIndex((held_out or training)[:1])
-        image = reader.read(*slices.find(slices.nearest_height(0.5)))
-        images.append(torch.from_numpy(image)[None, None])
+        place = slices.find(slices.nearest_height(0.5))
+        images.append(reader.read_context(*place, plan.config.networks.generator.context_slices)[None])
     return images[0], images[1]
 
 
@@ -71,4 +72,4 @@ def panel_images(
         images |= {"real_B": real_B, "fake_A": fake_A, "rec_B": n.G_AB(fake_A)}
         if identity:
             images |= {"idt_A": n.G_BA(real_A), "idt_B": n.G_AB(real_B)}
-    return {name: image[0, 0].float().cpu().numpy() for name, image in images.items()}
+    return {name: middle_slice(image)[0, 0].float().cpu().numpy() for name, image in images.items()}

@@ -13,6 +13,7 @@ from medcyclegan.data import SliceIndex, StackReader
 from medcyclegan.intensity import foreground_threshold
 from medcyclegan.manifest import SliceRow
 from medcyclegan.metrics import histogram_distance, mae, psnr, sliced_wasserstein, ssim
+from medcyclegan.networks import middle_slice
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.step import CycleGANStep
 
@@ -29,7 +30,8 @@ _RANGE = (-1.0, 1.0)
 class HeldOut:
     """What is validated on, for domains A and B.
 
-    ``inputs``: slices of held-out volumes, ``(N, 1, H, W)``, possibly none. ``real`` ``(M, H, W)``: real slices that
+    ``inputs``: slices of held-out volumes between their neighbours, ``(N, C, H, W)``, possibly none.
+    ``real`` ``(M, H, W)``: real slices that
     fakes of that domain should resemble, of held-out volumes where there are any, else of training volumes.
     ``levels``: the value above which each domain shows the patient. ``pairs``: the places in ``inputs`` of slices of
     one patient at one place on one grid.
@@ -44,7 +46,7 @@ class HeldOut:
 def held_out_slices(plan: Plan) -> HeldOut:
     """Return evenly spaced slices of the held-out volumes; of paired volumes, the same slices of both."""
     count = plan.config.validation.slices
-    reader = StackReader(plan.store)
+    reader, context = StackReader(plan.store), plan.config.networks.generator.context_slices
     places: tuple[list[tuple[SliceRow, int]], list[tuple[SliceRow, int]]] = ([], [])
     for first, second in paired_places(plan, count):
         places[0].append(first)
@@ -55,8 +57,8 @@ def held_out_slices(plan: Plan) -> HeldOut:
         if not own and held_out:
             index = SliceIndex(held_out)
             own += [index.find(number) for number in index.spread(count)]
-        images = [torch.from_numpy(reader.read(*place))[None] for place in own]
-        inputs.append(torch.stack(images) if images else torch.empty(0, 1, plan.size, plan.size))
+        images = [reader.read_context(*place, context) for place in own]
+        inputs.append(torch.stack(images) if images else torch.empty(0, context, plan.size, plan.size))
         index = SliceIndex(training)
         shown = own or [index.find(number) for number in index.spread(count)]
         real.append(np.stack([reader.read(*place) for place in shown]))
@@ -81,7 +83,7 @@ def scores_of(step: CycleGANStep, slices: HeldOut) -> dict[str, float]:
         fake, error = _translate(step, there, back, inputs)
         real, direction = slices.real[1 - source], "AB" if source == 0 else "BA"
         scores[f"cycle_{direction[0]}"] = error
-        head = _heads(inputs[:, 0].numpy(), slices.levels[source])
+        head = _heads(middle_slice(inputs)[:, 0].numpy(), slices.levels[source])
         real_head = _heads(real, slices.levels[1 - source])
         scores[f"sliced_wasserstein_{direction}"] = sliced_wasserstein(
             patches_of(fake, head), patches_of(real, real_head), projections=_PROJECTIONS
@@ -110,14 +112,14 @@ def patches_of(images: Slices, heads: NDArray[np.bool_]) -> NDArray[np.float32]:
 def _translate(
     step: CycleGANStep, there: torch.nn.Module, back: torch.nn.Module, inputs: torch.Tensor
 ) -> tuple[Slices, float]:
-    """Return the fakes ``(N, H, W)`` of inputs ``(N, 1, H, W)`` and their mean cycle error; slice by slice."""
+    """Return the fakes ``(N, H, W)`` of inputs ``(N, C, H, W)`` and their mean cycle error; slice by slice."""
     fakes, errors = [], []
     with step.evaluating():
         for image in inputs:
             real = image[None].to(step.device, step.dtype)
             fake = there(real)
-            errors.append((back(fake).float() - real.float()).abs().mean())
-            fakes.append(fake[0, 0].float().cpu().numpy())
+            errors.append((middle_slice(back(fake)).float() - middle_slice(real).float()).abs().mean())
+            fakes.append(middle_slice(fake)[0, 0].float().cpu().numpy())
     return np.stack(fakes), float(torch.stack(errors).double().mean())
 
 

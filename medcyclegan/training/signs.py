@@ -34,7 +34,8 @@ _FEWEST = 50
 class Reference:
     """What the fakes of one direction are judged by; it stays the same throughout a run.
 
-    ``real`` ``(N, H, W)``: the inputs. ``head``: where they show the patient; ``inside``: without its
+    ``real`` ``(N, H, W)``: the inputs; ``inputs`` ``(N, C, H, W)``: the same, each between its neighbours.
+    ``head``: where they show the patient; ``inside``: without its
     border; ``around``: with some pixels more. ``target`` ``(N, H, W)``: the mean real slice of the target domain
     at the same relative heights. ``target_level``: the value above which the target domain shows the patient
     rather than air. ``target_contrast``: how a single real slice of the target agrees with the mean of the others
@@ -44,6 +45,7 @@ class Reference:
     """
 
     real: Slices
+    inputs: Slices
     head: Masks
     inside: Masks
     around: Masks
@@ -53,8 +55,11 @@ class Reference:
     difference: float
 
 
-def build_reference(real: Slices, targets: Slices) -> Reference:
-    """Return the reference of inputs ``(N, H, W)`` and, for each, M real target slices ``(N, M, H, W)``."""
+def build_reference(real: Slices, targets: Slices, inputs: Slices | None = None) -> Reference:
+    """Return the reference of inputs ``(N, H, W)`` and, for each, M real target slices ``(N, M, H, W)``.
+
+    ``inputs`` ``(N, C, H, W)``: the slices that a generator reads for each input, where it reads several.
+    """
     level = foreground_threshold(real, None)
     head = np.stack([ndimage.binary_fill_holes(image > level) for image in real])
     grown = ndimage.generate_binary_structure(3, 1)
@@ -67,6 +72,7 @@ def build_reference(real: Slices, targets: Slices) -> Reference:
     distance = np.abs(_blurred(real) - mean)[inside].mean() if inside.any() else own_distance
     return Reference(
         real=real,
+        inputs=real[:, None] if inputs is None else inputs,
         head=head,
         inside=inside,
         around=around,

@@ -51,10 +51,11 @@ class CycleGANStep:
         #: Those that share out each batch with this one; gradients are their means.
         self.processes = Processes()
         self.gradient_clip = config.training.gradient_clip
+        self.compiled = False
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> dict[str, torch.Tensor]:
-        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, 1, H, W)`` in [-1, 1]."""
+        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1]."""
         real_A, real_B = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
         step = engine.state.iteration - 1
 
@@ -133,9 +134,11 @@ class CycleGANStep:
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[CycleGAN]:
         """Yield :attr:`model` for a look at it: no dropout, no gradients, no random number drawn."""
+        # Compiled, each look at images of another size or number would be compiled anew.
+        eager = torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
         self.model.eval()
         try:
-            with torch.no_grad(), self.autocast():
+            with eager, torch.no_grad(), self.autocast():
                 yield self.model
         finally:
             self.networks.train()

@@ -16,6 +16,7 @@ from medcyclegan.errors import ConfigError, TrainingError, UsageError
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training.boards import Board, open_tensorboard
 from medcyclegan.training.checkpoint import load_newest_checkpoint, restore_step
+from medcyclegan.training.compilation import compile_step
 from medcyclegan.training.engine import run_engine
 from medcyclegan.training.health import Health
 from medcyclegan.training.metrics_log import MetricsLog, drop_rows_after
@@ -185,7 +186,10 @@ def _build_step(plan: Plan, device: torch.device, processes: Processes) -> Cycle
     check_key_metric(plan)
     precision = choose_precision(plan.config.training.precision, device)
     networks = build_cyclegan(plan.config.networks, plan.size, plan.config.seed).to(device)
-    return build_step(plan.config, networks.double() if precision == "fp64" else networks, device, precision, processes)
+    networks = networks.double() if precision == "fp64" else networks
+    step = build_step(plan.config, networks, device, precision, processes)
+    compile_step(step, plan)
+    return step
 
 
 def _with_steps(config: Config, max_steps: int | None) -> Config:

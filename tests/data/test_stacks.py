@@ -8,6 +8,7 @@ import pytest
 from stores import make_row, make_store
 
 from medcyclegan.data import SliceIndex, StackReader, check_stacks
+from medcyclegan.data.stacks import neighbours
 from medcyclegan.errors import StoreError
 
 
@@ -103,3 +104,18 @@ def test_stacks_made_in_different_ways_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / other.file, stack(0))
     with pytest.raises(StoreError, match="fit stretch, others with physical"):
         check_stacks(tmp_path, [*rows, other])
+
+
+@pytest.mark.parametrize(
+    ("place", "context", "expected"),
+    [(2, 1, [2]), (2, 3, [1, 2, 2]), (1, 5, [0, 0, 1, 2, 2]), (0, 3, [0, 0, 1]), (3, 3, [3, 3, 4]), (4, 3, [3, 4, 4])],
+)
+def test_missing_neighbours_are_repeated_at_ends_and_gaps(place, context, expected) -> None:
+    assert neighbours((10, 11, 12, 20, 21), place, context) == expected
+
+
+def test_a_slice_lies_between_its_neighbours(tmp_path: Path) -> None:
+    (row,) = make_store(tmp_path, {"t1": [np.arange(4, dtype=np.float32)[:, None, None] / 4 + np.zeros((4, 32, 32))]})
+    context = StackReader(tmp_path).read_context(row, 3, 5)
+    assert context.shape == (5, 32, 32)
+    assert context[:, 0, 0].tolist() == [0.25, 0.5, 0.75, 0.75, 0.75]

@@ -1,0 +1,37 @@
+"""Generators that translate a slice together with its neighbours, for translating one slice."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+__all__ = ["keep_middle_slice", "middle_slice"]
+
+
+def middle_slice(slices: torch.Tensor) -> torch.Tensor:
+    """Return the middle one of C slices, ``(N, C, H, W)`` to ``(N, 1, H, W)``."""
+    middle = slices.shape[1] // 2
+    return slices[:, middle : middle + 1]
+
+
+class _Middle(nn.Module):
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        return middle_slice(slices)
+
+
+def keep_middle_slice(network: nn.Module) -> nn.Module:
+    """Turn a generator, in place, from C slices to C slices into one from C slices to the middle one; return it.
+
+    Its last convolution loses the channels of the others, so nothing is computed in vain.
+    """
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    if not convolutions:
+        return _Middle()
+    last = convolutions[-1]
+    middle = slice(last.out_channels // 2, last.out_channels // 2 + 1)
+    kept = last.weight[middle] if isinstance(last, nn.Conv2d) else last.weight[:, middle]
+    last.weight = nn.Parameter(kept.detach().clone(), requires_grad=last.weight.requires_grad)
+    if last.bias is not None:
+        last.bias = nn.Parameter(last.bias[middle].detach().clone(), requires_grad=last.bias.requires_grad)
+    last.out_channels = 1
+    return network
