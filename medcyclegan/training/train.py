@@ -13,6 +13,7 @@ import torch
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import ConfigError, TrainingError, UsageError
+from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training.boards import Board, open_tensorboard
 from medcyclegan.training.checkpoint import load_newest_checkpoint, restore_step
@@ -32,6 +33,7 @@ from medcyclegan.training.step import CycleGANStep, build_step
 from medcyclegan.training.stopping import StopSignals
 from medcyclegan.training.time_left import TimeLeft
 from medcyclegan.training.validation import Validation, check_key_metric
+from medcyclegan.training.warm_start import initial_model, put_generators
 
 __all__ = ["train"]
 
@@ -47,6 +49,7 @@ def train(
     max_steps: int | None = None,
     device: str = "auto",
     resume: str | Path | Literal[True] | None = None,
+    init_from: str | Path | None = None,
 ) -> Path:
     """Train a CycleGAN on the slice store ``slices`` (default: ``slices/``); return the run's folder.
 
@@ -64,26 +67,30 @@ def train(
 
     Started by ``torchrun``, every process calls it alike; they share out each batch, and the first one writes.
 
+    ``init_from``: a model folder whose generators the run starts with; its discriminators are new.
+
     SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint after the step in hand; then, as for every expected
     failure, :class:`~medcyclegan.errors.TrainingError` is raised, whose text says how to go on (exit
     code 1 on the command line). Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot
     be trained on, :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
     """
-    if resume is not None and (config is not None or domains is not None or max_steps is not None):
+    if resume is not None and not all(value is None for value in (config, domains, max_steps, init_from)):
         raise UsageError(
             "a resumed run goes on under its own configuration, domains and steps: leave --config, --set, "
-            "--domains and --max-steps out (the run's config.yaml may be edited), or start a new run"
+            "--domains, --max-steps and --init-from out (the run's config.yaml may be edited), or start a new run"
         )
     where = own_device(device)
     with joined(where) as processes:
         if resume is not None:
             return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, where, processes)
         plan = build_plan(Path(slices or "slices"), _with_steps(config or Config(), max_steps), domains)
-        step = _build_step(plan, where, processes)
-        record = new_record(plan, Path(out))
+        initial = None if init_from is None else ModelBundle.load(init_from)
+        step = _build_step(plan, where, processes, initial)
+        record = new_record(plan, Path(out)) | {"init_from": step.init_from}
 
         def create() -> Path:
-            return create_run(Path(out), plan.config, record).path
+            path = create_run(Path(out), plan.config, record).path
+            return path if initial is None else initial.save(path / "initial").parent
 
         run = RunFolder(_from_first(create, processes))
         with _locked(run, processes):
@@ -103,7 +110,7 @@ def _resume(path: Path, slices: str | Path | None, device: torch.device, process
                 f"{store} has changed since {run.path} was started, so its samples would be others: start a new run, "
                 "or name the store it was started with by --slices"
             )
-        return _go_on(run, record, plan, _build_step(plan, device, processes))
+        return _go_on(run, record, plan, _build_step(plan, device, processes, initial_model(run, record)))
 
 
 def _from_first(make: Callable[[], Path], processes: Processes) -> Path:
@@ -176,7 +183,7 @@ def _watch(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANSte
     return Watchers(metrics, Validation(plan, step, metrics), Health(plan, step, metrics, record))
 
 
-def _build_step(plan: Plan, device: torch.device, processes: Processes) -> CycleGANStep:
+def _build_step(plan: Plan, device: torch.device, processes: Processes, initial: ModelBundle | None) -> CycleGANStep:
     batch_size = plan.config.training.batch_size
     if batch_size % processes.world:
         raise ConfigError(
@@ -185,9 +192,12 @@ def _build_step(plan: Plan, device: torch.device, processes: Processes) -> Cycle
         )
     check_key_metric(plan)
     precision = choose_precision(plan.config.training.precision, device)
-    networks = build_cyclegan(plan.config.networks, plan.size, plan.config.seed).to(device)
-    networks = networks.double() if precision == "fp64" else networks
+    networks = build_cyclegan(plan.config.networks, plan.size, plan.config.seed)
+    if initial is not None:
+        put_generators(networks, initial, plan)
+    networks = networks.to(device, torch.float64 if precision == "fp64" else torch.float32)
     step = build_step(plan.config, networks, device, precision, processes)
+    step.init_from = None if initial is None else initial.fingerprint
     compile_step(step, plan)
     return step
 

@@ -1,0 +1,71 @@
+"""``medcyclegan import-weights``."""
+
+from __future__ import annotations
+
+import click
+
+from medcyclegan.cli.common import Command, config_options
+
+
+@click.command("import-weights", cls=Command)
+@click.argument("g_ab", metavar="G_AB.pth")
+@click.argument("g_ba", metavar="G_BA.pth")
+@click.option("--domains", nargs=2, metavar="A B", required=True, help="The names of the two domains.")
+@click.option(
+    "--range",
+    "ranges",
+    nargs=3,
+    type=(str, float, float),
+    multiple=True,
+    metavar="NAME LOWER UPPER",
+    help="The values of a domain that became -1 and 1 (CT: HU); repeatable.",
+)
+@click.option("--fit", type=click.Choice(["physical", "stretch"]), help="How slices were brought to their size.")
+@click.option("--size", type=click.IntRange(32), help="Rows and columns of a slice, in pixels.  [default: 256]")
+@click.option("--pixel-mm", type=float, help="Pixel size of --fit physical, in mm.")
+@config_options
+@click.option("--out", required=True, metavar="DIR", help="The model folder to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a folder that exists.")
+def command(
+    g_ab: str,
+    g_ba: str,
+    domains: tuple[str, str],
+    ranges: tuple[tuple[str, float, float], ...],
+    fit: str | None,
+    size: int | None,
+    pixel_mm: float | None,
+    config: str | None,
+    overrides: tuple[str, ...],
+    out: str,
+    overwrite: bool,
+) -> None:
+    """Make a model folder of two generators trained with the public PyTorch CycleGAN code.
+
+    Its checkpoints folder names them latest_net_G_A.pth (A to B) and latest_net_G_B.pth: resnet_6blocks,
+    resnet_9blocks, unet_128 or unet_256, instance normalisation, one channel. What the files do not say must
+    be said here: the domains, their values' ranges, and how slices were made (options, or --config).
+    """
+    from pathlib import Path
+
+    from medcyclegan.config import load_config
+    from medcyclegan.errors import UsageError
+    from medcyclegan.inference.import_weights import describe_domain, import_generators
+    from medcyclegan.slicing.plane import Preparation
+    from medcyclegan.storage import check_output
+
+    check_output(Path(out), overwrite=overwrite)
+    known = load_config(config or "default", overrides)
+    if fit is None and config is None:
+        raise UsageError(
+            "--fit is missing: physical (one pixel size, --pixel-mm) or stretch (resized, as that code does)"
+        )
+    if fit == "physical" and pixel_mm is None and config is None:
+        raise UsageError("--pixel-mm is missing: the pixel size in mm that the slices of the training had")
+    stray = {name for name, _, _ in ranges} - set(domains)
+    if stray:
+        raise UsageError(f"--range {min(stray)}: not one of the --domains {' '.join(domains)}")
+    own = {name: (lower, upper) for name, lower, upper in ranges}
+    a, b = (describe_domain(name, known, own.get(name)) for name in domains)
+    slicing = known.slicing
+    preparation = Preparation(size or slicing.size, fit or slicing.fit, pixel_mm or slicing.pixel_mm)  # type: ignore[arg-type]
+    click.echo(import_generators((g_ab, g_ba), (a, b), preparation).save(out, overwrite=overwrite))
