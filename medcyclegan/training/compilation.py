@@ -60,7 +60,7 @@ def step_flops(generator: nn.Module, size: int, batch_size: int, *, identity: bo
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         channels = next(m.in_channels for m in generator.modules() if isinstance(m, nn.Conv2d))
-        shadow = copy.deepcopy(generator).to("meta")
+        shadow = copy.deepcopy(generator).to("meta", torch.float32)
         shadow(torch.empty(1, channels, size, size, device="meta"))
     passes = 2 * (3 if identity else 2)
     return 3.0 * passes * batch_size * counter.get_total_flops()

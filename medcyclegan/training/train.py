@@ -84,17 +84,21 @@ def train(
         if resume is not None:
             return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, where, processes)
         plan = build_plan(Path(slices or "slices"), _with_steps(config or Config(), max_steps), domains)
-        initial = None if init_from is None else ModelBundle.load(init_from)
-        step = _build_step(plan, where, processes, initial)
-        record = new_record(plan, Path(out)) | {"init_from": step.init_from}
+        return _start(plan, Path(out), where, processes, init_from)
 
-        def create() -> Path:
-            path = create_run(Path(out), plan.config, record).path
-            return path if initial is None else initial.save(path / "initial").parent
 
-        run = RunFolder(_from_first(create, processes))
-        with _locked(run, processes):
-            return _go_on(run, record, plan, step)
+def _start(plan: Plan, out: Path, device: torch.device, processes: Processes, init_from: str | Path | None) -> Path:
+    initial = None if init_from is None else ModelBundle.load(init_from)
+    step = _build_step(plan, device, processes, initial)
+    record = new_record(plan, out) | {"init_from": step.init_from}
+
+    def create() -> Path:
+        path = create_run(out, plan.config, record).path
+        return path if initial is None else initial.save(path / "initial").parent
+
+    run = RunFolder(_from_first(create, processes))
+    with _locked(run, processes):
+        return _go_on(run, record, plan, step)
 
 
 def _resume(path: Path, slices: str | Path | None, device: torch.device, processes: Processes) -> Path:

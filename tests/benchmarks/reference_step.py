@@ -92,3 +92,13 @@ class ReferenceStep:
             losses[f"discriminator_{name}"] = 0.5 * loss.detach()
         self.optimizer_D.step()
         return losses
+
+
+def copy_weights(reference: ReferenceStep, networks: nn.Module) -> None:
+    """Give the package's networks, whose kernels come in the same order, the reference's weights."""
+    for name in ("G_AB", "G_BA", "D_A", "D_B"):
+        theirs = [p for p in getattr(reference, name).parameters() if p.dim() == 4]
+        ours = [p for p in getattr(networks, name).parameters() if p.dim() == 4]
+        with torch.no_grad():
+            for mine, other in zip(ours, theirs, strict=True):
+                mine.copy_(other)

@@ -11,6 +11,7 @@ from torch import nn
 from medcyclegan.config import load_config, shipped_configs
 from medcyclegan.networks import (
     ClassifierDiscriminator,
+    InstanceNorm,
     PatchDiscriminator,
     ResnetGenerator,
     UnetGenerator,
@@ -37,6 +38,112 @@ def optimiser_of(step: CycleGANStep) -> tuple[float, tuple[float, float]]:
 def blocks_of(generator: nn.Module) -> int:
     assert isinstance(generator, ResnetGenerator)
     return len(generator.blocks)
+
+
+def layers_of(network: nn.Module) -> list[tuple[int | float | str, ...]]:
+    """Return every layer as (kind, channels in, channels out, kernel, stride), (kind, channels) or (kind, number)."""
+    layers: list[tuple[int | float | str, ...]] = []
+    for m in network.modules():
+        kind = type(m).__name__
+        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d):
+            layers.append((kind, m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0]))
+        elif isinstance(m, InstanceNorm):
+            layers.append((kind, m.channels))
+        elif isinstance(m, nn.Linear):
+            layers.append((kind, m.in_features, m.out_features))
+        elif isinstance(m, nn.ReflectionPad2d):
+            layers.append((kind, m.padding[0]))
+        elif isinstance(m, nn.Dropout):
+            layers.append((kind, m.p))
+        elif isinstance(m, nn.LeakyReLU):
+            layers.append((kind, m.negative_slope))
+        elif not list(m.children()):
+            layers.append((kind,))
+    return layers
+
+
+def conv(*numbers: int) -> tuple[int | str, ...]:
+    return ("Conv2d", *numbers)
+
+
+def up(*numbers: int) -> tuple[int | str, ...]:
+    return ("ConvTranspose2d", *numbers)
+
+
+def norm(channels: int) -> tuple[int | str, ...]:
+    return ("InstanceNorm", channels)
+
+
+RELU, LEAKY = ("ReLU",), ("LeakyReLU", 0.2)
+PAD_3, PAD_1, DROPOUT = ("ReflectionPad2d", 3), ("ReflectionPad2d", 1), ("Dropout", 0.5)
+RESNET_9 = [
+    *(PAD_3, conv(1, 64, 7, 1), norm(64), RELU),
+    *(conv(64, 128, 3, 2), norm(128), RELU),
+    *(conv(128, 256, 3, 2), norm(256), RELU),
+    *9 * (PAD_1, conv(256, 256, 3, 1), norm(256), RELU, PAD_1, conv(256, 256, 3, 1), norm(256)),
+    *(up(256, 128, 3, 2), norm(128), RELU),
+    *(up(128, 64, 3, 2), norm(64), RELU),
+    *(PAD_3, conv(64, 1, 7, 1)),
+]
+PATCHGAN = [
+    *(conv(1, 64, 4, 2), LEAKY),
+    *(conv(64, 128, 4, 2), norm(128), LEAKY),
+    *(conv(128, 256, 4, 2), norm(256), LEAKY),
+    *(conv(256, 512, 4, 1), norm(512), LEAKY),
+    conv(512, 1, 4, 1),
+]
+UNET_8 = [
+    conv(1, 64, 4, 2),
+    *(LEAKY, conv(64, 128, 4, 2), norm(128)),
+    *(LEAKY, conv(128, 256, 4, 2), norm(256)),
+    *(LEAKY, conv(256, 512, 4, 2), norm(512)),
+    *3 * (LEAKY, conv(512, 512, 4, 2), norm(512)),
+    *(LEAKY, conv(512, 512, 4, 2)),
+    *(RELU, up(512, 512, 4, 2), norm(512), DROPOUT),
+    *2 * (RELU, up(1024, 512, 4, 2), norm(512), DROPOUT),
+    *(RELU, up(1024, 512, 4, 2), norm(512)),
+    *(RELU, up(1024, 256, 4, 2), norm(256)),
+    *(RELU, up(512, 128, 4, 2), norm(128)),
+    *(RELU, up(256, 64, 4, 2), norm(64)),
+    *(RELU, up(128, 1, 4, 2)),
+]
+CLASSIFIER = [
+    *(conv(1, 64, 4, 2), LEAKY),
+    *(conv(64, 128, 4, 2), norm(128), LEAKY),
+    *(conv(128, 256, 4, 2), norm(256), LEAKY),
+    *(conv(256, 512, 4, 2), norm(512), LEAKY),
+    *(conv(512, 512, 4, 2), norm(512), LEAKY),
+    ("Linear", 512, 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "generator", "discriminator"),
+    [("ct-mr", RESNET_9, PATCHGAN), ("t1-t2", UNET_8, CLASSIFIER), ("default", RESNET_9, PATCHGAN)],
+)
+def test_every_layer_of_the_recipes(name: str, generator: list, discriminator: list) -> None:
+    networks = build(name).networks
+    assert layers_of(networks.G_AB) == layers_of(networks.G_BA) == generator
+    # MONAI puts a dropout of 0 and identities between them.
+    found = [
+        [layer for layer in layers_of(network) if layer not in (("Identity",), ("Dropout", 0.0))]
+        for network in (networks.D_A, networks.D_B)
+    ]
+    assert found == [discriminator, discriminator]
+
+
+@pytest.mark.parametrize("name", ["ct-mr", "t1-t2", "default"])
+def test_nothing_beyond_the_recipes_is_on(name: str) -> None:
+    config, step = load_config(name), build(name)
+    assert (config.losses.structure, config.training.gradient_clip, config.training.ema_decay) == ("none", None, None)
+    assert (config.training.pairing, config.training.max_steps) == ("uniform", None)
+    assert config.networks.generator.context_slices == 1
+    assert step.gradient_clip is None
+    assert step.averages is None
+    kernels = torch.cat([p.flatten() for p in step.networks.parameters() if p.dim() == 4])
+    assert kernels.std().item() == pytest.approx(0.02, rel=0.01)
+    assert kernels.mean().item() == pytest.approx(0.0, abs=1e-4)
+    assert all(not p.any() for n, p in step.networks.named_parameters() if n.endswith("bias"))
 
 
 def test_ct_mr() -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from benchmarks.reference_step import ReferenceStep
+from benchmarks.reference_step import ReferenceStep, copy_weights
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.networks import CycleGAN, build_cyclegan
@@ -38,12 +38,7 @@ def copy_reference(reference: ReferenceStep) -> CycleGAN:
     """Return our networks with the weights of the reference's, whose layers come in the same order."""
     config = parse_config({"networks": {"generator": {"filters": 8, "blocks": 2}, "discriminator": {"filters": 8}}}, "")
     networks = build_cyclegan(config.networks, 64, seed=9)
-    for name in ("G_AB", "G_BA", "D_A", "D_B"):
-        theirs = [p for p in getattr(reference, name).parameters() if p.dim() == 4]
-        ours = [p for p in getattr(networks, name).parameters() if p.dim() == 4]
-        with torch.no_grad():
-            for mine, other in zip(ours, theirs, strict=True):
-                mine.copy_(other)
+    copy_weights(reference, networks)
     return networks
 
 

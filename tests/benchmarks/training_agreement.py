@@ -1,0 +1,103 @@
+"""Does the fast step compute what the plain reference does? ``python tests/benchmarks/training_agreement.py``.
+
+The package's step and the reference start with the same weights (64 filters, 9 blocks). Printed: the cosine of
+one step's gradients, all weights of both generators and of both discriminators in one vector each, on slices of
+256 x 256 (DESIGN section 6 asks for the same gradients: 0.9999 in fp32, 0.99 in mixed precision); and how far the mean
+losses over 50 steps are from the reference's, on slices of 64 x 64 (within 2 %). Slices are those of made heads.
+"""
+
+from __future__ import annotations
+
+import argparse
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from reference_step import ReferenceStep, copy_weights
+
+from medcyclegan.config import parse_config
+from medcyclegan.intensity import IntensityScaling
+from medcyclegan.networks import build_cyclegan
+from medcyclegan.phantom import make_head, t1_volume, t2_volume
+from medcyclegan.training.precision import choose_precision
+from medcyclegan.training.step import CycleGANStep, build_step
+from medcyclegan.volume import Volume
+
+BLOCKS = 9
+NETWORKS = ("G_AB", "G_BA", "D_A", "D_B")
+
+
+def heads(volume: Volume, size: int) -> torch.Tensor:
+    """Return the slices of a made head, ``(K, 1, size, size)`` in [-1, 1]."""
+    values = IntensityScaling.fit(volume.array, modality="MR").normalize(volume.array)
+    slices = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[:, None]
+    return torch.nn.functional.interpolate(slices, (size, size), mode="bilinear", antialias=True).contiguous()
+
+
+def step_like(reference: ReferenceStep, size: int, precision: str) -> CycleGANStep:
+    """Return the package's step with the reference's weights; without a pool, for the reference has none."""
+    config = parse_config({"networks": {"generator": {"blocks": BLOCKS}}, "training": {"pool_size": 0}}, "benchmark")
+    networks = build_cyclegan(config.networks, size, 0)
+    copy_weights(reference, networks)
+    return build_step(config, networks, torch.device("cpu"), precision)
+
+
+def run(step: CycleGANStep, number: int, real_A: torch.Tensor, real_B: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Take one step of the package's."""
+    return step(SimpleNamespace(state=SimpleNamespace(iteration=number + 1)), (real_A, real_B))
+
+
+def gradient(owner: object, names: tuple[str, ...]) -> torch.Tensor:
+    """Return the gradients of all convolutions of some networks in one vector (biases in front of a norm have none)."""
+    kernels = [p for name in names for p in getattr(owner, name).parameters() if p.dim() == 4]
+    return torch.cat([p.grad.flatten() for p in kernels]).double()
+
+
+def print_gradients(precision: str, size: int) -> None:
+    reference = ReferenceStep(blocks=BLOCKS)
+    ours = step_like(reference, size, precision)
+    real = [heads(make(make_head(seed)), size)[20:21] for make, seed in ((t1_volume, 0), (t2_volume, 1))]
+    reference(*real)
+    run(ours, 0, *real)
+    found = [
+        torch.nn.functional.cosine_similarity(gradient(reference, names), gradient(ours.networks, names), dim=0).item()
+        for names in (NETWORKS[:2], NETWORKS[2:])
+    ]
+    print(f"  {precision}: generators {found[0]:.6f}, discriminators {found[1]:.6f}", flush=True)
+
+
+def print_losses(precisions: list[str], size: int, steps: int) -> None:
+    reference = ReferenceStep(blocks=BLOCKS)
+    ours = {precision: step_like(reference, size, precision) for precision in precisions}
+    volumes = [heads(make(make_head(seed)), size) for make, seed in ((t1_volume, 0), (t2_volume, 1))]
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in ("reference", *precisions)}
+    for number in range(steps):
+        real = [volume[(7 * number) % 30 + 5 :][:1] for volume in volumes]
+        rows["reference"].append({name: loss.item() for name, loss in reference(*real).items()})
+        for precision, step in ours.items():
+            rows[precision].append({name: loss.item() for name, loss in run(step, number, *real).items()})
+    for precision in precisions:
+        for name in rows["reference"][0]:
+            theirs, mine = (float(np.mean([row[name] for row in rows[key]])) for key in ("reference", precision))
+            print(f"  {precision}, {name}: {mine:.4f}, reference {theirs:.4f}, {100 * (mine / theirs - 1):+.2f} %")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256, help="rows and columns for the gradients")
+    parser.add_argument("--loss-size", type=int, default=64, help="rows and columns for the losses")
+    parser.add_argument("--steps", type=int, default=50, help="steps that losses are averaged over")
+    parser.add_argument("--threads", type=int, help="threads (default: torch's)")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    mixed = ["bf16"] if choose_precision("auto", torch.device("cpu")) == "bf16" else []
+    print(f"cosine of one step's gradients with the reference's, {arguments.size} x {arguments.size}")
+    for precision in ("fp32", *mixed):
+        print_gradients(precision, arguments.size)
+    print(f"mean losses over {arguments.steps} steps, {arguments.loss_size} x {arguments.loss_size}")
+    print_losses(["fp32", *mixed], arguments.loss_size, arguments.steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Slices a second, memory and waiting by batch size: ``python tests/benchmarks/training_batches.py``.
+
+Each batch size trains the default networks (ResNet-9, 64 filters, PatchGAN, 256 x 256) in a process of its own,
+through the package's ``train`` on a store of made slices, and prints what metrics.jsonl says of its steps after the
+first: slices of A and B a second, the share of the time spent waiting for a batch (DESIGN section 6: never waiting on
+data); and the process's peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+def train_once(batch_size: int, size: int, steps: int) -> None:
+    """Train some steps and print a line; called in a process of its own."""
+    from stores import blobs, make_store
+
+    from medcyclegan.config import parse_config
+    from medcyclegan.training import train
+
+    training = {"batch_size": batch_size, "log_every": 1, "max_steps": steps, "compile": "off"}
+    config = parse_config({"training": training | {"panel_every": 1000}}, "benchmark")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "slices"
+        make_store(store, {"a": [blobs(40, size, 0)], "b": [blobs(40, size, 1, inverted=True)]})
+        run = train(store, config=config, out=Path(folder) / "runs", device="cpu")
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    rows = [row for row in rows if "images_per_second" in row][1:]
+    rate = sorted(row["images_per_second"] for row in rows)[len(rows) // 2]
+    seconds = sum(row["seconds_per_step"] for row in rows)
+    waited = sum(row["data_wait"] * row["seconds_per_step"] for row in rows) / seconds
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"  batch {batch_size}: {rate:6.3f} slices/s, data wait {waited:.2%}, peak memory {memory:.2f} GiB", flush=True
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256, help="rows and columns of the slices")
+    parser.add_argument("--steps", type=int, default=4, help="steps of each batch size, the first not counted")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="batch sizes")
+    parser.add_argument("--only", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only:
+        train_once(arguments.only, arguments.size, arguments.steps)
+        return
+    print(f"training on the CPU by batch size, {arguments.size} x {arguments.size}", flush=True)
+    for batch_size in arguments.batches:
+        options = ["--only", str(batch_size), "--size", str(arguments.size), "--steps", str(arguments.steps)]
+        subprocess.run([sys.executable, __file__, *options], check=True)
+
+
+if __name__ == "__main__":
+    main()
