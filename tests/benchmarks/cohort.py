@@ -25,7 +25,11 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from cohorts import make_cohort  # noqa: E402
 
-STEPS = ["--set", "training.max_steps=40", "--set", "training.checkpoint_steps=2"]
+STEPS = [
+    word
+    for value in ("max_steps=16", "checkpoint_steps=2", "panel_every=16")
+    for word in ("--set", f"training.{value}")
+]
 
 
 def main() -> int:
