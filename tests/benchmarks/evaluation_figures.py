@@ -115,7 +115,7 @@ def print_real() -> None:
         if not folder.is_dir():
             print(f"{name}: not there")
             continue
-        scores, seconds, megabytes = evaluate(folder / "t1.nii.gz", folder / "t2.nii.gz", *more)
+        scores, seconds, _, megabytes = evaluate(folder / "t1.nii.gz", folder / "t2.nii.gz", *more)
         figures = " ".join(f"{key} {scores[key]:.4g}" for key in ("mae", "psnr", "ms_ssim", "ssim_2023", "ncc"))
         print(f"{' '.join([name, *more])}: {figures}; {seconds:.1f} s, {megabytes:.0f} MB")
         for note in scores["notes"]:
@@ -139,20 +139,22 @@ def print_speed() -> None:
             if more:
                 write_volume(Volume(np.ones((512, 512, 300), np.uint8), affine), Path(folder) / "all.nii")
                 more = ["--mask", str(Path(folder) / "all.nii")]
-            _, seconds, megabytes = evaluate(fake, reference, *more)
+            _, seconds, used, megabytes = evaluate(fake, reference, *more)
             cores = len(os.sched_getaffinity(0))
-            print(f"512 x 512 x 300, {title}: {seconds:.1f} s on {cores} cores, peak {megabytes:.0f} MB")
+            spent = f"{seconds:.1f} s on {cores} cores ({used:.1f} s of CPU)"
+            print(f"512 x 512 x 300, {title}: {spent}, peak {megabytes:.0f} MB")
 
 
 def evaluate(*arguments):
-    """Run the command; return its scores, its wall time in s and its peak memory in MB."""
+    """Run the command; return its scores, its wall time and its CPU time in s, and its peak memory in MB."""
     command = [sys.executable, "-m", "medcyclegan", "evaluate", *map(str, arguments), "--json", "-q"]
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     output = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     assert status == 0
-    return json.loads(output), time.monotonic() - started, used.ru_maxrss / 1000
+    seconds = time.monotonic() - started
+    return json.loads(output), seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
 
 
 if __name__ == "__main__":

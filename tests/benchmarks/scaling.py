@@ -9,6 +9,7 @@ Slicing is at 256 pixels; translation by a small ResNet, for the network's own c
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import tempfile
@@ -34,6 +35,7 @@ _HEADS = 5
 
 def main() -> None:
     torch.set_num_threads(1)
+    logging.getLogger("medcyclegan").setLevel(logging.CRITICAL)
     counts = [int(word) for word in sys.argv[1:]] or [10, 100]
     print(f"{'volumes':>8}{'stage':>12}{'CPU s':>10}{'a volume':>10}{'MB read':>10}{'MB written':>12}{'linear':>9}")
     with tempfile.TemporaryDirectory() as folder:
