@@ -113,12 +113,14 @@ class IntensityScaling:
     def from_dict(cls, fields: Mapping[str, Any]) -> IntensityScaling:
         """Build it from :meth:`to_dict`'s result; raises IntensityError for anything else."""
         try:
-            kind, unit = fields["kind"], str(fields["unit"])
+            kind, unit = fields["kind"], fields["unit"]
             lower, upper = float(fields["lower"]), float(fields["upper"])
         except (KeyError, TypeError, ValueError) as error:
             raise IntensityError(f"an intensity scaling needs kind, lower, upper and unit: {error!r}") from None
         if kind not in ("window", "percentile", "range"):
             raise IntensityError(f"an intensity scaling of kind {kind!r}: known are window, percentile and range")
+        if not isinstance(unit, str) or not unit.isprintable() or len(unit) > 64:
+            raise IntensityError(f"an intensity unit {str(unit)[:80]!r}: it is a short printable text")
         return cls(kind, lower, upper, unit)
 
 

@@ -11,11 +11,14 @@ from typing import Any, Literal
 
 from medcyclegan.errors import StoreError
 
-__all__ = ["MANIFEST", "SliceRow", "load_manifest", "row_from_json", "rows_to_text"]
+__all__ = ["DOMAIN_NAME", "MANIFEST", "SliceRow", "load_manifest", "row_from_json", "rows_to_text", "stack_file"]
 
 MANIFEST = "manifest.jsonl"
 
 Split = Literal["train", "validation", "test"]
+
+#: What a domain may be called: its name becomes a folder.
+DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +54,9 @@ class SliceRow:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{8,64}", self.case) or not re.fullmatch(r"[0-9a-f]{8,64}", self.patient):
             raise ValueError("case and patient must be hexadecimal hashes")
-        parts = Path(self.file).parts
-        if len(parts) != 2 or parts[0] != self.domain or parts[1] != f"{self.case}.npy" or ".." in parts:
+        if not DOMAIN_NAME.fullmatch(self.domain):
+            raise ValueError(f"the domain {self.domain[:80]!r} must be a plain name")
+        if self.file != f"{self.domain}/{self.case}.npy":
             raise ValueError(f"the file {self.file!r} must be <domain>/<case>.npy")
         if self.split not in ("train", "validation", "test"):
             raise ValueError(f"the split {self.split!r} must be train, validation or test")
@@ -62,6 +66,17 @@ class SliceRow:
     def to_json(self) -> str:
         """Return the row as one line of JSON."""
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"), allow_nan=False)
+
+
+def stack_file(store: Path, row: SliceRow) -> Path:
+    """Return where a row's stack lies, a file of the store itself.
+
+    Raises :class:`~medcyclegan.errors.StoreError` where a link leads out of the store.
+    """
+    path = store / row.file
+    if path.resolve().parent != store.resolve() / row.domain:
+        raise StoreError(f"{path} leads out of the slice store by a link: copy the stack itself into it")
+    return path
 
 
 def rows_to_text(rows: Iterable[SliceRow]) -> str:
@@ -97,6 +112,8 @@ def load_manifest(store: Path) -> list[SliceRow]:
     """
     file = store / MANIFEST
     try:
+        if file.exists() and not file.is_file():
+            raise StoreError(f"{file} is no plain file: slice again")
         lines = file.read_text("utf-8").splitlines()
     except FileNotFoundError:
         if store.is_dir() and any(store.iterdir()):

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from medcyclegan.errors import WriteError
 
-__all__ = ["atomic_folder", "atomic_write", "check_output", "is_temporary", "replace_link"]
+__all__ = [
+    "atomic_folder",
+    "atomic_write",
+    "check_output",
+    "check_space",
+    "is_temporary",
+    "remove_leftovers",
+    "replace_link",
+]
 
 _MARK = ".tmp-"
+#: The longest name of a file, in bytes, on Linux.
+_LONGEST_NAME = 255
+#: Room that a file system is left with, for what else is written meanwhile.
+_SPARE_BYTES = 1 << 20
+_LOCKED_WITHIN_S = 5.0
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def is_temporary(path: Path) -> bool:
@@ -30,13 +47,56 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """
     if os.path.lexists(path) and not overwrite:
         raise WriteError(f"{path} exists: outputs are not replaced unless you pass --overwrite")
-    parent = path.parent
-    while not parent.exists() and parent != parent.parent:
-        parent = parent.parent
+    if len(os.fsencode(path.name)) > _LONGEST_NAME:
+        raise WriteError(f"{path.name[:60]}...: a name has at most {_LONGEST_NAME} bytes: choose a shorter one")
+    parent = _existing_folder(path)
     if not parent.is_dir():
         raise WriteError(f"{parent} is not a folder, so {path} cannot be written: choose another output")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise WriteError(f"{parent} is not writable, so {path.name} cannot be made there: choose another output")
+
+
+def check_space(path: Path, needed: int, what: str) -> None:
+    """Refuse an output of ``needed`` bytes where the file system has no room for it: before the work.
+
+    Raises :class:`~medcyclegan.errors.WriteError`.
+    """
+    folder = _existing_folder(path)
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # no statfs there: the write itself will tell
+        return
+    if needed + _SPARE_BYTES > free:
+        raise WriteError(
+            f"{what} needs {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB left: free some, or choose "
+            "another output"
+        )
+
+
+def remove_leftovers(folder: Path, ending: str = "") -> int:
+    """Remove the temporary files and folders in ``folder`` whose writer is gone; return how many.
+
+    A writer holds a lock on what it writes, which ends with it however it ends. ``ending``: only what was to become
+    a name with this ending.
+    """
+    removed = 0
+    for path in folder.glob(f"{_MARK}*{ending[-60:]}") if folder.is_dir() else ():
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            continue
+        with contextlib.suppress(OSError):  # locked by its writer, gone meanwhile, or not ours to remove
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_just_begun(path):
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+                removed += 1
+            finally:
+                os.close(descriptor)
+    return removed
 
 
 @contextlib.contextmanager
@@ -54,10 +114,11 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         try:
             with os.fdopen(descriptor, "w+b") as file:
+                _hold(file.fileno())
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+                os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -70,14 +131,17 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that takes its name when the block ends well.
 
-    On any exception it is removed with what it holds. An existing ``path`` is replaced only with
-    ``overwrite``. Raises :class:`~medcyclegan.errors.WriteError`.
+    On any exception it is removed with what it holds; what a killed process left of the same folder is too. An
+    existing ``path`` is replaced only with ``overwrite``. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     check_output(path, overwrite=overwrite)
+    remove_leftovers(path.parent, path.name)
     temporary = path.parent / f"{_MARK}{secrets.token_hex(4)}-{path.name[-60:]}"
     try:
         temporary.mkdir(parents=True)
+        held = os.open(temporary, os.O_RDONLY)
         try:
+            _hold(held)
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
@@ -89,6 +153,8 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+        finally:
+            os.close(held)
         _flush_folder(path.parent)
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -111,18 +177,50 @@ def replace_link(link: Path, target: str) -> None:
         raise WriteError(f"{link} cannot be made a link to {target}: {error.strerror}") from None
 
 
+def _existing_folder(path: Path) -> Path:
+    """Return the nearest folder above ``path`` that is there, or what stands in its place."""
+    parent = path.parent
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    return parent
+
+
+def _is_just_begun(path: Path) -> bool:
+    """Whether something was made this moment and may not be locked yet."""
+    empty = not any(path.iterdir()) if path.is_dir() else path.stat().st_size == 0
+    return empty and time.time() - path.stat().st_mtime < _LOCKED_WITHIN_S
+
+
+def _hold(descriptor: int) -> None:
+    """Lock what is being written, so that :func:`remove_leftovers` knows its writer lives."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
 def _swap_folder(new: Path, path: Path) -> None:
-    """Rename ``new`` to ``path``; what lay there is moved aside first and removed last."""
+    """Rename ``new`` to ``path``; what lay there is removed last. There is no moment without one of them."""
     if not os.path.lexists(path):
         os.rename(new, path)
         return
-    aside = path.parent / f"{_MARK}{secrets.token_hex(4)}-old"
-    os.rename(path, aside)
-    os.rename(new, path)
+    aside = path.parent / f"{_MARK}{secrets.token_hex(4)}-{path.name[-60:]}"
+    if _exchange(new, path):
+        os.rename(new, aside)
+    else:  # another system, or a file system that cannot: two steps
+        os.rename(path, aside)
+        os.rename(new, path)
     if aside.is_dir() and not aside.is_symlink():
         shutil.rmtree(aside)
     else:
         aside.unlink()
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step (Linux's renameat2); false where that cannot be had."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
 
 
 def _flush(file: Path) -> None:

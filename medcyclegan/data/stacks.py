@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from medcyclegan.errors import StoreError
-from medcyclegan.manifest import SliceRow
+from medcyclegan.manifest import SliceRow, stack_file
 
 __all__ = ["SliceIndex", "StackReader", "check_stacks", "neighbours", "open_stack"]
 
@@ -122,13 +122,13 @@ def open_stack(store: Path, row: SliceRow) -> NDArray[Any]:
 
     Raises :class:`~medcyclegan.errors.StoreError` naming it where it is not as its row says.
     """
-    path = store / row.file
+    path = stack_file(store, row)
     expected = (len(row.slices), _size(row), _size(row))
     try:
         stack = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise StoreError(f"{path} is missing: run slice-volumes again, it makes what is not there") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
         raise StoreError(f"{path} is damaged ({error}): remove it and run slice-volumes again") from None
     if stack.shape != expected or stack.dtype not in (np.float16, np.float32):
         raise StoreError(

@@ -5,25 +5,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from medcyclegan.config import Generator, Scaling
+from medcyclegan.config import Generator, Scaling, Slicing
 from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
 from medcyclegan.inference.model_card import CARD, model_card
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
 from medcyclegan.networks import build_generator, keep_middle_slice, unet_levels
 from medcyclegan.provenance import hash_json, now, versions
+from medcyclegan.slicing.domains import check_domain_name
 from medcyclegan.slicing.plane import Preparation
 from medcyclegan.storage import atomic_folder
 
@@ -32,6 +33,9 @@ __all__ = ["DomainModel", "ModelBundle", "target_scaling"]
 _FORMAT = 1
 _JSON = "model.json"
 _GENERATORS = ("G_AB", "G_BA")
+#: The key of model.json that holds the SHA-256 of all the others.
+_CHECKSUM = "record_sha256"
+_LARGEST_RECORD = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +151,7 @@ class ModelBundle:
         (folder / CARD).write_text(model_card(record), "utf-8")
 
     def _record(self, files: Mapping[str, bytes]) -> dict[str, Any]:
-        return {
+        record = {
             "format": _FORMAT,
             "created": now(),
             "versions": versions(),
@@ -161,6 +165,7 @@ class ModelBundle:
             "provenance": dict(self.provenance),
             "intended_use": "research only; not a medical device; every output is synthetic",
         }
+        return {**record, _CHECKSUM: _checksum(record)}
 
     @classmethod
     def load(cls, folder: str | Path) -> ModelBundle:
@@ -172,23 +177,16 @@ class ModelBundle:
         path = Path(folder)
         record = _read_record(path)
         try:
-            domains = [
-                DomainModel(
-                    str(fields["name"]),
-                    fields["modality"],
-                    IntensityScaling.from_dict(fields["scaling"]),
-                    Scaling.model_validate(fields["rule"]),
-                )
-                for fields in (record["domains"]["A"], record["domains"]["B"])
-            ]
-            preparation = Preparation(**record["preparation"])
+            domains = [_domain_of(record["domains"][side]) for side in "AB"]
+            preparation = _preparation_of(record["preparation"])
             generator = Generator.model_validate(record["generator"])
             hashes = {name: str(record["weights"][name]["sha256"]) for name in _GENERATORS}
             is_onnx = all(record["weights"][name]["file"] == f"{name}.onnx" for name in _GENERATORS)
             exported_from = str(record["fingerprint"]) if is_onnx else ""
-        except (KeyError, TypeError, ValidationError, MedCycleGANError) as error:
+            provenance = dict(record.get("provenance", {}))
+        except (KeyError, TypeError, ValueError, MedCycleGANError) as error:
             raise ModelError(f"{path / _JSON} is not a model of medcyclegan: {error!r}") from None
-        pair, provenance = (domains[0], domains[1]), record.get("provenance", {})
+        pair = (domains[0], domains[1])
         if is_onnx:
             graphs = {name: _read_checked(path, f"{name}.onnx", hashes[name]) for name in _GENERATORS}
             return cls(pair, preparation, generator, {}, provenance, graphs, exported_from)
@@ -219,6 +217,29 @@ class ModelBundle:
         }
 
 
+def _domain_of(fields: Mapping[str, Any]) -> DomainModel:
+    modality = fields["modality"]
+    if modality is not None and not re.fullmatch(r"[A-Z]{2,16}", modality):
+        raise ValueError(f"a domain's modality {modality!r}")
+    return DomainModel(
+        check_domain_name(str(fields["name"]), ModelError),
+        modality,
+        IntensityScaling.from_dict(fields["scaling"]),
+        Scaling.model_validate(fields["rule"]),
+    )
+
+
+def _preparation_of(fields: Mapping[str, Any]) -> Preparation:
+    """Return how slices are made, within the bounds that the configuration sets."""
+    checked = Slicing.model_validate(dict(fields))
+    return Preparation(**{name: getattr(checked, name) for name in fields})
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a record's other keys, as they come back from JSON."""
+    return hash_json(json.loads(json.dumps({key: value for key, value in record.items() if key != _CHECKSUM})))
+
+
 def _serialize(weights: Mapping[str, torch.Tensor]) -> bytes:
     """Return the safetensors bytes: they depend on names and values alone."""
     plain = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in sorted(weights.items())}
@@ -230,7 +251,9 @@ def _read_record(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise ModelError(f"{path}: no model folder here: train one (medcyclegan train), or name one with --model")
     try:
-        record = json.loads(_inside(path, _JSON).read_text("utf-8"))
+        if _inside(path, _JSON).stat().st_size > _LARGEST_RECORD:
+            raise ModelError(f"{file} is over {_LARGEST_RECORD} bytes, which no model's record is: name a model folder")
+        record = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} holds no {_JSON}: name a model folder, such as runs/latest/model") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -240,6 +263,11 @@ def _read_record(path: Path) -> dict[str, Any]:
         raise ModelError(
             f"{file}: format {found!r}, but this version reads format {_FORMAT}: use the version that made it"
         )
+    if _CHECKSUM in record and record[_CHECKSUM] != _checksum(record):
+        raise ModelError(
+            f"{file} was changed after it was written ({_CHECKSUM} differs): copy it again, or remove "
+            "that key if you changed it yourself"
+        )
     return record
 
 
@@ -248,6 +276,8 @@ def _inside(folder: Path, name: str) -> Path:
     file = folder / name
     if file.resolve().parent != folder.resolve():
         raise ModelError(f"{file} leads out of the model folder: copy the file itself into it")
+    if file.exists() and not file.is_file():
+        raise ModelError(f"{file} is no plain file: copy the model folder again")
     return file
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from medcyclegan.io import (
     write_volume,
 )
 from medcyclegan.pictures import png_bytes, preview
-from medcyclegan.storage import atomic_write, check_output
+from medcyclegan.storage import atomic_write, check_output, remove_leftovers
 from medcyclegan.volume import Volume
 
 __all__ = ["TranslationOptions", "translate_file"]
@@ -93,11 +95,35 @@ def translate_file(
     check_writable(expected, out, template=options.template, deidentify=options.deidentify)
     done = translate(volume, bundles, to, computing, force=options.force, spread=options.trust is not None)
     clock.append(time.monotonic())
-    record = _assess(volume, done, bundles, computing, options)
+    record, trust = _assess(volume, done, bundles, computing, options)
     clock.append(time.monotonic())
     record |= options.facts
-    _write(done, out, record, clock, options)
+    with _begun(out, record, options):
+        _write_beside(volume, done, trust, options)
+        _write(done, out, record, clock, options)
     return out
+
+
+@contextlib.contextmanager
+def _begun(out: Path, record: Mapping[str, Any], options: TranslationOptions) -> Iterator[None]:
+    """Leave a new output's sidecar, still without its times, while its files are written; nothing new if that fails.
+
+    Whoever is killed here leaves that sidecar and no output: so the same command may do it again.
+    """
+    if os.path.lexists(out):
+        yield
+        return
+    sidecar = sidecar_path(out)
+    beside = [Path(path) for path in (sidecar, options.trust, options.preview) if path is not None]
+    fresh = [path for path in beside if not os.path.lexists(path)]
+    with atomic_write(sidecar) as file:
+        file.write(_text(record))
+    try:
+        yield
+    except BaseException:
+        for path in fresh if not os.path.lexists(out) else ():
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _translate_and_send(
@@ -121,21 +147,26 @@ def _assess(
     bundles: Sequence[ModelBundle],
     computing: Computing,
     options: TranslationOptions,
-) -> dict[str, Any]:
-    """Judge the translation, write its trust map and its preview, and return its record."""
+) -> tuple[dict[str, Any], Volume | None]:
+    """Judge the translation; return its record, and its trust map where one is asked for."""
     forced = options.force and not fits_domain(volume, done.source)
     quality = assess(volume, done, bundles, computing, forced=forced)
     record = build_record(volume, done, bundles, computing, quality, forced=options.force)
-    trust = None
-    if options.trust is not None:
-        trust = trust_map(volume, done, bundles, computing)
-        record["trust"] = _summary(volume, done, trust)
+    if options.trust is None:
+        return record, None
+    trust = trust_map(volume, done, bundles, computing)
+    record["trust"] = _summary(volume, done, trust)
+    return record, trust
+
+
+def _write_beside(volume: Volume, done: Translation, trust: Volume | None, options: TranslationOptions) -> None:
+    """Write the trust map and the preview."""
+    if trust is not None and options.trust is not None:
         write_volume(trust, options.trust)
     if options.preview:
         with atomic_write(Path(options.preview)) as file:
             shown = {"input": volume, f"synthetic {done.target.name}": done.volume}
             file.write(png_bytes(preview(shown, trust=trust, unit=done.target.scaling.unit)))
-    return record
 
 
 def _write(
@@ -167,12 +198,13 @@ def _summary(volume: Volume, done: Translation, trust: Volume) -> dict[str, Any]
     return {"mean": round(mean, 4), "percentile_95": round(high, 4), "unit": done.target.scaling.unit}
 
 
-def _is_left_over(out: Path) -> bool:
-    """Whether the sidecar of ``out`` is ours and has lost its volume: then nobody will miss it."""
+def _is_left_over(out: Path, *, unfinished: bool = False) -> bool:
+    """Whether the sidecar of ``out`` is ours and has lost its volume (``unfinished``: never had it)."""
     try:
-        return not out.exists() and bool(read_translation_record(out))
+        record = {} if out.exists() else read_translation_record(out)
     except ReadError:
         return False
+    return bool(record) and not (unfinished and "seconds" in record)
 
 
 def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationOptions) -> None:
@@ -189,7 +221,10 @@ def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationO
     check_output(out, overwrite=options.overwrite)
     if sidecar.exists() and not options.overwrite and not _is_left_over(out):
         raise WriteError(f"{sidecar} exists: outputs are not replaced unless you pass --overwrite")
-    taken = [source, out, sidecar]
+    taken, again = [source, out, sidecar], _is_left_over(out, unfinished=True)
+    for path in (out, sidecar, options.trust, options.preview):
+        if path is not None:
+            remove_leftovers(Path(path).parent, Path(path).name)
     for option, path, endings in (("--trust", options.trust, _MAP_ENDINGS), ("--preview", options.preview, (".png",))):
         if path is None:
             continue
@@ -198,5 +233,5 @@ def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationO
             raise UsageError(f"{option} {beside}: its name must end in {' or '.join(endings)}")
         if beside in taken:
             raise UsageError(f"{option} {beside}: is the input or another output: name another file")
-        check_output(beside, overwrite=options.overwrite)
+        check_output(beside, overwrite=options.overwrite or again)
         taken.append(beside)

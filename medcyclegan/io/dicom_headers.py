@@ -84,26 +84,32 @@ class DamagedFile:
 def walk_files(root: Path) -> Iterator[Path]:
     """Yield every file under ``root``, in sorted order, without dotfiles and temporary names.
 
-    Symbolic links are followed, but not into a folder that contains them.
+    Symbolic links are followed; a folder that several ways lead to is looked at once.
     """
-    yield from _walk(root, (os.path.realpath(root),))
-
-
-def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise ReadError(f"{folder} cannot be listed: {error.strerror}: check its permissions") from error
-    for entry in entries:
-        path = folder / entry.name
+    seen = {os.path.realpath(root)}
+    levels = [iter(_entries(root))]
+    while levels:
+        entry = next(levels[-1], None)
+        if entry is None:
+            levels.pop()
+            continue
+        path = Path(entry.path)
         if entry.name.startswith(".") or is_temporary(path):
             continue
         if entry.is_dir():
             real = os.path.realpath(path)
-            if real not in above:
-                yield from _walk(path, (*above, real))
+            if real not in seen:
+                seen.add(real)
+                levels.append(iter(_entries(path)))
         elif entry.is_file():
             yield path
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ReadError(f"{folder} cannot be listed: {error.strerror}: check its permissions") from error
 
 
 def is_dicom(path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -89,6 +88,8 @@ def find_format(path: Path) -> Format:
         return _folder_format(path)
     if not path.exists():
         raise ReadError(f"{path}: no such file or folder: check the name")
+    if not path.is_file():
+        raise ReadError(f"{path}: neither a file nor a folder (a pipe or a device): save the volume as a file")
     ending = _ending(path)
     if ending in _PAIR_ENDINGS:
         raise ReadError(
@@ -115,9 +116,9 @@ def _sniff(path: Path) -> Format:
 
 def _folder_format(folder: Path) -> Format:
     """``dicom``, unless what lies in the folder is plainly something else."""
-    walk = itertools.islice(os.walk(folder, followlinks=True), _LOOKED_AT)
-    names = (name for _, _, files in walk for name in files if not name.startswith("."))
-    endings = {_ending(Path(name)) for name in itertools.islice(names, _LOOKED_AT)}
+    from medcyclegan.io.dicom_headers import walk_files
+
+    endings = {_ending(path) for path in itertools.islice(walk_files(folder), _LOOKED_AT)}
     if not endings:
         raise ReadError(f"{folder}: a folder without files: name a file, or a folder that holds one DICOM series")
     kinds = {_FORMATS.get(ending, "dicom") for ending in endings - _BESIDE}

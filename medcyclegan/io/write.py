@@ -6,11 +6,14 @@ from os import PathLike
 from pathlib import Path
 
 from medcyclegan.errors import WriteError
+from medcyclegan.storage import check_space
 from medcyclegan.volume import Volume
 
 __all__ = ["check_output_format", "check_writable", "write_volume"]
 
 _ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd", ".png", ".jpg", ".jpeg")
+#: Bytes of a voxel in formats that do not pack; 4 in a .nii of other than CT.
+_VOXEL_BYTES = {"": 2, ".nii": 2}
 _WRITTEN = (
     ".nii.gz, .nii, .mha, .nrrd (.png and .jpg for what was read from a picture); a name without an ending is a folder "
     "for a DICOM series"
@@ -88,6 +91,10 @@ def check_writable(
     from ``template``. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     path = Path(path)
+    ending = path.suffix.lower()
+    if ending in _VOXEL_BYTES:  # what packed formats take, nobody knows
+        voxel_bytes = 4 if ending and volume.modality != "CT" else _VOXEL_BYTES[ending]
+        check_space(path, volume.array.size * voxel_bytes, path.name)
     if path.suffix:
         _check_no_template(path, template)
         return

@@ -22,7 +22,7 @@ from medcyclegan.slicing.store import Refusal, SliceStore
 from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
 from medcyclegan.volume import Volume
 
-__all__ = ["CaseJob", "cut_slices", "preparation_of", "slice_case"]
+__all__ = ["CaseJob", "cut_slices", "preparation_of", "refuse_case", "slice_case"]
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,9 @@ def slice_case(job: CaseJob) -> SliceRow | Refusal:
         volume = read_found_volume(job.found, job.reading)
         row, stack = _slice(volume, job)
     except MemoryError:
-        return _refuse(job, "not enough memory to read it: use fewer --workers")
+        return refuse_case(job, "not enough memory to read it: use fewer --workers")
     except MedCycleGANError as error:
-        return _refuse(job, str(error))
+        return refuse_case(job, str(error))
     job.store.save_case(row, stack)
     return row
 
@@ -136,7 +136,7 @@ def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
     return tuple(remarks)
 
 
-def _refuse(job: CaseJob, reason: str) -> Refusal:
+def refuse_case(job: CaseJob, reason: str) -> Refusal:
     """Make a refusal whose reason names no file, folder or series of the input; the log names them."""
     found = job.found
     log.warning("%s refused: %s", found.path, reason)

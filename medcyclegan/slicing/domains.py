@@ -12,7 +12,7 @@ from pathlib import Path
 from medcyclegan.config import Domain
 from medcyclegan.errors import IntensityError, MedCycleGANError, ReadError, UsageError
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
-from medcyclegan.manifest import Split
+from medcyclegan.manifest import DOMAIN_NAME, Split
 from medcyclegan.slicing.split import patient_of_name
 from medcyclegan.volume import Volume
 
@@ -24,8 +24,6 @@ __all__ = [
     "members_by_domain",
     "modality_of_name",
 ]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: The folders of the public unpaired image sets, and what they hold.
 _IMAGE_SETS: dict[str, tuple[str, Split]] = {
@@ -48,7 +46,7 @@ class Member:
 
 def check_domain_name(name: str, error: type[MedCycleGANError] = UsageError) -> str:
     """Return ``name``, which becomes a folder of the store; raises ``error`` where it cannot."""
-    if not _NAME.fullmatch(name):
+    if not DOMAIN_NAME.fullmatch(name):
         raise error(f"the domain name {name!r}: letters, digits, '.', '_' and '-' only, such as t1 or ct: rename it")
     return name
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medcyclegan.errors import StoreError
-from medcyclegan.manifest import SliceRow
+from medcyclegan.manifest import SliceRow, stack_file
 from medcyclegan.pictures import contact_sheet, png_bytes
 from medcyclegan.storage import atomic_write
 
@@ -26,8 +26,8 @@ def save_contact_sheets(store: Path, rows: Sequence[SliceRow]) -> None:
         stacks = []
         for row in chosen:
             try:
-                stacks.append(np.load(store / row.file, mmap_mode="r", allow_pickle=False))
-            except (OSError, ValueError) as error:
+                stacks.append(np.lib.format.open_memmap(stack_file(store, row), mode="r"))
+            except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
                 raise StoreError(f"{store / row.file} cannot be read ({error}): remove it and slice again") from None
         with atomic_write(store / f"{domain}.png") as file:
             file.write(png_bytes(contact_sheet(stacks)))

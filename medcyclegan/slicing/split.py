@@ -91,12 +91,16 @@ def read_split_file(path: Path) -> list[tuple[str, str, Split]]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the split file cannot be read: {error}") from None
     reader = csv.DictReader(text.splitlines())
+    try:
+        lines = list(reader)
+    except csv.Error as error:
+        raise ConfigError(f"{path}, line {reader.line_num}: not a line of a CSV file ({error}): repair it") from None
     missing = {"case", "patient", "split"} - set(reader.fieldnames or ())
     if missing:
         raise ConfigError(f"{path}: no column {', '.join(sorted(missing))}: its first line must be case,patient,split")
     rows: list[tuple[str, str, Split]] = []
     seen: dict[str, Split] = {}
-    for number, row in enumerate(reader, start=2):
+    for number, row in enumerate(lines, start=2):
         case, patient = (row["case"] or "").strip(), (row["patient"] or "").strip()
         split = _SPLITS.get((row["split"] or "").strip().lower())
         if not case or not patient or split is None:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import StoreError, WriteError
-from medcyclegan.manifest import MANIFEST, SliceRow, row_from_json, rows_to_text
+from medcyclegan.manifest import MANIFEST, SliceRow, row_from_json, rows_to_text, stack_file
 from medcyclegan.provenance import keyed_hash
-from medcyclegan.storage import atomic_write, is_temporary
+from medcyclegan.storage import atomic_write, check_space, is_temporary, remove_leftovers
 
 __all__ = ["Refusal", "SliceStore", "load_store", "open_store"]
 
@@ -78,6 +78,8 @@ class SliceStore:
 
     def save_case(self, row: SliceRow, stack: NDArray[np.floating]) -> None:
         """Write a case's stack, then its row: a case whose row stands is finished."""
+        stack_file(self.folder, row)
+        check_space(self.stack_path(row.domain, row.case), stack.nbytes, "the next stack of slices")
         with atomic_write(self.stack_path(row.domain, row.case)) as file:
             np.lib.format.write_array(file, stack, allow_pickle=False)
         self.save_row(row)
@@ -106,6 +108,13 @@ class SliceStore:
             if every or file.exists():
                 with atomic_write(file) as stream:
                     stream.write("".join(json.dumps(dataclasses.asdict(r)) + "\n" for r in every).encode())
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left half-written; what others are writing now stays."""
+        for folder in self.folder.iterdir():
+            if folder.is_dir() and not folder.is_symlink():
+                remove_leftovers(folder)
+        remove_leftovers(self.folder)
 
     @contextlib.contextmanager
     def lock(self, name: str, *, wait: bool = False) -> Iterator[None]:

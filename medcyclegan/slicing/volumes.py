@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import json
 import logging
-import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from medcyclegan.config import Config, Domain
 from medcyclegan.errors import ConfigError, ReadError, StoreError, UsageError
@@ -20,16 +16,20 @@ from medcyclegan.io import FoundVolume, ReadOptions
 from medcyclegan.manifest import SliceRow, Split
 from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import now, versions
-from medcyclegan.slicing.case import CaseJob, preparation_of, slice_case
+from medcyclegan.slicing.case import CaseJob, preparation_of, refuse_case, slice_case
 from medcyclegan.slicing.domains import Member, find_members, members_by_domain
 from medcyclegan.slicing.sheets import save_contact_sheets
 from medcyclegan.slicing.split import assign_splits, describe_splits, read_split_file
 from medcyclegan.slicing.store import Refusal, SliceStore, open_store
+from medcyclegan.slicing.workers import run_in_processes
 from medcyclegan.storage import atomic_write
 
 __all__ = ["SlicingResult", "slice_volumes"]
 
 log = logging.getLogger(__name__)
+
+#: What all slices of a store share, whatever their domain: a training wants it so.
+_ONE_FORM = ("size", "fit", "pixel_mm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,7 @@ def slice_volumes(
     members = _members(inputs, domain, options)
     store = open_store(Path(out))
     with store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
+        store.remove_leftovers()
         jobs = _plan(members, store, config, options, _read_splits(split_file))
         own = jobs[shard[0] :: shard[1]]
         finished, todo = _sort_out(own, store)
@@ -197,7 +198,9 @@ def _stamps(found: FoundVolume) -> Iterator[str]:
 def _sort_out(jobs: Iterable[CaseJob], store: SliceStore) -> tuple[list[SliceRow], list[CaseJob]]:
     """Part the cases that are finished from those to be sliced; never mix two preparations."""
     finished, todo = [], []
-    for job in jobs:
+    own = list(jobs)
+    _check_one_form(own, store)
+    for job in own:
         row = store.row(job.domain, job.case)
         if row is None or row.input != job.input:
             todo.append(job)
@@ -217,38 +220,35 @@ def _sort_out(jobs: Iterable[CaseJob], store: SliceStore) -> tuple[list[SliceRow
     return finished, todo
 
 
+def _check_one_form(jobs: Sequence[CaseJob], store: SliceStore) -> None:
+    """Refuse to put slices of another size beside those that the store holds of the other domain."""
+    others = [row for row in store.rows() if row.domain not in {job.domain for job in jobs}]
+    for job, row in [(jobs[0], row) for row in others[:1]] if jobs else []:
+        wanted = preparation_of(job.slicing, job.rule)
+        for key in _ONE_FORM:
+            if row.preparation.get(key) != wanted[key]:
+                raise StoreError(
+                    f"{store.folder} holds {row.domain} with {key} {row.preparation.get(key)}, not {wanted[key]}: both "
+                    "domains need one form; slice with the same options, or choose another --out"
+                )
+
+
 def _run(jobs: Sequence[CaseJob], workers: int) -> Iterator[SliceRow | Refusal]:
-    """Slice every job, in this process or in ``workers`` others, in order."""
+    """Slice every job, in this process or in ``workers`` others; one whose process is killed is refused."""
     with progress_bar("slicing", len(jobs)) as bar:
         if workers == 1 or len(jobs) < 2:
             for job in jobs:
                 yield slice_case(job)
                 bar.advance()
             return
-        context = multiprocessing.get_context("spawn")
-        threads = max(1, torch.get_num_threads() // workers)
-        with concurrent.futures.ProcessPoolExecutor(
-            min(workers, len(jobs)), mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)
-        ) as pool:
-            yield from _gather(pool.submit, jobs, bar.advance)
+        for row in run_in_processes(slice_case, jobs, workers, _killed):
+            yield row
+            bar.advance()
 
 
-def _gather(
-    submit: Callable[..., concurrent.futures.Future[SliceRow | Refusal]],
-    jobs: Sequence[CaseJob],
-    advance: Callable[[], None],
-) -> Iterator[SliceRow | Refusal]:
-    futures = {submit(slice_case, job): job for job in jobs}
-    for future in futures:
-        try:
-            yield future.result()
-        except concurrent.futures.process.BrokenProcessPool:
-            lost = [str(job.found.path) for f, job in futures.items() if not f.done() or f.exception() is not None]
-            raise StoreError(
-                f"a worker process was killed, most often for want of memory, over one of {', '.join(lost[:4])}: "
-                "run the command again to go on, with fewer --workers"
-            ) from None
-        advance()
+def _killed(job: CaseJob) -> Refusal:
+    """Say which volume a worker was killed over, twice."""
+    return refuse_case(job, "its worker process was killed, most often for want of memory: use fewer --workers")
 
 
 def _save_record(folder: Path, rows: Sequence[SliceRow], refused: int, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from medcyclegan.training.image_pool import ImagePool
 from medcyclegan.training.processes import Processes
 from medcyclegan.training.step import CycleGANStep
 
-__all__ = ["load_newest_checkpoint", "restore_step", "save_checkpoint", "step_state"]
+__all__ = ["check_state", "load_newest_checkpoint", "restore_step", "save_checkpoint", "step_state"]
 
 log = logging.getLogger(__name__)
 
 _FORMAT = 2
+#: What a run's state holds beside its format and step.
+_KEYS = ("config", "metrics", "networks", "optimizer_G", "optimizer_D", "pool_A", "pool_B", "scaler", "random")
+#: What torch.load raises for damaged and hostile files.
+_LOAD_ERRORS = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 _NAME = re.compile(r"step-(\d{6,})\.pt")
 
 
@@ -45,11 +50,26 @@ def step_state(step: CycleGANStep) -> dict[str, Any]:
     }
 
 
+def check_state(state: dict[str, Any]) -> None:
+    """Refuse a checkpoint that lacks a part of a run's state: :class:`~medcyclegan.errors.TrainingError`."""
+    missing = [key for key in _KEYS if not isinstance(state.get(key), (dict, list, torch.Tensor))]
+    if missing:
+        raise TrainingError(f"the checkpoint of step {state['step']} holds no {', '.join(missing)}: start a new run")
+
+
 def restore_step(step: CycleGANStep, state: dict[str, Any]) -> None:
     """Put back what :func:`step_state` returned, on the step's own device.
 
     The number of processes may be another one; those that were not there keep their fresh random numbers.
+    Raises :class:`~medcyclegan.errors.TrainingError` for the state of other networks.
     """
+    try:
+        _restore(step, state)
+    except _LOAD_ERRORS as error:
+        raise TrainingError(f"the checkpoint of step {state.get('step')} is not of these networks: {error}") from None
+
+
+def _restore(step: CycleGANStep, state: dict[str, Any]) -> None:
     step.networks.load_state_dict(state["networks"])
     step.optimizer_G.load_state_dict(state["optimizer_G"])
     step.optimizer_D.load_state_dict(state["optimizer_D"])
@@ -101,8 +121,8 @@ def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
         fault = _find_fault(path)
         if fault is None:
             try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+                state: dict[str, Any] = _load(path)
+            except (*_LOAD_ERRORS, pickle.UnpicklingError, zipfile.BadZipFile) as error:
                 fault = f"it cannot be loaded: {error}"
             else:
                 if state.get("format") != _FORMAT:
@@ -110,6 +130,17 @@ def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
                 return state
         log.warning("%s is damaged (%s): taking the checkpoint before it", path, fault)
     return None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Load tensors and plain types, never code; nothing larger than the file itself is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it is compressed, which no checkpoint of medcyclegan is")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or "step" not in state:
+        raise ValueError("it is not the state of a run")
+    return state
 
 
 def _steps(folder: Path) -> list[int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from medcyclegan.config import Config, load_config, to_yaml
 from medcyclegan.errors import TrainingError, WriteError
-from medcyclegan.storage import atomic_folder, atomic_write, check_output, is_temporary, replace_link
+from medcyclegan.storage import atomic_folder, atomic_write, check_output, remove_leftovers, replace_link
 
 __all__ = ["RunFolder", "create_run", "find_run"]
 
@@ -93,9 +93,7 @@ class RunFolder:
                     f"{self.path} is being trained by another process: wait for it, or stop it"
                 ) from None
             for folder in (self.path, self.panels, self.checkpoints):
-                for leftover in folder.glob(".tmp-*") if folder.is_dir() else ():
-                    if is_temporary(leftover) and leftover.is_file():
-                        leftover.unlink()
+                remove_leftovers(folder)
             yield
 
 

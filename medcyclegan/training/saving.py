@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from medcyclegan.errors import TrainingError
 from medcyclegan.inference.bundle import DomainModel, ModelBundle, target_scaling
 from medcyclegan.slicing.plane import Preparation
+from medcyclegan.storage import check_space
 from medcyclegan.training.checkpoint import save_checkpoint, step_state
 from medcyclegan.training.health import Health
 from medcyclegan.training.metrics_log import MetricsLog
@@ -22,7 +23,7 @@ from medcyclegan.training.step import CycleGANStep
 from medcyclegan.training.stopping import StopSignals
 from medcyclegan.training.validation import Validation, weights_of
 
-__all__ = ["Checkpoints", "Watchers", "build_bundle"]
+__all__ = ["Checkpoints", "Watchers", "build_bundle", "check_room"]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,15 @@ class Watchers:
         if self.health is not None and self.validation is not None:
             self.health.load_state_dict(state["health"])
             self.validation.load_state_dict(state["validation"])
+
+
+def check_room(run: RunFolder, step: CycleGANStep) -> None:
+    """Refuse, before the first step, a disk without room for one more checkpoint and its model.
+
+    A checkpoint holds every weight and Adam's two means of it. Raises :class:`~medcyclegan.errors.WriteError`.
+    """
+    weights = sum(p.numel() * p.element_size() for p in step.networks.parameters())
+    check_space(run.checkpoints, 4 * weights, "a checkpoint with its model")
 
 
 class Checkpoints:

@@ -16,7 +16,7 @@ from medcyclegan.errors import ConfigError, TrainingError, UsageError
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training.boards import Board, open_tensorboard
-from medcyclegan.training.checkpoint import load_newest_checkpoint, restore_step
+from medcyclegan.training.checkpoint import check_state, load_newest_checkpoint, restore_step
 from medcyclegan.training.compilation import compile_step
 from medcyclegan.training.engine import run_engine
 from medcyclegan.training.health import Health
@@ -26,7 +26,7 @@ from medcyclegan.training.plan import Plan, build_plan
 from medcyclegan.training.precision import choose_precision
 from medcyclegan.training.processes import Processes, joined, own_device
 from medcyclegan.training.run_folder import RunFolder, create_run, find_run
-from medcyclegan.training.saving import Checkpoints, Watchers
+from medcyclegan.training.saving import Checkpoints, Watchers, check_room
 from medcyclegan.training.schedule import LearningRate
 from medcyclegan.training.session import announce, check_config, is_complete, new_record, session
 from medcyclegan.training.step import CycleGANStep, build_step
@@ -139,6 +139,7 @@ def _go_on(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANSte
         torch.manual_seed(plan.config.seed + (step.processes.rank << 32))
         state = load_newest_checkpoint(run.checkpoints)
         if state is not None:
+            check_state(state)
             check_config(plan, state, run)
             restore_step(step, state)
         first = 0 if state is None else int(state["step"])
@@ -153,6 +154,7 @@ def _go_on(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANSte
             drop_rows_after(run.metrics, first)
             stack.enter_context(session(run, record, step, watchers.metrics, first))
             announce(run, plan, step, first)
+            check_room(run, step)
         checkpoints = Checkpoints(run, record, plan, step, watchers, stop)
         if first < plan.steps:
             looks = [Panels(run.panels, plan, step, boards), TimeLeft(plan)] if step.processes.first else []

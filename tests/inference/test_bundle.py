@@ -58,8 +58,34 @@ def test_it_is_not_overwritten_by_accident(folder):
 
 def edit(folder, change):
     record = json.loads((folder / "model.json").read_text())
+    record.pop("record_sha256")
     change(record)
     (folder / "model.json").write_text(json.dumps(record))
+
+
+def test_a_changed_record_is_noticed(folder):
+    text = (folder / "model.json").read_text()
+    (folder / "model.json").write_text(text.replace('"pixel_mm": 4.0', '"pixel_mm": 2.0'))
+    with pytest.raises(ModelError, match="was changed after it was written"):
+        ModelBundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r["preparation"].update(pixel_mm=-1.0),
+        lambda r: r["preparation"].update(size=10**9),
+        lambda r: r["preparation"].update(fit="foo"),
+        lambda r: r["domains"]["A"].update(name="../../x"),
+        lambda r: r["domains"]["A"].update(modality=[1]),
+        lambda r: r["domains"]["B"]["scaling"].update(unit=[1]),
+        lambda r: r.update(provenance=[1]),
+    ],
+)
+def test_values_that_no_training_writes_are_refused(folder, change):
+    edit(folder, change)
+    with pytest.raises(ModelError, match=r"is not a model of medcyclegan"):
+        ModelBundle.load(folder)
 
 
 @pytest.mark.parametrize(

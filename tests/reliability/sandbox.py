@@ -66,6 +66,22 @@ class Limits:
     file_bytes: int | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the table: what was done, its figure, and what was wrong (nothing, it is hoped)."""
+
+    name: str
+    figure: str
+    wrong: list[str]
+
+    def show(self) -> int:
+        """Print the row and what was wrong; return the exit code."""
+        for fault in self.wrong[:40]:
+            print(f"  wrong: {fault}")
+        print(f"{self.name}: {self.figure}", flush=True)
+        return int(bool(self.wrong))
+
+
 def start(arguments: Sequence[str], folder: Path, limits: Limits, log: Path) -> BaseProcess:
     """Start ``medcyclegan ARGUMENTS`` in ``folder``; what it says goes to ``log``.out and ``log``.err."""
     process = _CONTEXT.Process(target=_command, args=(list(arguments), str(folder), limits, str(log)))
