@@ -15,7 +15,7 @@ from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import ConfigError, TrainingError, UsageError
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.networks import build_cyclegan
-from medcyclegan.training.boards import Board, open_tensorboard
+from medcyclegan.training.boards import Board, mlflow_handlers, open_tensorboard
 from medcyclegan.training.checkpoint import check_state, load_newest_checkpoint, restore_step
 from medcyclegan.training.compilation import compile_step
 from medcyclegan.training.engine import run_engine
@@ -159,6 +159,7 @@ def _go_on(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANSte
         if first < plan.steps:
             looks = [Panels(run.panels, plan, step, boards), TimeLeft(plan)] if step.processes.first else []
             handlers = [LearningRate(plan, step), *watchers, *looks, checkpoints]
+            handlers += _mlflow(run, plan, watchers.metrics) if step.processes.first else []
             run_engine(plan, step, first, handlers, watchers.metrics)
         else:
             checkpoints.save_model(first)
@@ -180,6 +181,13 @@ def _open_boards(run: RunFolder, step: CycleGANStep, first: int) -> list[Board]:
         return []
     board = open_tensorboard(run.path / "tensorboard", first)
     return [] if board is None else [board]
+
+
+def _mlflow(run: RunFolder, plan: Plan, metrics: MetricsLog) -> list[Any]:
+    def is_due(step: int) -> bool:
+        return plan.is_due(step, plan.config.training.log_every)
+
+    return mlflow_handlers(run.path.name, is_due, lambda: metrics.last)
 
 
 def _watch(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANStep, boards: Sequence[Board]) -> Watchers:

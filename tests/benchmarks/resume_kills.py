@@ -1,8 +1,8 @@
-"""Runs that are killed at random moments until they end: do they end in the weights of an unbroken one?
+"""Runs that are killed at a random moment and resumed: do they end in the weights of an unbroken one?
 
     python tests/benchmarks/resume_kills.py [--kills 20] [--full]
 
-Prints a line a kill, and of each run that ended the first digits of its weight files' SHA-256 (``model/`` and
+Prints a line a kill, with the first digits of its weight files' SHA-256 (``model/`` and
 ``model-last/``). ``--full``: with ResNet-9 generators of 64 filters in
 float32 on 256 x 256 pixels, for a few steps (many minutes).
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import os
 import random
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    logging.getLogger("medcyclegan").setLevel(logging.ERROR)
     choose, size, config = random.Random(0), 256 if options.full else 32, build_config(options.full)
     with tempfile.TemporaryDirectory() as name:
         store = Path(name) / "slices"
@@ -98,24 +100,21 @@ def main() -> None:
         seconds = time.monotonic() - started
         expected = weights_of(Path(name) / "whole" / "latest")
         print(f"unbroken: {seconds:.1f} s, weights {expected}", flush=True)
-        kills, ended, equal = 0, 0, 0
-        while kills < options.kills:
-            out = Path(name) / f"runs{ended + 1}"
+        equal = 0
+        for kill in range(1, options.kills + 1):
+            out = Path(name) / f"runs{kill}"
             run = out / "latest"
-            while True:
-                moment = choose.uniform(0.0, seconds) if kills < options.kills else None
-                again = {"resume": run} if run.exists() else {"slices": store, "config": config, "out": out}
-                if run_session(moment, **again):
-                    break
-                kills += 1
-                print(
-                    f"kill {kills}: {moment:.2f} s into a session, last checkpoint at step {step_of(run)}", flush=True
-                )
+            moment = choose.uniform(0.0, 0.9 * seconds)
+            killed = not run_session(moment, slices=store, config=config, out=out)
+            step = step_of(run)
+            again = {"resume": run} if run.exists() else {"slices": store, "config": config, "out": out}
+            assert run_session(**again)
             found = weights_of(run)
-            ended, equal = ended + 1, equal + (found == expected)
-            print(f"run {ended} ended: {found}, {'the same' if found == expected else 'OTHERS'}", flush=True)
-        print(f"{kills} kills in {ended} runs: {equal} of {ended} ended in the weights of the unbroken one")
-        sys.exit(equal != ended)
+            equal += killed and found == expected
+            said = f"killed after {moment:.2f} s, last checkpoint at step {step}" if killed else "ended before the kill"
+            print(f"{kill:>3}: {said}; weights {found}: {'the same' if found == expected else 'OTHERS'}", flush=True)
+        print(f"{equal} of {options.kills} killed runs ended in the weights of the unbroken one")
+        sys.exit(equal != options.kills)
 
 
 if __name__ == "__main__":
