@@ -7,28 +7,45 @@ from torch import nn
 
 from medcyclegan.networks import InstanceNorm
 
-__all__ = ["NarrowConvolution", "tune_for_cpu"]
+__all__ = ["CentredNorm", "NarrowConvolution", "tune_for_cpu"]
 
 
 def tune_for_cpu(network: nn.Module) -> nn.Module:
     """Lay a generator out with channels last, in place, and return it.
 
-    Convolutions and normalisations are faster so (1.2 to 1.3 times on two AVX-512 cores). Where channels
-    come last torch takes a channel's variance as the mean square less the squared mean, which leaves
-    nothing of a slice of air; so the first normalisation gets its input near 0. The last convolution becomes
-    a :class:`NarrowConvolution`.
+    Convolutions are faster so. Normalisations would be too, but where channels come last torch takes a
+    channel's variance as the mean square less the squared mean, summed in one go: on a real CT that cost 2 HU. So
+    each becomes a :class:`CentredNorm`, and the last convolution a :class:`NarrowConvolution`.
     """
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    norms = [module for module in network.modules() if isinstance(module, InstanceNorm)]
-    if norms:
-        norms[0].register_forward_pre_hook(lambda _module, inputs: (_centre(inputs[0]),), prepend=True)
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and child.out_channels == 1 and child.kernel_size[0] > 3:
+            if isinstance(child, InstanceNorm):
+                setattr(parent, name, CentredNorm(child))
+            elif isinstance(child, nn.Conv2d) and child.out_channels == 1 and child.kernel_size[0] > 3:
                 setattr(parent, name, NarrowConvolution(child))
     return network
+
+
+class CentredNorm(nn.Module):
+    """Instance normalisation in two passes, mean first, in place: its input is a convolution's own output.
+
+    In float32 as exact as where channels come first. In other formats, which are coarser than the sums, torch's
+    normalisation of a channel that was brought near 0.
+    """
+
+    def __init__(self, norm: InstanceNorm) -> None:
+        super().__init__()
+        self.channels, self.eps = norm.channels, norm.eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise each channel of each image of ``x`` ``(N, C, H, W)``."""
+        if x.dtype != torch.float32:
+            return nn.functional.group_norm(_centre(x), self.channels, eps=self.eps)
+        x.sub_(x.mean(dim=(2, 3), keepdim=True))
+        return x.mul_(torch.rsqrt(x.square().mean(dim=(2, 3), keepdim=True) + self.eps))
 
 
 class NarrowConvolution(nn.Module):
