@@ -116,12 +116,29 @@ def _silence() -> Iterator[None]:
         logger.setLevel(level)
 
 
+class _TwoPassNorm(nn.Module):
+    """Instance normalisation of plain operators, mean first: ONNX Runtime's own is off by 1 HU on a real CT."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        centred = x - _mean(x)
+        return centred * torch.rsqrt(_mean(centred.square()) + self.eps)
+
+
+def _mean(x: torch.Tensor) -> torch.Tensor:
+    """Return each channel's mean by way of its columns' means: shorter sums lose less in float32."""
+    return x.mean(dim=2, keepdim=True).mean(dim=3, keepdim=True)
+
+
 def _exchange_norms(network: nn.Module) -> None:
-    """Put torch's own instance normalisation in the place of ours: ONNX has an operator for it."""
+    """Write normalisations out, in the place of ours."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, InstanceNorm):
-                setattr(parent, name, nn.InstanceNorm2d(child.channels, child.eps).eval())
+                setattr(parent, name, _TwoPassNorm(child.eps))
 
 
 def _import(name: str) -> Any:
