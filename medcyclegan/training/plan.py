@@ -13,6 +13,7 @@ from typing import Any
 from medcyclegan.config import Config, Domain, Scaling
 from medcyclegan.data import SliceIndex, check_stacks
 from medcyclegan.errors import ConfigError, StoreError, UsageError
+from medcyclegan.inference.training_set import describe_training_set
 from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.provenance import hash_json
 
@@ -55,6 +56,14 @@ class Plan:
     def steps(self) -> int:
         """The steps of the whole training."""
         return self.config.training.max_steps or self.config.training.epochs * self.epoch_length
+
+    @functools.cached_property
+    def training_sets(self) -> dict[str, dict[str, Any]]:
+        """What the training volumes of each domain are like, for ``model.json``: an odd input is told by it."""
+        return {
+            name: describe_training_set(rows, self.store)
+            for name, rows in zip(self.domains, self.training, strict=True)
+        }
 
     @property
     def checkpoint_every(self) -> int:

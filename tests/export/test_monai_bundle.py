@@ -22,7 +22,8 @@ def test_it_holds_what_monai_asks_for(bundle):
     files = sorted(p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file())
     assert files == [
         "configs/inference.json", "configs/metadata.json", "docs/README.md",
-        "models/G_AB.safetensors", "models/G_BA.safetensors", "models/model.json",
+        "models/G_AB.safetensors", "models/G_BA.safetensors",
+        "models/MODEL_CARD.md", "models/model.json",
     ]  # fmt: skip
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     required = {

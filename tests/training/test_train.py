@@ -21,6 +21,7 @@ import yaml
 from medcyclegan.config import Config, load_config, parse_config
 from medcyclegan.errors import StoreError, TrainingError, UsageError, WriteError
 from medcyclegan.inference import ModelBundle
+from medcyclegan.inference.training_set import TrainingSet
 from medcyclegan.provenance import hash_file
 from medcyclegan.training import train
 from medcyclegan.training.step import CycleGANStep
@@ -131,6 +132,14 @@ def test_the_model_holds_all_that_translation_needs(whole_run: Path) -> None:
         for key, tensor in bundle.weights[name].items():
             assert torch.equal(tensor, checkpoint["averages"][name][key])
             assert not torch.equal(tensor, checkpoint["networks"][f"{name}.{key}"])
+
+
+def test_the_model_knows_what_its_training_set_was_like(whole_run: Path) -> None:
+    known = ModelBundle.load(whole_run / "model").provenance["training_set"]
+    for name in ("t1", "t2"):
+        described = TrainingSet.from_dict(known[name])
+        assert described.volumes > 0
+        assert -1 <= min(described.histogram) < max(described.histogram) <= 1
 
 
 def test_two_runs_give_the_same_bytes_and_leave_the_random_state_alone(whole_run, store, tiny, tmp_path) -> None:
