@@ -7,6 +7,7 @@ import collections
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def open_stack(store: Path, row: SliceRow) -> NDArray[Any]:
         stack = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise StoreError(f"{path} is missing: run slice-volumes again, it makes what is not there") from None
-    except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError, TokenError) as error:
         raise StoreError(f"{path} is damaged ({error}): remove it and run slice-volumes again") from None
     if stack.shape != expected or stack.dtype not in (np.float16, np.float32):
         raise StoreError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import warnings
 from typing import Any
 
@@ -145,4 +146,5 @@ def refuse_case(job: CaseJob, reason: str) -> Refusal:
     for text in sorted(hidden | {found.name, found.series_uid or ""}, key=len, reverse=True):
         if text:
             reason = reason.replace(text, "…")
-    return Refusal(job.domain, job.case, reason)
+    # What is quoted or listed may be a header's text; the log says it, the store keeps it from no one.
+    return Refusal(job.domain, job.case, re.sub(r"'[^']*'|\([^()]*\)", "…", reason))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def save_contact_sheets(store: Path, rows: Sequence[SliceRow]) -> None:
         for row in chosen:
             try:
                 stacks.append(np.lib.format.open_memmap(stack_file(store, row), mode="r"))
-            except (OSError, ValueError, EOFError, OverflowError, MemoryError) as error:
+            except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError, TokenError) as error:
                 raise StoreError(f"{store / row.file} cannot be read ({error}): remove it and slice again") from None
         with atomic_write(store / f"{domain}.png") as file:
             file.write(png_bytes(contact_sheet(stacks)))

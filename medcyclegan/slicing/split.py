@@ -59,7 +59,7 @@ def assign_splits(
     """
     result: dict[str, Split] = dict(known)
     for domain in sorted(patients, key=lambda name: (len(patients[name]) >= FEWEST_TO_SPLIT, name)):
-        members = sorted(patients[domain], key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+        members = sorted(patients[domain], key=lambda name: _order(seed, name))
         if all(member in result for member in members):
             continue
         if len(members) < FEWEST_TO_SPLIT:
@@ -78,6 +78,11 @@ def assign_splits(
         for member in members:
             result.setdefault(member, "train")
     return result
+
+
+def _order(seed: int, name: str) -> bytes:
+    """Return what puts a name in its place; names of files need not be UTF-8."""
+    return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest()
 
 
 def read_split_file(path: Path) -> list[tuple[str, str, Split]]:

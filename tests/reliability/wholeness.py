@@ -104,7 +104,11 @@ def _store_faults(manifest: Path) -> list[str]:
     found = []
     for line in manifest.read_text("utf-8").splitlines():
         row = json.loads(line)
-        stack = np.load(manifest.parent / row["file"], allow_pickle=False)
+        try:
+            stack = np.load(manifest.parent / row["file"], allow_pickle=False)
+        except (OSError, ValueError) as error:
+            found.append(f"{row['file']}: {error}")
+            continue
         size = row["preparation"]["size"]
         if stack.shape != (len(row["slices"]), size, size):
             found.append(f"{row['file']}: {stack.shape}, not as its row says")
