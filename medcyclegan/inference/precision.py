@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medcyclegan.inference.domains import AIR
-from medcyclegan.networks import InstanceNorm, middle_slice
+from medcyclegan.networks import middle_slice
 
 __all__ = ["Difference", "compare", "exact_convolutions", "fast_format", "to_reduced_precision"]
 
@@ -50,13 +50,12 @@ def to_reduced_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     These two stay in float32, for a bf16 number near 1 is rounded to 1/256, which a CT shows as steps of
     8 HU. Input and output remain float32.
     """
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | InstanceNorm)]
-    convolutions = [layer for layer in layers if not isinstance(layer, InstanceNorm)]
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     if dtype == torch.float32 or len(convolutions) < 3:
         return network
     for convolution in convolutions[1:-1]:
         convolution.to(dtype)
-    layers[1].register_forward_pre_hook(lambda _module, inputs: (inputs[0].to(dtype),))
+    convolutions[0].register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
     convolutions[-1].register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
     return network
 
