@@ -17,7 +17,7 @@ from medcyclegan.errors import MissingExtraError, ModelError, UsageError, WriteE
 from medcyclegan.export import export_onnx
 from medcyclegan.inference import Computing, ModelBundle, Translation, assess, load_models, translate
 from medcyclegan.inference.onnx_graph import OnnxGenerator, to_onnx
-from medcyclegan.networks import build_generator
+from medcyclegan.networks import InstanceNorm, build_generator
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +160,14 @@ def test_the_command_prints_folder_and_parity(tmp_path, monkeypatch):
     assert (again.exit_code, again.stderr.count("Error: ")) == (1, 1)
     wrong = CliRunner().invoke(main, ["export", "--format", "monai-bundle", "--volume", "ct.nii.gz"])
     assert wrong.exit_code == 2
+
+
+def test_a_flat_channel_keeps_its_precision():
+    """A spread of 0.01 about 1: sums over a whole channel in float32 lose it in the mean."""
+    noise = torch.randn(1, 1, 512, 512, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    flat = (1 + 0.01 * noise).float()
+    exact = torch.nn.functional.instance_norm(flat.double())
+    copies = torch.nn.Conv2d(1, 8, 1, bias=False)
+    torch.nn.init.ones_(copies.weight)
+    ours = OnnxGenerator(to_onnx(torch.nn.Sequential(copies, InstanceNorm(8)), 4))(flat)
+    assert (ours - exact).abs().max() < 2e-5
