@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from medcyclegan.cli.common import Command
+from medcyclegan.cli.common import Command, reading_arguments, reading_options
 
 
 @click.command("export", cls=Command)
 @click.option("--format", "form", type=click.Choice(["onnx", "monai-bundle"]), required=True, help="What to write.")
 @click.option("--model", default="runs/latest/model", show_default=True, metavar="DIR", help="The model folder.")
 @click.option("--out", metavar="DIR", help="The folder to write.  [default: onnx or monai-bundle]")
-@click.option("--volume", metavar="FILE", help="onnx: compare both backends on slices of this volume, not on noise.")
+@click.option("--compare", metavar="IN", help="onnx: compare both backends on slices of this volume, not on noise.")
 @click.option("--overwrite", is_flag=True, help="Replace a folder that exists.")
-def command(form: str, model: str, out: str | None, volume: str | None, overwrite: bool) -> None:
+@reading_options
+def command(form: str, model: str, out: str | None, compare: str | None, overwrite: bool, **options: Any) -> None:
     """Write a model for other programs: ONNX graphs, or a MONAI bundle.
 
     onnx: two graphs for any batch and size, with preparation and scalings in their metadata; how far they
@@ -24,13 +27,15 @@ def command(form: str, model: str, out: str | None, volume: str | None, overwrit
     from medcyclegan.inference import ModelBundle
     from medcyclegan.io import read_volume
 
-    folder = out or form
+    folder, reading = out or form, reading_arguments(options)
+    if compare is None and reading:
+        raise UsageError("options for reading a volume serve the one that --compare names: name it, or leave them out")
     if form == "monai-bundle":
-        if volume is not None:
-            raise UsageError("--volume serves --format onnx only: leave it out")
+        if compare is not None:
+            raise UsageError("--compare serves --format onnx only: leave it out")
         click.echo(export_monai_bundle(ModelBundle.load(model), folder, overwrite=overwrite))
         return
-    real = None if volume is None else read_volume(volume)
+    real = None if compare is None else read_volume(compare, **reading)
     parity = export_onnx(ModelBundle.load(model), folder, volume=real, overwrite=overwrite)
     click.echo(folder)
     for direction in parity:

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import sys
 
+import nibabel as nib
 import numpy as np
 import onnx
 import pytest
@@ -146,7 +147,7 @@ def test_the_command_prints_folder_and_parity(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny_model().save(tmp_path / "runs" / "latest" / "model")
     write_nifti(head_ct(), tmp_path / "ct.nii.gz")
-    result = CliRunner().invoke(main, ["export", "--format", "onnx", "--volume", "ct.nii.gz"])
+    result = CliRunner().invoke(main, ["export", "--format", "onnx", "--compare", "ct.nii.gz"])
     assert result.exit_code == 0, result.output
     first, there, back = result.stdout.splitlines()
     assert first == "onnx"
@@ -158,7 +159,7 @@ def test_the_command_prints_folder_and_parity(tmp_path, monkeypatch):
     assert (done.exit_code, done.stdout) == (0, "o.nii.gz\n"), done.output
     again = CliRunner().invoke(main, ["export", "--format", "onnx"])
     assert (again.exit_code, again.stderr.count("Error: ")) == (1, 1)
-    wrong = CliRunner().invoke(main, ["export", "--format", "monai-bundle", "--volume", "ct.nii.gz"])
+    wrong = CliRunner().invoke(main, ["export", "--format", "monai-bundle", "--compare", "ct.nii.gz"])
     assert wrong.exit_code == 2
 
 
@@ -171,3 +172,18 @@ def test_a_flat_channel_keeps_its_precision():
     torch.nn.init.ones_(copies.weight)
     ours = OnnxGenerator(to_onnx(torch.nn.Sequential(copies, InstanceNorm(8)), 4))(flat)
     assert (ours - exact).abs().max() < 2e-5
+
+
+def test_the_compared_volume_is_read_with_the_options_for_reading(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_model().save(tmp_path / "runs" / "latest" / "model")
+    ct = head_ct()
+    nib.save(nib.Nifti1Image(np.stack([ct.array, ct.array], axis=3), ct.affine), "two.nii.gz")
+    wanted = ["export", "--format", "onnx", "--compare", "two.nii.gz"]
+    refused = CliRunner().invoke(main, wanted)
+    assert (refused.exit_code, "choose one with --volume N" in refused.stderr) == (1, True)
+    done = CliRunner().invoke(main, [*wanted, "--volume", "1"])
+    assert done.exit_code == 0, done.output
+    assert "HU on 4 translated slices" in done.stdout
+    ignored = CliRunner().invoke(main, ["export", "--format", "onnx", "--volume", "1", "--overwrite"])
+    assert (ignored.exit_code, "--compare names" in ignored.stderr) == (2, True)

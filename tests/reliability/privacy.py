@@ -47,7 +47,7 @@ def commands(inputs: Path) -> list[list[str]]:
         ["translate-volume", volume, "from-nifti.nii.gz", *model, "--force"],
         ["translate-volume", volume, "from-nifti.mha", *model, "--force"],
         ["translate-volume", series, "anonymous", *model, "--deidentify"],
-        ["export", "--format", "onnx", "--model", "other-model", "--volume", series],
+        ["export", "--format", "onnx", "--model", "other-model", "--compare", series],
         ["export", "--format", "monai-bundle", "--model", "runs/latest/model"],
         ["report", "runs/latest"],
         ["report", "from-dicom.nii.gz", "--input", series, "--out", "page.html"],
