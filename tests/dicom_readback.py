@@ -6,6 +6,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,9 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
-from pydicom import dcmread
+from pydicom import config, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.valuerep import validate_value
 
 from medcyclegan import Volume
 from medcyclegan.volume import Derivation
@@ -42,6 +45,23 @@ REAL_SERIES = {
     "RLE": ("dicom2nifti_cases/generic/compressed_rle/001", {}),
     "Hitachi, oblique": ("dicom2nifti_cases/hitachi/anatomical/001", {}),
     "Philips enhanced": ("dicom2nifti_cases/philips_enhanced/anatomical/001", {}),
+}
+
+#: Warnings that an output has and its source has not, and why each stays; docs/howto/send_to_pacs.md says more.
+#: All come of what the source lacks, which :func:`undefended` checks.
+DEFENDED = {
+    r"only permitted to be empty when actually unknown; .* attribute <Laterality>$": "no body part is stated",
+    r"present in one instance but not the other - Element=<(PatientBirthDate|PatientSex|ReferringPhysicianName)> ": (
+        "every image must have it"
+    ),
+    r"present in one instance but not the other - Element=<PatientAge> ": "the source's is no valid age",
+    r"empty \(zero length\) in one instance .* Element=<(PatientName|ReferringPhysicianName)> ": (
+        "the source's is nothing but spaces"
+    ),
+    r"empty \(zero length\) in one instance .* Element=<(PatientBirthDate|StudyDate)> ": (
+        "the source's is no valid date"
+    ),
+    r"would be needed to build DICOMDIR - Study Date$": "the source's is no valid date",
 }
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -85,6 +105,37 @@ def new_verdicts(source: Iterable[Path], output: Iterable[Path]) -> list[str]:
     source, output = list(source), list(output)
     kinds = [_kinds(verdicts(files)) | _kinds(entity_verdicts(files)) for files in (source, [*source, *output])]
     return sorted(kinds[1] - kinds[0])
+
+
+def defence(line: str) -> str | None:
+    """Return why a warning that an output has and its source has not stays; None for an error or another warning."""
+    found = (why for words, why in DEFENDED.items() if re.search(words, line))
+    return next(found, None) if line.startswith("Warning") else None
+
+
+def undefended(lines: Iterable[str], source: Path) -> list[str]:
+    """Return what of an output's new verdicts no defence stands for, or one that this ``source`` folder belies."""
+    return [line for line in lines if defence(line) is None or not _is_lacking(source, line)]
+
+
+def _is_lacking(folder: Path, line: str) -> bool:
+    """Whether no image of the source series has a valid value of what a defended warning is about."""
+    named = re.search(r"<(\w+)>( IE=|$)|(Study Date)$", line)
+    if named is None:
+        return False
+    keyword = (named[1] or named[3]).replace(" ", "").replace("Laterality", "BodyPartExamined")
+    return not any(_has_valid(file, keyword) for file in files_of(folder))
+
+
+def _has_valid(file: Path, keyword: str) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        value = str(dcmread(file, stop_before_pixels=True, force=True).get(keyword, "")).strip()
+    try:
+        validate_value(dictionary_VR(keyword), value, config.RAISE)
+    except ValueError:
+        return False
+    return bool(value)
 
 
 def _kinds(said: Counter[str]) -> set[str]:
