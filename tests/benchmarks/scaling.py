@@ -1,83 +1,265 @@
-"""What a volume costs, and whether n of them cost n times that: CPU seconds and bytes of each stage.
+"""What a volume costs at each stage, and whether n of them cost n times that: CPU seconds and megabytes, as Markdown.
 
     python tests/benchmarks/scaling.py [N ...]        (default: 10 100)
 
-Made heads of 96 x 120 x 40 voxels, T1, one process, one thread. CPU seconds, so that a busy machine does not count.
-Slicing is at 256 pixels; translation by a small ResNet, for the network's own cost is another table's
-(tests/benchmarks/translation.py).
+A phantom is a made head of 96 x 120 x 20 voxels (2 x 2 x 8 mm, float32, .nii.gz); N of them are N / 2 patients with a
+T1 and a T2 each, copies of five heads under other names. One process, one thread. CPU seconds, so that a busy machine
+does not count; a core that others use at the same time is still slower than an idle one.
+
+Slices have 256 pixels. The networks are those of the configuration ``smoke`` (4 filters): what is measured is all that
+surrounds them; tests/benchmarks/training_step.py and translation.py print what real ones cost. Training is measured as
+what a store costs before and after its steps, and as an epoch: a step (the median of 20) for each slice of the larger
+domain.
 """
 
 from __future__ import annotations
 
+import collections
+import contextlib
+import functools
+import json
 import logging
+import os
+import platform
+import resource
 import shutil
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+from unittest import mock
 
 import torch
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-from models import tiny_model  # noqa: E402
+import medcyclegan.data
+import medcyclegan.evaluation.cases
+import medcyclegan.slicing.case
+from medcyclegan.cohort import select_volumes, translate_cohort
+from medcyclegan.config import load_config
+from medcyclegan.evaluation import EvaluationRequest, evaluate_files
+from medcyclegan.inference import ModelBundle, TranslationOptions
+from medcyclegan.io import write_volume
+from medcyclegan.phantom import make_head, t1_volume, t2_volume
+from medcyclegan.slicing import slice_volumes
+from medcyclegan.slicing.store import SliceStore
+from medcyclegan.training import train
+from medcyclegan.training.step import CycleGANStep
 
-from medcyclegan.cohort import select_volumes, translate_cohort  # noqa: E402
-from medcyclegan.inference import DomainModel, TranslationOptions  # noqa: E402
-from medcyclegan.intensity import IntensityScaling  # noqa: E402
-from medcyclegan.io import write_volume  # noqa: E402
-from medcyclegan.phantom import make_head, t1_volume  # noqa: E402
-from medcyclegan.slicing import slice_volumes  # noqa: E402
+T = TypeVar("T")
 
-#: Heads that are made; more volumes are copies of them under other names.
+#: The module; its function of the same name hides it.
+_TRANSLATE_FILE = sys.modules["medcyclegan.inference.translate_file"]
+
+#: Heads that are made; more patients are copies of them under other names.
 _HEADS = 5
+_CONTRASTS = {"t1": t1_volume, "t2": t2_volume}
+_STEPS = 20
+#: A cost grows linearly while a further volume costs within a fifth of what the ones before it did.
+_LINEAR = 1.2
+#: Where a stage's CPU time goes: the functions whose time is its parts'; the rest is "other".
+_PARTS = {
+    "slice": {
+        "read": (medcyclegan.slicing.case, "read_found_volume"),
+        "cut": (medcyclegan.slicing.case, "cut_slices"),
+        "write": (SliceStore, "save_case"),
+    },
+    "train": {"read": (medcyclegan.data.UnpairedSlices, "batch"), "step": (CycleGANStep, "__call__")},
+    "translate": {
+        "read": (_TRANSLATE_FILE, "read_volume"),
+        "networks": (_TRANSLATE_FILE, "translate"),
+        "judge": (_TRANSLATE_FILE, "_assess"),
+        "write": (_TRANSLATE_FILE, "write_volume"),
+    },
+    "evaluate": {
+        "read": (medcyclegan.evaluation.cases, "read_found_volume"),
+        "align": (medcyclegan.evaluation.cases, "align_volumes"),
+        "score": (medcyclegan.evaluation.cases, "score_aligned"),
+        "picture": (medcyclegan.evaluation.cases, "_picture"),
+    },
+}
+
+#: A stage's CPU seconds in all, and megabytes read and written.
+Costs = dict[str, tuple[float, float, float]]
+Shares = collections.defaultdict[str, collections.Counter[str]]
 
 
-def main() -> None:
+def main() -> int:
     torch.set_num_threads(1)
     logging.getLogger("medcyclegan").setLevel(logging.CRITICAL)
-    counts = [int(word) for word in sys.argv[1:]] or [10, 100]
-    print(f"{'volumes':>8}{'stage':>12}{'CPU s':>10}{'a volume':>10}{'MB read':>10}{'MB written':>12}{'linear':>9}")
+    counts = sorted({max(2 * _HEADS, int(word)) // 2 * 2 for word in sys.argv[1:]}) or [10, 100]
+    print(f"{machine()}\n")
+    print("| phantoms | stage | CPU s | a volume | a further one | linear | MB read | MB written | peak MB |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    before: dict[str, tuple[int, float, float]] = {}
+    steady = True
     with tempfile.TemporaryDirectory() as folder:
-        heads = [Path(folder) / f"head-{n}.nii.gz" for n in range(_HEADS)]
-        for n, path in enumerate(heads):
-            write_volume(t1_volume(make_head(n)), path)
-        first: dict[str, float] = {}
-        # The first volumes pay for what is loaded late.
-        measure(Path(folder) / "warm", heads, 2)
+        heads = make_heads(Path(folder) / "heads")
+        measure(Path(folder), heads, 2 * _HEADS)  # what is loaded late is paid for here
         for count in counts:
-            for stage, seconds, read, written in measure(Path(folder) / str(count), heads, count):
-                cost = seconds / count
-                linear = cost / first.setdefault(stage, cost)
-                print(f"{count:>8}{stage:>12}{seconds:>10.2f}{cost:>10.3f}{read:>10.1f}{written:>12.1f}{linear:>9.2f}")
+            costs, shares = measure(Path(folder), heads, count)
+            for stage, (seconds, read, written) in costs.items():
+                further, linear = compare(before.get(stage), count, seconds)
+                before[stage] = (count, seconds, further)
+                steady = steady and linear <= _LINEAR
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                print(
+                    f"| {count} | {stage} | {seconds:.2f} | {seconds / count:.4f} | {further:.4f} | {linear:.2f} "
+                    f"| {read:.1f} | {written:.1f} | {peak:.0f} |",
+                    flush=True,
+                )
+    print(f"\nno dearer by more than a fifth: {'yes' if steady else 'NO'}\n")
+    print_shares(shares, counts[-1])
+    return 0 if steady else 1
 
 
-def measure(folder: Path, heads: list[Path], count: int) -> list[tuple[str, float, float, float]]:
-    """Return each stage's name, CPU seconds, and megabytes read and written."""
-    source = folder / "bids"
-    for n in range(count):
-        path = source / f"sub-{n:05d}" / "anat" / f"sub-{n:05d}_T1w.nii.gz"
-        path.parent.mkdir(parents=True)
-        shutil.copyfile(heads[n % len(heads)], path)
-    read, results = megabytes(source), []
-    scaling = IntensityScaling("percentile", 0.0, 900.0, "arbitrary units")
-    model = tiny_model(DomainModel("t1", "MR", scaling), DomainModel("t2", "MR", scaling), size=256)
+def compare(before: tuple[int, float, float] | None, count: int, seconds: float) -> tuple[float, float]:
+    """Return what a volume more than ``before`` costs, and that beside what one cost there.
+
+    Without anything before, a volume's share in all. So what a stage costs once does not hide how it grows.
+    """
+    if before is None:
+        return seconds / count, 1.0
+    further = (seconds - before[1]) / (count - before[0])
+    return further, further / before[2]
+
+
+def machine() -> str:
+    """Return the machine, and what it did beside this, in words."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(": ")[2]
+                break
+        else:
+            name = platform.processor()
+    load = os.getloadavg()[0]
+    return f"{name}, {os.cpu_count()} cores, one thread used; load when it began {load:.1f}; torch {torch.__version__}"
+
+
+def make_heads(folder: Path) -> dict[str, list[Path]]:
+    """Write the T1 and the T2 image of each head; return their files by contrast."""
+    files: dict[str, list[Path]] = {name: [] for name in _CONTRASTS}
+    for n in range(_HEADS):
+        head = make_head(n, shape=(96, 120, 20), spacing_mm=(2.0, 2.0, 8.0))
+        for name, image in _CONTRASTS.items():
+            files[name].append(folder / f"{name}-{n}.nii.gz")
+            write_volume(image(head), files[name][-1])
+    return files
+
+
+def measure(folder: Path, heads: dict[str, list[Path]], count: int) -> tuple[Costs, Shares]:
+    """Run every stage on ``count`` phantoms; return what each cost, and the CPU seconds of its parts."""
+    place = folder / "cohort"
+    trees = {name: place / name for name in heads}
+    for n in range(count // 2):
+        for name, files in heads.items():
+            path = trees[name] / f"sub-{n:05d}" / "anat" / f"sub-{n:05d}_{name.upper()}w.nii.gz"
+            path.parent.mkdir(parents=True)
+            shutil.copyfile(files[n % _HEADS], path)
+    costs: Costs = {}
+    shares: Shares = collections.defaultdict(collections.Counter)
+    found = stage(costs, shares, "find", lambda: {name: select_volumes(tree) for name, tree in trees.items()})
+    stage(
+        costs, shares, "slice", lambda: slice_volumes(found, place / "slices"), list(trees.values()), place / "slices"
+    )
+    model = train_on(place, costs, shares)
+
+    def translate() -> None:
+        for name, other in (("t1", "t2"), ("t2", "t1")):
+            translate_cohort(trees[name], found[name], place / "fakes" / other, model, TranslationOptions(to=other))
+
+    stage(costs, shares, "translate", translate, list(trees.values()), place / "fakes")
+
+    def evaluate() -> None:
+        for name, tree in trees.items():
+            request = EvaluationRequest(
+                fake=place / "fakes" / name, reference=tree, out=place / "tables" / f"{name}.json"
+            )
+            evaluate_files(request)
+
+    stage(costs, shares, "evaluate", evaluate, [*trees.values(), place / "fakes"], place / "tables")
+    shutil.rmtree(place)
+    return costs, shares
+
+
+def train_on(place: Path, costs: Costs, shares: Shares) -> ModelBundle:
+    """Train for some steps: what comes around them, what a step costs, and an epoch of such steps."""
+    config = load_config("smoke", ["training.checkpoint_steps=100", "training.panel_every=100"])
+    steps: list[float] = []
+
+    def start() -> Path:
+        with mock.patch.object(CycleGANStep, "__call__", counted(CycleGANStep.__call__, steps.append)):
+            return train(place / "slices", config=config, out=place / "runs", max_steps=_STEPS, device="cpu")
+
+    run = stage(costs, shares, "train", start)
+    seconds = costs.pop("train")[0]
+    stacks = [place / "slices" / name for name in _CONTRASTS]
+    epoch = json.loads((run / "run.json").read_text())["epoch_length"] * statistics.median(steps)
+    costs["train: around"] = (seconds - sum(steps), 0.0, megabytes(run))
+    costs["train: epoch"] = (epoch, sum(map(megabytes, stacks)), 0.0)
+    return ModelBundle.load(run / "model")
+
+
+def stage(
+    costs: Costs,
+    shares: Shares,
+    name: str,
+    action: Callable[[], T],
+    inputs: Sequence[Path] = (),
+    out: Path | None = None,
+) -> T:
+    """Run one stage; keep its CPU seconds, its megabytes and its parts."""
+    read = sum(megabytes(path) for path in inputs)
     started = time.process_time()
-    volumes = select_volumes(source)
-    results.append(("find", time.process_time() - started, 0.0, 0.0))
-    started = time.process_time()
-    slice_volumes({"t1": volumes}, folder / "slices")
-    results.append(("slice", time.process_time() - started, read, megabytes(folder / "slices")))
-    started = time.process_time()
-    translate_cohort(source, volumes, folder / "out", model, TranslationOptions(to="t2"))
-    results.append(("translate", time.process_time() - started, read, megabytes(folder / "out")))
-    shutil.rmtree(folder)
-    return results
+    with timed(shares[name], name):
+        result = action()
+    seconds = time.process_time() - started
+    shares[name]["in all"] = seconds
+    costs[name] = (seconds, read, megabytes(out) if out is not None else 0.0)
+    return result
+
+
+@contextlib.contextmanager
+def timed(spent: collections.Counter[str], name: str) -> Iterator[None]:
+    """Count the CPU seconds of a stage's parts while it runs."""
+    with contextlib.ExitStack() as stack:
+        for part, (owner, function) in _PARTS.get(name, {}).items():
+            add = functools.partial(lambda part, seconds: spent.update({part: seconds}), part)
+            stack.enter_context(mock.patch.object(owner, function, counted(getattr(owner, function), add)))
+        yield
+
+
+def counted(function: Callable[..., T], add: Callable[[float], None]) -> Callable[..., T]:
+    """Return ``function`` with the CPU seconds of each call, in its own thread, given to ``add``."""
+
+    @functools.wraps(function)
+    def call(*arguments: object, **options: object) -> T:
+        started = time.thread_time()
+        try:
+            return function(*arguments, **options)
+        finally:
+            add(time.thread_time() - started)
+
+    return call
 
 
 def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
+def print_shares(shares: Shares, count: int) -> None:
+    """Print where the CPU time of each stage went."""
+    print(f"Where the time goes, with {count} phantoms:\n\n| stage | |\n| --- | --- |")
+    for name, spent in shares.items():
+        whole = spent.pop("in all")
+        if name in _PARTS:
+            rest = whole - sum(spent.values())
+            parts = [*((part, spent[part]) for part in _PARTS[name]), ("other", rest)]
+            print(f"| {name} | {', '.join(f'{part} {seconds / whole:.0%}' for part, seconds in parts)} |")
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
