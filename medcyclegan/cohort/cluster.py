@@ -7,11 +7,14 @@ Python's pickle) in the folder of logs, which is made readable for its owner alo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,8 +137,20 @@ class _Command:
 
         if self.running is not None:
             self.running.terminate()
-            try:
-                self.running.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                self.running.kill()
+            if not _ends_within(self.running.pid, _GRACE):
+                os.kill(self.running.pid, signal.SIGKILL)
         return DelayedSubmission(_Command(self.arguments))
+
+
+def _ends_within(pid: int, seconds: float) -> bool:
+    """Wait for a child process to end, leaving its exit code to whoever waits for it.
+
+    A signal's handler runs inside that other wait, which holds the lock of ``Popen``: by that it would wait in vain.
+    """
+    end = time.monotonic() + seconds
+    with contextlib.suppress(ChildProcessError):  # its exit code is taken already
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+    return True
