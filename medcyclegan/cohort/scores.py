@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,13 +67,16 @@ def score_held_out_sets(held_out: Sequence[HeldOutVolume], translated: Path, tar
 
 
 def _pairs(held_out: Sequence[HeldOutVolume], translated: Path, target: str) -> list[Pair]:
+    references = collections.defaultdict(list)
+    for held in held_out:
+        if held.domain == target:
+            references[held.patient].append(held.found)
     pairs = []
     for held in held_out:
-        beside = [other.found for other in held_out if other.domain == target and other.patient == held.patient]
         fake = translated / derivative_path(held.found.name, target)
-        if held.domain == target or not beside or not fake.exists():
+        if held.domain == target or held.patient not in references or not fake.exists():
             continue
-        reference = _same_session(held.found, beside)
+        reference = _same_session(held.found, references[held.patient])
         pairs.append(Pair(held.found.name, find_one(fake), reference, source=held.found))
     return pairs
 

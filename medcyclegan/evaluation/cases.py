@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import logging
 import re
@@ -21,10 +22,12 @@ from medcyclegan.progress import progress_bar
 from medcyclegan.storage import check_output
 from medcyclegan.volume import Volume
 
-__all__ = ["CaseScores", "EvaluationOptions", "Refusal", "evaluate_pairs"]
+__all__ = ["PICTURED_CASES", "CaseScores", "EvaluationOptions", "Refusal", "evaluate_pairs"]
 
 log = logging.getLogger(__name__)
 
+#: How many cases get a picture at each end, the smallest errors' and the largest's.
+PICTURED_CASES = 3
 #: Shown white in pictures: an error of this many HU, or this part of the range.
 _ERROR_HU = 300.0
 _ERROR_SHARE = 0.5
@@ -38,7 +41,7 @@ class EvaluationOptions:
 
     ``modality``: the references', where their headers do not say. ``register``: ``"rigid"`` or None. ``reading``: as
     :func:`~medcyclegan.io.read_volume` takes it. ``save_mask``: a file for a single pair, a folder for several.
-    ``pictures``: whether each case gets a picture. ``overwrite``: whether masks may be replaced.
+    ``pictures``: whether the best and the worst cases get pictures. ``overwrite``: whether masks may be replaced.
     """
 
     modality: Literal["CT", "MR"] | None = None
@@ -51,7 +54,7 @@ class EvaluationOptions:
 
 @dataclasses.dataclass(frozen=True)
 class CaseScores:
-    """A case with its scores, and its picture as the bytes of a PNG, where one was asked for."""
+    """A case with its scores, and its picture as the bytes of a PNG, where it was among the best or worst so far."""
 
     case: str
     evaluation: Evaluation
@@ -73,10 +76,11 @@ def evaluate_pairs(pairs: Sequence[Pair], options: EvaluationOptions) -> Iterato
     """
     masks = _mask_files(pairs, options)
     said: set[str] = set()
+    errors: list[float] = []
     with progress_bar("evaluating", len(pairs)) as bar:
         for number, (pair, mask_file) in enumerate(zip(pairs, masks, strict=True), start=1):
             try:
-                scores = _evaluate(pair, options, mask_file)
+                scores = _evaluate(pair, options, mask_file, errors)
             except MedCycleGANError as error:
                 if len(pairs) == 1:
                     raise
@@ -97,7 +101,7 @@ def _say_notes(scores: CaseScores, said: set[str], *, alone: bool) -> None:
             log.warning("%s", note if alone else f"{one_line(scores.case)}: {note} (other cases: see their notes)")
 
 
-def _evaluate(pair: Pair, options: EvaluationOptions, mask_file: Path | None) -> CaseScores:
+def _evaluate(pair: Pair, options: EvaluationOptions, mask_file: Path | None, errors: list[float]) -> CaseScores:
     _check_swapped(pair)
     shared = dataclasses.replace(options.reading, series=None, split_by=None, volume=None)
     reference = read_found_volume(pair.reference, options.reading)
@@ -112,7 +116,15 @@ def _evaluate(pair: Pair, options: EvaluationOptions, mask_file: Path | None) ->
     if mask_file is not None:
         write_volume(reference.replace(array=aligned.mask.astype(np.uint8), modality=None, value_range=None), mask_file)
     evaluation = score_aligned(aligned)
-    return CaseScores(pair.case, evaluation, _picture(aligned, evaluation) if options.pictures else None)
+    drawn = options.pictures and _is_extreme(evaluation.mae, errors)
+    return CaseScores(pair.case, evaluation, _picture(aligned, evaluation) if drawn else None)
+
+
+def _is_extreme(error: float, errors: list[float]) -> bool:
+    """Put ``error`` into the sorted ``errors`` of the cases so far; whether it is among the smallest or the largest."""
+    place = bisect.bisect(errors, error)
+    errors.insert(place, error)
+    return place < PICTURED_CASES or place >= len(errors) - PICTURED_CASES
 
 
 def _mask_files(pairs: Sequence[Pair], options: EvaluationOptions) -> list[Path | None]:

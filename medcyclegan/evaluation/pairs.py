@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import dataclasses
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medcyclegan.errors import AmbiguousError, ReadError
@@ -32,6 +33,14 @@ class Pair:
     source: FoundVolume | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Side:
+    """The volumes of one side, by name and by BIDS subject: each partner is then found by one look."""
+
+    by_name: Mapping[str, Sequence[FoundVolume]]
+    by_subject: Mapping[str, Sequence[FoundVolume]]
+
+
 def find_pairs(
     fake: Path, reference: Path, *, mask: Path | None = None, source: Path | None = None, options: ReadOptions
 ) -> list[Pair]:
@@ -52,13 +61,14 @@ def find_pairs(
     if len(fakes) == 1 and all(len(side) == 1 for side in sides.values()):
         only = {name: side[0] for name, side in sides.items()}
         return [Pair(fakes[0].name, fakes[0], only["reference"], only.get("mask"), only.get("input"))]
+    indexed = {name: _indexed(volumes) for name, volumes in sides.items()}
     pairs, lonely = [], []
     for found in fakes:
-        match = _partner(found, sides["reference"], "reference")
+        match = _partner(found, indexed["reference"], "reference")
         if match is None:
             lonely.append(found.name)
             continue
-        beside = {name: _needed(found, sides[name], name) for name in ("mask", "input") if name in sides}
+        beside = {name: _needed(found, indexed[name], name) for name in ("mask", "input") if name in indexed}
         pairs.append(Pair(found.name, found, match, beside.get("mask"), beside.get("input")))
     if not pairs:
         raise ReadError(
@@ -96,8 +106,7 @@ def read_pairs(path: Path) -> list[Pair]:
         pairs.append(Pair(case, found["fake"], found["reference"], found.get("mask"), found.get("input")))
     if not pairs:
         raise ReadError(f"{path}: no pairs: write a line for each")
-    names = [pair.case for pair in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in collections.Counter(pair.case for pair in pairs).items() if count > 1)
     if twice:
         raise ReadError(f"{path}: several pairs are called {_list(twice)}: tell them apart in the column case")
     return pairs
@@ -117,7 +126,7 @@ def with_fakes(pairs: Sequence[Pair], folder: Path) -> list[Pair]:
 
     Raises :class:`~medcyclegan.errors.ReadError` where a case has none there.
     """
-    others = _found(folder, ReadOptions())
+    others = _indexed(_found(folder, ReadOptions()))
     return [dataclasses.replace(pair, fake=_needed(pair.fake, others, f"fake in {folder}")) for pair in pairs]
 
 
@@ -140,7 +149,15 @@ def _found(path: Path, options: ReadOptions) -> list[FoundVolume]:
     return found
 
 
-def _needed(found: FoundVolume, others: Sequence[FoundVolume], what: str) -> FoundVolume:
+def _indexed(volumes: Sequence[FoundVolume]) -> _Side:
+    by_name, by_subject = collections.defaultdict(list), collections.defaultdict(list)
+    for volume in volumes:
+        by_name[volume.name].append(volume)
+        by_subject[_entities(volume.name).get("sub", "")].append(volume)
+    return _Side(by_name, by_subject)
+
+
+def _needed(found: FoundVolume, others: _Side, what: str) -> FoundVolume:
     match = _partner(found, others, what)
     if match is None:
         raise ReadError(
@@ -149,12 +166,12 @@ def _needed(found: FoundVolume, others: Sequence[FoundVolume], what: str) -> Fou
     return match
 
 
-def _partner(found: FoundVolume, others: Sequence[FoundVolume], what: str) -> FoundVolume | None:
+def _partner(found: FoundVolume, others: _Side, what: str) -> FoundVolume | None:
     """Return the one of ``others`` that belongs to ``found``, or None."""
-    same = [other for other in others if other.name == found.name]
-    if not same:
-        mine = _entities(found.name)
-        same = [other for other in others if "sub" in mine and _agree(mine, _entities(other.name))]
+    same = list(others.by_name.get(found.name, ()))
+    mine = _entities(found.name)
+    if not same and "sub" in mine:
+        same = [other for other in others.by_subject.get(mine["sub"], ()) if _agree(mine, _entities(other.name))]
         exact = [other for other in same if _entities(other.name) == mine]
         same = exact or same
     if len(same) > 1:
@@ -170,8 +187,7 @@ def _entities(name: str) -> dict[str, str]:
 
 
 def _agree(first: dict[str, str], second: dict[str, str]) -> bool:
-    shared = first.keys() & second.keys()
-    return "sub" in shared and all(first[key] == second[key] for key in shared)
+    return all(first[key] == second[key] for key in first.keys() & second.keys())
 
 
 def _list(names: Sequence[str], most: int = 5) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from medcyclegan.errors import ReadError, UsageError
-from medcyclegan.evaluation.cases import CaseScores, Refusal
+from medcyclegan.evaluation.cases import PICTURED_CASES, CaseScores, Refusal
 from medcyclegan.provenance import now, versions
 from medcyclegan.storage import atomic_write
 
@@ -27,7 +27,7 @@ METRICS: Mapping[str, bool | None] = {
     "mean_error": None, "ncc": True, "mae_air": False, "mae_soft_tissue": False, "mae_bone": False,
 }  # fmt: skip
 _COMPARED = ("mae", "psnr", "ms_ssim", "ssim_2023")
-_RESAMPLES = 10_000
+_RESAMPLES, _RESAMPLES_AT_ONCE = 10_000, 100
 _MADE_BY = "medcyclegan evaluate"
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -192,18 +192,22 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _pictured(cases: Sequence[CaseScores], most: int = 3) -> list[int]:
+def _pictured(cases: Sequence[CaseScores]) -> list[int]:
     """Return the rows of the cases with the smallest and the largest MAE that have pictures."""
     order = sorted((n for n, c in enumerate(cases) if c.picture), key=lambda n: cases[n].evaluation.mae)
-    return sorted({*order[:most], *order[-most:]})
+    return sorted({*order[:PICTURED_CASES], *order[-PICTURED_CASES:]})
 
 
 def _interval(values: Any) -> list[float] | None:
     """Return the percentile bootstrap's 95 % interval of the mean, None for a single value."""
     if len(values) < 2:
         return None
-    draws = np.random.default_rng(0).integers(0, len(values), (_RESAMPLES, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), (2.5, 97.5))
+    rng, means = np.random.default_rng(0), []
+    # Some resamples at a time: all of them would take 8 GB for 100,000 cases.
+    for _ in range(0, _RESAMPLES, _RESAMPLES_AT_ONCE):
+        draws = rng.integers(0, len(values), (_RESAMPLES_AT_ONCE, len(values)))
+        means.append(values[draws].mean(axis=1))
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return [float(low), float(high)]
 
 

@@ -40,7 +40,9 @@ def save_fold(
     if not 2 <= folds <= len(patients) or not 0 <= fold < folds:
         raise UsageError(f"fold {fold} of {folds} with {len(patients)} patients: 2 folds or more, one patient in each")
     known: dict[str, Split] = dict.fromkeys(patients[fold::folds], "test")
-    domains = {row.domain: {r.patient for r in rows if r.domain == row.domain} for row in rows}
+    domains: dict[str, set[str]] = {}
+    for row in rows:
+        domains.setdefault(row.domain, set()).add(row.patient)
     splits = assign_splits(domains, seed=seed, fractions=(validation_fraction, 0.0), known=known)
     changed = [dataclasses.replace(row, split=splits[row.patient]) for row in rows]
     with atomic_folder(out, overwrite=overwrite) as folder:

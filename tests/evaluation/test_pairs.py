@@ -9,7 +9,8 @@ import pytest
 
 from medcyclegan.errors import AmbiguousError, ReadError
 from medcyclegan.evaluation import find_pairs, read_pairs
-from medcyclegan.io import ReadOptions, write_volume
+from medcyclegan.evaluation import pairs as evaluation_pairs
+from medcyclegan.io import FoundVolume, ReadOptions, write_volume
 from medcyclegan.volume import Volume
 
 
@@ -114,3 +115,19 @@ def test_a_csv_that_says_too_little_is_refused(tmp_path, put, text, said):
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(ReadError, match=said):
         read_pairs(tmp_path / "pairs.csv")
+
+
+def test_the_work_grows_with_the_volumes_and_not_with_their_square(tmp_path, monkeypatch):
+    """A cohort of ten thousand is paired in the time of ten thousand looks."""
+    looks = []
+    parse = evaluation_pairs._entities
+    monkeypatch.setattr(evaluation_pairs, "_entities", lambda name: looks.append(name) or parse(name))
+    names = [f"sub-{n:03d}" for n in range(200)]
+    volumes = {
+        folder: [FoundVolume(tmp_path, "nifti", f"{name}_{end}", tmp_path) for name in names]
+        for folder, end in (("fakes", "desc-synthetic_T2w"), ("refs", "T2w"))
+    }
+    monkeypatch.setattr(evaluation_pairs, "_found", lambda path, options: volumes[path.name])
+    pairs = find_pairs(tmp_path / "fakes", tmp_path / "refs", options=ReadOptions())
+    assert [(pair.fake.name[:7], pair.reference.name[:7]) for pair in pairs] == [(name, name) for name in names]
+    assert len(looks) <= 5 * len(names)
