@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 FEWEST_TO_SPLIT = 5
 
 _VISIT = re.compile(r"(visit|ses|session|study|scan|tp|timepoint|time|run|acq|echo)[-]?\w*|v\d+|\d{8}")
+#: A visit whose number or label stands apart. Not scan and study: what follows these may number patients.
+_VISIT_APART = re.compile(
+    r"(?<![A-Za-z0-9])((ses|run|acq|echo)-[A-Za-z0-9+]+|(visit|ses|session|tp|timepoint|run|acq|echo)[-_.\s]+\d+[a-z]?)"
+    r"(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
 _BIDS_SUBJECT = re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)")
 _SPLITS: Mapping[str, Split] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
@@ -36,11 +42,13 @@ def patient_of_name(name: str, domain: str) -> str:
     folder, _, stem = name.rpartition("/")
     if folder:
         return folder.split("/")[0]
+    return _without_visits(_VISIT_APART.sub("_", stem), domain) or _without_visits(stem, domain) or stem
+
+
+def _without_visits(stem: str, domain: str) -> str:
     tokens = [token for token in re.split(r"[_.\s-]+", stem) if token]
-    kept = [
-        t for t in tokens if t.lower() not in (domain.lower(), f"{domain.lower()}w") and not _VISIT.fullmatch(t.lower())
-    ]
-    return "_".join(kept) or stem
+    contrast = (domain.lower(), f"{domain.lower()}w")
+    return "_".join(t for t in tokens if t.lower() not in contrast and not _VISIT.fullmatch(t.lower()))
 
 
 def assign_splits(

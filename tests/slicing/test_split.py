@@ -17,6 +17,12 @@ from medcyclegan.slicing.split import assign_splits, patient_of_name, read_split
         ("t1", "t1", "t1"),
         ("case_0001", "ct", "case_0001"),
         ("patient12_t2_20200101", "t2", "patient12"),
+        ("patient12_ses-2_t1", "t1", "patient12"),
+        ("patient12-t1-visit-2", "t1", "patient12"),
+        ("anna ses-pre", "t1", "anna"),
+        ("t1_scan_0001", "t1", "0001"),
+        ("head_scan_0001", "t1", "head_0001"),
+        ("visit_2", "t1", "2"),
     ],
 )
 def test_the_patient_in_a_name(name, domain, patient):

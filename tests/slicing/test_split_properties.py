@@ -1,0 +1,53 @@
+"""What holds of any split: a patient is on one side, what is known stands, and order does not count."""
+
+import logging
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medcyclegan.slicing.split import FEWEST_TO_SPLIT, assign_splits, patient_of_name
+
+patients = st.dictionaries(
+    st.sampled_from(["ct", "mr", "t1"]), st.sets(st.integers(0, 40).map(str), min_size=1, max_size=30), min_size=1
+)
+fractions = st.tuples(st.floats(0.0, 0.4), st.floats(0.0, 0.4))
+logging.getLogger("medcyclegan").addHandler(logging.NullHandler())
+
+
+@given(found=patients, shares=fractions, seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_every_patient_has_one_split_and_what_is_known_stands(found, shares, seed, data):
+    everyone = sorted(set().union(*found.values()))
+    known = data.draw(st.dictionaries(st.sampled_from(everyone), st.sampled_from(["train", "validation", "test"])))
+    splits = assign_splits(found, seed=seed, fractions=shares, known=known)
+    assert set(splits) == set(everyone)
+    assert {patient: splits[patient] for patient in known} == known
+    turned = {domain: set(members) for domain, members in reversed(found.items())}
+    assert assign_splits(turned, seed=seed, fractions=shares, known=known) == splits
+    assert assign_splits(found, seed=seed, fractions=shares, known=splits) == splits
+
+
+@given(members=st.sets(st.text(max_size=8), min_size=1, max_size=40), shares=fractions, seed=st.integers(0, 99))
+def test_as_many_are_held_out_as_was_asked_for(members, shares, seed):
+    splits = list(assign_splits({"t1": members}, seed=seed, fractions=shares, known={}).values())
+    validation, test = shares
+    for name, share in (("validation", validation), ("test", test)):
+        wanted = max(1, round(share * len(members))) if share > 0 and len(members) >= FEWEST_TO_SPLIT else 0
+        assert splits.count(name) == wanted
+    assert "train" in splits
+
+
+@given(
+    name=st.builds("{}{}".format, st.text("abcxyz", min_size=3, max_size=8), st.integers(0, 9999)),
+    visits=st.lists(
+        st.sampled_from(["visit1", "visit 2", "ses-2", "ses-pre", "tp_04", "20240131", "v3", "run-02", "T1w", "t1"]),
+        max_size=3,
+    ),
+    separator=st.sampled_from("_. -"),
+)
+def test_visits_and_contrasts_of_a_patient_are_the_same_patient(name, visits, separator):
+    assert patient_of_name(separator.join([name, *visits]), "t1") == name
+
+
+@given(name=st.text(min_size=1, max_size=40).filter(lambda text: text.rpartition("/")[2]))
+def test_any_name_has_a_patient(name):
+    assert patient_of_name(name, "t1") or name.startswith("/")
