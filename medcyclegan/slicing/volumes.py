@@ -86,7 +86,7 @@ def slice_volumes(
         finished, todo = _sort_out(own, store)
         if finished:
             log.info("%d of %d volumes are sliced already", len(finished), len(own))
-        results = list(_run(todo, workers))
+        results = _run(todo, workers)
         refused = tuple(r for r in results if isinstance(r, Refusal))
         volumes = tuple(job.found for job, r in zip(todo, results, strict=True) if isinstance(r, Refusal))
         store.save_refusals([(job.domain, job.case) for job in own], refused)
@@ -233,17 +233,21 @@ def _check_one_form(jobs: Sequence[CaseJob], store: SliceStore) -> None:
                 )
 
 
-def _run(jobs: Sequence[CaseJob], workers: int) -> Iterator[SliceRow | Refusal]:
-    """Slice every job, in this process or in ``workers`` others; one whose process is killed is refused."""
+def _run(jobs: Sequence[CaseJob], workers: int) -> list[SliceRow | Refusal]:
+    """Slice every job, in this process or in ``workers`` others; results in the jobs' order.
+
+    One whose process is killed is refused.
+    """
+    results: dict[int, SliceRow | Refusal] = {}
     with progress_bar("slicing", len(jobs)) as bar:
         if workers == 1 or len(jobs) < 2:
-            for job in jobs:
-                yield slice_case(job)
-                bar.advance()
-            return
-        for row in run_in_processes(slice_case, jobs, workers, _killed):
-            yield row
+            ended: Iterable[tuple[int, SliceRow | Refusal]] = ((n, slice_case(job)) for n, job in enumerate(jobs))
+        else:
+            ended = run_in_processes(slice_case, jobs, workers, _killed)
+        for number, result in ended:
+            results[number] = result
             bar.advance()
+    return [results[number] for number in range(len(jobs))]
 
 
 def _killed(job: CaseJob) -> Refusal:

@@ -21,8 +21,8 @@ Result = TypeVar("Result")
 
 def run_in_processes(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, killed: Callable[[Job], Result]
-) -> Iterator[Result]:
-    """Yield the result of every job, worked on in ``workers`` processes.
+) -> Iterator[tuple[int, Result]]:
+    """Yield the place and the result of every job as it ends, worked on in ``workers`` processes.
 
     Where the kernel kills a process (for want of memory), the pool it belongs to is lost. The jobs that may have been
     in it are then done one by one, each in a process of its own; one that is killed again has the result
@@ -32,14 +32,14 @@ def run_in_processes(
     while left:
         for number, result in _run_pool(work, left, min(workers, len(left))):
             del left[number]
-            yield result
+            yield number, result
         # A pool hands out jobs in order: what it was working on are the first of those without a result.
         suspects = {number: left.pop(number) for number in list(left)[: workers + 1]}
         if suspects:
             log.warning("a worker process was killed: %d volumes are done again, one at a time", len(suspects))
         for number, job in suspects.items():
             alone = [result for _, result in _run_pool(work, {number: job}, 1)]
-            yield alone[0] if alone else killed(job)
+            yield number, alone[0] if alone else killed(job)
 
 
 def _run_pool(work: Callable[[Job], Result], jobs: Mapping[int, Job], workers: int) -> Iterator[tuple[int, Result]]:

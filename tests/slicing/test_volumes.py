@@ -161,9 +161,22 @@ def test_shards_and_workers_give_what_one_call_gives(tmp_path):
     assert stacks(tmp_path / "whole") == stacks(tmp_path / "parts")
 
 
+def test_refusals_are_told_by_their_own_names_whichever_worker_ends_first(tmp_path, monkeypatch):
+    volumes = make_volumes(tmp_path / "volumes")
+    (volumes / "t1" / "p0_t1.nii.gz").write_bytes(b"not a volume")
+
+    def the_last_ends_first(work, jobs, workers, killed):
+        return reversed([(number, work(job)) for number, job in enumerate(jobs)])
+
+    monkeypatch.setattr("medcyclegan.slicing.volumes.run_in_processes", the_last_ends_first)
+    result = slice_volumes(volumes, tmp_path / "slices", config=SMALL, workers=2)
+    assert [found.name for found in result.refused_volumes] == ["p0_t1"]
+    assert len(result.sliced) == 3
+
+
 def test_the_split_is_by_patient_across_visits_and_domains(tmp_path):
     for n in range(6):
-        for visit in ("", "_visit2"):
+        for visit in ("", "_visit2", "_ses-3"):
             write_nifti(head_mr(seed=n), tmp_path / "v" / "t1" / f"p{n}_t1{visit}.nii")
         write_nifti(head_mr(seed=n, inverted=True), tmp_path / "v" / "t2" / f"p{n}_t2.nii")
     slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL)
