@@ -81,8 +81,8 @@ def translate_file(
     if is_dicom_node(output):
         _translate_and_send(source, str(output), model, options)
         return output
-    out, sidecar = Path(output), sidecar_path(Path(output))
-    _check_outputs(Path(source), out, sidecar, options)
+    out = Path(output)
+    _check_outputs(Path(source), out, options)
     bundles = load_models(model)
     if options.to is not None:
         bundles[0].direction(options.to)
@@ -91,8 +91,10 @@ def translate_file(
     volume = read_volume(source, **options.reading)
     clock.append(time.monotonic())
     to = options.to or choose_target(volume, bundles[0])
-    expected = volume.replace(modality=output_modality(volume, bundles[0].direction(to)[2]))
+    expected = _expected(volume, bundles[0], to)
     check_writable(expected, out, template=options.template, deidentify=options.deidentify)
+    if options.trust is not None:
+        check_writable(expected.replace(modality=None), options.trust)
     done = translate(volume, bundles, to, computing, force=options.force, spread=options.trust is not None)
     clock.append(time.monotonic())
     record, trust = _assess(volume, done, bundles, computing, options)
@@ -102,6 +104,13 @@ def translate_file(
         _write_beside(volume, done, trust, options)
         _write(done, out, record, clock, options)
     return out
+
+
+def _expected(volume: Volume, bundle: ModelBundle, to: str) -> Volume:
+    """Return ``volume`` with all of its translation into ``to`` but the values."""
+    target = bundle.direction(to)[2]
+    values = (target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None
+    return volume.replace(modality=output_modality(volume, target), value_range=values)
 
 
 @contextlib.contextmanager
@@ -207,9 +216,10 @@ def _is_left_over(out: Path, *, unfinished: bool = False) -> bool:
     return bool(record) and not (unfinished and "seconds" in record)
 
 
-def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationOptions) -> None:
+def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None:
     """Refuse, before any work, what could not be written or would destroy something."""
     check_output_format(out)
+    sidecar = sidecar_path(out)
     if out.exists() and source.exists() and out.samefile(source):
         raise UsageError(f"{out} is the input: name another output")
     if not out.suffix and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
@@ -221,17 +231,24 @@ def _check_outputs(source: Path, out: Path, sidecar: Path, options: TranslationO
     check_output(out, overwrite=options.overwrite)
     if sidecar.exists() and not options.overwrite and not _is_left_over(out):
         raise WriteError(f"{sidecar} exists: outputs are not replaced unless you pass --overwrite")
-    taken, again = [source, out, sidecar], _is_left_over(out, unfinished=True)
     for path in (out, sidecar, options.trust, options.preview):
         if path is not None:
             remove_leftovers(Path(path).parent, Path(path).name)
+    _check_beside([source, out, sidecar], out, options)
+
+
+def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> None:
+    """Refuse a trust map or a preview that cannot be written, or whose place is ``taken``, by whatever name."""
+    names, again = [path.resolve() for path in taken], _is_left_over(out, unfinished=True)
     for option, path, endings in (("--trust", options.trust, _MAP_ENDINGS), ("--preview", options.preview, (".png",))):
         if path is None:
             continue
         beside = Path(path)
         if not beside.name.lower().endswith(endings):
             raise UsageError(f"{option} {beside}: its name must end in {' or '.join(endings)}")
-        if beside in taken:
+        if beside.resolve() in names:
             raise UsageError(f"{option} {beside}: is the input or another output: name another file")
+        if not out.suffix and beside.resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"{option} {beside}: lies in {out}, which holds DICOM files only: name another place")
         check_output(beside, overwrite=options.overwrite or again)
-        taken.append(beside)
+        names.append(beside.resolve())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from medcyclegan.errors import VolumeError, WriteError
+from medcyclegan.errors import AmbiguousError, VolumeError, WriteError
 from medcyclegan.io.dicom_enhanced import is_multi_frame
 from medcyclegan.io.dicom_geometry import SAME_PLACE_MM
 from medcyclegan.io.dicom_headers import walk_files
@@ -138,6 +138,11 @@ def _origin_of_template(volume: Volume, template: Path, notes: Notes) -> tuple[V
             raise WriteError("no such folder")
         scan = scan_files(walk_files(template) if template.is_dir() else [template], keep_datasets=True)
         series = choose_series(scan, None, silent)
+    except AmbiguousError as error:
+        raise WriteError(
+            f"--dicom-template {template}: more than one series lies there: name the folder, or one file, of the "
+            "series whose patient and study the output belongs to"
+        ) from error
     except VolumeError as error:
         raise WriteError(f"--dicom-template {template}: {error}") from error
     except WriteError as error:

@@ -21,7 +21,7 @@ from medcyclegan.io.streams import read_start
 from medcyclegan.storage import atomic_write
 from medcyclegan.volume import Volume
 
-__all__ = ["IMAGE_AFFINE", "read_image", "write_image"]
+__all__ = ["IMAGE_AFFINE", "check_image", "read_image", "write_image"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ _FORMATS = ("PNG", "JPEG")
 #: What Pillow raises for damaged files, by its plugins' sources and by mutating bytes.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
 _JPEG_QUALITY = 95
+#: Bits a pixel -> range of values.
+_RANGES = {8: (0.0, 255.0), 16: (0.0, 65535.0)}
 
 
 def read_image(path: Path, options: ReadOptions | None = None) -> Volume:
@@ -112,20 +114,14 @@ def write_image(volume: Volume, path: Path) -> None:
     decoded and compared before it is written. Raises :class:`~medcyclegan.errors.WriteError` for a volume
     that a picture cannot hold.
     """
-    png = path.suffix.lower() == ".png"
-    if volume.value_range not in ((0.0, 255.0), (0.0, 65535.0)) or volume.shape[2] != 1:
-        raise WriteError(f"{path}: a picture holds one slice that was read from a picture: name a .nii.gz file")
-    if not np.array_equal(volume.affine, IMAGE_AFFINE):
-        raise WriteError(f"{path}: a picture cannot hold the volume's place in space: name a .nii.gz file")
+    check_image(volume, path)
     if not np.isfinite(volume.array).all():
         raise WriteError(f"{path}: the slice holds values that are not finite: replace them or find their cause")
-    wide = volume.value_range == (0.0, 65535.0)
-    if wide and not png:
-        raise WriteError(f"{path}: a JPEG holds 8 bits and the slice has 16: name a .png file")
-    limits = np.clip(np.rint(volume.array[..., 0].T), *volume.value_range)
+    wide = volume.value_range == _RANGES[16]
+    limits = np.clip(np.rint(volume.array[..., 0].T), *_RANGES[16 if wide else 8])
     values = np.ascontiguousarray(limits.astype(np.uint16 if wide else np.uint8))
     content = io.BytesIO()
-    if png:
+    if path.suffix.lower() == ".png":
         Image.fromarray(values).save(content, "PNG")
         with Image.open(io.BytesIO(content.getvalue())) as back:
             if not np.array_equal(np.asarray(back), values):
@@ -134,3 +130,16 @@ def write_image(volume: Volume, path: Path) -> None:
         Image.fromarray(values).save(content, "JPEG", quality=_JPEG_QUALITY)
     with atomic_write(path) as file:
         file.write(content.getbuffer())
+
+
+def check_image(volume: Volume, path: Path) -> None:
+    """Refuse a volume that a picture cannot hold, by all but its values.
+
+    Raises :class:`~medcyclegan.errors.WriteError`.
+    """
+    if volume.value_range not in _RANGES.values() or volume.shape[2] != 1:
+        raise WriteError(f"{path}: a picture holds one slice that was read from a picture: name a .nii.gz file")
+    if not np.array_equal(volume.affine, IMAGE_AFFINE):
+        raise WriteError(f"{path}: a picture cannot hold the volume's place in space: name a .nii.gz file")
+    if volume.value_range == _RANGES[16] and path.suffix.lower() != ".png":
+        raise WriteError(f"{path}: a JPEG holds 8 bits and the slice has 16: name a .png file")

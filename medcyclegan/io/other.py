@@ -23,7 +23,7 @@ from medcyclegan.io.streams import ByteStream
 from medcyclegan.storage import atomic_write
 from medcyclegan.volume import Volume
 
-__all__ = ["read_itk", "write_itk"]
+__all__ = ["check_itk", "read_itk", "write_itk"]
 
 _log = logging.getLogger(__name__)
 
@@ -137,11 +137,7 @@ def write_itk(volume: Volume, path: Path) -> None:
     :class:`~medcyclegan.errors.WriteError`, also for a sheared affine: these formats' programs expect
     perpendicular axes.
     """
-    if volume.shear_degrees > _LARGEST_SHEAR_DEGREES:
-        raise WriteError(
-            f"{path}: the volume's axes are {volume.shear_degrees:.3g} degrees from perpendicular (a tilted gantry), "
-            "which this format does not hold: name a .nii.gz file, or read with --resample-tilt"
-        )
+    check_itk(volume, path)
     with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
         scratch = Path(folder) / f"volume{path.suffix.lower()}"
         try:
@@ -151,6 +147,18 @@ def write_itk(volume: Volume, path: Path) -> None:
         _check_written(volume, scratch, path)
         with scratch.open("rb") as content, atomic_write(path) as file:
             shutil.copyfileobj(content, file, 1 << 22)
+
+
+def check_itk(volume: Volume, path: Path) -> None:
+    """Refuse a sheared affine, which ``.mha`` and ``.nrrd`` do not hold.
+
+    Raises :class:`~medcyclegan.errors.WriteError`.
+    """
+    if volume.shear_degrees > _LARGEST_SHEAR_DEGREES:
+        raise WriteError(
+            f"{path}: the volume's axes are {volume.shear_degrees:.3g} degrees from perpendicular (a tilted gantry), "
+            "which this format does not hold: name a .nii.gz file, or read with --resample-tilt"
+        )
 
 
 def _to_image(volume: Volume) -> sitk.Image:

@@ -16,12 +16,13 @@ MADE_BY = "medcyclegan translate-volume"
 
 def sidecar_path(volume: Path) -> Path:
     """Return the JSON file that belongs to a volume: ``x.nii.gz`` has ``x.json``, a DICOM folder ``x`` too."""
+    volume = volume if volume.name else volume.absolute()  # the folder that one stands in
     name = volume.name
     for ending in (".nii.gz", volume.suffix):
         if ending and name.lower().endswith(ending.lower()):
             name = name[: -len(ending)]
             break
-    return volume.with_name(f"{name}.json")
+    return volume.parent / f"{name}.json"
 
 
 def read_translation_record(volume: Path) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def check_output_format(path: Path) -> None:
     A name without an ending, which means a folder for a DICOM series, is refused where something else lies there.
     Raises :class:`~medcyclegan.errors.WriteError`.
     """
+    if path.name in ("", ".."):
+        raise WriteError(f"{path}: a folder that is there is never the output: name a new file or folder")
     if not path.suffix:
         if path.exists():
             from medcyclegan.io.dicom_write import check_replaceable
@@ -87,20 +89,29 @@ def check_writable(
 ) -> None:
     """Refuse, before any work, an input whose translation could not be written to ``path``.
 
-    ``volume`` is the input with the output's modality. A DICOM series needs a patient and a study, from the input or
-    from ``template``. Raises :class:`~medcyclegan.errors.WriteError`.
+    ``volume`` is the input with the output's modality and range of values. A DICOM series needs a patient and a study,
+    from the input or from ``template``; pictures, ``.mha`` and ``.nrrd`` do not hold every grid. Raises
+    :class:`~medcyclegan.errors.WriteError`.
     """
     path = Path(path)
     ending = path.suffix.lower()
     if ending in _VOXEL_BYTES:  # what packed formats take, nobody knows
         voxel_bytes = 4 if ending and volume.modality != "CT" else _VOXEL_BYTES[ending]
         check_space(path, volume.array.size * voxel_bytes, path.name)
-    if path.suffix:
-        _check_no_template(path, template)
-        return
-    from medcyclegan.io.dicom_write import check_dicom_input
+    if not path.suffix:
+        from medcyclegan.io.dicom_write import check_dicom_input
 
-    check_dicom_input(volume, None if template is None else Path(template), deidentify=deidentify)
+        check_dicom_input(volume, None if template is None else Path(template), deidentify=deidentify)
+        return
+    _check_no_template(path, template)
+    if ending in (".mha", ".nrrd"):
+        from medcyclegan.io.other import check_itk
+
+        check_itk(volume, path)
+    elif ending not in (".nii", ".gz"):
+        from medcyclegan.io.images import check_image
+
+        check_image(volume, path)
 
 
 def _check_no_template(path: Path, template: str | PathLike[str] | None) -> None:

@@ -1,5 +1,8 @@
 import json
+import sys
+from pathlib import Path
 
+import dicom_phantoms as made
 import nibabel as nib
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from PIL import Image
 
 from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
 from medcyclegan.inference import Computing, DomainModel, TranslationOptions, translate_file
+from medcyclegan.io import sidecar_path
 
 
 @pytest.fixture
@@ -104,3 +108,42 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, model):
         translate_file(source, tmp_path / n, model, TranslationOptions(to="mr")) for n in ("a.nii.gz", "b.nii.gz")
     )
     assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "error", "message"),
+    [
+        ("out.nii.gz", {"trust": "there/../in.nii.gz", "overwrite": True}, UsageError, "is the input or another"),
+        ("out.nii.gz", {"trust": "link.nii.gz", "overwrite": True}, UsageError, "is the input or another"),
+        ("out.nii.gz", {"trust": "there/../out.nii.gz"}, UsageError, "is the input or another"),
+        (".", {"template": "series"}, WriteError, "a folder that is there is never the output"),
+        ("there/..", {"template": "series"}, WriteError, "a folder that is there is never the output"),
+        ("new", {"trust": "new/t.nii.gz", "template": "series"}, UsageError, "holds DICOM files only"),
+        ("new", {"preview": "there/../new/p.png", "template": "series"}, UsageError, "holds DICOM files only"),
+        ("out.png", {}, WriteError, "one slice that was read from a picture"),
+        ("out.nrrd", {}, WriteError, "degrees from perpendicular.*--resample-tilt"),
+        ("out.nii.gz", {"trust": "t.mha"}, WriteError, "t.mha: .* degrees from perpendicular"),
+        ("new", {"template": "."}, WriteError, "more than one series lies there: name the folder, or one file"),
+    ],
+)
+def test_what_no_output_could_be_is_refused_before_the_work(tmp_path, monkeypatch, output, options, error, message):
+    monkeypatch.chdir(tmp_path)
+    head = head_ct((24, 30, 6), make_affine("LPS", (8.0, 7.0, 9.0)))
+    sheared = head.affine @ np.array([[1, 0, 0, 0], [0, 1, 0.3, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    write_nifti(head.replace(affine=sheared), tmp_path / "in.nii.gz")
+    made.save(made.slices_of(head), tmp_path / "series")
+    made.save(made.slices_of(head, seed="second"), tmp_path / "second")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.nii.gz").symlink_to("in.nii.gz")
+    tiny_model().save(tmp_path / "model")
+    before = everything(tmp_path)
+    module = sys.modules["medcyclegan.inference.translate_file"]
+    monkeypatch.setattr(module, "translate", lambda *_, **__: pytest.fail("it went to work"))
+    with pytest.raises(error, match=message):
+        translate_file("in.nii.gz", output, "model", TranslationOptions(to="mr", **options))
+    assert everything(tmp_path) == before
+
+
+def test_the_folder_one_stands_in_has_its_sidecar_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert sidecar_path(Path()) == tmp_path.with_name(f"{tmp_path.name}.json")
