@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from ignite.engine import Engine
@@ -81,7 +81,11 @@ class CycleGANStep:
         D_B.requires_grad_(False)
 
         with self.autocast():
-            fake_B, fake_A = G_AB(real_A), G_BA(real_B)
+            if weight.identity_weight > 0:
+                fake_B, idt_B = _at_once(G_AB, real_A, real_B)
+                fake_A, idt_A = _at_once(G_BA, real_B, real_A)
+            else:
+                fake_B, fake_A = G_AB(real_A), G_BA(real_B)
             rec_A, rec_B = G_BA(fake_B), G_AB(fake_A)
             terms = {
                 "adversarial_AB": generator_loss(D_B(fake_B), form),
@@ -92,7 +96,6 @@ class CycleGANStep:
             loss = weight.adversarial_weight * (terms["adversarial_AB"] + terms["adversarial_BA"])
             loss = loss + weight.cycle_weight * (terms["cycle_A"] + terms["cycle_B"])
             if weight.identity_weight > 0:
-                idt_A, idt_B = G_BA(real_A), G_AB(real_B)
                 terms["identity_A"] = identity_loss(idt_A, real_A)
                 terms["identity_B"] = identity_loss(idt_B, real_B)
                 loss = loss + weight.identity_weight * (terms["identity_A"] + terms["identity_B"])
@@ -113,8 +116,8 @@ class CycleGANStep:
         D_B.requires_grad_(True)
 
         with self.autocast():
-            loss_A = self.losses.discriminator_weight * discriminator_loss(D_A(real_A), D_A(past_A), form)
-            loss_B = self.losses.discriminator_weight * discriminator_loss(D_B(real_B), D_B(past_B), form)
+            loss_A = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_A, real_A, past_A), form)
+            loss_B = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_B, real_B, past_B), form)
 
         self._minimise(loss_A + loss_B, self.optimizer_D)
         return _detached(discriminator_A=loss_A, discriminator_B=loss_B)
@@ -193,6 +196,11 @@ def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) 
     return torch.optim.Adam(
         parameters, lr=config.training.learning_rate, betas=config.training.betas, fused=device.type in ("cuda", "cpu")
     )
+
+
+def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> Sequence[torch.Tensor]:
+    """Return ``network(first), network(second)`` of one pass, which is faster; each image is normalised by itself."""
+    return network(torch.cat([first, second])).split([len(first), len(second)])
 
 
 def _detached(**losses: torch.Tensor) -> dict[str, torch.Tensor]:
