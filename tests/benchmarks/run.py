@@ -9,7 +9,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 #: Parts of other benchmarks, or too long for every day: run them by name.
-_BY_NAME_ONLY = {"reference_step", "run", "dicom_fuzz", "dicom_orthanc", "orthanc", "trust", "cohort", "scaling"}
+_BY_NAME_ONLY = {
+    "ablation",
+    "reference_step",
+    "run",
+    "dicom_fuzz",
+    "dicom_orthanc",
+    "orthanc",
+    "trust",
+    "cohort",
+    "scaling",
+}
 
 
 def main() -> int:

@@ -1,0 +1,57 @@
+"""Train T1 to T2 and back on two real subjects, and score both ways on a third, whom no training slice shows.
+
+    python examples/real_heads.py DATA skull|brain OUT [--set training.max_steps=100]
+
+DATA holds the scans of docs/results.md, a folder a subject: openms_patient03/t1.nii.gz and so on.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import SimpleITK
+from real_heads_scores import print_scores, save_picture
+
+from medcyclegan import ModelBundle, read_volume, slice_volumes, train, translate_volume, write_volume
+from medcyclegan.config import load_config
+
+#: Who is trained on, every visit, who is tested on, and the pixel size in mm that lets 96 pixels hold the head.
+SPLITS = {
+    "skull": (["openms_patient03", "openms_patient12"], "openms_patient04", 2.5),
+    "brain": (["openms_mni07", "cstar_stroke_coreg"], "openms_mni19", 2.0),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("split", choices=SPLITS)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    arguments = parser.parse_args()
+    data, out = arguments.data, arguments.out
+    people, unseen, pixel_mm = SPLITS[arguments.split]
+
+    for person in people:
+        for scan in sorted(data.glob(f"{person}/t[12]*.nii.gz")):
+            target = out / "volumes" / scan.name[:2] / f"sub-{person.replace('_', '')}" / scan.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(scan, target)
+    config = load_config(Path(__file__).with_name("real_heads.yaml"), [f"slicing.pixel_mm={pixel_mm}", *arguments.set])
+    slice_volumes(out / "volumes", out / "slices", config=config)
+    bundle = ModelBundle.load(train(out / "slices", config=config, out=out / "runs") / "model")
+
+    # One frame of the scanner, two grids: the T2 is laid onto the T1's.
+    t1, t2 = (SimpleITK.ReadImage(data / unseen / f"t{n}.nii.gz", SimpleITK.sitkFloat32) for n in (1, 2))
+    for name, image in (("t1", t1), ("t2", SimpleITK.Resample(t2, t1))):
+        SimpleITK.WriteImage(image, out / f"unseen_{name}.nii.gz")
+    real = {name: read_volume(out / f"unseen_{name}.nii.gz") for name in ("t1", "t2")}
+    fakes = {name: translate_volume(real[other], bundle, to=name) for name, other in (("t2", "t1"), ("t1", "t2"))}
+    for name, fake in fakes.items():
+        write_volume(fake, out / f"fake_{name}.nii.gz", overwrite=True)
+    print_scores(real, fakes)
+    save_picture(real, fakes, out / "heads.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The table and the picture of real_heads.py: each fake beside the truth, and beside its input taken as the output."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medcyclegan import Volume, evaluate_volumes
+from medcyclegan.metrics import erode_mm, head_mask
+from medcyclegan.pictures import comparison_panel
+
+#: What is further than this from the outside of the head counts as brain.
+DEPTH_MM = 16.0
+COLUMNS = (("psnr", "PSNR (dB)"), ("ssim_2023", "SSIM"), ("mae", "MAE"), ("ncc", "correlation"))
+
+
+def regions(real: dict[str, Volume]) -> dict[str, np.ndarray]:
+    """Return where the head is, ``(I, J, K)``, by the T1, and where the brain is: the same, eroded."""
+    head = head_mask(real["t1"])
+    return {"head": head, "brain": erode_mm(head, real["t1"].spacing_mm, DEPTH_MM)}
+
+
+def print_scores(real: dict[str, Volume], fakes: dict[str, Volume]) -> None:
+    print(f"{'':<22}" + "".join(f"{title:>20}" for _, title in COLUMNS) + "   (fake / input as output)")
+    for name, fake in fakes.items():
+        given = real["t1" if name == "t2" else "t2"]
+        for region, mask in regions(real).items():
+            score = evaluate_volumes(fake, real[name], mask=mask, baseline=given)
+            pairs = [(getattr(score, key), getattr(score.baseline, key)) for key, _ in COLUMNS]
+            cells = [f"{ours:.3f} / {nothing:.3f}" for ours, nothing in pairs]
+            print(f"synthetic {name}, {region:<8}" + "".join(f"{cell:>20}" for cell in cells))
+
+
+def save_picture(real: dict[str, Volume], fakes: dict[str, Volume], out: Path) -> None:
+    """Save axial planes, upright, of both ways: input, fake, truth and error, each scaled by its percentiles."""
+    head = regions(real)["head"]
+    volumes = {("real", name): volume for name, volume in real.items()}
+    volumes |= {("fake", name): volume for name, volume in fakes.items()}
+    scaled = {key: to_unit(volume.array, head) for key, volume in volumes.items()}
+    inside = np.flatnonzero(head.any(axis=(0, 1)))
+    rows = []
+    for name, other in (("t2", "t1"), ("t1", "t2")):
+        for share in (0.45, 0.6, 0.75):
+            k = inside[int(share * (len(inside) - 1))]
+            keys = {"input": ("real", other), "fake": ("fake", name), "truth": ("real", name)}
+            rows.append({key: upright(scaled[found][:, :, k], real["t1"]) for key, found in keys.items()})
+    ranges = dict.fromkeys(("input", "fake", "truth"), (0.0, 1.0))
+    comparison_panel(rows, ranges=ranges, error_range=1.0).save(out)
+
+
+def to_unit(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(array[mask], (0.5, 99.5))
+    return np.clip((array - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def upright(plane: np.ndarray, volume: Volume) -> np.ndarray:
+    """Return a plane ``(I, J)`` of a nearly axial grid with the front up and the patient's right on the left."""
+    first = plane if volume.orientation[0] == "L" else plane[::-1]
+    second = first if volume.orientation[1] == "P" else first[:, ::-1]
+    return np.ascontiguousarray(second.T)
