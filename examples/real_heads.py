@@ -27,11 +27,13 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("split", choices=SPLITS)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--model", type=Path, help="score this one, and train none")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     data, out = arguments.data, arguments.out
     people, unseen, pixel_mm = SPLITS[arguments.split]
 
+    out.mkdir(parents=True)
     for person in people:
         for scan in sorted(data.glob(f"{person}/t[12]*.nii.gz")):
             target = out / "volumes" / scan.name[:2] / f"sub-{person.replace('_', '')}" / scan.name
@@ -39,7 +41,8 @@ def main() -> None:
             shutil.copyfile(scan, target)
     config = load_config(Path(__file__).with_name("real_heads.yaml"), [f"slicing.pixel_mm={pixel_mm}", *arguments.set])
     slice_volumes(out / "volumes", out / "slices", config=config)
-    bundle = ModelBundle.load(train(out / "slices", config=config, out=out / "runs") / "model")
+    model = arguments.model or train(out / "slices", config=config, out=out / "runs") / "model"
+    bundle = ModelBundle.load(model)
 
     # One frame of the scanner, two grids: the T2 is laid onto the T1's.
     t1, t2 = (SimpleITK.ReadImage(data / unseen / f"t{n}.nii.gz", SimpleITK.sitkFloat32) for n in (1, 2))
@@ -48,7 +51,7 @@ def main() -> None:
     real = {name: read_volume(out / f"unseen_{name}.nii.gz") for name in ("t1", "t2")}
     fakes = {name: translate_volume(real[other], bundle, to=name) for name, other in (("t2", "t1"), ("t1", "t2"))}
     for name, fake in fakes.items():
-        write_volume(fake, out / f"fake_{name}.nii.gz", overwrite=True)
+        write_volume(fake, out / f"fake_{name}.nii.gz")
     print_scores(real, fakes)
     save_picture(real, fakes, out / "heads.png")
 

@@ -4,11 +4,18 @@ The package's step and the reference start with the same weights (64 filters, 9 
 one step's gradients, all weights of both generators and of both discriminators in one vector each, on slices of
 256 x 256 (DESIGN section 6 asks for the same gradients: 0.9999 in fp32, 0.99 in mixed precision); and how far the mean
 losses over 50 steps are from the reference's, on slices of 64 x 64 (within 2 %). Slices are those of made heads.
+
+Training blows rounding up, so the losses have two controls. "started apart": the reference itself, its first weights
+moved by a millionth; no step can agree better than that. "fp64": both in float64 with 16 filters, where rounding is
+too small to be blown up to anything in 50 steps; whatever differs there is computed otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,10 +41,13 @@ def heads(volume: Volume, size: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(slices, (size, size), mode="bilinear", antialias=True).contiguous()
 
 
-def step_like(reference: ReferenceStep, size: int, precision: str) -> CycleGANStep:
+def step_like(reference: ReferenceStep, size: int, precision: str, filters: int = 64) -> CycleGANStep:
     """Return the package's step with the reference's weights; without a pool, for the reference has none."""
-    config = parse_config({"networks": {"generator": {"blocks": BLOCKS}}, "training": {"pool_size": 0}}, "benchmark")
+    shapes = {"generator": {"blocks": BLOCKS, "filters": filters}, "discriminator": {"filters": filters}}
+    config = parse_config({"networks": shapes, "training": {"pool_size": 0}}, "benchmark")
     networks = build_cyclegan(config.networks, size, 0)
+    if precision == "fp64":
+        networks.double()
     copy_weights(reference, networks)
     return build_step(config, networks, torch.device("cpu"), precision)
 
@@ -59,27 +69,67 @@ def print_gradients(precision: str, size: int) -> None:
     real = [heads(make(make_head(seed)), size)[20:21] for make, seed in ((t1_volume, 0), (t2_volume, 1))]
     reference(*real)
     run(ours, 0, *real)
+    print(f"  {precision}: {cosines(reference, ours.networks)}", flush=True)
+    if precision == "bf16":
+        plain = ReferenceStep(blocks=BLOCKS)
+        with torch.autocast("cpu", torch.bfloat16):
+            plain(*real)
+        print(f"  bf16, the reference itself under autocast: {cosines(reference, plain)}", flush=True)
+
+
+def cosines(one: object, other: object) -> str:
+    """Return the cosines of two sets of gradients, of the generators' and of the discriminators'."""
     found = [
-        torch.nn.functional.cosine_similarity(gradient(reference, names), gradient(ours.networks, names), dim=0).item()
+        torch.nn.functional.cosine_similarity(gradient(one, names), gradient(other, names), dim=0).item()
         for names in (NETWORKS[:2], NETWORKS[2:])
     ]
-    print(f"  {precision}: generators {found[0]:.6f}, discriminators {found[1]:.6f}", flush=True)
+    return f"generators {found[0]:.6f}, discriminators {found[1]:.6f}"
+
+
+def moved(reference: ReferenceStep, share: float) -> ReferenceStep:
+    """Return a copy of the reference, not yet trained, whose weights are moved by a random ``share`` of themselves."""
+    other = copy.deepcopy(reference)
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name in NETWORKS:
+            for parameter in getattr(other, name).parameters():
+                parameter.mul_(1 + share * torch.randn(parameter.shape, generator=random))
+    return other
 
 
 def print_losses(precisions: list[str], size: int, steps: int) -> None:
     reference = ReferenceStep(blocks=BLOCKS)
-    ours = {precision: step_like(reference, size, precision) for precision in precisions}
-    volumes = [heads(make(make_head(seed)), size) for make, seed in ((t1_volume, 0), (t2_volume, 1))]
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in ("reference", *precisions)}
+    others: dict[str, Callable[..., dict[str, torch.Tensor]]] = {"started apart": moved(reference, 1e-6)}
+    for precision in precisions:
+        others[precision] = functools.partial(run, step_like(reference, size, precision))
+    compare_losses(reference, others, size, steps, torch.float32)
+    small = ReferenceStep(16, BLOCKS)
+    for name in NETWORKS:
+        getattr(small, name).double()
+    ours = step_like(small, size, "fp64", 16)
+    compare_losses(small, {"fp64": functools.partial(run, ours)}, size, steps, torch.float64)
+
+
+def compare_losses(
+    reference: ReferenceStep,
+    others: dict[str, Callable[..., dict[str, torch.Tensor]]],
+    size: int,
+    steps: int,
+    dtype: torch.dtype,
+) -> None:
+    volumes = [heads(make(make_head(seed)), size).to(dtype) for make, seed in ((t1_volume, 0), (t2_volume, 1))]
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in ("reference", *others)}
     for number in range(steps):
         real = [volume[(7 * number) % 30 + 5 :][:1] for volume in volumes]
-        rows["reference"].append({name: loss.item() for name, loss in reference(*real).items()})
-        for precision, step in ours.items():
-            rows[precision].append({name: loss.item() for name, loss in run(step, number, *real).items()})
-    for precision in precisions:
-        for name in rows["reference"][0]:
-            theirs, mine = (float(np.mean([row[name] for row in rows[key]])) for key in ("reference", precision))
-            print(f"  {precision}, {name}: {mine:.4f}, reference {theirs:.4f}, {100 * (mine / theirs - 1):+.2f} %")
+        for name, step in {"reference": reference, **others}.items():
+            arguments = (number, *real) if isinstance(step, functools.partial) else real
+            rows[name].append({loss: value.item() for loss, value in step(*arguments).items()})
+    for name in others:
+        for loss in rows["reference"][0]:
+            theirs, mine = (float(np.mean([row[loss] for row in rows[key]])) for key in ("reference", name))
+            print(
+                f"  {name}, {loss}: {mine:.4f}, reference {theirs:.4f}, {100 * (mine / theirs - 1):+.2g} %", flush=True
+            )
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def run_here(monkeypatch, name, *arguments):
 
 def test_scripts_are_short():
     scripts = [path for path in EXAMPLES.glob("*.py") if not path.name.endswith("_notebook.py")]
-    assert len(scripts) == 3
+    assert len(scripts) == 5
     for path in scripts:
         assert len(path.read_text().splitlines()) <= 60, path.name
 
@@ -87,6 +87,27 @@ def test_the_notebook_page_on_real_scans(tmp_path, monkeypatch, capsys):
     assert page["fake_t2"].shape == page["t1"].shape
     assert np.array_equal(page["fake_t2"].affine, page["t1"].affine)
     assert page["scores"].baseline.psnr > 10
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real scans in ../shared/data")
+def test_real_heads(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    out = tmp_path / "out"
+    small = ["training.max_steps=2", "networks.generator.filters=4", "networks.discriminator.filters=4"]
+    options = [word for override in small for word in ("--set", override)]
+    run_here(monkeypatch, "real_heads.py", REAL, "skull", out, *options)
+    said = capsys.readouterr().out
+    assert [line[:19].rstrip() for line in said.splitlines()[1:]] == [
+        "synthetic t2, head",
+        "synthetic t2, brain",
+        "synthetic t1, head",
+        "synthetic t1, brain",
+    ]
+    assert "/ 13.9" in said.splitlines()[1], "the input taken as the output, as the scans are"
+    people = {folder.name for folder in (out / "volumes").glob("*/*")}
+    assert people == {"sub-openmspatient03", "sub-openmspatient12"}, "the unseen patient must not be trained on"
+    assert (out / "heads.png").stat().st_size > 10_000
 
 
 def _run_page(scans, work, config, monkeypatch):
