@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from ignite.engine import Engine
@@ -198,9 +198,10 @@ def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) 
     )
 
 
-def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> Sequence[torch.Tensor]:
+def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ``network(first), network(second)`` of one pass, which is faster; each image is normalised by itself."""
-    return network(torch.cat([first, second])).split([len(first), len(second)])
+    results = network(torch.cat([first, second]))
+    return results[: len(first)], results[len(first) :]
 
 
 def _detached(**losses: torch.Tensor) -> dict[str, torch.Tensor]:
