@@ -27,6 +27,13 @@ def blocks():
                 yield pytest.param(line.split("  #")[0].strip(), block["title"], id=f"{page.stem}: {line[:60]}")
 
 
+def test_blocks_are_of_kinds_that_are_tested():
+    """A block of ``bash`` or of no kind would be passed over by the tests here and in test_docs_commands.py."""
+    for page in PAGES:
+        kinds = set(re.findall(r"^```([^\n]*)\n.*?^```", page.read_text(), flags=re.M | re.S))
+        assert kinds <= {"sh", 'sh title="needs a cluster"', "python"}, page
+
+
 @pytest.mark.parametrize(("line", "title"), list(blocks()))
 def test_every_command_parses(line, title):
     program, *words = shlex.split(line)

@@ -1,0 +1,203 @@
+"""Every command of the documents runs, page by page, as a newcomer would give it, on made volumes.
+
+Only trainings are shortened (few filters, two steps), and fewer heads, folds and phantoms are made: see SHORTER. Blocks
+whose title says that they need a cluster are left to test_docs.py, which parses them; so is what installs or builds.
+"""
+
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import dicom_phantoms as made
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from cohorts import make_cohort
+from dicom_node_server import running_node
+from models import tiny_model
+from networks.test_public_weights import PublicResnet, initialised
+from phantoms import head_ct, head_mr, make_affine, write_nifti
+from PIL import Image
+
+import medcyclegan.config
+from medcyclegan.cli.main import main
+from medcyclegan.inference import DomainModel
+from medcyclegan.intensity import IntensityScaling
+
+ROOT = Path(__file__).parents[2]
+SHAPE, PLACE = (24, 28, 16), make_affine("LPS", (8.0, 8.0, 12.0), rotation_degrees=(4.0, 0.0, 3.0))
+MR = IntensityScaling("percentile", 0.0, 900.0, "arbitrary units")
+SHORTER = {
+    "demo --out demo": "demo --out demo --heads 2 1",
+    "--folds 5": "--folds 2",
+    "scaling.py 10 100 1000": "scaling.py 2",
+}
+TRAINING = [
+    "networks.generator.filters=2",
+    "networks.discriminator.filters=2",
+    "training.max_steps=2",
+    "training.panel_every=2",
+    "validation.slices=2",
+]
+INSTALLS = ("make", "pip")
+BLOCK = re.compile(r"^```(?P<language>sh|python)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<text>.*?)^```", re.M | re.S)
+
+
+def series(volume, folder, seed):
+    made.save(made.slices_of(volume, seed=seed), folder)
+
+
+def three_commands():
+    for n in range(5):
+        write_nifti(head_mr(SHAPE, PLACE, seed=n), Path("volumes/t1") / f"p{n}.nii.gz")
+        write_nifti(head_mr(SHAPE, PLACE, seed=9 + n, inverted=True), Path("volumes/t2") / f"q{n}.nii.gz")
+    write_nifti(head_mr(SHAPE, PLACE, seed=30), Path("in.nii.gz"))
+
+
+def pacs_export():
+    for n in range(3):
+        series(head_ct(SHAPE, PLACE, seed=n), Path("export") / f"A{n}", f"ct{n}")
+        series(head_mr(SHAPE, PLACE, seed=n), Path("export") / f"B{n}", f"mr{n}")
+        for name in ("A", "B"):
+            there = Path("volumes") / {"A": "ct", "B": "mr"}[name]
+            there.mkdir(parents=True, exist_ok=True)
+            (there / f"{n + 1:04d}").symlink_to(Path("export", f"{name}{n}").resolve())
+
+
+def image_sets():
+    random = np.random.default_rng(0)
+    for name in ("trainA", "trainB", "testA", "testB"):
+        for n in range(1, 4):
+            path = Path("ct2mr") / name / f"{'ct' if name.endswith('A') else 'mr'}{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (40, 48), dtype=np.uint8)).save(path)
+
+
+def bids():
+    make_cohort(Path("bids"), 6, SHAPE)
+    for n in (0, 1, 2):  # what make_cohort breaks
+        for suffix in ("T1w", "T2w"):
+            whole = Path(f"bids/sub-05/anat/sub-05_{suffix}.nii.gz").read_bytes()
+            Path(f"bids/sub-{n:02d}/anat/sub-{n:02d}_{suffix}.nii.gz").write_bytes(whole)
+
+
+def public_files():
+    Path("checkpoints/ct2mr").mkdir(parents=True)
+    for seed, name in enumerate(("A", "B")):
+        weights = initialised(PublicResnet(2, 9), seed).state_dict()
+        torch.save(weights, f"checkpoints/ct2mr/latest_net_G_{name}.pth")
+    write_nifti(head_ct(SHAPE, PLACE), Path("in.nii.gz"))
+    for name, head in (("ct", head_ct), ("mr", head_mr)):
+        for n in range(2):
+            write_nifti(head(SHAPE, PLACE, seed=n), Path("volumes") / name / f"{name}{n}.nii.gz")
+    assert CliRunner().invoke(main, ["slice-volumes", "--fit", "stretch"]).exit_code == 0
+
+
+def to_a_node():
+    tiny_model().save("runs/latest/model")
+    series(head_ct((20, 24, 4), make_affine("LPS", (9.0, 9.0, 9.0))), Path("series_folder"), "ct")
+    series(head_ct(SHAPE, PLACE), Path("original_series"), "original")
+    write_nifti(head_mr(SHAPE, PLACE), Path("in.nii.gz"))
+
+
+def own_code():
+    tiny_model(DomainModel("t1", "MR", MR), DomainModel("t2", "MR", MR)).save("runs/latest/model")
+    series(head_mr(SHAPE, PLACE), Path("series_folder"), "mr")
+    write_nifti(head_mr(SHAPE, PLACE), Path("in.nii.gz"))
+
+
+#: What lies in the folder in which a page's commands are given.
+PREPARED = {
+    "index": three_commands,
+    "tutorial": lambda: None,
+    "scaling": lambda: None,
+    "howto/ct_to_mr_pacs": pacs_export,
+    "howto/t1_to_t2_bids": bids,
+    "howto/image_folders": image_sets,
+    "howto/public_weights": public_files,
+    "howto/send_to_pacs": to_a_node,
+    "howto/own_monai_code": own_code,
+}
+
+
+def blocks(page):
+    """The language, the title and the text of each block of commands or of Python."""
+    return [(b["language"], b["title"], b["text"]) for b in BLOCK.finditer((ROOT / "docs" / f"{page}.md").read_text())]
+
+
+def test_no_page_with_commands_is_left_out():
+    for path in (ROOT / "docs").rglob("*.md"):
+        page = path.relative_to(ROOT / "docs").with_suffix("").as_posix()
+        for language, title, text in blocks(page):
+            if title == "needs a cluster" or page in PREPARED:
+                continue
+            for line in text.splitlines():
+                assert (language, line.split()[0] in INSTALLS) == ("sh", True), f"{page}: {line}"
+
+
+@pytest.mark.parametrize("page", PREPARED)
+@pytest.mark.filterwarnings("ignore::UserWarning:monai", "ignore::DeprecationWarning:pynetdicom")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_commands_run_as_written(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    PREPARED[page]()
+    shorten_trainings(monkeypatch)
+    names = {}
+    for language, title, text in blocks(page):
+        if title == "needs a cluster":
+            continue
+        if language == "python":
+            exec(text, names)  # noqa: S102
+            continue
+        for line in text.splitlines():
+            run(line.split("  #")[0].strip(), monkeypatch)
+
+
+def shorten_trainings(monkeypatch):
+    """Make every configuration that a command asks for small; scripts that are started run in this process."""
+    load = medcyclegan.config.load_config
+    monkeypatch.setattr(
+        medcyclegan.config, "load_config", lambda name="default", sets=(): load(name, [*sets, *TRAINING])
+    )
+    start = subprocess.run
+
+    def run_script(words, **options):
+        if words[0] != sys.executable or not words[1].endswith(".py"):
+            return start(words, **options)
+        return subprocess.CompletedProcess(words, script(words[1:], monkeypatch))
+
+    monkeypatch.setattr(subprocess, "run", run_script)
+
+
+def run(line, monkeypatch):
+    for long, short in SHORTER.items():
+        line = line.replace(long, short)
+    program, *words = shlex.split(line)
+    if "dicom://" in line:
+        with running_node(called="ORTHANC") as node:
+            words = [word.replace(":4242", f":{node.port}") for word in words]
+            command(words, line)
+            assert node.images
+    elif program == "medcyclegan":
+        command(words, line)
+    else:
+        assert program == "python"
+        assert script([str(ROOT / words[0]), *words[1:]], monkeypatch) == 0, line
+
+
+def command(words, line):
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, f"{line}: {result.output}"
+
+
+def script(words, monkeypatch):
+    """Run a script as a program in this process, where the imports are paid for; return its exit code."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", [str(word) for word in words])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(words[0], run_name="__main__")
+    return ended.value.code or 0
