@@ -35,7 +35,7 @@ def commands() -> str:
         options = [p for p in command.params if isinstance(p, click.Option)]
         rows = [record for p in options if (record := p.get_help_record(context)) is not None]
         lines = [f"| `{option}` | {_cell(text)} |" for option, text in rows]
-        table = "\n".join(["| option | |", "| --- | --- |", *lines])
+        table = "\n".join(["| option | does |", "| --- | --- |", *lines])
         usage = context.get_usage().removeprefix("Usage: ")
         parts.append(f"## {name}\n\n```text\n{usage}\n```\n\n{_prose(command.help or '')}\n\n{table}")
     return "\n\n".join(parts)
@@ -53,7 +53,7 @@ def configuration() -> str:
 
 def _sections(prefix: str, model: type[BaseModel]) -> Any:
     title = f"`{prefix}`" if prefix else "At the top"
-    rows = ["| key | values | default | |", "| --- | --- | --- | --- |"]
+    rows = ["| key | values | default | is |", "| --- | --- | --- | --- |"]
     below = []
     for name, field in model.model_fields.items():
         inner = _model_in(field.annotation)

@@ -23,7 +23,7 @@ BLOCK = re.compile(r"^```sh(?: title=\"(?P<title>[^\"]*)\")?\n(?P<lines>.*?)^```
 def blocks():
     for page in PAGES:
         for block in BLOCK.finditer(page.read_text()):
-            for line in block["lines"].splitlines():
+            for line in block["lines"].replace("\\\n", " ").splitlines():
                 yield pytest.param(line.split("  #")[0].strip(), block["title"], id=f"{page.stem}: {line[:60]}")
 
 

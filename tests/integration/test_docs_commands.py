@@ -125,8 +125,9 @@ PREPARED = {
 
 
 def blocks(page):
-    """The language, the title and the text of each block of commands or of Python."""
-    return [(b["language"], b["title"], b["text"]) for b in BLOCK.finditer((ROOT / "docs" / f"{page}.md").read_text())]
+    """The language, the title and the text of each block of commands or of Python; a command is a line."""
+    found = BLOCK.finditer((ROOT / "docs" / f"{page}.md").read_text())
+    return [(b["language"], b["title"], b["text"].replace("\\\n", " ")) for b in found]
 
 
 def test_no_page_with_commands_is_left_out():
