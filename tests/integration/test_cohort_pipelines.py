@@ -174,6 +174,13 @@ def test_recipes_copy_what_there_is_and_run_as_nobody_special():
     files = set(re.findall(r"^    (\S+) /(?:src|opt)/\S+$", apptainer, flags=re.M))
     assert copied == files
     assert all((root / name).exists() for name in copied)
-    assert docker.index("USER medcyclegan") < docker.index("ENTRYPOINT")
+    assert docker.index("USER 10001") < docker.index("ENTRYPOINT")
+    if shutil.which("hadolint"):
+        read = subprocess.run(["hadolint", LAUNCH / "Dockerfile"], capture_output=True, text=True)
+        assert read.returncode == 0, read.stdout
+    if shutil.which("shellcheck"):
+        lines = "".join(re.findall(r"^%(?:post|environment|runscript)\n((?:    .*\n|\n)+)", apptainer, flags=re.M))
+        read = subprocess.run(["shellcheck", "--shell=sh", "-"], input=lines, capture_output=True, text=True)
+        assert read.returncode == 0, read.stdout
     extras = [re.search(r"/src\[([\w,]+)\]", recipe)[1] for recipe in (docker, apptainer)]
     assert extras[0] == extras[1]
