@@ -200,8 +200,8 @@ def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) 
 
 def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ``network(first), network(second)`` of one pass, which is faster; each image is normalised by itself."""
-    results = network(torch.cat([first, second]))
-    return results[: len(first)], results[len(first) :]
+    one, other = torch.split(network(torch.cat([first, second])), [len(first), len(second)])
+    return one, other
 
 
 def _detached(**losses: torch.Tensor) -> dict[str, torch.Tensor]:
