@@ -120,7 +120,7 @@ def translate(
     _say_geometry(volume, computing)
     passes = {plane: plan_canvas(volume, bundles[0], plane) for plane in PLANES[computing.planes]}
     generators = open_generators(bundles, name, computing)
-    fast = _measure_fast(volume, bundles[0], to, scaling, generators[0]) if computing.fast else None
+    fast = _measure_fast(volume, bundles[0], to, scaling, generators[0], computing) if computing.fast else None
     output = TranslatedVolume(volume, target.scaling, list(passes))
     sums = SpreadSums(volume) if spread else None
     skip_air = may_skip_air(bundles[0], scaling)
@@ -146,7 +146,7 @@ def translate(
 
 
 def _measure_fast(
-    volume: Volume, bundle: ModelBundle, to: str, scaling: IntensityScaling, fast: SliceGenerator
+    volume: Volume, bundle: ModelBundle, to: str, scaling: IntensityScaling, fast: SliceGenerator, computing: Computing
 ) -> Difference:
     """Say how far the short number format is from float32, on a few slices of this very volume."""
     name, _, target = bundle.direction(to)
@@ -154,7 +154,9 @@ def _measure_fast(
     wanted, context = spread_slices(volume, _COMPARED), bundle.generator.context_slices
     ((_, canvas),) = plane_chunks(volume, scaling, fit, slices=wanted, context=context)
     exact = TorchGenerator(bundle, name, fast.device)
-    difference = compare(fast, exact, canvas, half_range=half_range(target.scaling), unit=target.scaling.unit)
+    with open_runners([fast, exact], bundle, volume, fit, computing) as runners:
+        quick, slow = runners
+        difference = compare(quick, slow, canvas, half_range=half_range(target.scaling), unit=target.scaling.unit)
     log.warning("--fast differs from float32 by %s of this input", difference)
     return difference
 

@@ -9,6 +9,9 @@ from medcyclegan.networks import InstanceNorm
 
 __all__ = ["CentredNorm", "NarrowConvolution", "tune_for_cpu"]
 
+#: Rows that a :class:`NarrowConvolution` computes at a time: their maps fit into a processor's cache.
+_STRIP = 64
+
 
 def tune_for_cpu(network: nn.Module) -> nn.Module:
     """Lay a generator out with channels last, in place, and return it.
@@ -68,12 +71,14 @@ class NarrowConvolution(nn.Module):
         result = self.weight.new_zeros(x.shape[0], 1, height, width)
         if self.bias is not None:
             result += self.bias
-        for image, total in zip(x, result[:, 0], strict=True):
-            pixels = image.permute(1, 2, 0).reshape(-1, x.shape[1]).to(self.weight.dtype)
-            taps = (self.weight @ pixels.T).view(rows, columns, *x.shape[2:])
-            for row in range(rows):
-                for column in range(columns):
-                    total += taps[row, column, row : row + height, column : column + width]
+        for image, total in zip(x.permute(0, 2, 3, 1), result[:, 0], strict=True):
+            for top in range(0, height, _STRIP):
+                strip, out = image[top : top + _STRIP + rows - 1], total[top : top + _STRIP]
+                pixels = strip.reshape(-1, x.shape[1]).to(self.weight.dtype)
+                taps = (self.weight @ pixels.T).view(rows, columns, *strip.shape[:2])
+                for row in range(rows):
+                    for column in range(columns):
+                        out += taps[row, column, row : row + len(out), column : column + width]
         return result
 
 
