@@ -16,9 +16,11 @@ from medcyclegan.cohort import (
     Study,
     cluster_options,
     find_study_volumes,
+    load_found,
     parse_selection,
     run_on_cluster,
     run_script,
+    save_found,
     save_study,
     shard_of,
     update_ledger,
@@ -35,9 +37,10 @@ def main() -> int:
     trees = {name: DomainTree(Path(tree), parse_selection(select)) for name, tree, *select in arguments.domain}
     study = Study(trees, folder / "slices")
     save_study(folder, study)
+    volumes = load_found(arguments.found, trees) if arguments.found else find_study_volumes(study)
     if arguments.cluster:
-        return 1 if run_on_cluster(__file__) else 0
-    volumes, shard = find_study_volumes(study), shard_of(arguments)
+        return 1 if run_on_cluster(__file__, more=["--found", save_found(arguments.logs, volumes)]) else 0
+    shard = shard_of(arguments)
     result = slice_volumes(
         volumes,
         folder / "slices",
@@ -64,6 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--config", default="default", help="a shipped configuration, or a YAML file")
     parser.add_argument("--split-file", help="CSV with the columns case, patient, split")
+    parser.add_argument("--found", type=Path, metavar="FILE", help="the volumes, as --cluster lists them for its jobs")
     parser.add_argument("--workers", type=int, default=1, help="processes of each shard")
     arguments = parser.parse_args()
     if any(len(words) < 2 for words in arguments.domain):

@@ -12,27 +12,35 @@ from pathlib import Path
 
 from medcyclegan.cohort import (
     cluster_options,
+    load_found,
     run_on_cluster,
     run_script,
+    save_found,
     select_volumes,
     shard_of,
     translate_cohort,
 )
 from medcyclegan.inference import Computing, TranslationOptions
 
+#: The name of the one list of volumes.
+_ONLY = "source"
+
 
 def main() -> int:
     """Translate this shard's volumes; 1 where any failed."""
     arguments = parse_arguments()
-    if arguments.cluster:
-        return 1 if run_on_cluster(__file__) else 0
     source = Path(arguments.source)
+    volumes = (
+        load_found(arguments.found, [_ONLY])[_ONLY] if arguments.found else select_volumes(source, arguments.select)
+    )
+    if arguments.cluster:
+        found = save_found(arguments.logs, {_ONLY: volumes})
+        return 1 if run_on_cluster(__file__, more=["--found", found]) else 0
     options = TranslationOptions(
         to=arguments.to,
         computing=Computing(device=arguments.device, fast=arguments.fast, planes=arguments.planes),
         overwrite=arguments.overwrite,
     )
-    volumes = select_volumes(source, arguments.select)
     done = translate_cohort(source, volumes, Path(arguments.out), arguments.model, options, shard=shard_of(arguments))
     print(f"{len(done.made)} translated, {len(done.stood)} stood, {len(done.failed)} failed")
     return 1 if done.failed else 0
@@ -48,6 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="runs/latest/model", help="the model folder")
     parser.add_argument("--to", help="the domain to translate to (the model's second by default)")
     parser.add_argument("--select", nargs="+", default=[], metavar="ENTITY=VALUE", help="such as suffix=T1w ses=1")
+    parser.add_argument("--found", type=Path, metavar="FILE", help="the volumes, as --cluster lists them for its jobs")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--fast", action="store_true", help="compute in bf16 where the device has it")
     parser.add_argument("--planes", choices=["axial", "three"], default="axial", help="three: steadier, slower")

@@ -2,6 +2,7 @@
 
 from medcyclegan.cohort.bids import derivative_path, open_derivative, parse_bids_name
 from medcyclegan.cohort.cluster import cluster_options, run_on_cluster, shard_of
+from medcyclegan.cohort.found import load_found, save_found
 from medcyclegan.cohort.ledger import Failure, read_ledger, update_ledger
 from medcyclegan.cohort.scores import score_held_out, score_held_out_sets
 from medcyclegan.cohort.scripts import run_script
@@ -25,6 +26,7 @@ __all__ = [
     "cluster_options",
     "derivative_path",
     "find_study_volumes",
+    "load_found",
     "load_study",
     "open_derivative",
     "parse_bids_name",
@@ -33,6 +35,7 @@ __all__ = [
     "run_on_cluster",
     "run_script",
     "run_stage",
+    "save_found",
     "save_study",
     "score_held_out",
     "score_held_out_sets",

@@ -50,9 +50,10 @@ def shard_of(arguments: argparse.Namespace) -> tuple[int, int]:
     return choose_shard(arguments.num_shards, arguments.shard_id)
 
 
-def run_on_cluster(script: str, argv: Sequence[str] | None = None) -> int:
+def run_on_cluster(script: str, argv: Sequence[str] | None = None, *, more: Sequence[str | Path] = ()) -> int:
     """Run ``script`` with the command line ``argv`` (default: this process's) as one job a shard; wait for all.
 
+    ``more``: words that each job is given besides.
     Returns the number of jobs that failed; each is logged with its log's place. Jobs that the cluster takes back
     (SLURM: time limit, preemption) are queued again, since a shard goes on where it was. Raises
     :class:`~medcyclegan.errors.ConfigError` without submitit, :class:`~medcyclegan.errors.UsageError` for a job
@@ -64,7 +65,7 @@ def run_on_cluster(script: str, argv: Sequence[str] | None = None) -> int:
     choose_shard(count, 0)
     shards = range(count) if arguments.shard_id is None else [arguments.shard_id]
     executor = _build_executor(arguments, Path(script).stem)
-    command = [sys.executable, str(Path(script).resolve()), *rest]
+    command = [sys.executable, str(Path(script).resolve()), *rest, *map(str, more)]
     with executor.batch():
         jobs = [
             executor.submit(_Command((*command, "--num-shards", str(count), "--shard-id", str(shard))))

@@ -16,6 +16,7 @@ from medcyclegan.io import FoundVolume, ReadOptions
 from medcyclegan.manifest import SliceRow, Split
 from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import now, versions
+from medcyclegan.shards import share_of
 from medcyclegan.slicing.case import CaseJob, preparation_of, refuse_case, slice_case
 from medcyclegan.slicing.domains import Member, find_members, members_by_domain
 from medcyclegan.slicing.sheets import save_contact_sheets
@@ -81,8 +82,7 @@ def slice_volumes(
     store = open_store(Path(out))
     with store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
         store.remove_leftovers()
-        jobs = _plan(members, store, config, options, _read_splits(split_file))
-        own = jobs[shard[0] :: shard[1]]
+        own = _plan(members, store, config, options, _read_splits(split_file), shard)
         finished, todo = _sort_out(own, store)
         if finished:
             log.info("%d of %d volumes are sliced already", len(finished), len(own))
@@ -131,8 +131,9 @@ def _plan(
     config: Config,
     options: ReadOptions,
     given: dict[str, tuple[str, Split]],
+    shard: tuple[int, int],
 ) -> list[CaseJob]:
-    """Name every case, decide its split, and return the jobs of all shards in one fixed order."""
+    """Name every case, decide its split, and return the jobs of one shard: only its files are looked at."""
     unused = set(given)
     patients: dict[str, set[str]] = {}
     known: dict[str, Split] = {}
@@ -156,7 +157,8 @@ def _plan(
         log.warning("the split file names %r, which is not among the volumes", case)
     fractions = (config.slicing.validation_fraction, config.slicing.test_fraction)
     splits = assign_splits(patients, seed=config.seed, fractions=fractions, known=known)
-    return [_job(member, patient, splits[patient], store, config, options) for member, patient in named]
+    own = share_of(named, shard)
+    return [_job(member, patient, splits[patient], store, config, options) for member, patient in own]
 
 
 def _split_keys(member: Member) -> Iterator[str]:

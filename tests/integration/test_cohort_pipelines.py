@@ -85,6 +85,7 @@ def test_two_jobs_one_killed_and_again_give_what_one_go_gives(study, tmp_path):
     assert first.returncode == 1, said
     assert "was killed by signal 9; run the same command again to go on" in said
     assert (tmp_path / "logs").stat().st_mode & 0o077 == 0
+    assert len(list((tmp_path / "logs").glob("found-*.jsonl"))) == 1
 
     assert run("translate_cohort.py", *words) == 1
     assert run("translate_cohort.py", folder / "bids", tmp_path / "whole", *words[2:]) == 1

@@ -1,0 +1,58 @@
+"""The volumes of a cohort, found once: its jobs read the list, instead of each looking through all the trees."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from medcyclegan.errors import ReadError
+from medcyclegan.io import FoundVolume
+from medcyclegan.storage import atomic_write
+
+__all__ = ["load_found", "save_found"]
+
+
+def save_found(folder: Path, volumes: Mapping[str, Sequence[FoundVolume]]) -> Path:
+    """Write the volumes of each domain as JSON lines into ``folder``; return the file, which its owner alone can read.
+
+    It is named by its content, so that the lists of several cohorts may lie side by side. Names of patients' files
+    and DICOM's PatientID stand in it.
+    """
+    content = "".join(_lines(volumes)).encode("ascii")
+    file = folder / f"found-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
+    if not file.exists():
+        with atomic_write(file, mode=0o600) as stream:
+            stream.write(content)
+    return file
+
+
+def load_found(file: Path, domains: Iterable[str]) -> dict[str, list[FoundVolume]]:
+    """Read what :func:`save_found` wrote of these ``domains``.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for anything else.
+    """
+    volumes: dict[str, list[FoundVolume]] = {name: [] for name in domains}
+    try:
+        for line in file.read_text("ascii").splitlines():
+            domain, fields = json.loads(line)
+            names = fields.pop("files")
+            path, relative = Path(fields.pop("path")), Path(fields.pop("relative_path"))
+            files = tuple(path.parent / name for name in names)
+            volumes[domain].append(FoundVolume(path=path, relative_path=relative, files=files, **fields))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ReadError(f"{file} is no list of these volumes ({error!r}): give the command without --found") from None
+    return volumes
+
+
+def _lines(volumes: Mapping[str, Sequence[FoundVolume]]) -> Iterator[str]:
+    """Yield a line a volume; its files by their names below the folder that its path lies in."""
+    for domain, found in volumes.items():
+        for volume in found:
+            fields = {field.name: getattr(volume, field.name) for field in dataclasses.fields(volume)}
+            fields |= {"path": str(volume.path), "relative_path": str(volume.relative_path)}
+            fields["files"] = [os.path.relpath(file, volume.path.parent) for file in volume.files]
+            yield json.dumps([domain, fields]) + "\n"
