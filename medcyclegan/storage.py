@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import logging
 import os
 import secrets
 import shutil
@@ -24,6 +25,8 @@ __all__ = [
     "remove_leftovers",
     "replace_link",
 ]
+
+log = logging.getLogger(__name__)
 
 _MARK = ".tmp-"
 #: The longest name of a file, in bytes, on Linux.
@@ -56,10 +59,11 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise WriteError(f"{parent} is not writable, so {path.name} cannot be made there: choose another output")
 
 
-def check_space(path: Path, needed: int, what: str) -> None:
+def check_space(path: Path, needed: int, what: str, *, at_most: int = 0) -> None:
     """Refuse an output of ``needed`` bytes where the file system has no room for it: before the work.
 
-    Raises :class:`~medcyclegan.errors.WriteError`.
+    ``at_most``: the size that it may come to, where only bounds are known, as of a packed file; too little room for
+    that is only said. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     folder = _existing_folder(path)
     try:
@@ -70,6 +74,10 @@ def check_space(path: Path, needed: int, what: str) -> None:
         raise WriteError(
             f"{what} needs {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB left: free some, or choose "
             "another output"
+        )
+    if at_most + _SPARE_BYTES > free:
+        log.warning(
+            "%s takes up to %.1f MB and %s has %.1f MB left: it may not fit", what, at_most / 1e6, folder, free / 1e6
         )
 
 

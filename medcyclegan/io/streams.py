@@ -20,14 +20,23 @@ except ImportError:  # the extra `fast` is not installed: the same, some three t
     fast_gzip = None
     _CORRUPT = zlib.error
 
-__all__ = ["GZIP_MAGIC", "ByteStream", "Packing", "open_bytes", "open_gzip_writer", "read_start", "stream_of"]
+__all__ = [
+    "GZIP_MAGIC",
+    "LARGEST_RATIO",
+    "ByteStream",
+    "Packing",
+    "open_bytes",
+    "open_gzip_writer",
+    "read_start",
+    "stream_of",
+]
 
 Packing = Literal["raw", "gzip", "zlib"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 
 #: Deflate cannot pack more than 1032 bytes into one: a header that claims more is lying.
-_LARGEST_RATIO = 1032
+LARGEST_RATIO = 1032
 _CHUNK = 1 << 22
 
 
@@ -49,7 +58,7 @@ class ByteStream:
 
     def require(self, total: int, what: str) -> None:
         """Refuse a file that cannot hold ``total`` bytes, before memory is taken for them."""
-        most = self._size if self.packing == "raw" else self._size * _LARGEST_RATIO
+        most = self._size if self.packing == "raw" else self._size * LARGEST_RATIO
         if total > most:
             held = f"{most}" if self.packing == "raw" else f"at most {most} of them when decompressed"
             raise ReadError(

@@ -6,14 +6,14 @@ from os import PathLike
 from pathlib import Path
 
 from medcyclegan.errors import WriteError
+from medcyclegan.io.streams import LARGEST_RATIO
 from medcyclegan.storage import check_space
 from medcyclegan.volume import Volume
 
 __all__ = ["check_output_format", "check_writable", "write_volume"]
 
 _ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd", ".png", ".jpg", ".jpeg")
-#: Bytes of a voxel in formats that do not pack; 4 in a .nii of other than CT.
-_VOXEL_BYTES = {"": 2, ".nii": 2}
+_PACKED = (".gz", ".mha", ".nrrd")
 _WRITTEN = (
     ".nii.gz, .nii, .mha, .nrrd (.png and .jpg for what was read from a picture); a name without an ending is a folder "
     "for a DICOM series"
@@ -95,9 +95,7 @@ def check_writable(
     """
     path = Path(path)
     ending = path.suffix.lower()
-    if ending in _VOXEL_BYTES:  # what packed formats take, nobody knows
-        voxel_bytes = 4 if ending and volume.modality != "CT" else _VOXEL_BYTES[ending]
-        check_space(path, volume.array.size * voxel_bytes, path.name)
+    _check_space(volume, path)
     if not path.suffix:
         from medcyclegan.io.dicom_write import check_dicom_input
 
@@ -112,6 +110,16 @@ def check_writable(
         from medcyclegan.io.images import check_image
 
         check_image(volume, path)
+
+
+def _check_space(volume: Volume, path: Path) -> None:
+    """Refuse what cannot fit on the disk. How well voxels will pack nobody knows, but there is a limit to it."""
+    ending = path.suffix.lower()
+    size = volume.array.size * (2 if volume.modality == "CT" or not ending else 4)
+    if ending in _PACKED:
+        check_space(path, size // LARGEST_RATIO, path.name, at_most=size)
+    elif ending in ("", ".nii"):
+        check_space(path, size, path.name)
 
 
 def _check_no_template(path: Path, template: str | PathLike[str] | None) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -16,7 +17,7 @@ import pytest
 from phantoms import GRIDS, TILTED_GRID, Grid, head_ct, head_mr, linear_error, linear_volume, make_affine, write_nifti
 
 from medcyclegan.errors import WriteError
-from medcyclegan.io import nifti_write, read_volume, stored, streams, write_volume
+from medcyclegan.io import check_writable, nifti_write, read_volume, stored, streams, write_volume
 from medcyclegan.volume import Volume
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -319,3 +320,26 @@ def test_real_files_come_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(image.affine, nib.load(path).affine)
         np.testing.assert_array_equal(np.asanyarray(image.dataobj), found.array)
         out.unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "free", "refused", "said"),
+    [
+        ("out.nii", 3 << 20, True, False),
+        ("out.nii", 9 << 20, False, False),
+        # 4 MB of voxels pack to some 4 kB at best, and not at all at worst
+        ("out.nii.gz", 1 << 20, True, False),
+        ("out.nii.gz", 3 << 20, False, True),
+        ("out.mha", 3 << 20, False, True),
+        ("out.nii.gz", 9 << 20, False, False),
+    ],
+)
+def test_room_on_the_disk_is_looked_at_before_the_work(name, free, refused, said, tmp_path, monkeypatch, caplog):
+    volume = head_mr((100, 100, 100))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    if refused:
+        with pytest.raises(WriteError, match=rf"{name} needs .* MB and .* MB left: free some"):
+            check_writable(volume, tmp_path / name)
+    else:
+        check_writable(volume, tmp_path / name)
+    assert ("takes up to 4.0 MB" in caplog.text and "it may not fit" in caplog.text) == said
