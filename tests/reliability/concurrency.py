@@ -23,6 +23,15 @@ from reliability.sandbox import Limits, Row, run, start
 from reliability.workspace import AFFINE, make_workspace
 
 _SLICE = ["slice-volumes", "--config", "config.yaml"]
+#: The command whose workers are forks.
+_FORKED = """
+import multiprocessing, torch
+torch.set_num_threads(1)
+real = multiprocessing.get_context
+multiprocessing.get_context = lambda method: real("fork")
+from medcyclegan.cli.main import main
+main(prog_name="medcyclegan")
+"""
 
 
 def both(work: Path, one: list[str], other: list[str]) -> list[tuple[int, str]]:
@@ -86,22 +95,26 @@ def stale_locks(work: Path, expected: bytes) -> list[str]:
     return wrong
 
 
-def killed_worker(work: Path, *, always: bool, workers: int = 8) -> list[str]:
-    """Slice 12 volumes with 8 workers; SIGKILL whichever opens one of them, the first time or always."""
+def killed_worker(work: Path, *, always: bool, workers: int = 8, forked: bool = False) -> list[str]:
+    """Slice 12 volumes with 8 workers; SIGKILL whichever opens one of them, the first time or always.
+
+    ``forked``: workers are forks, which spare the imports that those of the command pay for.
+    """
     folder, name = work / "many", "always" if always else "once"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(work / "slices-many", ignore_errors=True)
     for number in range(12):
         write_nifti(head_ct((40, 48, 8), AFFINE, seed=number), folder / "ct" / f"v{number:02d}.nii.gz")
     victim = write_nifti(head_ct((320, 320, 160), AFFINE), folder / "ct" / "v05.nii.gz")
-    command = [sys.executable, "-m", "medcyclegan", "slice-volumes", str(folder), "--config", "config.yaml", "--out",
-               "slices-many", "--workers", str(workers)]  # fmt: skip
+    arguments = ["slice-volumes", str(folder), "--config", "config.yaml", "--out", "slices-many"]
+    begin = ["-c", _FORKED] if forked else ["-m", "medcyclegan"]
+    command = [sys.executable, *begin, *arguments, "--workers", str(workers)]
     process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     stop = threading.Event()
     counts: Counter[str] = Counter()
     watcher = threading.Thread(target=_kill_readers, args=(process.pid, victim.resolve(), always, stop, counts))
     watcher.start()
-    _, err = process.communicate(timeout=600)
+    _, err = process.communicate(timeout=3600)
     stop.set()
     watcher.join()
     rows = (work / "slices-many" / "manifest.jsonl").read_text().splitlines()
@@ -153,7 +166,10 @@ def measure(rounds: int = 10) -> Row:
             wrong += slice_twice(work, expected) + stale_locks(work, expected)
             wrong += train_twice(work) if number % 3 == 0 else []
             print(f"  round {number + 1} of {rounds}: {len(wrong)} wrong", flush=True)
-        wrong += killed_worker(work, always=False) + killed_worker(work, always=True)
+        for number in range(rounds):
+            wrong += killed_worker(work, always=number % 2 == 1, forked=True)
+        print(f"  {rounds} workers killed: {len(wrong)} wrong", flush=True)
+        wrong += killed_worker(work, always=True)
     pairs = rounds + 2 * len(range(0, rounds, 3))
-    figure = f"{pairs} pairs at once, {rounds} dead holders, 8 workers with one killed once and one killed always: "
+    figure = f"{pairs} pairs at once, {rounds} dead holders, {rounds + 1} times 8 workers with one killed: "
     return Row("concurrency", f"{figure}{len(wrong)} mixed, lost or unclear", wrong)

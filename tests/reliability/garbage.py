@@ -27,7 +27,7 @@ from reliability.sandbox import Row
 
 #: For one input; and the memory that its process may take beyond what it has after its imports.
 SECONDS, MEMORY_MB = 20, 1024
-_BATCH = 500
+_BATCH = 2500
 
 
 class _Hang(BaseException):
@@ -104,10 +104,9 @@ def measure(count: int = 5000, first: int = 0) -> Row:
         totals.update(own)
         print(f"  {name:16} " + ", ".join(f"{number} {outcome}" for outcome, number in own.items()), flush=True)
     said = ", ".join(f"{totals[outcome]} {outcome}" for outcome in ("right", "refused", "unseen", "wrong"))
-    others = (
-        ", ".join(f"{totals[kind]} {kind}s" for kind in ("traceback", "hang", "crash")) + f", {totals['memory']} over"
-    )
-    return Row("garbage", f"{count} inputs of {len(TARGETS)} kinds: {said}; {others} {MEMORY_MB} MB", wrong)
+    others = f"{totals['traceback']} tracebacks, {totals['hang']} hangs, {totals['crash']} crashes, "
+    over = f"{totals['memory']} over {MEMORY_MB} MB"
+    return Row("garbage", f"{count} inputs of {len(TARGETS)} kinds: {said}; {others}{over}", wrong)
 
 
 if __name__ == "__main__":

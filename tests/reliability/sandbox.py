@@ -1,6 +1,8 @@
 """Commands run as processes that can be limited and killed, without paying for the imports each time.
 
-A fork server (:mod:`multiprocessing`) imports the package once; every command is a fork of it.
+A fork server (:mod:`multiprocessing`) imports the package once; every command is a fork of it. Seconds here are a
+process's own: the time in which it waited for a processor that others had is left out, so that on a busy machine
+moments stay where they are in the work, and nothing counts as hung because others run.
 """
 
 from __future__ import annotations
@@ -25,6 +27,10 @@ _PRELOADED = [
     "medcyclegan.io.dicom_write",
     "medcyclegan.io.other",
     "medcyclegan.io.images",
+    "matplotlib.backends.backend_agg",
+    "networkx",
+    "torch._dynamo",
+    "torch.onnx._internal.exporter._core",
 ]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(_PRELOADED)
@@ -34,7 +40,10 @@ LONGEST_S = 120.0
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a command: exit code (negative: the signal that killed it), what it said, seconds, peak MB."""
+    """What came of a command: exit code (negative: the signal that killed it), what it said, seconds, peak MB.
+
+    ``changes``: how often it was about to change the disk, where that was counted and it was not killed.
+    """
 
     code: int
     out: str
@@ -42,6 +51,7 @@ class Outcome:
     seconds: float
     peak_mb: float
     timed_out: bool = False
+    changes: int = 0
 
     @property
     def kind(self) -> str:
@@ -58,12 +68,16 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Limits of a command: seconds until it counts as hung, until it is killed; address space, file size."""
+    """Limits of a command: seconds until it counts as hung, until it is killed; address space, file size.
+
+    ``change``: it is killed when it is about to change the disk for the time of this number; 0 only counts.
+    """
 
     seconds: float = LONGEST_S
     kill_after: float | None = None
     memory_mb: int | None = None
     file_bytes: int | None = None
+    change: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,23 +107,39 @@ def run(arguments: Sequence[str], folder: Path, limits: Limits | None = None) ->
     """Run ``medcyclegan ARGUMENTS`` in ``folder`` to its end, or to its limits."""
     limits = limits or Limits()
     log = folder.parent / f".log-{os.getpid()}"
-    began = time.monotonic()
     process = start(arguments, folder, limits, log)
-    process.join(limits.kill_after if limits.kill_after is not None else limits.seconds)
-    alive = process.is_alive()
-    if alive:
-        process.kill()
-        process.join()
-    seconds = time.monotonic() - began
+    seconds, alive = _wait(process, limits.seconds if limits.kill_after is None else limits.kill_after)
     texts = {}
-    for name in ("out", "err", "peak"):
+    for name in ("out", "err", "end"):
         file = Path(f"{log}.{name}")
         texts[name] = file.read_text("utf-8", "replace") if file.exists() else ""
         file.unlink(missing_ok=True)
+    peak, changes = (texts["end"] or "0 0").split()
     code = process.exitcode if process.exitcode is not None else -signal.SIGKILL
     process.close()
     timed_out = alive and limits.kill_after is None
-    return Outcome(code, texts["out"], texts["err"], seconds, float(texts["peak"] or 0), timed_out)
+    return Outcome(code, texts["out"], texts["err"], seconds, float(peak), timed_out, int(changes))
+
+
+def _wait(process: BaseProcess, seconds: float) -> tuple[float, bool]:
+    """Wait until a process ends, or has had its ``seconds``: then kill it. Return its seconds and whether it was."""
+    began, own = time.monotonic(), 0.0
+    while process.is_alive():
+        own = max(own, time.monotonic() - began - _waited(process.pid))
+        if own >= seconds:
+            process.kill()
+            process.join()
+            return own, process.exitcode == -signal.SIGKILL
+        process.join(max(0.001, min(1.0, seconds - own)))
+    return own, False
+
+
+def _waited(pid: int | None) -> float:
+    """Return for how many seconds a process was ready to run but did not; 0 where the kernel does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def _command(arguments: list[str], folder: str, limits: Limits, log: str) -> None:
@@ -126,6 +156,9 @@ def _command(arguments: list[str], folder: str, limits: Limits, log: str) -> Non
         resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_bytes,) * 2)
     from medcyclegan.cli.main import main
 
+    changes = [0]
+    if limits.change is not None:
+        sys.addaudithook(lambda event, values: _before(event, values, changes, limits.change))
     sys.argv = ["medcyclegan", *arguments]
     code = 0
     try:
@@ -140,8 +173,22 @@ def _command(arguments: list[str], folder: str, limits: Limits, log: str) -> Non
     sys.stdout.flush()
     sys.stderr.flush()
     if limits.file_bytes is None:
-        Path(f"{log}.peak").write_text(str(peak_mb()))
+        end, changes[0] = f"{peak_mb()} {changes[0]}", -1_000_000
+        Path(f"{log}.end").write_text(end)
     os._exit(code)
+
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_CHANGING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod"}
+
+
+def _before(event: str, values: tuple[object, ...], changes: list[int], last: int | None) -> None:
+    """Count what is about to change the disk (PEP 578), and be killed before number ``last``."""
+    writing = event == "open" and isinstance(values[2], int) and values[2] & _WRITING
+    if event in _CHANGING or (writing and not isinstance(values[0], int) and not str(values[0]).startswith("/dev/")):
+        changes[0] += 1
+        if changes[0] == last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def peak_mb() -> float:
