@@ -23,15 +23,6 @@ from reliability.sandbox import Limits, Row, run, start
 from reliability.workspace import AFFINE, make_workspace
 
 _SLICE = ["slice-volumes", "--config", "config.yaml"]
-#: The command whose workers are forks.
-_FORKED = """
-import multiprocessing, torch
-torch.set_num_threads(1)
-real = multiprocessing.get_context
-multiprocessing.get_context = lambda method: real("fork")
-from medcyclegan.cli.main import main
-main(prog_name="medcyclegan")
-"""
 
 
 def both(work: Path, one: list[str], other: list[str]) -> list[tuple[int, str]]:
@@ -95,11 +86,8 @@ def stale_locks(work: Path, expected: bytes) -> list[str]:
     return wrong
 
 
-def killed_worker(work: Path, *, always: bool, workers: int = 8, forked: bool = False) -> list[str]:
-    """Slice 12 volumes with 8 workers; SIGKILL whichever opens one of them, the first time or always.
-
-    ``forked``: workers are forks, which spare the imports that those of the command pay for.
-    """
+def killed_worker(work: Path, *, always: bool, workers: int = 8) -> list[str]:
+    """Slice 12 volumes with 8 workers; SIGKILL whichever opens one of them, the first time or always."""
     folder, name = work / "many", "always" if always else "once"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(work / "slices-many", ignore_errors=True)
@@ -107,8 +95,7 @@ def killed_worker(work: Path, *, always: bool, workers: int = 8, forked: bool = 
         write_nifti(head_ct((40, 48, 8), AFFINE, seed=number), folder / "ct" / f"v{number:02d}.nii.gz")
     victim = write_nifti(head_ct((320, 320, 160), AFFINE), folder / "ct" / "v05.nii.gz")
     arguments = ["slice-volumes", str(folder), "--config", "config.yaml", "--out", "slices-many"]
-    begin = ["-c", _FORKED] if forked else ["-m", "medcyclegan"]
-    command = [sys.executable, *begin, *arguments, "--workers", str(workers)]
+    command = [sys.executable, "-m", "medcyclegan", *arguments, "--workers", str(workers)]
     process = subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     stop = threading.Event()
     counts: Counter[str] = Counter()
@@ -128,8 +115,8 @@ def killed_worker(work: Path, *, always: bool, workers: int = 8, forked: bool = 
 
 def _kill_readers(parent: int, victim: Path, always: bool, stop: threading.Event, counts: Counter[str]) -> None:
     while not stop.is_set():
-        for child in _children(parent):
-            if child != parent and _has_open(child, victim):
+        for child in _descendants(parent):
+            if _has_open(child, victim):
                 os.kill(child, signal.SIGKILL)
                 counts["kills"] += 1
                 if not always:
@@ -137,14 +124,16 @@ def _kill_readers(parent: int, victim: Path, always: bool, stop: threading.Event
         time.sleep(0.002)
 
 
-def _children(parent: int) -> list[int]:
+def _descendants(parent: int) -> list[int]:
+    """Return the processes below a process; workers are children of the one that they are forks of."""
+    found = []
     try:
-        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()] + [
-            int(pid) for task in Path(f"/proc/{parent}/task").iterdir() if task.name != str(parent)
-            for pid in (task / "children").read_text().split()
-        ]  # fmt: skip
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            for pid in map(int, (task / "children").read_text().split()):
+                found += [pid, *_descendants(pid)]
     except OSError:
-        return []
+        return found
+    return found
 
 
 def _has_open(pid: int, file: Path) -> bool:
@@ -166,10 +155,10 @@ def measure(rounds: int = 10) -> Row:
             wrong += slice_twice(work, expected) + stale_locks(work, expected)
             wrong += train_twice(work) if number % 3 == 0 else []
             print(f"  round {number + 1} of {rounds}: {len(wrong)} wrong", flush=True)
-        for number in range(rounds):
-            wrong += killed_worker(work, always=number % 2 == 1, forked=True)
-        print(f"  {rounds} workers killed: {len(wrong)} wrong", flush=True)
-        wrong += killed_worker(work, always=True)
+        kills = max(2, rounds // 3)
+        for number in range(kills):
+            wrong += killed_worker(work, always=number % 2 == 1)
+            print(f"  worker killed in {number + 1} of {kills} runs: {len(wrong)} wrong", flush=True)
     pairs = rounds + 2 * len(range(0, rounds, 3))
-    figure = f"{pairs} pairs at once, {rounds} dead holders, {rounds + 1} times 8 workers with one killed: "
+    figure = f"{pairs} pairs at once, {rounds} dead holders, {kills} times 8 workers with one killed: "
     return Row("concurrency", f"{figure}{len(wrong)} mixed, lost or unclear", wrong)

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -33,7 +34,7 @@ _PRELOADED = [
     "torch.onnx._internal.exporter._core",
 ]
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(_PRELOADED)
+_own_server: list[int | None] = [None]
 #: A command that takes longer hangs.
 LONGEST_S = 120.0
 
@@ -98,9 +99,20 @@ class Row:
 
 def start(arguments: Sequence[str], folder: Path, limits: Limits, log: Path) -> BaseProcess:
     """Start ``medcyclegan ARGUMENTS`` in ``folder``; what it says goes to ``log``.out and ``log``.err."""
+    _begin_server()
     process = _CONTEXT.Process(target=_command, args=(list(arguments), str(folder), limits, str(log)))
     process.start()
     return process
+
+
+def _begin_server() -> None:
+    """Have a fork server with all that commands import: that of another part of this process may have less."""
+    server = forkserver._forkserver
+    if server._forkserver_pid is None or server._forkserver_pid != _own_server[0]:
+        server._stop()
+        _CONTEXT.set_forkserver_preload(_PRELOADED)
+        server.ensure_running()
+        _own_server[0] = server._forkserver_pid
 
 
 def run(arguments: Sequence[str], folder: Path, limits: Limits | None = None) -> Outcome:
