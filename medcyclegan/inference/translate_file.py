@@ -147,7 +147,7 @@ def _translate_and_send(
     with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
         series = Path(folder) / "series"
         translate_file(source, series, model, options)
-        send_series(series, node)
+        send_series(series, node, repeatable=not options.deidentify)
 
 
 def _assess(

@@ -37,10 +37,11 @@ def check_node(node: DicomNode) -> None:
         pass
 
 
-def send_series(folder: Path, node: DicomNode) -> int:
+def send_series(folder: Path, node: DicomNode, *, repeatable: bool = True) -> int:
     """Send every image of the series in ``folder`` to ``node``; return how many there were.
 
     An image that the node has already (the UIDs of a translation made twice are the same) is its to keep or replace.
+    ``repeatable``: whether making the series again gives the same UIDs, which a de-identified one does not.
     Raises :class:`~medcyclegan.errors.WriteError` at the first image that it does not store.
     """
     files = sorted(folder.glob("*.dcm"))
@@ -50,13 +51,14 @@ def send_series(folder: Path, node: DicomNode) -> int:
             try:
                 status = association.send_c_store(file).get("Status")
             except (RuntimeError, ValueError) as error:
-                raise WriteError(f"{node}: {error}{_so_far(sent, files)}") from error
+                raise WriteError(f"{node}: {error}{_so_far(sent, files, repeatable)}") from error
             if status is None:
-                raise WriteError(f"{node}: the connection broke or no answer came{_so_far(sent, files)}")
+                raise WriteError(f"{node}: the connection broke or no answer came{_so_far(sent, files, repeatable)}")
             if status in _STORED:
                 warned.add(status)
             elif status != 0:
-                raise WriteError(f"{node}: it refused an image with status {status:04X}H{_so_far(sent, files)}")
+                kept = _so_far(sent, files, repeatable)
+                raise WriteError(f"{node}: it refused an image with status {status:04X}H{kept}")
             bar.advance()
     for status in sorted(warned):
         _log.warning("%s stored images with status %04XH: %s", node, status, _STORED[status])
@@ -64,11 +66,11 @@ def send_series(folder: Path, node: DicomNode) -> int:
     return len(files)
 
 
-def _so_far(sent: int, files: Sequence[Path]) -> str:
-    return (
-        f"; {sent} of {len(files)} images are stored there: see to the node and send again, which doubles nothing, for "
-        "the UIDs stay the same"
-    )
+def _so_far(sent: int, files: Sequence[Path], repeatable: bool) -> str:
+    again = "send again, which doubles nothing, for the UIDs stay the same"
+    if not repeatable:
+        again = "remove these there before you send again, for the UIDs will be others"
+    return f"; {sent} of {len(files)} images are stored there: see to the node and {again}"
 
 
 @contextlib.contextmanager

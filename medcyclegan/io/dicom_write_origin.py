@@ -132,6 +132,10 @@ def _origin_of_source(volume: Volume, source: DicomSource) -> Origin:
 
 
 def _origin_of_template(volume: Volume, template: Path, notes: Notes) -> tuple[Volume, Origin]:
+    """Return the volume turned for display, and what it takes from the template.
+
+    The template's images are its source images only where it lies on their grid and was made from their modality.
+    """
     silent = Notes(None, "")
     try:
         if not template.exists():
@@ -166,7 +170,9 @@ def _origin_of_template(volume: Volume, template: Path, notes: Notes) -> tuple[V
             "overlays it on the template's images unasked"
         )
     _check_rows_and_columns(turned)
-    images = _source_images(headers, tuple(frame.index for frame in frames)) if shared else ()
+    made_from = volume.derivation and volume.derivation.source_modality
+    is_source = shared and made_from in (None, text(headers[0], "Modality"))
+    images = _source_images(headers, tuple(frame.index for frame in frames)) if is_source else ()
     return turned, Origin(
         header=headers[0],
         series_uid=series.uid,

@@ -154,14 +154,14 @@ def judge_head(
     for name, (folders, way) in ways.items():
         bundles = [ModelBundle.load(folder) for folder in folders]
         started = time.process_time()
-        done = translate(case.source, bundles, "t2", way)
+        done = translate(case.source, bundles, "t2", way, spread=True)
         seconds = time.process_time() - started
         fake = done.volume.array
         truth = case.scaled_truth(fake)
         share = np.abs(fake - truth)[case.inside].mean() / np.percentile(truth[case.inside], 99.5)
         alike = np.corrcoef(fake[case.inside], truth[case.inside])[0, 1]
         smooth.setdefault(name, []).append([case.flicker(fake), float(share), float(alike), seconds])
-        trust = trust_map(case.source, translate(case.source, bundles, "t2", way, spread=True), bundles, way).array
+        trust = trust_map(case.source, done, bundles, way).array
         error = case.averaged(np.abs(fake - truth))
         if name == "axial":
             edges = case.averaged(ndimage.gaussian_gradient_magnitude(case.source.array.astype(np.float32), 1.0))

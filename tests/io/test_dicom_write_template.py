@@ -106,6 +106,20 @@ def test_any_rotation_keeps_its_place(tmp_path: Path) -> None:
         assert misplaced(tmp_path / f"{seed}") <= 0.5 + 1e-3, seed
 
 
+def test_a_template_of_another_modality_shares_the_place_but_is_no_source(tmp_path: Path) -> None:
+    """An MR that was brought onto a CT's grid lies in the CT's frame, but was not made from its images."""
+    folder = template(tmp_path / "template")
+    source = pydicom.dcmread(folder / "IM0001.dcm")
+    for modality, references in (("MR", False), ("CT", True)):
+        volume = peers.made_from(placed(PLACE).replace(modality=modality), "CT")
+        write_volume(volume, tmp_path / modality, template=folder)
+        image = first(tmp_path / modality)
+        assert source.Modality == "CT"
+        assert image.FrameOfReferenceUID == source.FrameOfReferenceUID
+        assert ("SourceImageSequence" in image) == references
+        assert ("ReferencedSeriesSequence" in image) == references
+
+
 def test_two_inputs_of_one_template_are_two_series(tmp_path: Path) -> None:
     folder = template(tmp_path / "template")
     uids = set()
@@ -140,7 +154,7 @@ def test_templates_and_grids_that_are_refused(tmp_path: Path) -> None:
         (volume, None, "--dicom-template, or a .nii.gz file"),
         (volume, tmp_path / "nothing", "no such folder"),
         (volume, tmp_path / "empty", "no DICOM images here"),
-        (volume, tmp_path / "two", "2 series: choose one"),
+        (volume, tmp_path / "two", "more than one series lies there"),
         (volume, tmp_path / "mixed", "2 different values of PatientID"),
         (volume.replace(affine=sheared), folder, "degrees off the perpendicular"),
         (read_volume(folder), folder, "brings its own patient"),
