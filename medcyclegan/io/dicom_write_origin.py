@@ -136,6 +136,41 @@ def _origin_of_template(volume: Volume, template: Path, notes: Notes) -> tuple[V
 
     The template's images are its source images only where it lies on their grid and was made from their modality.
     """
+    headers, frames, shape, affine, series_uid = _read_template(volume, template, notes)
+    _check_one_study(headers)
+    turned = _turn(volume, nib.orientations.io_orientation(affine))
+    shared = turned.shape == shape and _distance_mm(turned, affine) < SAME_PLACE_MM
+    if not shared:
+        turned = _turn(volume, nib.orientations.axcodes2ornt(_DISPLAY[volume.orientation[2]]))
+        if np.linalg.det(turned.affine[:3, :3]) < 0:  # so oblique that its letters do not tell its handedness
+            turned = _turn(turned, nib.orientations.io_orientation(turned.affine) * [[1, 1], [1, 1], [1, -1]])
+        notes.warn(
+            "the volume does not lie on the template's grid: it gets a frame of reference of its own, so that nothing "
+            "overlays it on the template's images unasked"
+        )
+    _check_rows_and_columns(turned)
+    made_from = volume.derivation and volume.derivation.source_modality
+    is_source = shared and made_from in (None, text(headers[0], "Modality"))
+    images = _source_images(headers, frames) if is_source else ()
+    return turned, Origin(
+        header=headers[0],
+        series_uid=series_uid,
+        images=images,
+        positions_mm=None,
+        normal=None,
+        in_place=shared,
+        shares_frame=shared,
+        is_template=True,
+    )
+
+
+def _read_template(
+    volume: Volume, template: Path, notes: Notes
+) -> tuple[tuple[Dataset, ...], tuple[int, ...], tuple[int, int, int] | None, NDArray[np.float64], str]:
+    """Return the template's headers and frame numbers in slice order, its shape, its affine, and its series' UID.
+
+    The shape of a template that is no volume is None, and its affine that of ``volume``.
+    """
     silent = Notes(None, "")
     try:
         if not template.exists():
@@ -158,31 +193,7 @@ def _origin_of_template(volume: Volume, template: Path, notes: Notes) -> tuple[V
         notes.warn(f"the template is no volume ({error}): only its patient and study are used")
         frames, shape, affine = series.frames, None, volume.affine
     headers = tuple(frame.image.dataset for frame in frames if frame.image.dataset is not None)
-    _check_one_study(headers)
-    turned = _turn(volume, nib.orientations.io_orientation(affine))
-    shared = turned.shape == shape and _distance_mm(turned, affine) < SAME_PLACE_MM
-    if not shared:
-        turned = _turn(volume, nib.orientations.axcodes2ornt(_DISPLAY[volume.orientation[2]]))
-        if np.linalg.det(turned.affine[:3, :3]) < 0:  # so oblique that its letters do not tell its handedness
-            turned = _turn(turned, nib.orientations.io_orientation(turned.affine) * [[1, 1], [1, 1], [1, -1]])
-        notes.warn(
-            "the volume does not lie on the template's grid: it gets a frame of reference of its own, so that nothing "
-            "overlays it on the template's images unasked"
-        )
-    _check_rows_and_columns(turned)
-    made_from = volume.derivation and volume.derivation.source_modality
-    is_source = shared and made_from in (None, text(headers[0], "Modality"))
-    images = _source_images(headers, tuple(frame.index for frame in frames)) if is_source else ()
-    return turned, Origin(
-        header=headers[0],
-        series_uid=series.uid,
-        images=images,
-        positions_mm=None,
-        normal=None,
-        in_place=shared,
-        shares_frame=shared,
-        is_template=True,
-    )
+    return headers, tuple(frame.index for frame in frames), shape, affine, series.uid
 
 
 def _check_one_study(headers: tuple[Dataset, ...]) -> None:
