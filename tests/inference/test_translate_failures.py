@@ -181,6 +181,14 @@ def test_killed_in_mid_write(workspace, source, output, flushes):
     assert translate(source, f"new-{output}", "--to", "mr").exit_code == 0
 
 
+def test_a_refused_command_clears_what_a_killed_one_left(workspace):
+    (workspace / "o.nii.gz").write_bytes(b"an earlier output")
+    left = workspace / ".tmp-0123abcd-o.json"
+    left.write_text("half a sidecar")
+    assert "o.nii.gz exists" in failure(translate("ct.nii.gz", "o.nii.gz", "--to", "mr"))
+    assert not left.exists()
+
+
 def test_ended_in_mid_write(workspace):
     before = contents(workspace)
     command = [sys.executable, "-c", STOP, "wait", "1", "ct.nii.gz", "o.nii.gz"]
