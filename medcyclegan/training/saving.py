@@ -99,6 +99,8 @@ class Checkpoints:
             self.save(step)
         if told_to_stop:
             self._stop.received = self._stop.received or "a signal to another process"
+            # torchrun kills the others soon after one has ended: none does before the first has written.
+            self._step.processes.any(False)
             engine.terminate()
 
     def save(self, step: int) -> None:

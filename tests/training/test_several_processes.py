@@ -126,6 +126,44 @@ def test_a_process_that_dies_ends_the_job_with_its_reason(store: Path, tmp_path:
     assert "process 1 of 2 failed: the moon is in the way" in record["reason"]
 
 
+SIGNALLED = """
+import atexit, os, signal, sys, time
+from pathlib import Path
+from medcyclegan.training import saving
+from medcyclegan.training.step import CycleGANStep
+original, write = CycleGANStep.__call__, saving.save_checkpoint
+def step(self, engine, batch):
+    if engine.state.iteration == 6 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return original(self, engine, batch)
+def write_slowly(*arguments, **options):
+    time.sleep(1)
+    return write(*arguments, **options)
+def look():
+    Path("seen").write_text(" ".join(path.name for path in Path("runs/latest/checkpoints").glob("*.pt")))
+CycleGANStep.__call__, saving.save_checkpoint = step, write_slowly
+if os.environ["RANK"] == "1":
+    atexit.register(look)
+"""
+
+
+@pytest.mark.timeout(600)
+def test_a_signal_to_one_process_saves_in_the_first_and_ends_both(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "shared.yaml").write_text(to_yaml(config_of()), "utf-8")
+    result = torchrun(tmp_path, "--config", "shared.yaml", code=SIGNALLED)
+    assert result.returncode == 1
+    for reason in ("SIGTERM", "a signal to another process"):
+        assert f"Error: stopped by {reason} after step 6 of 20; all is saved: go on with" in result.stderr
+    shared = tmp_path / "runs" / "latest"
+    record = json.loads((shared / "run.json").read_text("utf-8"))
+    assert (record["state"], record["step"]) == ("stopped", 6)
+    assert (tmp_path / "seen").read_text() == "step-000006.pt", "the other process ended after the first had saved"
+    whole = train(store, config=config_of(), out=tmp_path / "whole", device="cpu")
+    resumed = train(store, resume=shared, device="cpu")
+    for name, weights in state_of(whole)["networks"].items():
+        torch.testing.assert_close(state_of(resumed)["networks"][name], weights, rtol=0, atol=1e-9)
+
+
 def test_a_process_takes_its_places_of_a_stored_pool() -> None:
     images = [torch.arange(4.0).reshape(4, 1, 1, 1) + 10 * number for number in range(3)]
     pool = ImagePool(12, 4, 0, 3, first_place=2, places=2)  # type: ignore[arg-type]
