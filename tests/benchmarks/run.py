@@ -18,7 +18,6 @@ _BY_NAME_ONLY = {
     "orthanc",
     "trust",
     "cohort",
-    "scaling",
 }
 
 

@@ -1,6 +1,6 @@
 """What a volume costs at each stage, and whether n of them cost n times that: CPU seconds and megabytes, as Markdown.
 
-    python tests/benchmarks/scaling.py [N ...]        (default: 10 100)
+    python tests/benchmarks/scaling.py [N ...]        (default: 10 100; at least 2)
 
 A phantom is a made head of 96 x 120 x 20 voxels (2 x 2 x 8 mm, float32, .nii.gz); N of them are N / 2 patients with a
 T1 and a T2 each, copies of five heads under other names. One process, one thread. CPU seconds, so that a busy machine
@@ -40,10 +40,12 @@ import medcyclegan.slicing.case
 from medcyclegan.cohort import select_volumes, translate_cohort
 from medcyclegan.config import load_config
 from medcyclegan.evaluation import EvaluationRequest, evaluate_files
-from medcyclegan.inference import ModelBundle, TranslationOptions
+from medcyclegan.inference import DomainModel, ModelBundle, TranslationOptions, translate_volume
+from medcyclegan.intensity import IntensityScaling
 from medcyclegan.io import write_volume
+from medcyclegan.networks import build_generator
 from medcyclegan.phantom import make_head, t1_volume, t2_volume
-from medcyclegan.slicing import slice_volumes
+from medcyclegan.slicing import Preparation, slice_volumes
 from medcyclegan.slicing.store import SliceStore
 from medcyclegan.training import train
 from medcyclegan.training.step import CycleGANStep
@@ -81,6 +83,10 @@ _PARTS = {
     },
 }
 
+#: What is reckoned with at the end: so many volumes of so many slices, on so many cores.
+_VOLUMES, _SLICES, _CORES = 100_000, 150, 50 * 32
+_PHANTOM = (96, 120, 20)
+
 #: A stage's CPU seconds in all, and megabytes read and written.
 Costs = dict[str, tuple[float, float, float]]
 Shares = collections.defaultdict[str, collections.Counter[str]]
@@ -94,7 +100,7 @@ def main() -> int:
     print("| phantoms | stage | CPU s | a volume | a further one | linear | MB read | MB written | peak MB |")
     print("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     before: dict[str, tuple[int, float, float]] = {}
-    steady = True
+    steady, megabytes_each = True, {}
     with tempfile.TemporaryDirectory() as folder:
         heads = make_heads(Path(folder) / "heads")
         measure(Path(folder), heads, 4)  # what is loaded late is paid for here
@@ -103,6 +109,7 @@ def main() -> int:
             for stage, (seconds, read, written) in costs.items():
                 further, linear = compare(before.get(stage), count, seconds)
                 before[stage] = (count, seconds, further)
+                megabytes_each[stage] = (read / count, written / count)
                 steady = steady and linear <= _LINEAR
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 print(
@@ -112,6 +119,7 @@ def main() -> int:
                 )
     print(f"\nno dearer by more than a fifth: {'yes' if steady else 'NO'}\n")
     print_shares(shares, counts[-1])
+    print_forecast({name: further for name, (_, _, further) in before.items()}, megabytes_each, network_seconds())
     return 0 if steady else 1
 
 
@@ -143,7 +151,7 @@ def make_heads(folder: Path) -> dict[str, list[Path]]:
     """Write the T1 and the T2 image of each head; return their files by contrast."""
     files: dict[str, list[Path]] = {name: [] for name in _CONTRASTS}
     for n in range(_HEADS):
-        head = make_head(n, shape=(96, 120, 20), spacing_mm=(2.0, 2.0, 8.0))
+        head = make_head(n, shape=_PHANTOM, spacing_mm=(2.0, 2.0, 8.0))
         for name, image in _CONTRASTS.items():
             files[name].append(folder / f"{name}-{n}.nii.gz")
             write_volume(image(head), files[name][-1])
@@ -259,6 +267,39 @@ def print_shares(shares: Shares, count: int) -> None:
             rest = whole - sum(spent.values())
             parts = [*((part, spent[part]) for part in _PARTS[name]), ("other", rest)]
             print(f"| {name} | {', '.join(f'{part} {seconds / whole:.0%}' for part, seconds in parts)} |")
+
+
+def network_seconds() -> float:
+    """Return the CPU seconds in which the generator of ``default`` translates a slice, all around it included."""
+    generator = load_config("default").networks.generator
+    scaling = IntensityScaling("percentile", 0.0, 1000.0, "arbitrary units")
+    domains = (DomainModel("t1", "MR", scaling), DomainModel("t2", "MR", scaling))
+    weights = build_generator(generator, 256).state_dict()
+    model = ModelBundle(domains, Preparation(256, "physical", 1.0), generator, {"G_AB": weights, "G_BA": weights})
+    volume = t1_volume(make_head(0, shape=(96, 120, 8), spacing_mm=(2.0, 2.0, 8.0)))
+    seconds = []
+    for _ in range(2):
+        started = time.process_time()
+        translate_volume(volume, model, "t2", device="cpu")
+        seconds.append(time.process_time() - started)
+    return seconds[-1] / volume.shape[2]
+
+
+def print_forecast(further: dict[str, float], megabytes_each: dict[str, tuple[float, float]], network: float) -> None:
+    """Print what many whole volumes would cost: by slices, but for what is done once a volume or once a store."""
+    scale = _SLICES / _PHANTOM[2]
+    print(f"\nA slice through the generator of `default`: {network:.2f} CPU s.\n")
+    print(f"{_VOLUMES} volumes of {_SLICES} slices, by a further one above, on {_CORES} cores:\n")
+    print(
+        "| stage | CPU s a volume | cores | hours | TB read | TB written |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+    )
+    for name in ("find", "slice", "train: around", "translate", "evaluate"):
+        once = name in ("find", "train: around")
+        seconds = further[name] * (1.0 if once else scale) + (network * _SLICES if name == "translate" else 0.0)
+        cores = 1 if once else _CORES
+        hours = seconds * _VOLUMES / cores / 3600
+        read, written = (0.0 if once else size * scale * _VOLUMES / 1e6 for size in megabytes_each[name])
+        print(f"| {name} | {seconds:.4f} | {cores} | {hours:.2f} | {read:.2f} | {written:.2f} |")
 
 
 if __name__ == "__main__":
