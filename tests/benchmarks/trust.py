@@ -226,8 +226,8 @@ def main() -> None:
             draw(case, drawn, out, f"-{slice_mm:g}mm.png")
             title = f"slices of {slice_mm} mm, {arguments.heads} heads from seed {arguments.seed}: the translations"
             print_table(title, "".join(f"{name:>9}" for name in ("flicker", "error", "r", "seconds")), tables[0])
-            names = ("r head", "rho head", "r brain", "rho brain", *(f"AUC {name}"[:8] for name, *_ in LESIONS))
-            print_table("the trust map and the true error", "".join(f"{n:>10}" for n in names), tables[1], 10)
+            names = ("r head", "rho head", "r brain", "rho brain", *(f"AUC {name}" for name, *_ in LESIONS))
+            print_table("the trust map and the true error", "".join(f"{n:>12}" for n in names), tables[1], 12)
 
 
 if __name__ == "__main__":
