@@ -20,9 +20,10 @@ log = logging.getLogger(__name__)
 FEWEST_TO_SPLIT = 5
 
 _VISIT = re.compile(r"(visit|ses|session|study|scan|tp|timepoint|time|run|acq|echo)[-]?\w*|v\d+|\d{8}")
-#: A visit whose number or label stands apart. Not scan and study: what follows these may number patients.
+#: A visit whose number or label stands apart, a date in parts. Not scan and study: these may number patients.
 _VISIT_APART = re.compile(
-    r"(?<![A-Za-z0-9])((ses|run|acq|echo)-[A-Za-z0-9+]+|(visit|ses|session|tp|timepoint|run|acq|echo)[-_.\s]+\d+[a-z]?)"
+    r"(?<![A-Za-z0-9])((ses|run|acq|echo)-[A-Za-z0-9+]+|(visit|ses|session|tp|timepoint|run|acq|echo)[-_.\s]+\d+[a-z]?"
+    r"|(19|20)\d\d([-_.])(0[1-9]|1[0-2])\5(0[1-9]|[12]\d|3[01]))"
     r"(?![A-Za-z0-9])",
     re.IGNORECASE,
 )

@@ -73,14 +73,16 @@ def train_twice(work: Path) -> list[str]:
     return wrong + wholeness.faults(work / "runs")
 
 
-def stale_locks(work: Path, expected: bytes) -> list[str]:
-    """Kill the holder of each lock; the next one goes on at once."""
+def stale_locks(work: Path, expected: bytes, change: int = 20) -> list[str]:
+    """Kill the holder of the locks before its change number ``change`` to the disk; the next one goes on at once."""
     shutil.rmtree(work / "slices", ignore_errors=True)
     (work / "slices").mkdir()
     shutil.copy(work / "made" / ".key", work / "slices" / ".key")
-    killed = run(_SLICE, work, Limits(kill_after=0.4))
+    killed = run(_SLICE, work, Limits(change=change))
     again = run(_SLICE, work)
-    wrong = [] if again.kind == "done" else [f"a dead slice-volumes: {again.err[-300:]} (it was {killed.kind})"]
+    wrong = [] if again.kind == "done" else [f"a dead slice-volumes: {again.err[-300:]}"]
+    if killed.code != -signal.SIGKILL:
+        wrong.append(f"a dead slice-volumes: it ended with {killed.code} before it could be killed")
     if (work / "slices" / "manifest.jsonl").read_bytes() != expected:
         wrong.append("a dead slice-volumes: another store")
     return wrong
@@ -152,7 +154,7 @@ def measure(rounds: int = 10) -> Row:
         assert outcome.kind == "done", outcome.err
         expected = (work / "made" / "manifest.jsonl").read_bytes()
         for number in range(rounds):
-            wrong += slice_twice(work, expected) + stale_locks(work, expected)
+            wrong += slice_twice(work, expected) + stale_locks(work, expected, 4 + 4 * number)
             wrong += train_twice(work) if number % 3 == 0 else []
             print(f"  round {number + 1} of {rounds}: {len(wrong)} wrong", flush=True)
         kills = max(2, rounds // 3)

@@ -20,6 +20,7 @@ from medcyclegan.slicing.split import assign_splits, patient_of_name, read_split
         ("patient12_ses-2_t1", "t1", "patient12"),
         ("patient12-t1-visit-2", "t1", "patient12"),
         ("anna ses-pre", "t1", "anna"),
+        ("p07_2024-01-31_t1", "t1", "p07"),
         ("t1_scan_0001", "t1", "0001"),
         ("head_scan_0001", "t1", "head_0001"),
         ("visit_2", "t1", "2"),

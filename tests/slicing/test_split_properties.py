@@ -39,7 +39,9 @@ def test_as_many_are_held_out_as_was_asked_for(members, shares, seed):
 @given(
     name=st.builds("{}{}".format, st.text("abcxyz", min_size=3, max_size=8), st.integers(0, 9999)),
     visits=st.lists(
-        st.sampled_from(["visit1", "visit 2", "ses-2", "ses-pre", "tp_04", "20240131", "v3", "run-02", "T1w", "t1"]),
+        st.sampled_from(
+            ["visit1", "visit 2", "ses-2", "ses-pre", "tp_04", "20240131", "2024-01-31", "v3", "run-02", "T1w", "t1"]
+        ),
         max_size=3,
     ),
     separator=st.sampled_from("_. -"),
