@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import glob
 import logging
 import os
 import secrets
@@ -45,9 +46,10 @@ def is_temporary(path: Path) -> bool:
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Refuse an output that exists (unless ``overwrite``) or whose folder cannot be written.
 
-    Called before the work, so that an hour of it is not lost to a mistyped name. Raises
-    :class:`~medcyclegan.errors.WriteError`.
+    Called before the work, so that an hour of it is not lost to a mistyped name. What a killed process left of the
+    same output is cleared away first. Raises :class:`~medcyclegan.errors.WriteError`.
     """
+    remove_leftovers(path.parent, path.name)
     if os.path.lexists(path) and not overwrite:
         raise WriteError(f"{path} exists: outputs are not replaced unless you pass --overwrite")
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
@@ -88,7 +90,7 @@ def remove_leftovers(folder: Path, ending: str = "") -> int:
     a name with this ending.
     """
     removed = 0
-    for path in folder.glob(f"{_MARK}*{ending[-60:]}") if folder.is_dir() else ():
+    for path in folder.glob(f"{_MARK}*{glob.escape(ending[-60:])}") if folder.is_dir() else ():
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             continue
         with contextlib.suppress(OSError):  # locked by its writer, gone meanwhile, or not ours to remove
@@ -139,11 +141,10 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that takes its name when the block ends well.
 
-    On any exception it is removed with what it holds; what a killed process left of the same folder is too. An
-    existing ``path`` is replaced only with ``overwrite``. Raises :class:`~medcyclegan.errors.WriteError`.
+    On any exception it is removed with what it holds. An existing ``path`` is replaced only with ``overwrite``. Raises
+    :class:`~medcyclegan.errors.WriteError`.
     """
     check_output(path, overwrite=overwrite)
-    remove_leftovers(path.parent, path.name)
     temporary = path.parent / f"{_MARK}{secrets.token_hex(4)}-{path.name[-60:]}"
     try:
         temporary.mkdir(parents=True)

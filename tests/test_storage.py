@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -118,3 +119,13 @@ def test_a_link_is_replaced_and_never_missing(tmp_path):
     with pytest.raises(WriteError, match="cannot be made a link"):
         replace_link(tmp_path / "folder", "one")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "latest", "one", "two"]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_what_a_killed_process_left_of_an_output_is_cleared_before_the_work(tmp_path, overwrite):
+    name = "a**[b]?.html"  # which means something else to a search for files
+    for other in (f".tmp-0123abcd-{name}", ".tmp-0123abcd-axxb?.html", name):
+        (tmp_path / other).write_text("half")
+    with contextlib.nullcontext() if overwrite else pytest.raises(WriteError, match="exists"):
+        check_output(tmp_path / name, overwrite=overwrite)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-0123abcd-axxb?.html", name]

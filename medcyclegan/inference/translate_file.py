@@ -228,9 +228,7 @@ def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None
         raise UsageError(f"--dicom-template serves a DICOM series only, and {out} is a file: name a folder as OUT")
     if options.deidentify and out.suffix:
         raise UsageError(f"--deidentify serves a DICOM series only, and {out} names no patient: leave it out")
-    for path in (out, sidecar, options.trust, options.preview):
-        if path is not None:
-            remove_leftovers(Path(path).parent, Path(path).name)
+    remove_leftovers(sidecar.parent, sidecar.name)
     check_output(out, overwrite=options.overwrite)
     if sidecar.exists() and not options.overwrite and not _is_left_over(out):
         raise WriteError(f"{sidecar} exists: outputs are not replaced unless you pass --overwrite")
