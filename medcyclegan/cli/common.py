@@ -125,7 +125,8 @@ def reading_options(function: F) -> F:
 def reading_arguments(values: dict[str, Any]) -> dict[str, Any]:
     """Return the reading options that were given, as keyword arguments of ``read_volume``."""
     names = ("series", "split_by", "volume", "resample_tilt", "allow_gap", "nan", "max_voxels")
-    return {name: values[name] for name in names if values[name] not in (None, False)}
+    # By identity: volume 0, the first one, equals False.
+    return {name: values[name] for name in names if values[name] is not None and values[name] is not False}
 
 
 def config_options(function: F) -> F:

@@ -64,6 +64,14 @@ def test_options_reach_the_slices(workspace):
     assert np.load(stack).dtype == np.float32
 
 
+def test_the_first_volume_of_a_series_can_be_chosen(workspace):
+    series = np.stack([head_mr().array, 0 * head_mr().array], axis=3)
+    nib.save(nib.Nifti1Image(series, np.eye(4)), workspace / "4d.nii.gz")
+    result = run("translate-volume", "4d.nii.gz", "out.nii.gz", "--to", "ct", "--volume", "0")
+    assert result.exit_code == 0, result.output
+    assert nib.load("out.nii.gz").shape == series.shape[:3]
+
+
 CASES = {
     "missing input": (["translate-volume", "nothing.nii.gz", "o.nii.gz"], 1, "no such file or folder"),
     "missing folder": (["slice-volumes", "nothing"], 1, "no such file or folder"),
@@ -80,6 +88,7 @@ CASES = {
     "4-D": (["translate-volume", "4d.nii.gz", "o.nii.gz", "--to", "ct"], 1, "--volume"),
     "volume out of range": (["translate-volume", "4d.nii.gz", "o.nii.gz", "--volume", "3"], 1, "--volume 3"),
     "negative volume": (["translate-volume", "4d.nii.gz", "o.nii.gz", "--volume", "-1"], 2, "from 0"),
+    "no voxels": (["translate-volume", "4d.nii.gz", "o.nii.gz", "--max-voxels", "0"], 2, "--max-voxels 0"),
     "unknown key": (["slice-volumes", "--config", "wrong.yaml"], 1, "did you mean 'slicing'"),
     "unknown config": (["slice-volumes", "--config", "smok"], 1, "did you mean 'smoke'"),
     "output is no folder": (["translate-volume", "volumes/ct/a.nii.gz", "text.nii.gz/o.nii.gz"], 1, "is not a folder"),
