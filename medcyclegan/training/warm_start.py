@@ -8,7 +8,7 @@ from typing import Any
 from medcyclegan.config import Generator
 from medcyclegan.errors import TrainingError
 from medcyclegan.inference.bundle import ModelBundle
-from medcyclegan.networks import CycleGAN, resnet_blocks
+from medcyclegan.networks import CycleGAN, resnet_blocks, unet_levels
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.run_folder import RunFolder
 
@@ -25,7 +25,17 @@ def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
     """
     theirs, ours = _shape(model.generator, model.preparation.size), _shape(plan.config.networks.generator, plan.size)
     if model.graphs or theirs != ours:
-        changes = [f"networks.generator.{key}={value}" for key, value in theirs.items() if ours.get(key) != value]
+        # The levels of a unet follow from the size of its slices; nothing sets them.
+        changes = [
+            f"networks.generator.{key}={value}"
+            for key, value in theirs.items()
+            if key != "levels" and ours.get(key) != value
+        ]
+        if not changes and not model.graphs:
+            raise TrainingError(
+                f"--init-from: a unet of {theirs['levels']} levels, for slices of {model.preparation.size} pixels; "
+                f"those of {plan.size} take {ours['levels']}: name a model of that size, or slice at {model.preparation.size}"
+            )
         reason = "it holds ONNX graphs and no weights" if model.graphs else f"it has {', '.join(changes)}"
         raise TrainingError(f"--init-from: {reason}: name a model of the configuration's generators, or --set those")
     names = {domain.name for domain in model.domains}
@@ -63,4 +73,6 @@ def _shape(generator: Generator, size: int) -> dict[str, Any]:
     shape |= {"upsampling": generator.upsampling, "context_slices": generator.context_slices}
     if generator.kind == "resnet":
         shape["blocks"] = generator.blocks or resnet_blocks(size)
+    if generator.kind == "unet":
+        shape["levels"] = unet_levels(size)
     return shape

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from stores import blobs, make_store
 
 from medcyclegan.config import parse_config
 from medcyclegan.errors import TrainingError, UsageError
@@ -69,6 +70,15 @@ def test_a_run_killed_before_its_first_checkpoint_starts_there_again(
 def test_other_generators_are_refused_by_what_differs(whole_run, store, tiny, tmp_path) -> None:
     with pytest.raises(TrainingError, match=r"it has networks.generator.filters=2: .*--set those"):
         train(store, config=short(tiny, filters=3), out=tmp_path / "runs", init_from=whole_run / "model")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_unet_of_another_depth_is_refused(whole_run, tiny, tmp_path) -> None:
+    """Its levels follow from the size of the slices: 5 of 32 pixels, 6 of 64."""
+    stacks = {name: [blobs(1, 64, 0)] for name in ("t1", "t2")}
+    make_store(tmp_path / "slices", stacks)
+    with pytest.raises(TrainingError, match=r"a unet of 5 levels, for slices of 32 pixels; those of 64 take 6"):
+        train(tmp_path / "slices", config=short(tiny), out=tmp_path / "runs", init_from=whole_run / "model")
     assert not (tmp_path / "runs").exists()
 
 
