@@ -113,10 +113,11 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
 def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Return the newest checkpoint that is whole, on the CPU; None where there is none.
 
-    A damaged one is said aloud and passed over. Raises :class:`~medcyclegan.errors.TrainingError` for
-    a checkpoint of another format.
+    A damaged one is said aloud and passed over, and so is that none before it is left. Raises
+    :class:`~medcyclegan.errors.TrainingError` for a checkpoint of another format.
     """
-    for number in _steps(folder):
+    steps = _steps(folder)
+    for number in steps:
         path = folder / f"step-{number:06d}.pt"
         fault = _find_fault(path)
         if fault is None:
@@ -128,7 +129,8 @@ def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
                 if state.get("format") != _FORMAT:
                     raise TrainingError(f"{path}: a checkpoint of another version of medcyclegan: use that version")
                 return state
-        log.warning("%s is damaged (%s): taking the checkpoint before it", path, fault)
+        instead = "taking the checkpoint before it" if number != steps[-1] else "none is before it: back to step 0"
+        log.warning("%s is damaged (%s): %s", path, fault, instead)
     return None
 
 

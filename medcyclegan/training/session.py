@@ -122,11 +122,14 @@ def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
 def _compare_sessions(before: list[dict[str, Any]], now: dict[str, Any]) -> None:
     """Say what a resumed run computes differently, so that its weights are not those of an unbroken run to the bit."""
     if before:
+        last, torches = before[-1], [entry.get("versions", {}).get("torch") for entry in (before[-1], now)]
         changes = [
-            f"{name} {before[-1].get(name)}, now {now[name]}"
-            for name in ("device", "precision", "threads", "processes")
-            if before[-1].get(name, now[name]) != now[name]
+            f"{name} {last[name]}, now {now[name]}"
+            for name in ("device", "precision", "threads", "processes", "compiled")
+            if last.get(name, now[name]) != now[name]
         ]
+        if torches[0] != torches[1]:
+            changes.append(f"torch {torches[0]}, now {torches[1]}")
         if changes:
             log.info("computed otherwise than before (%s): equal up to rounding, not to the bit", "; ".join(changes))
 

@@ -75,6 +75,18 @@ def test_a_damaged_one_is_named_and_passed_over(tmp_path: Path, damage, caplog) 
     assert "taking the checkpoint before it" in caplog.text
 
 
+def test_where_none_is_whole_it_says_that_all_begins_again(tmp_path: Path, caplog) -> None:
+    save(tmp_path, 5, 10)
+    lose_the_sum(tmp_path / "step-000010.pt")
+    cut_short(tmp_path / "step-000005.pt")
+    assert load_newest_checkpoint(tmp_path) is None
+    first, second = caplog.messages
+    assert "step-000010.pt is damaged" in first
+    assert "taking the checkpoint before it" in first
+    assert "step-000005.pt is damaged" in second
+    assert "none is before it: back to step 0" in second
+
+
 def test_damaged_newer_ones_do_not_push_out_whole_ones(tmp_path: Path) -> None:
     save(tmp_path, 5, 10)
     lose_the_sum(tmp_path / "step-000010.pt")

@@ -347,6 +347,23 @@ def test_a_finished_run_of_constant_rate_goes_on_when_it_is_given_more_steps(sto
     assert train(resume=run) == run  # finished, and fewer steps cannot be had: left as it is
 
 
+def test_a_session_that_computes_otherwise_says_so(whole_run, store, tmp_path, caplog) -> None:
+    """Compiled networks and another torch round differently, as another number of threads does."""
+    caplog.set_level("INFO")
+    run = Path(shutil.copytree(whole_run, tmp_path / "run"))
+    record = record_of(run) | {"state": "running"}
+    record["sessions"][-1]["compiled"] = True
+    record["sessions"][-1]["versions"]["torch"] = "1.0"
+    (run / "run.json").write_text(json.dumps(record), "utf-8")
+    train(store, resume=run, device="cpu")
+    (said,) = (text for text in caplog.messages if "computed otherwise than before" in text)
+    assert "compiled True, now False; torch 1.0, now " in said
+    caplog.clear()
+    (run / "run.json").write_text(json.dumps(record_of(run) | {"state": "running"}), "utf-8")
+    train(store, resume=run, device="cpu")
+    assert "computed otherwise" not in caplog.text
+
+
 def test_a_moved_workspace_resumes(store, tiny, tmp_path, interrupt, monkeypatch) -> None:
     (tmp_path / "here").mkdir()
     store.rename(tmp_path / "here" / "slices")
