@@ -34,7 +34,7 @@ def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
         if not changes and not model.graphs:
             raise TrainingError(
                 f"--init-from: a unet of {theirs['levels']} levels, for slices of {model.preparation.size} pixels; "
-                f"those of {plan.size} take {ours['levels']}: name a model of that size, or slice at {model.preparation.size}"
+                f"those of {plan.size} take {ours['levels']}: name a model of that size, or slice with its size"
             )
         reason = "it holds ONNX graphs and no weights" if model.graphs else f"it has {', '.join(changes)}"
         raise TrainingError(f"--init-from: {reason}: name a model of the configuration's generators, or --set those")
