@@ -141,8 +141,8 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that takes its name when the block ends well.
 
-    On any exception it is removed with what it holds. An existing ``path`` is replaced only with ``overwrite``. Raises
-    :class:`~medcyclegan.errors.WriteError`.
+    On any exception it is removed with what it holds. An existing ``path`` is replaced only with ``overwrite``, also
+    one that came while the block ran. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     check_output(path, overwrite=overwrite)
     temporary = path.parent / f"{_MARK}{secrets.token_hex(4)}-{path.name[-60:]}"
@@ -158,7 +158,10 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 else:
                     _flush_folder(file)
             _flush_folder(temporary)
-            _swap_folder(temporary, path)
+            if overwrite:
+                _swap_folder(temporary, path)
+            else:  # refused by the system where another process took the name meanwhile
+                os.rename(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

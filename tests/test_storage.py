@@ -60,6 +60,21 @@ def test_a_folder_appears_whole_and_replaces_only_when_told(tmp_path):
     assert not left_behind(tmp_path)
 
 
+def test_a_folder_that_came_meanwhile_is_not_replaced(tmp_path):
+    target = tmp_path / "run"
+
+    def write_both() -> None:
+        with atomic_folder(target) as folder:
+            (folder / "a").write_text("late")
+            with atomic_folder(target) as other:
+                (other / "a").write_text("first")
+
+    with pytest.raises(WriteError, match="cannot be written"):
+        write_both()
+    assert (target / "a").read_text() == "first"
+    assert not left_behind(tmp_path)
+
+
 def test_a_kill_leaves_no_broken_file(tmp_path):
     code = (
         "import sys, time, pathlib; from medcyclegan.storage import atomic_write\n"

@@ -14,7 +14,7 @@ from typing import Any
 
 from medcyclegan.config import Config, load_config, to_yaml
 from medcyclegan.errors import TrainingError, WriteError
-from medcyclegan.storage import atomic_folder, atomic_write, check_output, remove_leftovers, replace_link
+from medcyclegan.storage import atomic_folder, atomic_write, remove_leftovers, replace_link
 
 __all__ = ["RunFolder", "create_run", "find_run"]
 
@@ -104,12 +104,18 @@ def create_run(out: Path, config: Config, record: dict[str, Any]) -> RunFolder:
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path, number = out / stamp, 2
-    while os.path.lexists(path):
-        path, number = out / f"{stamp}-{number}", number + 1
-    check_output(path, overwrite=False)
-    with atomic_folder(path) as folder:
-        (folder / "config.yaml").write_text(to_yaml(config), "utf-8")
-        (folder / "run.json").write_bytes(_to_json(record))
+    while True:
+        while os.path.lexists(path):
+            path, number = out / f"{stamp}-{number}", number + 1
+        try:
+            with atomic_folder(path) as folder:
+                (folder / "config.yaml").write_text(to_yaml(config), "utf-8")
+                (folder / "run.json").write_bytes(_to_json(record))
+            break
+        except WriteError:
+            # Jobs of one array start in one second: another took the name meanwhile.
+            if not os.path.lexists(path):
+                raise
     replace_link(out / _LATEST, path.name)
     return RunFolder(path)
 
