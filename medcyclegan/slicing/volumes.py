@@ -223,15 +223,21 @@ def _sort_out(jobs: Iterable[CaseJob], store: SliceStore) -> tuple[list[SliceRow
 
 
 def _check_one_form(jobs: Sequence[CaseJob], store: SliceStore) -> None:
-    """Refuse to put slices of another size beside those that the store holds of the other domain."""
-    others = [row for row in store.rows() if row.domain not in {job.domain for job in jobs}]
-    for job, row in [(jobs[0], row) for row in others[:1]] if jobs else []:
+    """Refuse slices of another size than the store's, and of a domain's volumes prepared in another way.
+
+    The store's other volumes are looked at: those of earlier calls, of other shards, and of the other domain.
+    """
+    own, of_domain = {(job.domain, job.case) for job in jobs}, {job.domain: job for job in jobs}
+    for row in store.rows() if jobs else ():
+        if (row.domain, row.case) in own:
+            continue
+        job = of_domain.get(row.domain, jobs[0])
         wanted = preparation_of(job.slicing, job.rule)
-        for key in _ONE_FORM:
+        for key in wanted if row.domain in of_domain else _ONE_FORM:
             if row.preparation.get(key) != wanted[key]:
                 raise StoreError(
-                    f"{store.folder} holds {row.domain} with {key} {row.preparation.get(key)}, not {wanted[key]}: both "
-                    "domains need one form; slice with the same options, or choose another --out"
+                    f"{store.folder} holds {row.domain} with {key} {row.preparation.get(key)}, not {wanted[key]}: all "
+                    "of a store need one form; slice with the same options, or choose another --out"
                 )
 
 

@@ -17,7 +17,8 @@ from medcyclegan.io.made_series import write_made_series
 from medcyclegan.manifest import load_manifest
 from medcyclegan.slicing import slice_volumes
 
-SMALL = load_config("default", ["slicing.size=64", "slicing.pixel_mm=4"])
+SMALL_VALUES = ("slicing.size=64", "slicing.pixel_mm=4")
+SMALL = load_config("default", SMALL_VALUES)
 
 #: Holds the lock that its argument names until it is killed.
 HOLD_A_LOCK = """
@@ -130,6 +131,21 @@ def test_two_preparations_are_never_mixed(tmp_path):
     with pytest.raises(StoreError, match=r"'fit': 'physical'.*'fit': 'stretch'.*cannot be mixed"):
         slice_volumes(volumes, store, config=load_config("default", ["slicing.size=64", "slicing.fit=stretch"]))
     assert contents(store) == before
+
+
+def test_other_volumes_of_a_domain_are_prepared_in_the_same_way(tmp_path):
+    """Added later, or by another shard, a volume must not get another scaling than the rest of its domain."""
+    write_nifti(head_mr(), tmp_path / "first" / "a.nii.gz")
+    write_nifti(head_mr(seed=1), tmp_path / "second" / "b.nii.gz")
+    store = tmp_path / "slices"
+    slice_volumes(tmp_path / "first", store, config=SMALL, domain="t1")
+    before = contents(store)
+    other = load_config("default", [*SMALL_VALUES, "domains.t1.scaling.percentiles=[5, 95]"])
+    with pytest.raises(StoreError, match=r"holds t1 with percentiles \[0.5, 99.5\], not \[5.0, 95.0\]"):
+        slice_volumes(tmp_path / "second", store, config=other, domain="t1")
+    assert contents(store) == before
+    slice_volumes(tmp_path / "second", store, config=SMALL, domain="t1")
+    assert len(load_manifest(store)) == 2
 
 
 def test_a_refused_volume_does_not_stop_the_rest(tmp_path, caplog):
