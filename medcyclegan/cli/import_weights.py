@@ -54,18 +54,24 @@ def command(
     from medcyclegan.storage import check_output
 
     check_output(Path(out), overwrite=overwrite)
-    known = load_config(config or "default", overrides)
+    chosen = {"size": size, "fit": fit, "pixel_mm": pixel_mm}
+    known = load_config(
+        config or "default",
+        [*overrides, *(f"slicing.{key}={value}" for key, value in chosen.items() if value is not None)],
+    )
     if fit is None and config is None:
         raise UsageError(
             "--fit is missing: physical (one pixel size, --pixel-mm) or stretch (resized, as that code does)"
         )
     if fit == "physical" and pixel_mm is None and config is None:
         raise UsageError("--pixel-mm is missing: the pixel size in mm that the slices of the training had")
+    if fit == "stretch" and pixel_mm is not None:
+        raise UsageError("--pixel-mm with --fit stretch: slices that are resized have no one pixel size: leave it out")
     stray = {name for name, _, _ in ranges} - set(domains)
     if stray:
         raise UsageError(f"--range {min(stray)}: not one of the --domains {' '.join(domains)}")
     own = {name: (lower, upper) for name, lower, upper in ranges}
     a, b = (describe_domain(name, known, own.get(name)) for name in domains)
     slicing = known.slicing
-    preparation = Preparation(size or slicing.size, fit or slicing.fit, pixel_mm or slicing.pixel_mm)  # type: ignore[arg-type]
+    preparation = Preparation(slicing.size, slicing.fit, slicing.pixel_mm)
     click.echo(import_generators((g_ab, g_ba), (a, b), preparation).save(out, overwrite=overwrite))

@@ -54,6 +54,9 @@ def test_the_folder_translates_as_those_networks_do(files, tmp_path) -> None:
         ((*RANGES, "--fit", "physical"), "--pixel-mm is missing"),
         (("--fit", "stretch", *RANGES[:4]), "--range mr LOWER UPPER is missing"),
         (("--fit", "stretch", *RANGES[4:]), r"--range ct LOWER UPPER is missing: the values \(HU\)"),
+        (("--fit", "physical", "--pixel-mm", "0", *RANGES), "slicing.pixel_mm = 0"),
+        (("--fit", "physical", "--pixel-mm", "1", "--size", "33", *RANGES), "slicing.size = 33"),
+        (("--fit", "stretch", "--pixel-mm", "1", *RANGES), "--pixel-mm with --fit stretch"),
         (("--fit", "stretch", *RANGES, "--range", "pet", "0", "1"), "--range pet: not one of the --domains ct mr"),
     ],
 )
