@@ -93,6 +93,8 @@ def evaluate_unpaired_files(request: EvaluationRequest, features: tuple[Path, Pa
             )
     if request.fake is None or request.reference is None:
         raise UsageError("two folders of volumes are needed, FAKE and REFERENCE")
+    if request.out is not None and request.out.suffix.lower() == ".csv":
+        raise UsageError(f"--out {request.out}: distances of two sets are no table: end its name in .json")
     _check_outputs(request)
     frechet = None if features is None else frechet_of_files(*features)
     inputs = None if request.source is None else _sampled(request.source, request, ReadOptions(), None)

@@ -187,6 +187,7 @@ def test_the_fakes_sidecar_says_the_modality(files):
         (["fake", "ref", "--out", "t.txt"], 2, "a .csv or a .json file"),
         (["fake", "ref", "--features", "a.npy", "b.npy"], 2, "add --unpaired"),
         (["fake", "ref", "--unpaired", "--mask", "mask"], 2, "--mask"),
+        (["fake", "ref", "--unpaired", "--out", "t.csv"], 2, "end its name in .json"),
         (["fake/c0.nii.gz", "ref/c0.nii.gz", "--save-mask", "mask.png"], 2, "end its name in .nii.gz"),
         (["fake/c0.nii.gz", "ref/c0.nii.gz", "--save-mask", "mask/c0.nii.gz"], 1, "--overwrite"),
         (["fake/c0.nii.gz", "ref/c0.nii.gz", "--mask", "empty.nii.gz"], 1, "empty mask"),
