@@ -166,6 +166,8 @@ def foreground_threshold(array: NDArray[Any], modality: str | None) -> float:
     above = counts.sum() - below
     with np.errstate(divide="ignore", invalid="ignore"):
         separation = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
+    if np.isnan(separation).all():  # between its percentiles all is of one value: what is brighter is the patient
+        return float(low)
     otsu = float(centres[int(np.nanargmax(separation))])
     return float(low) + (otsu - float(low)) / 2
 

@@ -108,6 +108,12 @@ def test_a_constant_image_is_refused(array):
         IntensityScaling.fit(array, modality="MR")
 
 
+def test_a_single_bright_voxel_is_foreground():
+    array = np.zeros((10, 10, 10), dtype=np.float32)
+    array[5, 5, 5] = 100.0
+    assert np.argwhere(array > foreground_threshold(array, None)).tolist() == [[5, 5, 5]]
+
+
 def test_it_travels_as_json():
     assert IntensityScaling.from_dict(HU.to_dict()) == HU
     for broken in (
