@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from medcyclegan.cli.common import Command, config_options, device_option
 
@@ -38,6 +39,8 @@ def command(**options: Any) -> None:
     resume = options["resume"]
     if resume is not None and (options["config"] or options["overrides"]):
         raise UsageError("--resume goes on under the run's own configuration: leave --config and --set out")
+    if resume and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
+        raise UsageError(f"--resume {resume} goes on in that folder: leave --out out, or name no run after --resume")
     config = None if resume is not None else load_config(options["config"] or "default", options["overrides"])
     run = train(
         options["slices"],

@@ -134,6 +134,7 @@ def test_bare_train_needs_nothing_but_slices(store, tmp_path) -> None:
         (("--device", "gpu"), 2, "--device gpu"),
         (("--resume",), 1, "no run to go on with"),
         (("--resume", "--config", "smoke"), 2, "leave --config and --set out"),
+        (("--resume", "runs/one", "--out", "elsewhere"), 2, "leave --out out"),
         (("--resume", "--max-steps", "4"), 2, "leave --config"),
         (("--set", "networks.discriminator.layers=6"), 1, "layers = 6 leaves nothing of slices of 32 pixels"),
         (("--set", "networks.generator.kind=identity"), 1, "no weights to train"),
