@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from monai.engines.trainer import Trainer
 
 from medcyclegan.data import Sampling, UnpairedSlices, open_reader, prefetched_batches
-from medcyclegan.errors import TrainingError
+from medcyclegan.errors import TrainingError, one_line
 from medcyclegan.progress import Bar, progress_bar
 from medcyclegan.training.metrics_log import MetricsLog
 from medcyclegan.training.plan import Plan
@@ -61,9 +61,12 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
 
         try:
             trainer.run()
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            # The CPU's allocator has no error of its own.
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
             raise TrainingError(
-                f"the device's memory is too small ({error}): lower training.batch_size or "
+                f"the device's memory is too small ({one_line(error)}): lower training.batch_size or "
                 "networks.generator.filters, or slice to a smaller size"
             ) from None
 

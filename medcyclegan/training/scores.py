@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medcyclegan.data import SliceIndex, StackReader
+from medcyclegan.errors import TrainingError
 from medcyclegan.intensity import foreground_threshold
 from medcyclegan.manifest import SliceRow
 from medcyclegan.metrics import histogram_distance, mae, psnr, sliced_wasserstein, ssim
@@ -70,6 +71,7 @@ def scores_of(step: CycleGANStep, slices: HeldOut) -> dict[str, float]:
     """Return the scores of both generators, in units of the scaled range [-1, 1] (PSNR in dB, SSIM at most 1).
 
     ``cycle_A``, ``cycle_B``: the mean absolute difference between slices and their way there and back.
+    Raises :class:`~medcyclegan.errors.TrainingError` for generators that make NaN.
     ``sliced_wasserstein_AB``: the distance of patches of fakes of B from those of real slices of B, inside the head;
     ``histogram_AB``: that of their intensities. ``mae_AB``, ``psnr_AB``, ``ssim_AB``, of true pairs: inside the
     union of both heads. ``_BA``: the same for fakes of A.
@@ -120,6 +122,11 @@ def _translate(
             fake = there(real)
             errors.append((middle_slice(back(fake)).float() - middle_slice(real).float()).abs().mean())
             fakes.append(middle_slice(fake)[0, 0].float().cpu().numpy())
+    if not np.isfinite(fakes).all():
+        raise TrainingError(
+            "the generators make NaN or infinite slices: start again with a lower training.learning_rate, or with "
+            "training.precision=fp32"
+        )
     return np.stack(fakes), float(torch.stack(errors).double().mean())
 
 

@@ -24,6 +24,7 @@ from medcyclegan.inference import ModelBundle
 from medcyclegan.inference.training_set import TrainingSet
 from medcyclegan.provenance import hash_file
 from medcyclegan.training import train
+from medcyclegan.training.run_folder import create_run
 from medcyclegan.training.step import CycleGANStep
 
 TIMINGS = ("seconds_per_step", "images_per_second", "data_wait")
@@ -424,10 +425,16 @@ def test_a_record_of_something_else_is_refused(whole_run, tmp_path) -> None:
             train(resume=run)
 
 
-def test_too_little_memory_is_an_error_of_one_line(store, tiny, tmp_path, interrupt) -> None:
-    def run_out() -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def run_out_on_the_cpu() -> None:
+    torch.empty(1 << 60, dtype=torch.uint8)
 
+
+def run_out_on_a_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("run_out", [run_out_on_the_cpu, run_out_on_a_gpu])
+def test_too_little_memory_is_an_error_of_one_line(store, tiny, tmp_path, interrupt, run_out) -> None:
     interrupt(1, run_out)
     with pytest.raises(TrainingError, match=r"memory is too small.*batch_size"):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
@@ -438,6 +445,26 @@ def test_no_thread_is_left(store, tiny, tmp_path, interrupt) -> None:
     with pytest.raises(PowerCutError):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
     assert not [t for t in threading.enumerate() if t.name.startswith("medcyclegan")]
+
+
+def test_runs_that_start_in_one_second_have_folders_of_their_own(tiny, tmp_path, monkeypatch) -> None:
+    """Both jobs of an array find the name free; the second to finish its folder must not replace the first's."""
+    out, lexists = tmp_path / "runs", os.path.lexists
+    monkeypatch.setattr("medcyclegan.training.run_folder.time.strftime", lambda form: "20260101-120000")
+    first = create_run(out, tiny, {"of": "first"}).path
+    seen_free = [first, first]  # the second's two looks, before the first was there
+
+    def look(path: Path) -> bool:
+        if path in seen_free:
+            seen_free.remove(path)
+            return False
+        return lexists(path)
+
+    monkeypatch.setattr(os.path, "lexists", look)
+    second = create_run(out, tiny, {"of": "second"}).path
+    assert [path.name for path in (first, second)] == ["20260101-120000", "20260101-120000-2"]
+    assert json.loads((first / "run.json").read_text("utf-8")) == {"of": "first"}
+    assert os.readlink(out / "latest") == second.name
 
 
 def test_it_trains_outside_the_main_thread(store, tiny, tmp_path) -> None:

@@ -12,7 +12,7 @@ import torch
 from stores import blobs, make_store
 
 from medcyclegan.config import Config, parse_config
-from medcyclegan.errors import ConfigError
+from medcyclegan.errors import ConfigError, TrainingError
 from medcyclegan.inference import ModelBundle
 from medcyclegan.manifest import MANIFEST, load_manifest, rows_to_text
 from medcyclegan.networks import build_cyclegan
@@ -84,6 +84,13 @@ def test_the_true_translation_scores_best(paired_store: Path, tiny: Config) -> N
     assert same["ssim_BA"] < 0.5
     for name in ("sliced_wasserstein", "histogram"):
         assert key_value(good, name) < 0.3 * key_value(same, name)
+
+
+def test_generators_that_make_nan_are_named(paired_store: Path, tiny: Config) -> None:
+    plan = build_plan(paired_store, tiny)
+    broken = torch.nn.Threshold(2.0, float("nan"))
+    with pytest.raises(TrainingError, match=r"make NaN or infinite slices.*learning_rate"):
+        scores_of(step_of(plan.config, broken, torch.nn.Identity()), held_out_slices(plan))
 
 
 def test_pairs_need_one_patient_and_one_grid(paired_store: Path, tiny: Config) -> None:
