@@ -17,8 +17,8 @@ from medcyclegan.cli.common import Command, reading_arguments, reading_options
 @click.option("--reference", metavar="REF", help="For a translation: a true image of the same patient.")
 @click.option("--trust", metavar="MAP", help="For a translation: the map that --trust wrote.")
 @click.option("--names", is_flag=True, help="For a table: show the cases' names, which may be patients'.")
-@click.option("--embed-mb", default=60.0, show_default=True, type=click.FloatRange(0), metavar="MB",
-              help="Voxels that take more go into files beside the page.")  # fmt: skip
+@click.option("--embed-mb", type=click.FloatRange(0), metavar="MB",
+              help="For a translation: voxels of more go into files beside the page.  [default: 60]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
 @reading_options
 def command(target: str, **options: Any) -> None:

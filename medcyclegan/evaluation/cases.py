@@ -39,7 +39,7 @@ _CT_WINDOW_HU = (-300.0, 700.0)
 class EvaluationOptions:
     """How pairs are evaluated.
 
-    ``modality``: the references', where their headers do not say. ``register``: ``"rigid"`` or None. ``reading``: as
+    ``modality``: the references', whatever their headers say. ``register``: ``"rigid"`` or None. ``reading``: as
     :func:`~medcyclegan.io.read_volume` takes it. ``save_mask``: a file for a single pair, a folder for several.
     ``pictures``: whether the best and the worst cases get pictures. ``overwrite``: whether masks may be replaced.
     """

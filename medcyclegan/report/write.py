@@ -29,9 +29,10 @@ class ReportOptions:
     """What goes into a page, and where it goes.
 
     ``source``, ``reference``, ``trust``: for a translation, the volumes beside it. ``names``: show the cases' names of
-    an evaluation. ``embedded_mb``: voxels that take more go into files beside the page. ``reading``: options of
-    :func:`~medcyclegan.io.read_volume`; those that choose among several volumes choose in ``source``, without it in
-    the translated volume. ``out``: the page; its default lies beside (for a run: in) what it reports.
+    an evaluation. ``embedded_mb``: for a translation, voxels that take more (default: 60) go into files beside the
+    page. ``reading``: options of :func:`~medcyclegan.io.read_volume`; those that choose among several volumes choose in
+    ``source``, without it in the translated volume. ``out``: the page; its default lies beside (for a run: in) what it
+    reports.
     """
 
     out: Path | None = None
@@ -39,7 +40,7 @@ class ReportOptions:
     reference: Path | None = None
     trust: Path | None = None
     names: bool = False
-    embedded_mb: float = _EMBEDDED_MB
+    embedded_mb: float | None = None
     overwrite: bool = False
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -86,7 +87,8 @@ def _translation_files(target: Path, options: ReportOptions, out: Path) -> dict[
             volume = read_volume(path, **(options.reading if path == chosen else shared))
             volumes[name] = _with_modality(volume, modality if name in ("fake", "reference") else None)
     folder = out.parent / f"{out.stem}-volumes"
-    page = build_translation_page(volumes, sidecar, folder=folder.name, most_bytes=int(options.embedded_mb * 1_000_000))
+    most_mb = _EMBEDDED_MB if options.embedded_mb is None else options.embedded_mb
+    page = build_translation_page(volumes, sidecar, folder=folder.name, most_bytes=int(most_mb * 1_000_000))
     files = {out.parent / name: content for name, content in page.beside.items()}
     if files:
         check_output(folder, overwrite=options.overwrite)
@@ -108,7 +110,8 @@ def _with_modality(volume: Volume, modality: str | None) -> Volume:
 
 def _refuse(options: ReportOptions, target: Path, what: str, *, translation: bool, table: bool) -> None:
     """Refuse options that mean nothing for this target."""
-    given = {"--input": options.source, "--reference": options.reference, "--trust": options.trust}
+    given: dict[str, Any] = {"--input": options.source, "--reference": options.reference, "--trust": options.trust}
+    given["--embed-mb"] = options.embedded_mb
     for name, value in given.items():
         if translation and value is not None:
             raise UsageError(f"{name}: {target} is {what}, and {name} belongs to a translated volume: leave it out")
