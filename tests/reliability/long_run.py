@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from ignite.engine import Events
 from phantoms import head_ct, write_nifti
 from reliability.sandbox import Row
 from reliability.workspace import AFFINE, make_workspace
@@ -68,9 +69,7 @@ def train_long(root: Path, steps: int) -> Watch:
 
     def attach_and_watch(log: MetricsLog, engine: object) -> None:
         attach(log, engine)
-        engine.add_event_handler(
-            "iteration_completed", lambda e: e.state.iteration % 20 or watch.look(e.state.iteration)
-        )
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=20), lambda e: watch.look(e.state.iteration))
 
     from unittest import mock
 
