@@ -43,12 +43,9 @@ def run_in_processes(
 
 
 def _run_pool(work: Callable[[Job], Result], jobs: Mapping[int, Job], workers: int) -> Iterator[tuple[int, Result]]:
-    """Yield the number and the result of each job, as they end, until one of the processes is killed.
-
-    The processes are forks of one that has imported what ``work`` needs, so that this is paid for once.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([work.__module__])
+    """Yield the number and the result of each job, as they end, until one of the processes is killed."""
+    # Not "forkserver", though it starts faster: a worker was seen to hang for ever after another one had been killed.
+    context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // workers)
     with concurrent.futures.ProcessPoolExecutor(
         workers, mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)

@@ -14,7 +14,7 @@ from pathlib import Path
 from reliability.sandbox import Row
 
 _TESTS = Path(__file__).parents[1]
-_EXAMPLES = re.compile(r"during generate phase.*?(\d+) passing examples", re.DOTALL)
+_EXAMPLES = re.compile(r"during generate phase.*?(\d+) passing\b", re.DOTALL)
 
 
 def measure(examples: int = 1000) -> Row:
