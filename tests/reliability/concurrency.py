@@ -119,7 +119,10 @@ def _kill_readers(parent: int, victim: Path, always: bool, stop: threading.Event
     while not stop.is_set():
         for child in _descendants(parent):
             if _has_open(child, victim):
-                os.kill(child, signal.SIGKILL)
+                try:
+                    os.kill(child, signal.SIGKILL)
+                except ProcessLookupError:  # it ended by itself in the meantime
+                    continue
                 counts["kills"] += 1
                 if not always:
                     return
