@@ -100,6 +100,10 @@ class IntensityScaling:
         Above the range, and in CT below it, scanner padding left out. Below an MR's range lies its
         background, which is no loss.
         """
+        # Plane by plane: a mask of a whole volume is a quarter of its size.
+        return sum(self._count_clipped(plane) for plane in np.atleast_2d(array))
+
+    def _count_clipped(self, array: NDArray[Any]) -> int:
         above = int(np.count_nonzero(array > self.upper))
         if self.unit != "HU":
             return above

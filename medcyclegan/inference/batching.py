@@ -24,6 +24,8 @@ _LIVE_MAPS = 3.5
 _CUDA_LIVE_MAPS = 7.0
 #: The most that is worth while: beyond it nothing gets faster.
 _MOST_CUDA = 32
+#: Threads that work on one slice together: two slices at once keep twice the maps and are no faster.
+_THREADS_A_SLICE = 2
 #: What the networks may always take on a CPU; above it, no more than the volume itself in float32.
 _CPU_ALLOWANCE = 256 * 2**20
 
@@ -47,8 +49,8 @@ class SliceGenerator(Protocol):
 def choose_batch_size(generator: Generator, canvas: tuple[int, int], device: torch.device, volume_voxels: int) -> int:
     """Return how many slices to translate at a time on canvases of ``canvas`` (rows, columns).
 
-    On a CUDA device: what half of its free memory holds. On a CPU, where each core translates a slice
-    of its own: as many slices as there are threads, unless the networks' maps would then take more
+    On a CUDA device: what half of its free memory holds. On a CPU, where two threads share a slice: half as many
+    slices as there are threads, unless the networks' maps would then take more
     than the volume itself in float32 (256 MB for a small one) or half of the free memory.
     """
     one_slice = 4 * generator.filters * canvas[0] * canvas[1]
@@ -56,14 +58,14 @@ def choose_batch_size(generator: Generator, canvas: tuple[int, int], device: tor
         free, _ = torch.cuda.mem_get_info(device)
         return int(max(1, min(_MOST_CUDA, 0.5 * free // (_CUDA_LIVE_MAPS * one_slice))))
     allowed = min(max(_CPU_ALLOWANCE, 4 * volume_voxels), psutil.virtual_memory().available / 2)
-    return int(max(1, min(torch.get_num_threads(), allowed // (_LIVE_MAPS * one_slice))))
+    return int(max(1, min(torch.get_num_threads() // _THREADS_A_SLICE, allowed // (_LIVE_MAPS * one_slice))))
 
 
 class SliceRunner:
     """Translates any number of slices with one generator, ``batch_size`` at a time.
 
-    On a CPU the slices of a batch are shared out to threads, one slice each: that is faster than
-    many threads on one slice, and no result depends on the batch. Where memory runs out, the batch is
+    On a CPU the slices of a batch are shared out to groups of threads, one slice each: that is faster than
+    many threads on one slice, and in float32 no result depends on the batch. Where memory runs out, the batch is
     halved, and at last the work goes on on the CPU; both are said aloud. A context manager: it ends
     its threads.
     """

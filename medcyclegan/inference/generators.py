@@ -27,20 +27,24 @@ log = logging.getLogger(__name__)
 class TorchGenerator:
     """The generator ``name`` of ``bundle`` in PyTorch, on ``device``.
 
-    ``fast``: in the device's short number format; where it has none, said aloud, in float32.
+    ``fast``: in the device's short number format; where it has none, said aloud, in float32. ``few``: it is for
+    some slices only, so that little is spent on laying it out.
     """
 
     shareable = True
 
-    def __init__(self, bundle: ModelBundle, name: str, device: torch.device, *, fast: bool = False) -> None:
+    def __init__(
+        self, bundle: ModelBundle, name: str, device: torch.device, *, fast: bool = False, few: bool = False
+    ) -> None:
         self.device = device
         network = bundle.build(name)
-        if fast:
-            dtype = fast_format(device)
-            if dtype == torch.float32:
-                log.warning("--fast: this %s has no short number format in hardware: computing in float32", device)
-            network = to_reduced_precision(network, dtype)
-        self._network = tune_for_cpu(network) if device.type == "cpu" else network.to(device)
+        dtype = fast_format(device) if fast else torch.float32
+        if fast and dtype == torch.float32:
+            log.warning("--fast: this %s has no short number format in hardware: computing in float32", device)
+        if device.type == "cpu":
+            self._network = tune_for_cpu(network, dtype, few=few)
+        else:
+            self._network = to_reduced_precision(network, dtype).to(device)
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
         """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1]; both are float32 on the CPU."""
@@ -53,12 +57,17 @@ class TorchGenerator:
         self.device = device
 
 
-def open_generators(bundles: Sequence[ModelBundle], name: str, computing: Computing) -> list[SliceGenerator]:
-    """Return the generator ``name`` (``"G_AB"`` or ``"G_BA"``) of each bundle, computed as ``computing`` says."""
+def open_generators(
+    bundles: Sequence[ModelBundle], name: str, computing: Computing, *, few: bool = False
+) -> list[SliceGenerator]:
+    """Return the generator ``name`` (``"G_AB"`` or ``"G_BA"``) of each bundle, computed as ``computing`` says.
+
+    ``few``: for some slices of a volume only.
+    """
     if computing.backend == "onnx":
         return [OnnxGenerator(_graph(bundle, name)) for bundle in bundles]
     device = choose_device(computing.device)
-    return [TorchGenerator(bundle, name, device, fast=computing.fast) for bundle in bundles]
+    return [TorchGenerator(bundle, name, device, fast=computing.fast, few=few) for bundle in bundles]
 
 
 def _graph(bundle: ModelBundle, name: str) -> bytes:

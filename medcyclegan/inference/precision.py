@@ -55,6 +55,7 @@ def to_reduced_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
         return network
     for convolution in convolutions[1:-1]:
         convolution.to(dtype)
+        convolution.register_forward_pre_hook(lambda _module, inputs: (inputs[0].to(dtype),))
     convolutions[0].register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
     convolutions[-1].register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
     return network

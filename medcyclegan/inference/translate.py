@@ -153,7 +153,7 @@ def _measure_fast(
     fit = plan_canvas(volume, bundle)
     wanted, context = spread_slices(volume, _COMPARED), bundle.generator.context_slices
     ((_, canvas),) = plane_chunks(volume, scaling, fit, slices=wanted, context=context)
-    exact = TorchGenerator(bundle, name, fast.device)
+    exact = TorchGenerator(bundle, name, fast.device, few=True)
     with open_runners([fast, exact], bundle, volume, fit, computing) as runners:
         quick, slow = runners
         difference = compare(quick, slow, canvas, half_range=half_range(target.scaling), unit=target.scaling.unit)

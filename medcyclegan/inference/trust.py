@@ -73,7 +73,7 @@ def cycle_residuals(
     """
     name, _, _ = bundles[0].direction(done.source.name)
     fit = plan_canvas(volume, bundles[0])
-    generators = open_generators(bundles, name, computing)
+    generators = open_generators(bundles, name, computing, few=slices is not None)
     skip_air = may_skip_air(bundles[0], done.scaling)
     reals = plane_chunks(volume, done.scaling, fit, slices=slices)
     context = bundles[0].generator.context_slices

@@ -3,6 +3,7 @@ import torch
 
 from medcyclegan.config import Generator
 from medcyclegan.inference.tuning import CentredNorm, NarrowConvolution, tune_for_cpu
+from medcyclegan.inference.winograd import WinogradConvolution
 from medcyclegan.networks import InstanceNorm, build_generator
 
 
@@ -24,6 +25,20 @@ def test_a_tuned_generator_is_the_same_function(kind, upsampling):
     assert torch.equal(image, before)
 
 
+@pytest.mark.parametrize(("few", "expected"), [(False, 4), (True, 0)])
+def test_wide_residual_blocks_are_computed_by_winograd(few, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain, tuned = (build_generator(Generator(filters=32, blocks=2), 64).eval() for _ in range(2))
+    tuned.load_state_dict(plain.state_dict())
+    image = torch.rand(1, 1, 64, 72, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        tuned = tune_for_cpu(tuned, few=few)
+        assert sum(isinstance(m, WinogradConvolution) for m in tuned.modules()) == expected
+        assert (plain(image) - tuned(image)).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("kind", ["resnet", "unet"])
 def test_a_slice_of_air_keeps_its_precision(kind):
     """Noise of 0.004 about -1, a CT's air: with channels last its variance would be lost in its mean."""
@@ -32,6 +47,16 @@ def test_a_slice_of_air_keeps_its_precision(kind):
     with torch.inference_mode():
         exact = build(kind).double()(air.double())
         assert (tune_for_cpu(build(kind))(air) - exact).abs().max() < 5e-4
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 16, 12), (1, 9, 7, 5)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_normalisation_does_not_depend_on_the_layout(shape, layout, cut):
+    x = torch.randn(shape).contiguous(memory_format=layout)[:, :, : shape[2] - cut, : shape[3] - cut]
+    with torch.inference_mode():
+        expected = torch.nn.functional.instance_norm(x.double())
+        assert (CentredNorm(InstanceNorm(9))(x) - expected).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("bias", [True, False])
