@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -24,33 +27,96 @@ def run_in_processes(
 ) -> Iterator[tuple[int, Result]]:
     """Yield the place and the result of every job as it ends, worked on in ``workers`` processes.
 
-    Where the kernel kills a process (for want of memory), the pool it belongs to is lost. The jobs that may have been
-    in it are then done one by one, each in a process of its own; one that is killed again has the result
-    ``killed(job)``. The rest go on in a new pool. What ``work`` raises is raised here.
+    Where the kernel kills a process (for want of memory), the others go on without it, and its job is done again
+    when they have ended, with no other beside it; one that is killed again has the result ``killed(job)``. What
+    ``work`` raises is raised here.
     """
-    left = dict(enumerate(jobs))
-    while left:
-        for number, result in _run_pool(work, left, min(workers, len(left))):
-            del left[number]
-            yield number, result
-        # A pool hands out jobs in order: what it was working on are the first of those without a result.
-        suspects = {number: left.pop(number) for number in list(left)[: workers + 1]}
-        if suspects:
-            log.warning("a worker process was killed: %d volumes are done again, one at a time", len(suspects))
-        for number, job in suspects.items():
-            alone = [result for _, result in _run_pool(work, {number: job}, 1)]
-            yield number, alone[0] if alone else killed(job)
-
-
-def _run_pool(work: Callable[[Job], Result], jobs: Mapping[int, Job], workers: int) -> Iterator[tuple[int, Result]]:
-    """Yield the number and the result of each job, as they end, until one of the processes is killed."""
-    # Not "forkserver", though it starts faster: a worker was seen to hang for ever after another one had been killed.
-    context = multiprocessing.get_context("spawn")
+    waiting, again = deque(enumerate(jobs)), []
     threads = max(1, torch.get_num_threads() // workers)
-    with concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)
-    ) as pool:
-        futures = {pool.submit(work, job): number for number, job in jobs.items()}
-        for future in concurrent.futures.as_completed(futures):
-            if not isinstance(future.exception(), BrokenProcessPool):
-                yield futures[future], future.result()
+    team: list[_Worker[Job, Result]] = []
+    try:
+        while waiting or team:
+            while waiting and len(team) < workers:
+                team.append(_Worker(work, threads, *waiting.popleft()))
+            for worker in _ready(team):
+                results = worker.receive()
+                if results:
+                    yield worker.number, results[0]
+                else:
+                    again.append(worker.number)
+                    workers = max(1, workers - 1)
+                if results and waiting:
+                    worker.give(*waiting.popleft())
+                else:
+                    team.remove(worker)
+                    worker.end()
+    finally:
+        for worker in team:
+            worker.end()
+    for number in again:
+        log.warning("a worker process was killed: its volume is done again, with no other beside it")
+        alone = _Worker(work, torch.get_num_threads(), number, jobs[number])
+        results = alone.receive()
+        alone.end()
+        yield number, results[0] if results else killed(jobs[number])
+
+
+class _Worker(Generic[Job, Result]):
+    """A process that does one job after the other.
+
+    It has a pipe of its own: where all share a queue, one that is killed while it holds the queue's lock leaves the
+    others waiting for ever.
+    """
+
+    def __init__(self, work: Callable[[Job], Result], threads: int, number: int, job: Job) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(work, theirs, threads), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.give(number, job)
+
+    def give(self, number: int, job: Job) -> None:
+        """Hand over the job ``number``. That the process is dead shows when it is asked for the result."""
+        self.number = number
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.connection.send(job)
+
+    def receive(self) -> list[Result]:
+        """Wait for the job's result and return it, alone in a list, which is empty where the process was killed."""
+        try:
+            result, error = self.connection.recv()
+        except (EOFError, OSError):
+            return []
+        if error is not None:
+            raise error
+        return [result]
+
+    def end(self) -> None:
+        """Let the process finish what it is at, and end."""
+        self.connection.close()
+        self._process.join()
+
+
+def _ready(team: Sequence[_Worker[Job, Result]]) -> list[_Worker[Job, Result]]:
+    """Wait until some have ended their job, or were killed, and return these."""
+    ready = wait([worker.connection for worker in team])
+    return [worker for worker in team if worker.connection in ready]
+
+
+def _serve(work: Callable[[Any], Any], connection: Connection, threads: int) -> None:
+    """Do one job after the other until the other end of ``connection`` is closed; what is raised is its answer."""
+    # Ctrl-C reaches every process of a terminal: the one that is in charge lets this one finish its job.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            job = connection.recv()
+            answer: tuple[Any, BaseException | None]
+            try:
+                answer = work(job), None
+            except BaseException as error:
+                # A traceback does not travel.
+                error.add_note(traceback.format_exc())
+                answer = None, error
+            connection.send(answer)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
+import pytest
+
+from medcyclegan.errors import GeometryError
 from medcyclegan.slicing.workers import run_in_processes
 
+Job = tuple[int, str]
 
-def work(job: tuple[int, str]) -> str:
+
+def work(job: Job) -> str:
     number, folder = job
     once = Path(folder, f"{number}")
     if number == 3 or (number == 1 and not once.exists()):
@@ -18,7 +24,21 @@ def work(job: tuple[int, str]) -> str:
     return f"done {number}"
 
 
-def killed(job: tuple[int, str]) -> str:
+def always_killed(_job: Job) -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+def refused(job: Job) -> str:
+    number, folder = job
+    if number == 0:
+        raise GeometryError("no geometry: leave it out")
+    time.sleep(0.5)
+    Path(folder, f"{number}").write_text("whole")
+    return "done"
+
+
+def killed(job: Job) -> str:
     return f"killed {job[0]}"
 
 
@@ -26,3 +46,15 @@ def test_one_that_is_killed_twice_is_named_and_the_rest_finish(tmp_path) -> None
     jobs = [(number, str(tmp_path)) for number in range(5)]
     results = sorted(run_in_processes(work, jobs, 2, killed))
     assert results == [(n, "killed 3" if n == 3 else f"done {n}") for n in range(5)]
+
+
+def test_all_may_be_killed(tmp_path) -> None:
+    jobs = [(number, str(tmp_path)) for number in range(3)]
+    assert sorted(run_in_processes(always_killed, jobs, 3, killed)) == [(n, f"killed {n}") for n in range(3)]
+
+
+def test_what_is_raised_is_raised_here_when_the_others_have_finished_their_job(tmp_path) -> None:
+    jobs = [(number, str(tmp_path)) for number in range(4)]
+    with pytest.raises(GeometryError, match="leave it out"):
+        list(run_in_processes(refused, jobs, 2, killed))
+    assert all(path.read_text() == "whole" for path in tmp_path.iterdir())
