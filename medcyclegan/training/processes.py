@@ -125,15 +125,25 @@ def own_device(name: str) -> torch.device:
     :class:`~medcyclegan.errors.UsageError` where there are fewer devices than processes.
     """
     device = choose_device(name)
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if str(device) != "cuda" or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if str(device) != "cuda" or _from_launcher("WORLD_SIZE", 1) == 1:
         return device
+    local = _from_launcher("LOCAL_RANK", 0)
     if local >= torch.cuda.device_count():
         raise UsageError(
             f"process {local + 1} of this machine, but it has {torch.cuda.device_count()} CUDA devices: start fewer "
             "processes (--nproc-per-node), or use --device cpu"
         )
     return torch.device("cuda", local)
+
+
+def _from_launcher(name: str, default: int) -> int:
+    """Return a number that ``torchrun`` left in the environment."""
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or int(text) < default:
+        raise UsageError(
+            f"{name} is {text[:40]!r}, no number of torchrun's: unset it, or start several processes by torchrun"
+        )
+    return int(text)
 
 
 @contextlib.contextmanager
@@ -143,7 +153,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     NCCL between CUDA devices, gloo between CPUs. Processes other than the first keep silent below errors. Raises
     :class:`~medcyclegan.errors.UsageError` where the environment names several processes but no way to find them.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = _from_launcher("WORLD_SIZE", 1)
     if world == 1:
         yield Processes()
         return

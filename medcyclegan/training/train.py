@@ -209,7 +209,13 @@ def _build_step(plan: Plan, device: torch.device, processes: Processes, initial:
     networks = build_cyclegan(plan.config.networks, plan.size, plan.config.seed)
     if initial is not None:
         put_generators(networks, initial, plan)
-    networks = networks.to(device, torch.float64 if precision == "fp64" else torch.float32)
+    try:
+        networks = networks.to(device, torch.float64 if precision == "fp64" else torch.float32)
+    except torch.OutOfMemoryError:
+        raise TrainingError(
+            f"the networks do not fit into the memory that is free on {device}: end what else uses it, or take fewer "
+            "networks.generator.filters"
+        ) from None
     step = build_step(plan.config, networks, device, precision, processes)
     step.init_from = None if initial is None else initial.fingerprint
     compile_step(step, plan)

@@ -16,7 +16,9 @@ from click.testing import CliRunner
 
 from medcyclegan.cli import main
 from medcyclegan.config import Config, to_yaml
+from medcyclegan.errors import UsageError
 from medcyclegan.provenance import hash_file
+from medcyclegan.training.processes import joined
 
 
 def weights_of(run: Path) -> dict[str, str]:
@@ -147,3 +149,10 @@ def test_refusals_are_one_line(store, tmp_path, arguments, code, message) -> Non
     assert message in result.stderr.strip().splitlines()[-1]
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("world", ["two", "-1", "", "0", "2.0"])
+def test_a_number_of_processes_that_is_none_is_refused(world, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", world)
+    with pytest.raises(UsageError, match=r"WORLD_SIZE is .*torchrun"), joined(torch.device("cpu")):
+        pass

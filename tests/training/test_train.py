@@ -440,6 +440,13 @@ def test_too_little_memory_is_an_error_of_one_line(store, tiny, tmp_path, interr
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
 
 
+def test_networks_that_do_not_fit_are_refused_in_a_line(store, tiny, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.nn.Module, "to", lambda *_arguments: run_out_on_a_gpu())
+    with pytest.raises(TrainingError, match=r"do not fit into the memory.*on cpu.*filters"):
+        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_no_thread_is_left(store, tiny, tmp_path, interrupt) -> None:
     interrupt(3, cut_power)
     with pytest.raises(PowerCutError):
