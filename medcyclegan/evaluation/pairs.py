@@ -80,10 +80,11 @@ def find_pairs(
     return pairs
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path, options: ReadOptions | None = None) -> list[Pair]:
     """Read pairs from a CSV with the columns ``fake``, ``reference`` and, if wanted, ``case``, ``mask``, ``input``.
 
-    Paths are taken from the CSV's folder. Raises :class:`~medcyclegan.errors.ReadError`, naming the line.
+    Paths are taken from the CSV's folder. ``options`` choose among the series of each reference. Raises
+    :class:`~medcyclegan.errors.ReadError`, naming the line.
     """
     try:
         reader = csv.DictReader(path.read_text("utf-8-sig").splitlines())
@@ -100,8 +101,9 @@ def read_pairs(path: Path) -> list[Pair]:
         cells = {name: (row.get(name) or "").strip() for name in (*_COLUMNS, *_MORE_COLUMNS)}
         if not all(cells[name] for name in _COLUMNS) or None in row:
             raise ReadError(f"{path}, line {number}: a fake and a reference are needed, and no more cells than columns")
-        found = {name: find_one(path.parent / cells[name]) for name in ("fake", "reference", "mask", "input")
-                 if cells[name]}  # fmt: skip
+        chosen = {"reference": options}
+        found = {name: find_one(path.parent / cells[name], chosen.get(name))
+                 for name in ("fake", "reference", "mask", "input") if cells[name]}  # fmt: skip
         case = cells["case"] or found["fake"].name
         pairs.append(Pair(case, found["fake"], found["reference"], found.get("mask"), found.get("input")))
     if not pairs:
@@ -130,12 +132,12 @@ def with_fakes(pairs: Sequence[Pair], folder: Path) -> list[Pair]:
     return [dataclasses.replace(pair, fake=_needed(pair.fake, others, f"fake in {folder}")) for pair in pairs]
 
 
-def find_one(path: Path) -> FoundVolume:
-    """Return the one volume at ``path``, a file or a folder with one DICOM series.
+def find_one(path: Path, options: ReadOptions | None = None) -> FoundVolume:
+    """Return the one volume at ``path``, a file or a folder with one DICOM series, or the one that ``options`` choose.
 
     Raises :class:`~medcyclegan.errors.AmbiguousError` where there are several.
     """
-    found = _found(path, ReadOptions())
+    found = _found(path, options or ReadOptions())
     if len(found) > 1:
         raise AmbiguousError(f"{path}: holds {len(found)} volumes ({_list([v.name for v in found])}): name one of them")
     return found[0]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from medcyclegan.errors import ReadError, UsageError
 from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal, evaluate_pairs
 from medcyclegan.evaluation.pairs import Pair, find_pairs, names_pairs, read_pairs, with_fakes
-from medcyclegan.evaluation.tables import compare_models, load_scores, to_json, write_table
+from medcyclegan.evaluation.tables import compare_models, load_scores, shared_cases, to_json, write_table
 from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set
 from medcyclegan.io import ReadOptions, find_volumes, read_found_volume
 from medcyclegan.shards import share_of
@@ -112,7 +112,7 @@ def _pairs(request: EvaluationRequest) -> list[Pair]:
     if request.pairs is not None:
         if request.fake is not None or request.mask is not None or request.source is not None:
             raise UsageError("--pairs with FAKE, --mask or --input: the CSV names them all: leave one of the two out")
-        return read_pairs(request.pairs)
+        return read_pairs(request.pairs, request.reading)
     if request.fake is None or request.reference is None:
         raise UsageError("two volumes or folders are needed, FAKE and REFERENCE, or --pairs CSV")
     return find_pairs(
@@ -128,8 +128,10 @@ def _other_scores(path: Path, request: EvaluationRequest, pairs: list[Pair]) -> 
         raise UsageError(f"--compare {path}: a paired test takes two or more cases: give folders, or pairs in a CSV")
     if path.suffix.lower() == ".json" or (path.suffix.lower() == ".csv" and not names_pairs(path)):
         scores = load_scores(path)
+        shared_cases([pair.case for pair in pairs], scores)
         return lambda: scores
-    other_pairs = read_pairs(path) if path.suffix.lower() == ".csv" else with_fakes(pairs, path)
+    other_pairs = read_pairs(path, request.reading) if path.suffix.lower() == ".csv" else with_fakes(pairs, path)
+    shared_cases([pair.case for pair in pairs], [pair.case for pair in other_pairs])
     options = dataclasses.replace(_options(request), pictures=False, save_mask=None)
 
     def evaluate() -> dict[str, Any]:

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,16 @@ from medcyclegan.evaluation.cases import PICTURED_CASES, CaseScores, Refusal
 from medcyclegan.provenance import now, versions
 from medcyclegan.storage import atomic_write
 
-__all__ = ["METRICS", "compare_models", "load_scores", "merge_tables", "summarize", "to_json", "write_table"]
+__all__ = [
+    "METRICS",
+    "compare_models",
+    "load_scores",
+    "merge_tables",
+    "shared_cases",
+    "summarize",
+    "to_json",
+    "write_table",
+]
 
 #: The metrics of a table in their order, and whether more is better.
 METRICS: Mapping[str, bool | None] = {
@@ -55,6 +64,17 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return summary
 
 
+def shared_cases(first: Iterable[str], second: Iterable[str]) -> list[str]:
+    """Return the names that both have, sorted; raises :class:`~medcyclegan.errors.UsageError` for fewer than two."""
+    shared = sorted({*first} & {*second})
+    if len(shared) < 2:
+        raise UsageError(
+            f"{len(shared)} case{'' if len(shared) == 1 else 's'} in common: a paired test takes two or more, "
+            "and cases are matched by name"
+        )
+    return shared
+
+
 def compare_models(first: Scores, second: Scores) -> dict[str, Any]:
     """Compare two models' scores, case by case: ``{case: {metric: value}}`` each.
 
@@ -62,12 +82,7 @@ def compare_models(first: Scores, second: Scores) -> dict[str, Any]:
     and the two-sided p of Wilcoxon's signed-rank test (scipy), with Holm's correction for the number of metrics in
     ``p_holm``. Raises :class:`~medcyclegan.errors.UsageError` where they share no case, or only one.
     """
-    shared = sorted(first.keys() & second.keys())
-    if len(shared) < 2:
-        raise UsageError(
-            f"{len(shared)} case{'' if len(shared) == 1 else 's'} in common: a paired test takes two or more, "
-            "and cases are matched by name"
-        )
+    shared = shared_cases(first, second)
     metrics: dict[str, dict[str, Any]] = {}
     for name in _COMPARED:
         pairs = np.array([[scores[case].get(name) for scores in (first, second)] for case in shared], dtype=np.float64)

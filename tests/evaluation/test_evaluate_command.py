@@ -105,6 +105,17 @@ def test_two_models_are_compared_by_pairs_from_files(files):
     assert "c1: no fake in" in run(*pairs, "--compare", files / "worse", fails=1).stderr
 
 
+def test_a_comparison_without_common_cases_is_refused_before_any_work(files):
+    run(files / "fake", files / "ref", "--out", files / "other.csv")
+    lines = (files / "other.csv").read_text().replace("c0,", "d0,").replace("c1,", "d1,")
+    (files / "other.csv").write_text(lines)
+    arguments = (files / "fake", files / "ref", "--out", files / "t.csv")
+    refused = run(*arguments, "--compare", files / "other.csv", fails=2)
+    assert "1 case in common" in refused.stderr
+    assert not refused.stdout, "no case was scored"
+    assert not (files / "t.csv").exists()
+
+
 def test_pairs_from_a_csv(files):
     (files / "pairs.csv").write_text("case,fake,reference,mask\none,fake/c2.nii.gz,ref/c2.nii.gz,mask/c2.nii.gz\n")
     assert json.loads(run("--pairs", files / "pairs.csv", "--json").stdout)["mae"] == 30

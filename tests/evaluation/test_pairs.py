@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import dicom_phantoms as made
 import numpy as np
 import pytest
 
@@ -96,6 +97,22 @@ def test_a_csv_names_pairs_from_its_own_folder(tmp_path, put):
     assert [(p.case, p.fake.name, p.reference.name) for p in pairs] == [("one", "a", "b"), ("b", "b", "a")]
     assert pairs[0].mask.name == "m"
     assert (pairs[0].source, pairs[1].source.name, pairs[1].mask) == (None, "a", None)
+
+
+def test_a_csv_whose_reference_holds_two_series_takes_the_chosen_one(tmp_path, put):
+    put("a.nii")
+    uids = []
+    for name in ("one", "other"):
+        datasets = made.slices_of(made.placed_volume((12, 14, 8)), seed=name)
+        made.save(datasets, tmp_path / "study" / name)
+        uids.append(str(datasets[0].SeriesInstanceUID))
+    table = tmp_path / "pairs.csv"
+    table.write_text("fake,reference\na.nii,study\n")
+    with pytest.raises(AmbiguousError, match="holds 2 volumes"):
+        read_pairs(table)
+    for uid in uids:
+        (pair,) = read_pairs(table, ReadOptions(series=uid))
+        assert pair.reference.series_uid == uid
 
 
 @pytest.mark.parametrize(
