@@ -24,9 +24,17 @@ __all__ = ["announce", "check_config", "is_complete", "new_record", "session"]
 
 log = logging.getLogger(__name__)
 
-#: What may change between sessions: it says when to look and to save, and no weight depends on it.
+#: What may change between sessions: it says when to look and to save, or where the slices lie; no weight depends on it.
 _FREE = tuple(
-    f"training.{name}" for name in ("panel_every", "log_every", "checkpoint_epochs", "checkpoint_steps", "keep_last")
+    f"training.{name}"
+    for name in (
+        "panel_every",
+        "log_every",
+        "checkpoint_epochs",
+        "checkpoint_steps",
+        "keep_last",
+        "slices_on_device",
+    )
 )
 _STEPS = ("training.epochs", "training.max_steps")
 
@@ -90,8 +98,9 @@ def session(
 def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
     """Name what was edited in ``config.yaml`` since the checkpoint, and refuse what the steps so far depend on.
 
-    What only says when to look, log or save is free, and so is the number of steps where the learning rate does
-    not depend on it. Raises :class:`~medcyclegan.errors.TrainingError` naming every change that is refused.
+    What only says when to look, log or save, or where the slices lie, is free, and so is the number of steps where
+    the learning rate does not depend on it. Raises :class:`~medcyclegan.errors.TrainingError` naming every change
+    that is refused.
     """
     before, after = dict(_flatten(state["config"])), dict(_flatten(plan.config.model_dump(mode="json")))
     refused = []

@@ -329,8 +329,10 @@ def test_resume_names_what_was_edited_and_refuses_what_cannot_change(
     with pytest.raises(TrainingError, match=r"max_steps was 17 .* is 30 now \(schedule linear: the rate depends on it"):
         train(resume=latest)
     edit(latest, ("max_steps: 30", "max_steps: 17"), ("panel_every: 100", "panel_every: 16"))
+    edit(latest, ("slices_on_device: auto", "slices_on_device: 'on'"))
     run = train(resume=latest, device="cpu")
     assert "training.panel_every was 100 at the checkpoint and is 16 now" in caplog.text
+    assert "training.slices_on_device was auto at the checkpoint and is on now" in caplog.text
     assert (run / "panels" / "step-000016.png").exists()
 
 
