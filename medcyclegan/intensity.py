@@ -27,6 +27,8 @@ _BODY_HU = -500.0
 
 #: Statistics of a volume are taken over about this many evenly spaced voxels.
 _SAMPLE = 2_000_000
+#: Voxels that are counted at a time.
+_PART = 1 << 20
 
 Kind = Literal["window", "percentile", "range"]
 
@@ -100,14 +102,15 @@ class IntensityScaling:
         Above the range, and in CT below it, scanner padding left out. Below an MR's range lies its
         background, which is no loss.
         """
-        # Plane by plane: a mask of a whole volume is a quarter of its size.
-        return sum(self._count_clipped(plane) for plane in np.atleast_2d(array))
+        flat = np.ravel(array, order="K")
+        # Part by part: a mask of a whole volume is a quarter of its size.
+        return sum(self._count_clipped(flat[first : first + _PART]) for first in range(0, flat.size, _PART))
 
-    def _count_clipped(self, array: NDArray[Any]) -> int:
-        above = int(np.count_nonzero(array > self.upper))
+    def _count_clipped(self, values: NDArray[Any]) -> int:
+        above = int(np.count_nonzero(values > self.upper))
         if self.unit != "HU":
             return above
-        return above + int(np.count_nonzero((array < self.lower) & (array >= PADDING_HU)))
+        return above + int(np.count_nonzero((values < self.lower) & (values >= PADDING_HU)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""

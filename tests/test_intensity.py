@@ -20,6 +20,16 @@ def test_ct_is_a_fixed_window():
     assert scaling.count_clipped(values) == 1, "padding is no clipped measurement"
 
 
+@pytest.mark.parametrize("shape", [(), (5,), (0,), (3, 4), (130, 120, 110)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_clipped_measurements_are_counted_in_arrays_of_any_layout(shape, order):
+    values = np.random.default_rng(0).integers(-3000, 5000, shape).astype(np.float32)
+    expected = np.count_nonzero((values > 3071) | ((values < -1000) & (values >= -1024)))
+    narrow = IntensityScaling("window", -1000.0, 3071.0, "HU")
+    assert narrow.count_clipped(np.array(values, order=order)) == expected
+    assert narrow.count_clipped(np.array(values, order=order)[::-1] if shape else values) == expected
+
+
 def test_every_hu_comes_back_exactly():
     values = np.arange(-1024, 3072, dtype=np.int16)
     assert np.array_equal(np.rint(HU.denormalize(HU.normalize(values))), values)

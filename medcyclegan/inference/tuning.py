@@ -62,6 +62,8 @@ class CentredNorm(nn.Module):
         if x.dtype != torch.float32:
             return nn.functional.group_norm(_centre(x), self.channels, eps=self.eps)
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+        # Of a flat channel the mean's own rounding would be all that is left, and be made large.
+        pixels.sub_(pixels[:, :1].clone())
         pixels.sub_(pixels.mean(dim=1, keepdim=True))
         # A map of all squares would not fit into a processor's cache.
         parts = torch.split(pixels, _PIXELS, dim=1)

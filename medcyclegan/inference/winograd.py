@@ -10,8 +10,9 @@ from torch import nn
 
 __all__ = ["WinogradConvolution", "winograd_pays"]
 
-#: Narrower convolutions spend more on the transforms than they save.
-_FEWEST_CHANNELS = 128
+#: Narrower convolutions spend more on the transforms than they save; for wider ones oneDNN lays out the weights anew
+#: for each size of map.
+_FEWEST_CHANNELS, _MOST_CHANNELS = 128, 256
 #: Pixels of a tile's side that are computed at once, and that are read for them.
 _OUT, _IN = 4, 6
 _PLACES = _IN * _IN
@@ -36,6 +37,7 @@ def winograd_pays(convolution: nn.Conv2d, dtype: torch.dtype) -> bool:
         and convolution.padding == (0, 0)
         and convolution.bias is None
         and min(convolution.in_channels, convolution.out_channels) >= _FEWEST_CHANNELS
+        and max(convolution.in_channels, convolution.out_channels) <= _MOST_CHANNELS
         and platform.machine() in ("x86_64", "AMD64")
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and bool(capabilities.get("avx2"))

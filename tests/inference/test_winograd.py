@@ -64,6 +64,7 @@ def test_it_is_for_wide_plain_convolutions_only(monkeypatch):
     assert winograd_pays(wide, torch.bfloat16)
     for other in (
         torch.nn.Conv2d(64, 256, 3, bias=False),
+        torch.nn.Conv2d(256, 512, 3, bias=False),
         torch.nn.Conv2d(128, 128, 3),
         torch.nn.Conv2d(128, 128, 3, stride=2, bias=False),
         torch.nn.Conv2d(128, 128, 3, padding=1, bias=False),

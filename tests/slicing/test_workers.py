@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -38,6 +39,32 @@ def refused(job: Job) -> str:
     return "done"
 
 
+class NotPortableError(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first + second)
+
+
+def not_portable(job: Job) -> object:
+    if job[0] == 0:
+        raise NotPortableError("broken ", "glass")
+    return (lambda: None) if job[0] == 1 else "done"
+
+
+def crashing(job: Job) -> str:
+    if job[0] < 3:
+        os._exit(3)
+    return "done"
+
+
+def killed_then_refused(job: Job) -> str:
+    number, folder = job
+    once = Path(folder, f"{number}")
+    if not once.exists():
+        once.write_text("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise GeometryError("no geometry: leave it out")
+
+
 def killed(job: Job) -> str:
     return f"killed {job[0]}"
 
@@ -58,3 +85,22 @@ def test_what_is_raised_is_raised_here_when_the_others_have_finished_their_job(t
     with pytest.raises(GeometryError, match="leave it out"):
         list(run_in_processes(refused, jobs, 2, killed))
     assert all(path.read_text() == "whole" for path in tmp_path.iterdir())
+
+
+def test_what_cannot_travel_is_told_in_words() -> None:
+    with pytest.raises(RuntimeError, match="broken glass"):
+        list(run_in_processes(not_portable, [(0, "")], 1, killed))
+    with pytest.raises(RuntimeError, match="pickle"):
+        list(run_in_processes(not_portable, [(1, "")], 1, killed))
+
+
+def test_those_that_crash_are_replaced() -> None:
+    jobs = [(number, "") for number in range(5)]
+    results = sorted(run_in_processes(crashing, jobs, 2, killed))
+    assert results == [(n, f"killed {n}" if n < 3 else "done") for n in range(5)]
+
+
+def test_no_process_is_left_when_the_second_try_is_refused(tmp_path) -> None:
+    with pytest.raises(GeometryError, match="leave it out"):
+        list(run_in_processes(killed_then_refused, [(0, str(tmp_path))], 2, killed))
+    assert not multiprocessing.active_children()
