@@ -50,8 +50,9 @@ WAYS = {
 }
 #: As a CT's window, but kept in float32.
 _UNROUNDED = IntensityScaling("range", -1024.0, 3071.0, "HU, not rounded")
-#: What the memory is measured on; pixels of 0.5 mm, brought to 256 x 256.
-_MEMORY_SHAPE = (512, 512, 100)
+#: What the memory is measured on: a large volume, beside which the networks' own maps are small; pixels of 0.5 mm,
+#: brought to 256 x 256.
+_MEMORY_SHAPE = (512, 512, 300)
 _MEMORY = """
 import re, sys
 import medcyclegan.inference, monai, nibabel, scipy.stats
