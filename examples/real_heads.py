@@ -12,34 +12,9 @@ from pathlib import Path
 
 import SimpleITK
 from real_heads_scores import print_scores, save_picture
+from real_heads_stages import SPLITS, train_stages
 
-from medcyclegan import ModelBundle, read_volume, slice_volumes, train, translate_volume, write_volume
-from medcyclegan.config import load_config
-
-#: Who is trained on, every visit, and who is tested on.
-SPLITS = {
-    "skull": (["openms_patient03", "openms_patient12"], "openms_patient04"),
-    "brain": (["openms_mni07", "cstar_stroke_coreg"], "openms_mni19"),
-}
-#: Pixel size in mm, pixels a side, steps and learning rate of each stage; from the second on, the generators are the
-#: stage's before. Large pixels settle the contrast, small ones bring the detail.
-STAGES = {
-    "skull": [(2.5, 96, 3500, 5e-4), (1.5, 160, 1500, 3e-4)],
-    "brain": [(2.0, 96, 2800, 5e-4), (1.5, 128, 1500, 3e-4), (1.0, 192, 1000, 3e-4)],
-}
-
-
-def train_stages(volumes: Path, split: str, out: Path, settings: list[str]) -> Path:
-    """Slice and train stage by stage, each in a folder of ``out`` of its own; return the last model's."""
-    model = None
-    for number, (pixel_mm, size, steps, rate) in enumerate(STAGES[split]):
-        stage = [f"slicing.pixel_mm={pixel_mm}", f"slicing.size={size}"]
-        stage += [f"training.max_steps={steps}", f"training.learning_rate={rate}"]
-        config = load_config(Path(__file__).with_name("real_heads.yaml"), [*stage, *settings])
-        folder = out / f"stage{number + 1}"
-        slice_volumes(volumes, folder / "slices", config=config)
-        model = train(folder / "slices", config=config, out=folder / "runs", init_from=model) / "model"
-    return model
+from medcyclegan import ModelBundle, read_volume, translate_volume, write_volume
 
 
 def main() -> None:

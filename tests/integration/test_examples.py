@@ -25,7 +25,7 @@ def run_here(monkeypatch, name, *arguments):
 
 def test_scripts_are_short():
     scripts = [path for path in EXAMPLES.glob("*.py") if not path.name.endswith("_notebook.py")]
-    assert len(scripts) == 5
+    assert len(scripts) == 6
     for path in scripts:
         assert len(path.read_text().splitlines()) <= 60, path.name
 
