@@ -105,15 +105,13 @@ def test_two_models_are_compared_by_pairs_from_files(files):
     assert "c1: no fake in" in run(*pairs, "--compare", files / "worse", fails=1).stderr
 
 
-def test_a_comparison_without_common_cases_is_refused_before_any_work(files):
+def test_a_comparison_without_common_cases_is_refused_before_any_work(files, monkeypatch):
     run(files / "fake", files / "ref", "--out", files / "other.csv")
     lines = (files / "other.csv").read_text().replace("c0,", "d0,").replace("c1,", "d1,")
     (files / "other.csv").write_text(lines)
-    arguments = (files / "fake", files / "ref", "--out", files / "t.csv")
-    refused = run(*arguments, "--compare", files / "other.csv", fails=2)
+    monkeypatch.setattr("medcyclegan.evaluation.runs.evaluate_pairs", None)  # which is not got to
+    refused = run(files / "fake", files / "ref", "--compare", files / "other.csv", fails=2)
     assert "1 case in common" in refused.stderr
-    assert not refused.stdout, "no case was scored"
-    assert not (files / "t.csv").exists()
 
 
 def test_pairs_from_a_csv(files):
