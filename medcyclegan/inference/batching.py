@@ -122,7 +122,7 @@ class SliceRunner:
         if self.batch_size > 1:
             self._close_pool()
             self.batch_size //= 2
-            log.warning("memory ran out on %s: translating %d slices at a time", where, self.batch_size)
+            log.warning("memory ran out on %s: slices translated at a time are now %d", where, self.batch_size)
         elif where.type != "cpu":
             log.warning("memory ran out on %s at one slice: going on on the CPU", where)
             self.generator.to(torch.device("cpu"))

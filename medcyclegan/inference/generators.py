@@ -88,7 +88,7 @@ def open_runners(
             size = computing.batch_size
             if size == "auto":
                 size = choose_batch_size(bundle.generator, fit.canvas, generator.device, volume.array.size)
-                log.debug("%d slices at a time on %s", size, generator.device)
+                log.debug("slices at a time on %s: %d", generator.device, size)
             runners.append(stack.enter_context(SliceRunner(generator, size)))
         yield runners
 
