@@ -38,22 +38,35 @@ def main() -> int:
     arguments, rest = parse_arguments()
     folder = Path(arguments.study)
     folds = [prepare_fold(folder, number, arguments.folds) for number in range(arguments.folds)]
+    own = []
     if arguments.cluster:
         failed = run_on_cluster(__file__)
     else:
-        own = share_of(folds, shard_of(arguments))
+        own = list(share_of(folds, shard_of(arguments)))
         command = [sys.executable, str(STEP), "--config", arguments.config, *rest]
         codes = {fold.name: subprocess.run([*command, str(fold)], check=False).returncode for fold in own}
         reasons = {name: f"train_and_report.py ended with exit code {code}" for name, code in codes.items() if code}
         update_ledger(folder, "cross-validate", codes, reasons)
         failed = len(reasons)
-    name = Path(arguments.config).stem
-    tables = [fold / "results" / name / "evaluation.json" for fold in folds]
-    if all(table.exists() for table in tables):
-        out = folder / "results" / f"{name}-folds-{arguments.folds}.json"
-        merge_tables(tables, out)
-        print(write_report(out, ReportOptions(out=out.with_suffix(".html"), overwrite=True)))
+    done = set() if failed else {fold.name for fold in own}
+    bring_together(folder, folds, Path(arguments.config).stem, done)
     return 1 if failed else 0
+
+
+def bring_together(folder: Path, folds: list[Path], name: str, done: set[str]) -> None:
+    """Write the table of all folds and its page, once all have ended, those ``done`` here and those of other shards."""
+    results = {fold.name: fold / "results" / name for fold in folds}
+    tables = {fold: path / "evaluation.json" for fold, path in results.items() if (path / "evaluation.json").exists()}
+    unscored = [fold for fold, path in results.items()
+                if fold not in tables and (fold in done or (path / "distances.json").exists())]  # fmt: skip
+    if len(tables) + len(unscored) < len(folds):
+        return
+    if unscored:
+        print(f"no held-out patient has both images in fold {', '.join(unscored)}: not in the table")
+    if tables:
+        out = folder / "results" / f"{name}-folds-{len(folds)}.json"
+        merge_tables(list(tables.values()), out)
+        print(write_report(out, ReportOptions(out=out.with_suffix(".html"), overwrite=True)))
 
 
 def prepare_fold(folder: Path, number: int, count: int) -> Path:

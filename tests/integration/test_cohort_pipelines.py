@@ -137,6 +137,26 @@ def test_every_patient_is_scored_once_by_cross_validation(study):
     assert (folder / "study" / "results" / "tiny-folds-2.html").is_file()
 
 
+def test_folds_come_together_also_where_one_has_nobody_to_score(study, tmp_path, capsys):
+    bring_together = runpy.run_path(str(PIPELINES / "cross_validate.py"))["bring_together"]
+    folds = [tmp_path / "folds" / name for name in ("1-2", "2-2")]
+    scored, other = (fold / "results" / "tiny" for fold in folds)
+    table = tmp_path / "results" / "tiny-folds-2.json"
+    for path in (scored, other, table.parent):
+        path.mkdir(parents=True)
+    shutil.copy(study[0] / "study" / "results" / "tiny" / "evaluation.json", scored)
+    bring_together(tmp_path, folds, "tiny", {"1-2"})
+    assert not table.exists(), "the other fold, of another shard, has not ended"
+    (other / "distances.json").write_text("{}")
+    bring_together(tmp_path, folds, "tiny", {"1-2"})
+    assert len(json.loads(table.read_text())["cases"]) == 1
+    assert "no held-out patient has both images in fold 2-2" in capsys.readouterr().out
+    table.unlink()
+    (other / "distances.json").unlink()
+    bring_together(tmp_path, folds, "tiny", {"1-2", "2-2"})
+    assert table.exists(), "nobody was held out there"
+
+
 def test_wrong_words_are_one_line(study, tmp_path, capfd):
     assert run("train_and_report.py", tmp_path / "nowhere") == 1
     assert "prepare_cohort.py first" in capfd.readouterr().err
