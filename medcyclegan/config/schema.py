@@ -174,6 +174,9 @@ class Training(_Section):
     compile: Literal["auto", "on", "off"] = "auto"
     """Whether the networks are compiled (``torch.compile``): ``auto``: on CUDA, and on a CPU for runs long enough to
     pay for it; ``on``: always, or not at all; ``off``: never."""
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    """Whether a step's kernels are recorded once and replayed, which spares the host starting each of them: ``auto``:
+    on one CUDA device, without fp16's loss scaler; ``on``: so, or not at all; ``off``: never."""
     panel_every: Count = 100
     """Steps between pictures of the training."""
     log_every: Count = 20

@@ -120,7 +120,9 @@ class ModelBundle:
         """
         if self.graphs:
             raise ModelError("this folder holds ONNX graphs and no weights: translate with --backend onnx")
-        network = build_generator(self.generator, self.preparation.size)
+        with torch.device("meta"):  # no first weights are drawn, which takes longer than reading these
+            network = build_generator(self.generator, self.preparation.size)
+        network.to_empty(device="cpu")
         try:
             network.load_state_dict(dict(self.weights[name]))
         except (RuntimeError, KeyError) as error:

@@ -47,7 +47,7 @@ Part = slice | list[int]
 #: What ``--planes`` means.
 PLANES = {"axial": (AXIAL,), "three": (AXIAL, CORONAL, SAGITTAL)}
 
-#: Slices that are brought to their canvas at a time; they take little beside the networks' maps.
+#: Slices that are brought to their canvas at a time, at least; they take little beside the networks' maps.
 _CHUNK = 8
 #: A slice shows something where at least this share of its canvas lies above a twentieth of the scaled range.
 _SHOWN, _LEAST_SHOWN = -0.9, 2e-4
@@ -96,8 +96,9 @@ def plane_chunks(
     *,
     slices: Sequence[int] | None = None,
     context: int = 1,
+    at_once: int = _CHUNK,
 ) -> Iterator[tuple[Part, torch.Tensor]]:
-    """Yield the slices of ``volume`` along ``plane``, a few at a time, on their canvas and in [-1, 1].
+    """Yield the slices of ``volume`` along ``plane``, 8 or ``at_once`` at a time, on their canvas and in [-1, 1].
 
     Each with the indices along the plane's axis that they have; ``slices`` names those wanted. ``context``
     (odd) of them are the channels, ``(N, context, *fit.canvas)``: each slice between its neighbours, the
@@ -105,8 +106,9 @@ def plane_chunks(
     """
     view = plane_view(volume.array, volume.orientation, plane)
     wanted = range(view.shape[2]) if slices is None else slices
-    for first in range(0, len(wanted), _CHUNK):
-        numbers = wanted[first : first + _CHUNK]
+    count = max(_CHUNK, at_once)
+    for first in range(0, len(wanted), count):
+        numbers = wanted[first : first + count]
         part: Part = slice(first, first + len(numbers)) if slices is None else list(numbers)
         needed, places = (part, None) if context == 1 else _surround(numbers, context, view.shape[2])
         values = scaling.normalize(view[:, :, needed].transpose(2, 0, 1))

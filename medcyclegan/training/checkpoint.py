@@ -71,8 +71,8 @@ def restore_step(step: CycleGANStep, state: dict[str, Any]) -> None:
 
 def _restore(step: CycleGANStep, state: dict[str, Any]) -> None:
     step.networks.load_state_dict(state["networks"])
-    step.optimizer_G.load_state_dict(state["optimizer_G"])
-    step.optimizer_D.load_state_dict(state["optimizer_D"])
+    _restore_optimizer(step.optimizer_G, state["optimizer_G"])
+    _restore_optimizer(step.optimizer_D, state["optimizer_D"])
     step.pool_A.load_state_dict(state["pool_A"], step.device)
     step.pool_B.load_state_dict(state["pool_B"], step.device)
     if step.averages is not None:
@@ -84,6 +84,14 @@ def _restore(step: CycleGANStep, state: dict[str, Any]) -> None:
         torch.set_rng_state(state["random"][rank])
     if step.device.type == "cuda" and rank < len(state["random_cuda"] or ()):
         torch.cuda.set_rng_state(state["random_cuda"][rank], step.device)
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put back an optimiser's moments; how it computes stays what this device asks for."""
+    own = [{key: group[key] for key in ("lr", "fused", "capturable")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        group.update(settings)
 
 
 def _whole(pool: ImagePool, processes: Processes) -> dict[str, Any]:

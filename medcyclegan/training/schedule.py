@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from ignite.engine import Engine, Events
 
 from medcyclegan.training.plan import Plan
@@ -40,4 +41,7 @@ class LearningRate:
         factor = rate_factor(engine.state.iteration - 1, self._plan.steps, training.schedule)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = training.learning_rate * factor
+                if isinstance(group["lr"], torch.Tensor):
+                    group["lr"].fill_(training.learning_rate * factor)
+                else:
+                    group["lr"] = training.learning_rate * factor

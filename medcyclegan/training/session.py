@@ -34,6 +34,7 @@ _FREE = tuple(
         "checkpoint_steps",
         "keep_last",
         "slices_on_device",
+        "cuda_graphs",
     )
 )
 _STEPS = ("training.epochs", "training.max_steps")

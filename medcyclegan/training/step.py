@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from ignite.engine import Engine
@@ -22,13 +22,15 @@ from medcyclegan.training.structure import structure_loss
 
 __all__ = ["CycleGANStep", "build_step"]
 
+Losses = dict[str, torch.Tensor]
+
 
 class CycleGANStep:
     """The update of Zhu et al. 2017 (arXiv 1703.10593), called by the engine once per batch.
 
-    ``compiled``: whether its networks are; ``init_from``: the fingerprint of the model that its generators were
-    taken from. It returns its losses as 0-dimensional tensors on the device, detached: reading them would make
-    the host wait, so nobody does until it is time to log.
+    ``compiled``: whether its networks are; ``recorded``: whether its updates are; ``init_from``: the fingerprint of
+    the model that its generators were taken from. It returns its losses as 0-dimensional tensors on the device,
+    detached: reading them would make the host wait, so nobody does until it is time to log.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class CycleGANStep:
         averages: AveragedGenerators | None = None,
     ) -> None:
         self.networks = networks
+        self.config = config
         self.losses = config.losses
         self.optimizer_G, self.optimizer_D = optimizers
         self.pool_A, self.pool_B = pools
@@ -52,28 +55,33 @@ class CycleGANStep:
         #: Those that share out each batch with this one; gradients are their means.
         self.processes = Processes()
         self.gradient_clip = config.training.gradient_clip
-        self.compiled = False
+        #: The two updates as they are called: themselves, or recorded.
+        self.generators_update: Callable[..., tuple[torch.Tensor, torch.Tensor, Losses]] = self.update_generators
+        self.discriminators_update: Callable[..., Losses] = self.update_discriminators
+        self.compiled = self.recorded = False
         self.init_from: str | None = None
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
-    def __call__(self, engine: Engine, batch: Batch) -> dict[str, torch.Tensor]:
+    def __call__(self, engine: Engine, batch: Batch) -> Losses:
         """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1]."""
         real_A, real_B = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
         step = engine.state.iteration - 1
 
-        fake_A, fake_B, of_generators = self.update_generators(real_A, real_B)
+        fake_A, fake_B, of_generators = self.generators_update(real_A, real_B)
         past_A = self.pool_A.exchange(fake_A, step)
         past_B = self.pool_B.exchange(fake_B, step)
-        of_discriminators = self.update_discriminators(real_A, real_B, past_A, past_B)
+        of_discriminators = self.discriminators_update(real_A, real_B, past_A, past_B)
 
         self.scaler.update()
         if self.averages is not None:
             self.averages.update(self.networks, step)
-        return of_generators | of_discriminators
+        # Copies, for what is recorded is overwritten by the next step.
+        losses = of_generators | of_discriminators
+        return dict(zip(losses, torch.stack(list(losses.values())).unbind(), strict=True))
 
     def update_generators(
         self, real_A: torch.Tensor, real_B: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    ) -> tuple[torch.Tensor, torch.Tensor, Losses]:
         """Minimise equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms."""
         G_AB, G_BA, D_A, D_B = self.networks.G_AB, self.networks.G_BA, self.networks.D_A, self.networks.D_B
         weight, form = self.losses, self.losses.adversarial
@@ -109,7 +117,7 @@ class CycleGANStep:
 
     def update_discriminators(
         self, real_A: torch.Tensor, real_B: torch.Tensor, past_A: torch.Tensor, past_B: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    ) -> Losses:
         """Maximise equation 3 over D_A and D_B, which see real slices and fakes of now or before."""
         D_A, D_B, form = self.networks.D_A, self.networks.D_B, self.losses.adversarial
         D_A.requires_grad_(True)
@@ -192,9 +200,15 @@ def build_step(
 
 
 def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) -> torch.optim.Optimizer:
-    # The fused form updates all weights in one kernel and, with a loss scaler, without asking the device.
+    # The fused form updates all weights in one kernel and, with a loss scaler, without asking the device. On CUDA the
+    # rate and the count of steps lie on the device, so that an update can be recorded.
+    on_cuda, rate = device.type == "cuda", config.training.learning_rate
     return torch.optim.Adam(
-        parameters, lr=config.training.learning_rate, betas=config.training.betas, fused=device.type in ("cuda", "cpu")
+        parameters,
+        lr=torch.tensor(rate, device=device) if on_cuda else rate,
+        betas=config.training.betas,
+        fused=device.type in ("cuda", "cpu"),
+        capturable=on_cuda,
     )
 
 
@@ -204,5 +218,5 @@ def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> t
     return one, other
 
 
-def _detached(**losses: torch.Tensor) -> dict[str, torch.Tensor]:
+def _detached(**losses: torch.Tensor) -> Losses:
     return {name: loss.detach() for name, loss in losses.items()}

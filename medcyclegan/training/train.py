@@ -25,6 +25,7 @@ from medcyclegan.training.panels import Panels
 from medcyclegan.training.plan import Plan, build_plan
 from medcyclegan.training.precision import choose_precision
 from medcyclegan.training.processes import Processes, joined, own_device
+from medcyclegan.training.recording import record_step
 from medcyclegan.training.run_folder import RunFolder, create_run, find_run
 from medcyclegan.training.saving import Checkpoints, Watchers, check_room
 from medcyclegan.training.schedule import LearningRate
@@ -219,6 +220,7 @@ def _build_step(plan: Plan, device: torch.device, processes: Processes, initial:
     step = build_step(plan.config, networks, device, precision, processes)
     step.init_from = None if initial is None else initial.fingerprint
     compile_step(step, plan)
+    record_step(step)
     return step
 
 

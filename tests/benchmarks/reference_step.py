@@ -57,13 +57,14 @@ def patch_discriminator(filters: int = 64) -> nn.Sequential:
 class ReferenceStep:
     """Generators, then discriminators: least squares, cycle weight 10, identity weight 5, no pool."""
 
-    def __init__(self, filters: int = 64, blocks: int = 9, seed: int = 0) -> None:
+    def __init__(self, filters: int = 64, blocks: int = 9, seed: int = 0, device: torch.device | str = "cpu") -> None:
         torch.manual_seed(seed)
         self.G_AB, self.G_BA = resnet_generator(filters, blocks), resnet_generator(filters, blocks)
         self.D_A, self.D_B = patch_discriminator(filters), patch_discriminator(filters)
         for network in (self.G_AB, self.G_BA, self.D_A, self.D_B):
             for name, parameter in network.named_parameters():
                 nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(parameter, 0.0, 0.02)
+            network.to(device)
         self.optimizer_G = torch.optim.Adam([*self.G_AB.parameters(), *self.G_BA.parameters()], 2e-4, (0.5, 0.999))
         self.optimizer_D = torch.optim.Adam([*self.D_A.parameters(), *self.D_B.parameters()], 2e-4, (0.5, 0.999))
 

@@ -19,25 +19,31 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
-def train_once(batch_size: int, size: int, steps: int) -> None:
+def train_once(batch_size: int, size: int, steps: int, device: str) -> None:
     """Train some steps and print a line; called in a process of its own."""
     from stores import blobs, make_store
 
     from medcyclegan.config import parse_config
     from medcyclegan.training import train
 
-    training = {"batch_size": batch_size, "log_every": 1, "max_steps": steps, "compile": "off"}
+    # On a CUDA device a row is many steps, since reading the losses waits for it.
+    log_every = 1 if device == "cpu" else max(1, steps // 4)
+    training = {"batch_size": batch_size, "log_every": log_every, "max_steps": steps, "compile": "off"}
     config = parse_config({"training": training | {"panel_every": 1000}}, "benchmark")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "slices"
         make_store(store, {"a": [blobs(40, size, 0)], "b": [blobs(40, size, 1, inverted=True)]})
-        run = train(store, config=config, out=Path(folder) / "runs", device="cpu")
+        run = train(store, config=config, out=Path(folder) / "runs", device=device)
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     rows = [row for row in rows if "images_per_second" in row][1:]
     rate = sorted(row["images_per_second"] for row in rows)[len(rows) // 2]
     seconds = sum(row["seconds_per_step"] for row in rows)
     waited = sum(row["data_wait"] * row["seconds_per_step"] for row in rows) / seconds
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if device != "cpu":
+        import torch
+
+        memory = torch.cuda.max_memory_allocated() / 2**30
     print(
         f"  batch {batch_size}: {rate:6.3f} slices/s, data wait {waited:.2%}, peak memory {memory:.2f} GiB", flush=True
     )
@@ -46,16 +52,19 @@ def train_once(batch_size: int, size: int, steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="rows and columns of the slices")
-    parser.add_argument("--steps", type=int, default=4, help="steps of each batch size, the first not counted")
+    parser.add_argument("--steps", type=int, help="steps of each batch size, the first not counted (4, on CUDA 400)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="batch sizes")
     parser.add_argument("--only", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    steps = arguments.steps or (4 if arguments.device == "cpu" else 400)
     if arguments.only:
-        train_once(arguments.only, arguments.size, arguments.steps)
+        train_once(arguments.only, arguments.size, steps, arguments.device)
         return
-    print(f"training on the CPU by batch size, {arguments.size} x {arguments.size}", flush=True)
+    print(f"training on {arguments.device} by batch size, {arguments.size} x {arguments.size}", flush=True)
     for batch_size in arguments.batches:
-        options = ["--only", str(batch_size), "--size", str(arguments.size), "--steps", str(arguments.steps)]
+        options = ["--only", str(batch_size), "--size", str(arguments.size), "--steps", str(steps)]
+        options += ["--device", arguments.device]
         subprocess.run([sys.executable, __file__, *options], check=True)
 
 

@@ -94,5 +94,5 @@ def test_the_batch_size_follows_memory_and_canvas(monkeypatch):
     assert large == 7, "as much as the volume in float32"
     assert choose_batch_size(Generator(filters=2), (64, 64), CPU, volume_voxels=1) == 32, "a slice two threads"
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (8 * 2**30, 16 * 2**30))
-    assert choose_batch_size(generator, (256, 256), torch.device("cuda"), 1) == 32
-    assert choose_batch_size(generator, (512, 512), torch.device("cuda"), 1) == 9
+    assert choose_batch_size(generator, (256, 256), torch.device("cuda"), 1) == 8
+    assert choose_batch_size(generator, (1024, 1024), torch.device("cuda"), 1) == 2

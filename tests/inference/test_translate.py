@@ -9,6 +9,7 @@ from phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_volume, make_a
 from medcyclegan import Volume, translate_volume
 from medcyclegan.errors import IntensityError, ModelError, UsageError
 from medcyclegan.inference import DomainModel, choose_device
+from medcyclegan.inference.batching import SliceRunner
 from medcyclegan.intensity import IntensityScaling
 
 EVERY_GRID = {**GRIDS, "tilted": TILTED_GRID}
@@ -79,6 +80,21 @@ def test_the_batch_size_does_not_change_the_result():
     results = [translate_volume(ct, tiny_model(), "mr", batch_size=n).array for n in (1, 3, 7)]
     assert np.abs(results[0] - results[1]).max() < 1e-2
     assert np.abs(results[0] - results[2]).max() < 1e-2
+
+
+@pytest.mark.parametrize(("asked", "given"), [(3, [3, 3, 2, 3, 3, 2, 3, 1]), (20, [20])])
+def test_as_many_slices_as_asked_for_are_given_at_a_time(asked, given, monkeypatch):
+    seen, original = [], SliceRunner._translate
+
+    def spy(runner, batch):
+        seen.append(len(batch))
+        return original(runner, batch)
+
+    monkeypatch.setattr(SliceRunner, "_translate", spy)
+    head = head_ct((40, 40, 21), make_affine("LPS", (4.0, 4.0, 4.0)))
+    volume = head.replace(array=np.repeat(head.array[:, :, 10:11], 20, axis=2))
+    translate_volume(volume, tiny_model(), "mr", batch_size=asked)
+    assert seen == given
 
 
 def test_the_direction_follows_the_modality(caplog):

@@ -1,16 +1,20 @@
-"""What only a CUDA device shows: its number formats, compiled networks, slices in its memory, no waiting for it."""
+"""What only a CUDA device shows: its number formats, compiled networks, recorded steps, slices in its memory."""
 
 import json
 import math
+import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from medcyclegan.config import Config, parse_config
+from medcyclegan.errors import TrainingError
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
+from medcyclegan.training.checkpoint import restore_step, step_state
 from medcyclegan.training.precision import choose_precision
+from medcyclegan.training.recording import Recorded, record_step
 from medcyclegan.training.step import CycleGANStep, build_step
 
 pytestmark = [
@@ -19,20 +23,31 @@ pytestmark = [
 ]
 
 
-def make(precision: str, device: str = "cuda") -> CycleGANStep:
-    networks = {"generator": {"filters": 8, "blocks": 1}, "discriminator": {"filters": 8, "layers": 2}}
-    config = parse_config({"networks": networks, "losses": {"structure": "gradient"}}, "test")
-    where = torch.device(device)
-    return build_step(config, build_cyclegan(config.networks, 64, 0).to(where), where, precision)
+NETWORKS = {"generator": {"filters": 8, "blocks": 1}, "discriminator": {"filters": 8, "layers": 2}}
 
 
-def losses_of(step: CycleGANStep, steps: int = 10) -> list[float]:
+def make(precision: str, device: str = "cuda", graphs: str = "off", **changes) -> CycleGANStep:
+    values = {"networks": NETWORKS, "losses": {"structure": "gradient"}} | changes
+    values["training"] = {"batch_size": 2, "pool_size": 4, **values.get("training", {}), "cuda_graphs": graphs}
+    config, where = parse_config(values, "test"), torch.device(device)
+    step = build_step(config, build_cyclegan(config.networks, 64, 0).to(where), where, precision)
+    record_step(step)
+    return step
+
+
+def losses_of(step: CycleGANStep, steps: int = 10, first: int = 0) -> list[float]:
+    channels = step.config.networks.generator.context_slices
     losses = []
-    for number in range(steps):
+    for number in range(first, first + steps):
         random = torch.Generator().manual_seed(number)
-        batch = tuple(torch.rand(2, 1, 64, 64, generator=random) * 2 - 1 for _ in range(2))
+        batch = tuple(torch.rand(2, channels, 64, 64, generator=random) * 2 - 1 for _ in range(2))
         losses.append(step(SimpleNamespace(state=SimpleNamespace(iteration=number + 1)), batch)["generators"])
     return [loss.item() for loss in losses]
+
+
+def is_replayed(step: CycleGANStep) -> bool:
+    updates = (step.generators_update, step.discriminators_update)
+    return all(isinstance(update, Recorded) and update.replays for update in updates)
 
 
 def with_training(config: Config, **training) -> Config:
@@ -60,30 +75,113 @@ def test_the_fp16_scaler_leaves_out_a_step_that_overflows_and_goes_on() -> None:
     assert all(torch.isfinite(p).all() for p in step.networks.parameters())
 
 
+@pytest.mark.parametrize("graphs", ["off", "on"])
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
-def test_a_step_never_waits_for_the_device(precision) -> None:
-    step = make(choose_precision(precision, torch.device("cuda")))
-    losses_of(step, 3)  # past the first allocations and the optimisers' state
+def test_a_step_never_waits_for_the_device(precision, graphs) -> None:
+    step = make(choose_precision(precision, torch.device("cuda")), graphs=graphs)
+    losses_of(step, 5)  # past the first allocations, the optimisers' state and the recording
     random = torch.Generator().manual_seed(9)
     batch = tuple((torch.rand(2, 1, 64, 64, generator=random) * 2 - 1).pin_memory() for _ in range(2))
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
     try:
-        step(SimpleNamespace(state=SimpleNamespace(iteration=4)), batch)
+        step(SimpleNamespace(state=SimpleNamespace(iteration=6)), batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_compiled_networks_train_alike(store, tiny, tmp_path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"networks": {"generator": {"kind": "unet", "filters": 8, "dropout": 0.0}, "discriminator": {"filters": 8}}},
+        {"networks": {"generator": {"filters": 8, "blocks": 1, "upsampling": "resize", "context_slices": 3}}},
+        {"networks": {"generator": {"filters": 8, "blocks": 1}, "discriminator": {"kind": "classifier", "filters": 8}}},
+        {"losses": {"adversarial": "log", "identity_weight": 0.0, "structure": "lncc"}},
+        {"training": {"gradient_clip": 0.5, "ema_decay": 0.9}},
+    ],
+    ids=["default", "unet", "context", "classifier", "log, lncc", "clip, ema"],
+)
+def test_a_recorded_step_follows_one_that_is_not(changes) -> None:
+    eager, recorded = make("fp32", **changes), make("fp32", graphs="on", **changes)
+    assert losses_of(recorded, 12) == pytest.approx(losses_of(eager, 12), rel=0.01)
+    assert is_replayed(recorded)
+    for one, other in zip(eager.model.parameters(), recorded.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.05, atol=2e-3)
+
+
+def test_mutual_information_is_recorded_or_goes_on_eager(caplog) -> None:
+    changes = {"losses": {"structure": "mutual_information"}}
+    eager, recorded = make("fp32", **changes), make("fp32", graphs="auto", **changes)
+    assert losses_of(recorded) == pytest.approx(losses_of(eager), rel=0.01)
+    assert is_replayed(recorded) or "the step is not recorded (" in caplog.text
+
+
+def test_a_step_that_cannot_be_recorded_goes_on_eager(caplog) -> None:
+    step, eager = make("fp32", graphs="auto"), make("fp32")
+    update = step.update_generators
+
+    def waiting(*images):
+        images[0].sum().item()
+        return update(*images)
+
+    step.generators_update = Recorded(waiting, step.device)
+    assert losses_of(step) == pytest.approx(losses_of(eager), rel=0.01)
+    assert caplog.text.count("the step is not recorded (") == 1
+    step.generators_update = Recorded(waiting, step.device, strict=True)
+    with pytest.raises(TrainingError, match=r"cuda_graphs = on: the step cannot be recorded .*: take auto or off"):
+        losses_of(step)
+
+
+def test_a_replayed_step_obeys_the_learning_rate_and_is_not_disturbed_by_a_look() -> None:
+    step, eager = make("fp32", graphs="on"), make("fp32")
+    losses_of(eager, 6)
+    losses_of(step, 6)
+    with step.evaluating() as networks:
+        networks.G_AB(torch.zeros(1, 1, 96, 96, device="cuda"))
+    assert losses_of(step, 4, first=6) == pytest.approx(losses_of(eager, 4, first=6), rel=0.01)
+    for optimizer in (step.optimizer_G, step.optimizer_D):
+        optimizer.param_groups[0]["lr"].fill_(0.0)
+    before = [p.detach().clone() for p in step.networks.parameters()]
+    losses_of(step, 2, first=10)
+    assert all(torch.equal(a, b) for a, b in zip(before, step.networks.parameters(), strict=True))
+
+
+def test_dropout_differs_from_replay_to_replay() -> None:
+    generator = {"kind": "unet", "filters": 8, "dropout": 0.5}
+    step = make("fp32", graphs="on", networks=NETWORKS | {"generator": generator})
+    losses_of(step, 5)
+    for optimizer in (step.optimizer_G, step.optimizer_D):
+        optimizer.param_groups[0]["lr"].fill_(0.0)
+    same = [losses_of(step, 1)[0] for _ in range(3)]
+    assert len(set(same)) == 3
+
+
+@pytest.mark.parametrize(("before", "after"), [("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda")])
+def test_a_step_goes_on_on_another_device(before, after) -> None:
+    first, unbroken = make("fp32", before, "auto"), make("fp32", before, "auto")
+    losses_of(first, 5)
+    expected = losses_of(unbroken, 10)[5:]
+    resumed = make("fp32", after, "auto")
+    restore_step(resumed, step_state(first))
+    assert losses_of(resumed, 5, first=5) == pytest.approx(expected, rel=0.01)
+    (group,) = resumed.optimizer_G.param_groups
+    assert isinstance(group["lr"], torch.Tensor) is (after == "cuda")
+
+
+@pytest.mark.parametrize("graphs", ["off", "on"])
+def test_compiled_networks_train_alike(store, tiny, tmp_path, graphs) -> None:
     rows = {}
-    for wish in ("off", "auto"):
-        config = with_training(tiny, compile=wish, max_steps=8, ema_decay=None)
+    for wish in ("off", "on"):
+        config = with_training(tiny, compile=wish, max_steps=8, ema_decay=None, cuda_graphs=graphs)
         config = config.model_copy(update={"networks": Config().networks.model_copy(deep=True)})
         run = train(store, config=config, out=tmp_path / wish, device="cuda")
-        assert json.loads((run / "run.json").read_text("utf-8"))["sessions"][0]["compiled"] is (wish == "auto")
+        assert json.loads((run / "run.json").read_text("utf-8"))["sessions"][0]["compiled"] is (wish == "on")
         text = (run / "metrics.jsonl").read_text("utf-8").splitlines()
         rows[wish] = [row["generators"] for row in map(json.loads, text) if "generators" in row]
-    assert rows["auto"] == pytest.approx(rows["off"], rel=0.01)
+    assert rows["on"] == pytest.approx(rows["off"], rel=0.01)
 
 
 def test_slices_in_the_devices_memory_train_alike(store, tiny, tmp_path, caplog) -> None:

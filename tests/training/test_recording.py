@@ -1,0 +1,79 @@
+"""Recorded steps (CUDA graphs) as far as a machine without a CUDA device shows them."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from medcyclegan.config import parse_config
+from medcyclegan.errors import TrainingError
+from medcyclegan.networks import build_cyclegan
+from medcyclegan.training.checkpoint import restore_step, step_state
+from medcyclegan.training.recording import record_step
+from medcyclegan.training.schedule import LearningRate
+from medcyclegan.training.step import CycleGANStep, build_step
+
+CPU = torch.device("cpu")
+
+
+def make(graphs: str = "auto") -> CycleGANStep:
+    networks = {"generator": {"filters": 2, "blocks": 1}, "discriminator": {"filters": 2, "layers": 2}}
+    config = parse_config({"networks": networks, "training": {"cuda_graphs": graphs, "max_steps": 10}}, "test")
+    return build_step(config, build_cyclegan(config.networks, 32, 0), CPU, "fp32")
+
+
+def take_step(step: CycleGANStep, number: int) -> dict[str, float]:
+    random = torch.Generator().manual_seed(number)
+    batch = tuple(torch.rand(1, 1, 32, 32, generator=random) * 2 - 1 for _ in range(2))
+    losses = step(SimpleNamespace(state=SimpleNamespace(iteration=number + 1)), batch)
+    return {name: loss.item() for name, loss in losses.items()}
+
+
+@pytest.mark.parametrize("wish", ["auto", "off"])
+def test_on_a_cpu_nothing_is_recorded(wish) -> None:
+    step = make(wish)
+    record_step(step)
+    assert not step.recorded
+    assert step.generators_update == step.update_generators
+
+
+def test_a_recording_that_is_asked_for_needs_a_cuda_device() -> None:
+    with pytest.raises(TrainingError, match=r"training.cuda_graphs = on: cpu is no CUDA device: take auto or off"):
+        record_step(make("on"))
+
+
+def test_the_losses_of_a_step_are_not_overwritten_by_the_next() -> None:
+    step = make()
+    static = torch.zeros(())
+
+    def update(*_: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"discriminator_A": static.add_(1.0), "discriminator_B": static}
+
+    step.discriminators_update = update
+    batch = (torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32))
+    first, _ = (step(SimpleNamespace(state=SimpleNamespace(iteration=i)), batch) for i in (1, 2))
+    assert first["discriminator_A"].item() == 1.0
+
+
+def test_the_rate_of_an_update_on_a_device_is_changed_in_its_place() -> None:
+    step = make()
+    rate = torch.tensor(2e-4)
+    for optimizer in (step.optimizer_G, step.optimizer_D):
+        optimizer.param_groups[0]["lr"] = rate
+    handler = LearningRate(SimpleNamespace(config=step.config, steps=10), step)
+    handler._set_rate(SimpleNamespace(state=SimpleNamespace(iteration=9)))
+    assert step.optimizer_G.param_groups[0]["lr"] is rate
+    assert rate.item() == pytest.approx(2e-4 * 2 / 5)
+
+
+def test_a_checkpoint_of_a_cuda_device_goes_on_on_a_cpu() -> None:
+    first, resumed = make(), make()
+    for number in range(2):
+        take_step(first, number)
+    state = step_state(first)
+    for optimizer in ("optimizer_G", "optimizer_D"):
+        state[optimizer]["param_groups"][0].update(lr=torch.tensor(2e-4), capturable=True)
+    restore_step(resumed, state)
+    assert resumed.optimizer_G.param_groups[0]["lr"] == 2e-4
+    assert resumed.optimizer_G.param_groups[0]["capturable"] is False
+    assert take_step(resumed, 2) == take_step(first, 2)
