@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
     "Config",
@@ -26,6 +26,14 @@ __all__ = [
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _switch(value: object) -> object:
+    """Return what a bare ``on`` or ``off`` means, which YAML reads as true or false."""
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
 
 
 class _Section(BaseModel):
@@ -165,16 +173,16 @@ class Training(_Section):
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Share of the generators' running mean that stays at each step, e.g. 0.999; the means are then what panels and
     validation look at and what becomes the model. null: the weights of the last step."""
-    slices_on_device: Literal["auto", "on", "off"] = "auto"
+    slices_on_device: Switch = "auto"
     """Whether the slices lie in the device's memory: ``auto``: on CUDA, where they take at most a quarter of what is
     free; ``on``: there, or not at all (on a CPU: in memory); ``off``: memory-mapped files."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """``auto``: bf16 where the device computes it, fp16 with a loss scaler on older CUDA, else fp32. ``fp64`` is for
     tests: several processes give the weights of one only where rounding does not grow."""
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Switch = "auto"
     """Whether the networks are compiled (``torch.compile``): ``auto``: on CUDA, and on a CPU for runs long enough to
     pay for it; ``on``: always, or not at all; ``off``: never."""
-    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    cuda_graphs: Switch = "auto"
     """Whether a step's kernels are recorded once and replayed, which spares the host starting each of them: ``auto``:
     on one CUDA device, without fp16's loss scaler; ``on``: so, or not at all; ``off``: never."""
     panel_every: Count = 100

@@ -59,12 +59,12 @@ def local_correlation_loss(fake: torch.Tensor, real: torch.Tensor) -> torch.Tens
     MONAI's loss, with images moved so that air is 0, where sums are exact, and with windows of less
     than 1 % contrast counted as flat: as it comes, rounding in flat windows makes gradients.
     """
-    return _local_correlation()(fake + 1.0, real + 1.0)
+    return _local_correlation(fake.device)(fake + 1.0, real + 1.0)
 
 
 def mutual_information_loss(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     """Return minus the mutual information of each image pair in nats, by MONAI's Parzen windows over [-1, 1]."""
-    return _mutual_information()((fake + 1.0) / 2.0, (real + 1.0) / 2.0)
+    return _mutual_information(fake.device)((fake + 1.0) / 2.0, (real + 1.0) / 2.0)
 
 
 def _gradient(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,10 +80,13 @@ def _edge_parameter(squared_gradient: torch.Tensor) -> torch.Tensor:
 
 
 @functools.cache
-def _local_correlation() -> LocalNormalizedCrossCorrelationLoss:
-    return LocalNormalizedCrossCorrelationLoss(spatial_dims=2, kernel_size=_WINDOW, smooth_dr=(_WINDOW * _FLAT) ** 2)
+def _local_correlation(device: torch.device) -> LocalNormalizedCrossCorrelationLoss:
+    loss = LocalNormalizedCrossCorrelationLoss(spatial_dims=2, kernel_size=_WINDOW)
+    # All that it computes with lies on the device: what comes from the host makes it wait, and cannot be recorded.
+    loss.smooth_dr = torch.tensor((_WINDOW * _FLAT) ** 2, device=device)
+    return loss.to(device)
 
 
 @functools.cache
-def _mutual_information() -> GlobalMutualInformationLoss:
-    return GlobalMutualInformationLoss()
+def _mutual_information(device: torch.device) -> GlobalMutualInformationLoss:
+    return GlobalMutualInformationLoss().to(device)

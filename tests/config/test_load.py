@@ -4,7 +4,7 @@ import time
 import pytest
 import yaml
 
-from medcyclegan.config import Config, load_config, shipped_configs, to_yaml
+from medcyclegan.config import Config, load_config, parse_config, shipped_configs, to_yaml
 from medcyclegan.errors import ConfigError, UsageError
 
 
@@ -117,3 +117,13 @@ def test_a_hostile_file_is_refused_within_seconds(tmp_path, text, message):
 def test_a_deep_override_is_refused():
     with pytest.raises(UsageError, match="not valid YAML"):
         load_config("default", ["seed=" + "[" * 5000])
+
+
+def test_a_bare_on_or_off_is_no_truth_value(tmp_path):
+    config = load_config("default", ["training.compile=off", "training.cuda_graphs=on"])
+    assert (config.training.compile, config.training.cuda_graphs) == ("off", "on")
+    (tmp_path / "mine.yaml").write_text("training: {compile: on, slices_on_device: off}\n", "utf-8")
+    training = load_config(tmp_path / "mine.yaml").training
+    assert (training.compile, training.slices_on_device) == ("on", "off")
+    with pytest.raises(ConfigError, match=r"training.compile = 1: "):
+        parse_config({"training": {"compile": 1}}, "test")

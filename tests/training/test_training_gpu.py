@@ -100,23 +100,17 @@ def test_a_step_never_waits_for_the_device(precision, graphs) -> None:
         {"networks": {"generator": {"filters": 8, "blocks": 1, "upsampling": "resize", "context_slices": 3}}},
         {"networks": {"generator": {"filters": 8, "blocks": 1}, "discriminator": {"kind": "classifier", "filters": 8}}},
         {"losses": {"adversarial": "log", "identity_weight": 0.0, "structure": "lncc"}},
+        {"losses": {"structure": "mutual_information"}},
         {"training": {"gradient_clip": 0.5, "ema_decay": 0.9}},
     ],
-    ids=["default", "unet", "context", "classifier", "log, lncc", "clip, ema"],
+    ids=["default", "unet", "context", "classifier", "log, lncc", "mutual information", "clip, ema"],
 )
 def test_a_recorded_step_follows_one_that_is_not(changes) -> None:
     eager, recorded = make("fp32", **changes), make("fp32", graphs="on", **changes)
     assert losses_of(recorded, 12) == pytest.approx(losses_of(eager, 12), rel=0.01)
     assert is_replayed(recorded)
     for one, other in zip(eager.model.parameters(), recorded.model.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0.05, atol=2e-3)
-
-
-def test_mutual_information_is_recorded_or_goes_on_eager(caplog) -> None:
-    changes = {"losses": {"structure": "mutual_information"}}
-    eager, recorded = make("fp32", **changes), make("fp32", graphs="auto", **changes)
-    assert losses_of(recorded) == pytest.approx(losses_of(eager), rel=0.01)
-    assert is_replayed(recorded) or "the step is not recorded (" in caplog.text
+        torch.testing.assert_close(one, other, rtol=0.05, atol=1e-2)
 
 
 def test_a_step_that_cannot_be_recorded_goes_on_eager(caplog) -> None:
@@ -171,6 +165,8 @@ def test_a_step_goes_on_on_another_device(before, after) -> None:
     assert isinstance(group["lr"], torch.Tensor) is (after == "cuda")
 
 
+# What torch's compiler itself looks at; it disturbs nothing.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("graphs", ["off", "on"])
 def test_compiled_networks_train_alike(store, tiny, tmp_path, graphs) -> None:
     rows = {}
