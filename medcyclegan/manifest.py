@@ -32,7 +32,9 @@ class SliceRow:
     superior axis that were kept; ``heights``: where each lies between the lowest (0) and the highest
     (1) kept slice. ``pixel_mm``: rows and columns of the stack, in mm, as they came out.
     ``scaling``: :meth:`IntensityScaling.to_dict`. ``preparation``: size, fit, pixel_mm, foreground
-    and dtype that were asked for. ``input``: a keyed hash that changes when the input does.
+    and dtype that were asked for. ``input``: a keyed hash that changes when the input does. ``content``: the SHA-256 of
+    the stack's values, by which slices are counted: so the same volumes are trained on in the same order whatever the
+    store's key (empty in stores of earlier versions).
     """
 
     domain: str
@@ -50,10 +52,13 @@ class SliceRow:
     preparation: Mapping[str, Any]
     input: str
     notes: tuple[str, ...] = ()
+    content: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{8,64}", self.case) or not re.fullmatch(r"[0-9a-f]{8,64}", self.patient):
             raise ValueError("case and patient must be hexadecimal hashes")
+        if not re.fullmatch(r"([0-9a-f]{64})?", self.content):
+            raise ValueError("content must be a SHA-256")
         if not DOMAIN_NAME.fullmatch(self.domain):
             raise ValueError(f"the domain {self.domain[:80]!r} must be a plain name")
         if self.file != f"{self.domain}/{self.case}.npy":
@@ -64,8 +69,9 @@ class SliceRow:
             raise ValueError("slices and heights must be of one length, and not empty")
 
     def to_json(self) -> str:
-        """Return the row as one line of JSON."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), allow_nan=False)
+        """Return the row as one line of JSON; that of a store of an earlier version as it was."""
+        fields = {key: value for key, value in dataclasses.asdict(self).items() if key != "content" or value}
+        return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
 def stack_file(store: Path, row: SliceRow) -> Path:

@@ -180,8 +180,8 @@ class Training(_Section):
     """``auto``: bf16 where the device computes it, fp16 with a loss scaler on older CUDA, else fp32. ``fp64`` is for
     tests: several processes give the weights of one only where rounding does not grow."""
     compile: Switch = "auto"
-    """Whether the networks are compiled (``torch.compile``): ``auto``: on CUDA, and on a CPU for runs long enough to
-    pay for it; ``on``: always, or not at all; ``off``: never."""
+    """Whether the networks are compiled (``torch.compile``): ``auto``: for runs long enough to pay for it; ``on``:
+    always, or not at all; ``off``: never."""
     cuda_graphs: Switch = "auto"
     """Whether a step's kernels are recorded once and replayed, which spares the host starting each of them: ``auto``:
     on one CUDA device, without fp16's loss scaler; ``on``: so, or not at all; ``off``: never."""

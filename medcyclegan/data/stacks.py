@@ -24,13 +24,13 @@ _MOST_OPEN = 64
 
 
 class SliceIndex:
-    """All slices of some rows under one running number, in the order of domain and case.
+    """All slices of some rows under one running number, in the order of domain and content.
 
     ``heights`` ``(len,)``: their relative heights, from 0 (lowest of its volume) to 1 (highest).
     """
 
     def __init__(self, rows: Iterable[SliceRow]) -> None:
-        self.rows = sorted(rows, key=lambda row: (row.domain, row.case))
+        self.rows = sorted(rows, key=lambda row: (row.domain, row.content, row.case))
         self._starts = list(itertools.accumulate((len(row.slices) for row in self.rows), initial=0))
         self.heights: NDArray[np.float64] = np.array([h for row in self.rows for h in row.heights])
 

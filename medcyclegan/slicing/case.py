@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import re
 import warnings
@@ -75,6 +76,7 @@ def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]
             f"no slice shows foreground on {job.slicing.foreground:.0%} of its pixels: an empty volume, or lower "
             "slicing.foreground"
         )
+    values = np.ascontiguousarray(stack, dtype=job.slicing.dtype)
     heights = np.zeros(1) if len(kept) == 1 else (np.array(kept) - kept[0]) / (kept[-1] - kept[0])
     row = SliceRow(
         domain=job.domain,
@@ -92,8 +94,9 @@ def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]
         preparation=preparation_of(job.slicing, job.rule),
         input=job.input,
         notes=_remarks(volume, items["image_fit"].cuts),
+        content=hashlib.sha256(values.data).hexdigest(),
     )
-    return row, stack.astype(job.slicing.dtype)
+    return row, values
 
 
 def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, rule: Domain) -> dict[Any, Any]:

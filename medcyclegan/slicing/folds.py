@@ -6,10 +6,11 @@ import dataclasses
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from medcyclegan.errors import UsageError, WriteError
-from medcyclegan.manifest import MANIFEST, Split, load_manifest, rows_to_text
+from medcyclegan.manifest import MANIFEST, SliceRow, Split, load_manifest, rows_to_text
 from medcyclegan.slicing.split import assign_splits
 from medcyclegan.storage import atomic_folder
 
@@ -34,23 +35,37 @@ def save_fold(
     folds.
     """
     rows = load_manifest(store)
-    patients = sorted(
-        {row.patient for row in rows}, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    )
+    names = _names_by_content(rows)
+    patients = sorted(names.values(), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     if not 2 <= folds <= len(patients) or not 0 <= fold < folds:
         raise UsageError(f"fold {fold} of {folds} with {len(patients)} patients: 2 folds or more, one patient in each")
     known: dict[str, Split] = dict.fromkeys(patients[fold::folds], "test")
     domains: dict[str, set[str]] = {}
     for row in rows:
-        domains.setdefault(row.domain, set()).add(row.patient)
+        domains.setdefault(row.domain, set()).add(names[row.patient])
     splits = assign_splits(domains, seed=seed, fractions=(validation_fraction, 0.0), known=known)
-    changed = [dataclasses.replace(row, split=splits[row.patient]) for row in rows]
+    changed = [dataclasses.replace(row, split=splits[names[row.patient]]) for row in rows]
     with atomic_folder(out, overwrite=overwrite) as folder:
         for row in changed:
             (folder / row.domain).mkdir(exist_ok=True)
             _link(store / row.file, folder / row.file)
         (folder / MANIFEST).write_bytes(rows_to_text(changed).encode())
     return out
+
+
+def _names_by_content(rows: Sequence[SliceRow]) -> dict[str, str]:
+    """Return for each patient a name that depends on the slices and not on the store's key."""
+    contents: dict[str, list[str]] = {}
+    for row in rows:
+        contents.setdefault(row.patient, []).append(row.content or row.patient)
+    names = {patient: hashlib.sha256("".join(sorted(own)).encode()).hexdigest() for patient, own in contents.items()}
+    # Patients of the same slices are still several.
+    seen: set[str] = set()
+    for patient in sorted(names):
+        if names[patient] in seen:
+            names[patient] += patient
+        seen.add(names[patient])
+    return names
 
 
 def _link(source: Path, target: Path) -> None:

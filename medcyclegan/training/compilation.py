@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 
 import torch
@@ -13,23 +14,32 @@ from medcyclegan.errors import TrainingError
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.step import CycleGANStep
 
-__all__ = ["compile_step", "pays_on_cpu", "step_flops"]
+__all__ = ["compile_step", "compiling_pays", "step_flops"]
 
 log = logging.getLogger(__name__)
 
-#: What two cores compute in a second in bf16; other CPUs differ, and so little else does that it will do.
-_CPU_FLOPS = 5e11
-#: The share of a step that compiling saves, and the seconds that it takes (tests/benchmarks/training_step.py).
-_SAVED, _COMPILING_SECONDS = 0.1, 150.0
+
+@dataclasses.dataclass(frozen=True)
+class _Gain:
+    """What a kind of device computes in a second, the share of a step that compiling saves, and what it takes."""
+
+    flops: float
+    saved: float
+    seconds: float
+
+
+#: Two cores in bf16, and an H100 whose steps are recorded (tests/benchmarks/training_step.py). Others differ, and so
+#: little else does that it will do.
+_GAINS = {"cpu": _Gain(5e11, 0.1, 150.0), "cuda": _Gain(1e14, 0.25, 70.0)}
 
 
 def compile_step(step: CycleGANStep, plan: Plan) -> None:
     """Compile the four networks of ``step`` in place, as ``training.compile`` says; ``step.compiled`` then says so.
 
-    ``auto``: on CUDA, and on a CPU where the run is long enough for it (:func:`pays_on_cpu`), so the
-    same configuration on the same kind of device always decides alike and a resumed run computes as it
-    did before. Where compiling fails, for want of a C++ compiler perhaps, it is said and the run is
-    eager. Raises :class:`~medcyclegan.errors.TrainingError` for ``on`` where it fails.
+    ``auto``: where the run is long enough for it (:func:`compiling_pays`), so the same configuration on the same kind
+    of device always decides alike and a resumed run computes as it did before. Where compiling fails, for want of a
+    C++ compiler perhaps, it is said and the run is eager. Raises :class:`~medcyclegan.errors.TrainingError` for ``on``
+    where it fails.
     """
     wish = plan.config.training.compile
     if wish == "off" or (wish == "auto" and not _pays(step, plan)):
@@ -48,9 +58,10 @@ def compile_step(step: CycleGANStep, plan: Plan) -> None:
     log.info("the networks are compiled: the first steps take a minute or more")
 
 
-def pays_on_cpu(flops: float, steps: int) -> bool:
+def compiling_pays(flops: float, steps: int, device: torch.device) -> bool:
     """Whether compiling saves at least twice the time that it takes, in ``steps`` steps of ``flops`` each."""
-    return steps * flops / _CPU_FLOPS * _SAVED > 2 * _COMPILING_SECONDS
+    gain = _GAINS.get(device.type)
+    return gain is not None and steps * flops / gain.flops * gain.saved > 2 * gain.seconds
 
 
 def step_flops(generator: nn.Module, size: int, batch_size: int, *, identity: bool) -> float:
@@ -67,10 +78,9 @@ def step_flops(generator: nn.Module, size: int, batch_size: int, *, identity: bo
 
 
 def _pays(step: CycleGANStep, plan: Plan) -> bool:
-    if step.device.type != "cpu":
-        return True
     identity, batch_size = plan.config.losses.identity_weight > 0, plan.config.training.batch_size
-    return pays_on_cpu(step_flops(step.networks.G_AB, plan.size, batch_size, identity=identity), plan.steps)
+    flops = step_flops(step.networks.G_AB, plan.size, batch_size, identity=identity)
+    return compiling_pays(flops, plan.steps, step.device)
 
 
 def _find_obstacle(device: torch.device) -> str | None:

@@ -76,7 +76,7 @@ def session(
     on = torch.cuda.get_device_name(step.device) if step.device.type == "cuda" else step.device.type
     entry: dict[str, Any] = {"started": now(), "first_step": first, "device": on, "precision": step.precision}
     entry |= {"threads": torch.get_num_threads(), "processes": step.processes.world, "versions": versions()}
-    entry["compiled"] = step.compiled
+    entry |= {"compiled": step.compiled, "recorded": step.recorded}
     _compare_sessions(record["sessions"], entry)
     record["sessions"].append(entry)
     record.update(state="running", step=first)

@@ -1,6 +1,6 @@
 """What each choice of the demo's training is worth: ``python tests/benchmarks/ablation.py OUT``.
 
-The demo's made heads and configuration, one choice turned round at a time, three seeds each, some three minutes of one
+The demo's made heads and configuration, one choice turned round at a time, three seeds each, some four minutes of one
 core a run. Printed: mean and standard deviation over the seeds of PSNR, SSIM and MAE inside unseen heads, and the
 difference from the baseline in standard deviations of that difference. Runs that OUT holds already are not repeated.
 """
@@ -98,7 +98,7 @@ def print_table(folder: Path, seeds: int, steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3, help="2 or more")
     parser.add_argument("--processes", type=int, default=2, help="runs at once, of one thread each")
     arguments = parser.parse_args()

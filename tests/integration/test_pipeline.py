@@ -8,6 +8,9 @@ import nibabel as nib
 import numpy as np
 from phantoms import head_mr, write_nifti
 
+from medcyclegan import slice_volumes, train
+from medcyclegan.config import load_config
+
 SCRIPT = Path(__file__).parents[2] / "pipelines" / "slice_train_translate.py"
 
 
@@ -36,3 +39,16 @@ def test_the_whole_way_and_again(tmp_path):
     assert again.stdout == "", "what stands is not done again"
     assert len(list((tmp_path / "runs").iterdir())) == 2, "one run and latest"
     assert (tmp_path / "runs" / "latest" / "model" / "G_AB.safetensors").read_bytes() == weights
+
+
+def test_the_same_volumes_make_the_same_model_in_another_place(tmp_path):
+    for n in range(3):
+        write_nifti(head_mr(seed=n), tmp_path / "volumes" / "t1" / f"p{n}.nii.gz")
+        write_nifti(head_mr(seed=n, inverted=True), tmp_path / "volumes" / "t2" / f"q{n}.nii.gz")
+    models = []
+    for name in ("here", "there"):
+        config = load_config("smoke", ["training.max_steps=4"])
+        slice_volumes(tmp_path / "volumes", tmp_path / name / "slices", config=config)
+        run = train(tmp_path / name / "slices", config=config, out=tmp_path / name / "runs", device="cpu")
+        models.append([(run / "model" / f"{part}.safetensors").read_bytes() for part in ("G_AB", "G_BA")])
+    assert models[0] == models[1]

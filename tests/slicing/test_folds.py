@@ -1,13 +1,16 @@
 """Folds by patient, and held-out volumes found again."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from cohorts import make_cohort
+from stores import make_store
 
 from medcyclegan.cohort import select_volumes
 from medcyclegan.config import load_config
 from medcyclegan.errors import StoreError, UsageError
-from medcyclegan.manifest import load_manifest
+from medcyclegan.manifest import MANIFEST, load_manifest, rows_to_text
 from medcyclegan.slicing import find_held_out, save_fold, slice_volumes
 
 
@@ -64,3 +67,27 @@ def test_every_patient_is_held_out_once(sliced, tmp_path):
 def test_more_folds_than_patients_are_refused(sliced, tmp_path):
     with pytest.raises(UsageError, match="with 6 patients"):
         save_fold(sliced[0] / "slices", tmp_path / "x", fold=0, folds=7)
+
+
+def test_the_folds_do_not_depend_on_the_store_key(sliced, tmp_path):
+    folder, volumes, _ = sliced
+    config = load_config("smoke", ["slicing.size=64", "slicing.pixel_mm=4"])
+    slice_volumes(volumes, tmp_path / "other", config=config)
+    tested = []
+    for number, store in enumerate((folder / "slices", tmp_path / "other")):
+        rows = [load_manifest(save_fold(store, tmp_path / f"{number}{f}", fold=f, folds=3)) for f in range(3)]
+        tested.append([sorted((r.content, r.split) for r in own) for own in rows])
+        assert len({row.case for row in rows[0]}) == 9
+    assert tested[0] == tested[1]
+    assert not {r.case for r in load_manifest(folder / "slices")} & {r.case for r in load_manifest(tmp_path / "other")}
+
+
+def test_patients_of_the_same_slices_are_still_several(tmp_path):
+    same = [np.zeros((2, 32, 32), np.float16)] * 2
+    rows = make_store(tmp_path / "slices", {"a": same, "b": same})
+    alike = [dataclasses.replace(row, content="0" * 64) for row in rows]
+    (tmp_path / "slices" / MANIFEST).write_text(rows_to_text(alike), "utf-8")
+    folds = [load_manifest(save_fold(tmp_path / "slices", tmp_path / str(f), fold=f, folds=4)) for f in range(4)]
+    assert sorted(row.patient for rows in folds for row in rows if row.split == "test") == sorted(
+        r.patient for r in rows
+    )

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from phantoms import GRIDS, head_ct, head_mr, linear_volume, make_affine, write_
 from PIL import Image
 
 from medcyclegan.config import load_config
+from medcyclegan.data import SliceIndex
 from medcyclegan.errors import ConfigError, ReadError, StoreError, UsageError
 from medcyclegan.io.made_series import write_made_series
 from medcyclegan.manifest import load_manifest
@@ -39,6 +41,21 @@ def make_volumes(folder, patients=2):
 
 def contents(store):
     return {f.relative_to(store).as_posix(): f.read_bytes() for f in store.rglob("*") if f.is_file()}
+
+
+def test_slices_are_counted_by_their_content_whatever_the_key(tmp_path):
+    volumes = make_volumes(tmp_path / "volumes", patients=4)
+    stores = [tmp_path / "one", tmp_path / "other"]
+    rows = []
+    for store in stores:
+        slice_volumes(volumes, store, config=SMALL)
+        rows.append(SliceIndex(row for row in load_manifest(store) if row.domain == "t1").rows)
+    assert [row.content for row in rows[0]] == [row.content for row in rows[1]]
+    assert [row.scaling for row in rows[0]] == [row.scaling for row in rows[1]]
+    assert not {row.case for row in rows[0]} & {row.case for row in rows[1]}
+    for row in rows[0]:
+        stack = np.load(stores[0] / row.file, allow_pickle=False)
+        assert hashlib.sha256(stack.tobytes()).hexdigest() == row.content
 
 
 def test_volumes_become_a_store(tmp_path):

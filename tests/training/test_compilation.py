@@ -10,7 +10,7 @@ from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import TrainingError
 from medcyclegan.networks import build_cyclegan, build_generator
 from medcyclegan.training import train
-from medcyclegan.training.compilation import compile_step, pays_on_cpu, step_flops
+from medcyclegan.training.compilation import compile_step, compiling_pays, step_flops
 from medcyclegan.training.step import CycleGANStep, build_step
 
 CPU = torch.device("cpu")
@@ -57,9 +57,12 @@ def test_flops_are_those_of_the_published_network() -> None:
 
 def test_long_runs_of_large_networks_pay_and_short_ones_do_not() -> None:
     flops = step_flops(build_generator(Config().networks.generator, 256), 256, 1, identity=True)
-    assert pays_on_cpu(flops, 5000)
-    assert not pays_on_cpu(flops, 100)
-    assert not pays_on_cpu(flops / 100, 5000)
+    assert compiling_pays(flops, 5000, CPU)
+    assert not compiling_pays(flops, 100, CPU)
+    assert not compiling_pays(flops / 100, 5000, CPU)
+    assert compiling_pays(flops, 50_000, torch.device("cuda"))
+    assert not compiling_pays(flops, 10_000, torch.device("cuda"))
+    assert not compiling_pays(flops, 1_000_000, torch.device("mps")), "nothing is known of it"
 
 
 @pytest.mark.parametrize("wish", ["off", "auto"])

@@ -13,6 +13,7 @@ from medcyclegan.errors import TrainingError
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
 from medcyclegan.training.checkpoint import restore_step, step_state
+from medcyclegan.training.compilation import compile_step
 from medcyclegan.training.precision import choose_precision
 from medcyclegan.training.recording import Recorded, record_step
 from medcyclegan.training.step import CycleGANStep, build_step
@@ -28,9 +29,11 @@ NETWORKS = {"generator": {"filters": 8, "blocks": 1}, "discriminator": {"filters
 
 def make(precision: str, device: str = "cuda", graphs: str = "off", **changes) -> CycleGANStep:
     values = {"networks": NETWORKS, "losses": {"structure": "gradient"}} | changes
-    values["training"] = {"batch_size": 2, "pool_size": 4, **values.get("training", {}), "cuda_graphs": graphs}
+    training = {"batch_size": 2, "pool_size": 4, "compile": "off", **values.get("training", {})}
+    values["training"] = training | {"cuda_graphs": graphs}
     config, where = parse_config(values, "test"), torch.device(device)
     step = build_step(config, build_cyclegan(config.networks, 64, 0).to(where), where, precision)
+    compile_step(step, SimpleNamespace(config=config, size=64, steps=1))
     record_step(step)
     return step
 
@@ -168,16 +171,11 @@ def test_a_step_goes_on_on_another_device(before, after) -> None:
 # What torch's compiler itself looks at; it disturbs nothing.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("graphs", ["off", "on"])
-def test_compiled_networks_train_alike(store, tiny, tmp_path, graphs) -> None:
-    rows = {}
-    for wish in ("off", "on"):
-        config = with_training(tiny, compile=wish, max_steps=8, ema_decay=None, cuda_graphs=graphs)
-        config = config.model_copy(update={"networks": Config().networks.model_copy(deep=True)})
-        run = train(store, config=config, out=tmp_path / wish, device="cuda")
-        assert json.loads((run / "run.json").read_text("utf-8"))["sessions"][0]["compiled"] is (wish == "on")
-        text = (run / "metrics.jsonl").read_text("utf-8").splitlines()
-        rows[wish] = [row["generators"] for row in map(json.loads, text) if "generators" in row]
-    assert rows["on"] == pytest.approx(rows["off"], rel=0.01)
+def test_compiled_networks_train_alike(graphs) -> None:
+    eager, compiled = make("fp32"), make("fp32", graphs=graphs, training={"compile": "on"})
+    assert compiled.compiled
+    assert losses_of(compiled, 6) == pytest.approx(losses_of(eager, 6), rel=0.01)
+    assert is_replayed(compiled) is (graphs == "on")
 
 
 def test_slices_in_the_devices_memory_train_alike(store, tiny, tmp_path, caplog) -> None:
