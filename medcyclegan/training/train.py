@@ -150,7 +150,8 @@ def _go_on(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANSte
         watchers = _watch(run, record, plan, step, boards)
         if state is not None:
             watchers.load_state_dict(state, step.device)
-        record["steps"] = plan.steps
+        # Before the first checkpoint all of config.yaml may still be edited.
+        record.update(steps=plan.steps, epoch_length=plan.epoch_length, seed=plan.config.seed)
         if step.processes.first:
             drop_rows_after(run.metrics, first)
             stack.enter_context(session(run, record, step, watchers.metrics, first))

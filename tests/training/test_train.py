@@ -309,6 +309,20 @@ def edit(run: Path, *changes: tuple[str, str]) -> None:
     (run / "config.yaml").write_text(text, "utf-8")
 
 
+def test_before_the_first_checkpoint_the_record_follows_what_was_edited(
+    store, tiny, tmp_path, interrupt, monkeypatch
+) -> None:
+    interrupt(2, cut_power)
+    with pytest.raises(PowerCutError):
+        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
+    monkeypatch.undo()
+    latest = tmp_path / "runs" / "latest"
+    edit(latest, ("seed: 0", "seed: 3"), ("batch_size: 2", "batch_size: 1"))
+    record = json.loads((train(resume=latest) / "run.json").read_text("utf-8"))
+    slices = max(record["training_slices"].values())
+    assert (record["seed"], record["epoch_length"]) == (3, slices)
+
+
 def test_resume_names_what_was_edited_and_refuses_what_cannot_change(
     store, tiny, tmp_path, interrupt, monkeypatch, caplog
 ) -> None:
