@@ -14,7 +14,7 @@ SPLITS = {
 #: stage's before. Large pixels settle the contrast, small ones bring the detail.
 STAGES = {
     "skull": [(2.5, 96, 3500, 5e-4), (1.5, 160, 1500, 3e-4)],
-    "brain": [(2.0, 96, 2800, 5e-4), (1.5, 128, 1500, 3e-4), (1.0, 192, 1000, 3e-4)],
+    "brain": [(2.0, 96, 2800, 5e-4), (1.5, 128, 3000, 3e-4), (1.0, 192, 3000, 3e-4)],
 }
 
 

@@ -1,7 +1,11 @@
 """What holds of any row: it comes back from its line as it was, and hashes tell names apart."""
 
+import dataclasses
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stores import make_row
 from strategies import slice_rows
 
 from medcyclegan.manifest import row_from_json, rows_to_text
@@ -14,6 +18,17 @@ names = st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_
 def test_rows_come_back_as_they_were(rows):
     lines = rows_to_text(reversed(rows)).splitlines()
     assert [row_from_json(line) for line in lines] == rows
+
+
+def test_a_row_of_an_earlier_version_is_as_it_was_and_a_content_is_a_sha256():
+    row = make_row("t1", 0, (2, 32, 32))
+    line = row.to_json()
+    assert "content" not in line
+    assert row_from_json(line).to_json() == line
+    summed = dataclasses.replace(row, content="0f" * 32)
+    assert row_from_json(summed.to_json()) == summed
+    with pytest.raises(ValueError, match="content must be a SHA-256"):
+        row_from_json(line[:-1] + ',"content":"../../etc"}')
 
 
 @given(one=names, other=names)
