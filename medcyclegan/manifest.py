@@ -135,4 +135,6 @@ def load_manifest(store: Path) -> list[SliceRow]:
             raise StoreError(f"{file}, line {number}: not a row of a slice store ({error}): slice again") from None
     if not rows:
         raise StoreError(f"{file} is empty: no volume was sliced; run slice-volumes on readable volumes")
+    if not all(row.content for row in rows):  # begun by an earlier version: its order is that of the cases throughout
+        rows = [dataclasses.replace(row, content="") for row in rows]
     return rows

@@ -76,6 +76,12 @@ class SliceRunner:
         self._pool: ThreadPoolExecutor | None = None
         self._threads = torch.get_num_threads()
 
+    @property
+    def at_once(self) -> int:
+        """How many slices are worth giving it at once: on a CPU no more than there are threads for them."""
+        shared = self.generator.device.type == "cpu" and self.generator.shareable
+        return min(self.batch_size, self._threads) if shared else self.batch_size
+
     def __enter__(self) -> SliceRunner:
         return self
 

@@ -98,15 +98,15 @@ def plane_chunks(
     context: int = 1,
     at_once: int = _CHUNK,
 ) -> Iterator[tuple[Part, torch.Tensor]]:
-    """Yield the slices of ``volume`` along ``plane``, 8 or ``at_once`` at a time, on their canvas and in [-1, 1].
+    """Yield the slices of ``volume`` along ``plane``, 8 or more at a time, on their canvas and in [-1, 1].
 
     Each with the indices along the plane's axis that they have; ``slices`` names those wanted. ``context``
     (odd) of them are the channels, ``(N, context, *fit.canvas)``: each slice between its neighbours, the
-    volume's last ones repeated.
+    volume's last ones repeated. They come in whole batches of ``at_once``.
     """
     view = plane_view(volume.array, volume.orientation, plane)
     wanted = range(view.shape[2]) if slices is None else slices
-    count = max(_CHUNK, at_once)
+    count = at_once * -(-_CHUNK // at_once)
     for first in range(0, len(wanted), count):
         numbers = wanted[first : first + count]
         part: Part = slice(first, first + len(numbers)) if slices is None else list(numbers)

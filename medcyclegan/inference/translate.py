@@ -128,7 +128,7 @@ def translate(
     with progress_bar("translating", output.slices) as bar:
         for plane, fit in passes.items():
             with open_runners(generators, bundles[0], volume, fit, computing) as runners:
-                most = max(runner.batch_size for runner in runners)
+                most = max(runner.at_once for runner in runners)
                 for part, canvas in plane_chunks(volume, scaling, fit, plane, context=context, at_once=most):
                     mirror = computing.tta and plane != SAGITTAL
                     predictions = predict(runners, canvas, fit, mirror=mirror, skip_air=skip_air)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -75,10 +76,12 @@ def cycle_residuals(
     fit = plan_canvas(volume, bundles[0])
     generators = open_generators(bundles, name, computing, few=slices is not None)
     skip_air = may_skip_air(bundles[0], done.scaling)
-    reals = plane_chunks(volume, done.scaling, fit, slices=slices)
     context = bundles[0].generator.context_slices
-    fakes = plane_chunks(done.volume, done.target.scaling, fit, slices=slices, context=context)
     with open_runners(generators, bundles[0], volume, fit, computing) as runners:
+        most = max(runner.at_once for runner in runners)
+        chunks = functools.partial(plane_chunks, fit=fit, slices=slices, at_once=most)
+        reals = chunks(volume, done.scaling)
+        fakes = chunks(done.volume, done.target.scaling, context=context)
         for (part, real), (_, fake) in zip(reals, fakes, strict=True):
             rec = predict(runners, fake, fit, mirror=False, skip_air=skip_air).mean
             resampled = from_plane(to_plane(from_plane(real, fit), fit), fit)

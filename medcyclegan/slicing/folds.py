@@ -54,10 +54,12 @@ def save_fold(
 
 
 def _names_by_content(rows: Sequence[SliceRow]) -> dict[str, str]:
-    """Return for each patient a name that depends on the slices and not on the store's key."""
+    """Return for each patient a name that depends on the slices and not on the store's key, where rows tell it."""
+    if not all(row.content for row in rows):
+        return {row.patient: row.patient for row in rows}
     contents: dict[str, list[str]] = {}
     for row in rows:
-        contents.setdefault(row.patient, []).append(row.content or row.patient)
+        contents.setdefault(row.patient, []).append(row.content)
     names = {patient: hashlib.sha256("".join(sorted(own)).encode()).hexdigest() for patient, own in contents.items()}
     # Patients of the same slices are still several.
     seen: set[str] = set()

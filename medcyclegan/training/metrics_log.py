@@ -134,7 +134,8 @@ class MetricsLog:
     def _mean_rates(self) -> dict[str, float]:
         seconds = max(self._seconds / self._timed, 1e-9)
         return {
-            "learning_rate": float(self._step.optimizer_G.param_groups[0]["lr"]),
+            # On a CUDA device it is a float32.
+            "learning_rate": float(f"{float(self._step.optimizer_G.param_groups[0]['lr']):.7g}"),
             "seconds_per_step": round(seconds, 6),
             "images_per_second": round(2 * self._plan.config.training.batch_size / seconds, 4),
             "data_wait": round(self._waited / max(self._seconds, 1e-9), 6),

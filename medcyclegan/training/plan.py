@@ -31,7 +31,7 @@ class Plan:
     """A training as it will be: ``config`` is complete and agrees with the slice store.
 
     ``domains``: the names of A and B. ``training`` and ``held_out``: the rows of A and of B whose
-    split is train and validation, in the order of their case. ``size``: rows and columns of a slice.
+    split is train and validation, in the order of their content. ``size``: rows and columns of a slice.
     """
 
     config: Config

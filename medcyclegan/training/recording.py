@@ -6,8 +6,10 @@ one; a graph of them is started at once. The kernels, and so the numbers, are th
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import torch
@@ -28,9 +30,9 @@ Result = TypeVar("Result")
 class Recorded(Generic[Result]):
     """A function of tensors on a CUDA ``device``, recorded at its fourth call and replayed from then on.
 
-    Its inputs keep their shapes and formats; what it returns is overwritten by the next call. Where it cannot be
-    recorded it goes on being called, which is said once; ``strict``: that is a
-    :class:`~medcyclegan.errors.TrainingError`.
+    Its inputs keep their shapes and formats; what it returns is overwritten by the next call. Where the device's memory
+    has no room for a recording it goes on being called, which is said once; ``strict``: that is a
+    :class:`~medcyclegan.errors.TrainingError`, as a recording that fails always is.
     """
 
     def __init__(self, function: Callable[..., Result], device: torch.device, *, strict: bool = False) -> None:
@@ -52,7 +54,7 @@ class Recorded(Generic[Result]):
         self._calls += 1
         if self._calls <= _EAGER:
             return self._call_aside(*inputs)
-        if self._calls == _EAGER + 1:
+        if self._calls == _EAGER + 1 and self._has_room():
             self._graph = self._record(*inputs)
         if self._graph is None:
             return self._function(*inputs)
@@ -71,28 +73,56 @@ class Recorded(Generic[Result]):
             here.wait_stream(aside)
         return result
 
-    def _record(self, *inputs: torch.Tensor) -> torch.cuda.CUDAGraph | None:
-        """Record the function without computing anything; return None where that does not work."""
+    def _has_room(self) -> bool:
+        """Whether the memory that is free holds twice what the calls so far took for a while."""
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(self._device)
+        taken = torch.cuda.max_memory_allocated(self._device) - torch.cuda.memory_allocated(self._device)
+        if free >= 2 * taken:
+            return True
+        room = f"{2 * taken / 2**30:.2f} GiB are needed and {free / 2**30:.2f} GiB are free"
+        if self._strict:
+            raise TrainingError(f"training.cuda_graphs = on: no room on {self._device} ({room}): take auto or off")
+        log.warning("the step is not recorded (%s on %s): the training is as right, and slower", room, self._device)
+        return False
+
+    def _record(self, *inputs: torch.Tensor) -> torch.cuda.CUDAGraph:
+        """Record the function without computing anything."""
         graph = torch.cuda.CUDAGraph()
         own = tuple(torch.empty_like(given) for given in inputs)
-        try:
-            # The thread that reads batches ahead may use the device meanwhile.
-            with torch.cuda.device(self._device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self._result = self._function(*own)
-        except RuntimeError as error:  # what an operation raises that waits for the device
-            if self._strict:
+        with torch.cuda.device(self._device), _without_collection():
+            here = torch.cuda.current_stream()
+            # A stream of this device: torch's own is of the device that this process first recorded on.
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            try:
+                # The thread that reads batches ahead may use the device meanwhile.
+                with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
+                    self._result = self._function(*own)
+            except RuntimeError as error:  # what an operation raises that waits for the device
+                torch.cuda.set_stream(here)
                 raise TrainingError(
-                    f"training.cuda_graphs = on: the step cannot be recorded ({one_line(error)}): take auto or off"
+                    f"the step cannot be recorded ({one_line(error)}): take training.cuda_graphs=off"
                 ) from None
-            log.warning("the step is not recorded (%s): the training is as right, and slower", one_line(error))
-            return None
         self._inputs = own
         log.debug("a part of the step is recorded: it is replayed from now on")
         return graph
 
 
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Collect garbage now and not meanwhile: to destroy an earlier training's graphs would spoil a recording."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def record_step(step: CycleGANStep) -> None:
-    """Let both updates of ``step`` be recorded, as ``training.cuda_graphs`` says; ``step.recorded`` then says so.
+    """Let both updates of ``step`` be recorded, as ``training.cuda_graphs`` says.
 
     ``auto``: on a CUDA device, unless a loss scaler (fp16) or other processes take part. Raises
     :class:`~medcyclegan.errors.TrainingError` for ``on`` where that is not so.
@@ -106,7 +136,6 @@ def record_step(step: CycleGANStep) -> None:
     strict = wish == "on"
     step.generators_update = Recorded(step.update_generators, step.device, strict=strict)
     step.discriminators_update = Recorded(step.update_discriminators, step.device, strict=strict)
-    step.recorded = True
 
 
 def _find_obstacle(step: CycleGANStep) -> str | None:

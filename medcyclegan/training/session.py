@@ -76,7 +76,7 @@ def session(
     on = torch.cuda.get_device_name(step.device) if step.device.type == "cuda" else step.device.type
     entry: dict[str, Any] = {"started": now(), "first_step": first, "device": on, "precision": step.precision}
     entry |= {"threads": torch.get_num_threads(), "processes": step.processes.world, "versions": versions()}
-    entry |= {"compiled": step.compiled, "recorded": step.recorded}
+    entry["compiled"] = step.compiled
     _compare_sessions(record["sessions"], entry)
     record["sessions"].append(entry)
     record.update(state="running", step=first)
@@ -92,7 +92,7 @@ def session(
     finally:
         seconds = time.monotonic() - started
         entry |= {"ended": now(), "last_step": record["step"], "seconds": round(seconds, 3)}
-        entry["data_wait"] = round(metrics.data_wait, 6)
+        entry |= {"data_wait": round(metrics.data_wait, 6), "recorded": step.recorded}
         run.save_record(record)
 
 
@@ -106,7 +106,7 @@ def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
     before, after = dict(_flatten(state["config"])), dict(_flatten(plan.config.model_dump(mode="json")))
     refused = []
     for key in sorted(before.keys() | after.keys()):
-        if before.get(key) == after.get(key):
+        if before.get(key) == after.get(key) or (key in _FREE and key not in before):
             continue
         change = f"{key} was {before.get(key)} at the checkpoint and is {after.get(key)} now"
         if key in _STEPS and plan.config.training.schedule == "constant":

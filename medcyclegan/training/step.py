@@ -28,8 +28,8 @@ Losses = dict[str, torch.Tensor]
 class CycleGANStep:
     """The update of Zhu et al. 2017 (arXiv 1703.10593), called by the engine once per batch.
 
-    ``compiled``: whether its networks are; ``recorded``: whether its updates are; ``init_from``: the fingerprint of
-    the model that its generators were taken from. It returns its losses as 0-dimensional tensors on the device,
+    ``compiled``: whether its networks are; ``init_from``: the fingerprint of the model that its generators were taken
+    from. It returns its losses as 0-dimensional tensors on the device,
     detached: reading them would make the host wait, so nobody does until it is time to log.
     """
 
@@ -58,7 +58,7 @@ class CycleGANStep:
         #: The two updates as they are called: themselves, or recorded.
         self.generators_update: Callable[..., tuple[torch.Tensor, torch.Tensor, Losses]] = self.update_generators
         self.discriminators_update: Callable[..., Losses] = self.update_discriminators
-        self.compiled = self.recorded = False
+        self.compiled = False
         self.init_from: str | None = None
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
@@ -133,6 +133,11 @@ class CycleGANStep:
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the networks compute in the step's precision."""
         return autocast(self.precision, self.device)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether both updates are replayed from a recording by now."""
+        return all(getattr(update, "replays", False) for update in (self.generators_update, self.discriminators_update))
 
     @property
     def dtype(self) -> torch.dtype:

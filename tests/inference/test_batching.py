@@ -84,6 +84,14 @@ def test_threads_share_out_the_slices_and_leave_no_trace(slices):
     assert [n for _, n in generator.seen] == [1] * 10
 
 
+def test_a_cpu_is_given_no_more_slices_than_it_has_threads(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    on_cpu, on_device = Doubler(room=9, device="cpu"), Doubler(room=9)
+    on_cpu.shareable = True
+    assert [SliceRunner(on_cpu, n).at_once for n in (2, 4096)] == [2, 4]
+    assert SliceRunner(on_device, 16).at_once == 16
+
+
 def test_the_batch_size_follows_memory_and_canvas(monkeypatch):
     generator = Generator(kind="resnet", filters=64)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)

@@ -1,5 +1,7 @@
 """Recorded steps (CUDA graphs) as far as a machine without a CUDA device shows them."""
 
+import contextlib
+import gc
 from types import SimpleNamespace
 
 import pytest
@@ -8,8 +10,9 @@ import torch
 from medcyclegan.config import parse_config
 from medcyclegan.errors import TrainingError
 from medcyclegan.networks import build_cyclegan
+from medcyclegan.training import train
 from medcyclegan.training.checkpoint import restore_step, step_state
-from medcyclegan.training.recording import record_step
+from medcyclegan.training.recording import Recorded, record_step
 from medcyclegan.training.schedule import LearningRate
 from medcyclegan.training.step import CycleGANStep, build_step
 
@@ -40,6 +43,86 @@ def test_on_a_cpu_nothing_is_recorded(wish) -> None:
 def test_a_recording_that_is_asked_for_needs_a_cuda_device() -> None:
     with pytest.raises(TrainingError, match=r"training.cuda_graphs = on: cpu is no CUDA device: take auto or off"):
         record_step(make("on"))
+
+
+def test_training_asks_for_the_recording(store, tiny, tmp_path) -> None:
+    values = tiny.model_dump(mode="json")
+    values["training"]["cuda_graphs"] = "on"
+    with pytest.raises(TrainingError, match=r"training.cuda_graphs = on: cpu is no CUDA device"):
+        train(store, config=parse_config(values, "test"), out=tmp_path / "runs", device="cpu")
+
+
+class Device:
+    """Stands for a CUDA device whose graphs replay what was called while they were recorded."""
+
+    def __init__(self, monkeypatch, free: int = 100) -> None:
+        self.recorded: list[bool] = []
+        self.recording = False
+        self.streams: list[object] = []
+        monkeypatch.setattr(torch.cuda, "device", lambda _device: contextlib.nullcontext())
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(wait_stream=lambda _other: None))
+        monkeypatch.setattr(torch.cuda, "Stream", lambda: SimpleNamespace(wait_stream=lambda _other: None))
+        monkeypatch.setattr(torch.cuda, "stream", lambda _stream: contextlib.nullcontext())
+        monkeypatch.setattr(torch.cuda, "set_stream", self.streams.append)
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (free, 1000))
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 60)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 20)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: self.work()))
+        monkeypatch.setattr(torch.cuda, "graph", self.graph)
+
+    @contextlib.contextmanager
+    def graph(self, _graph, *, stream, capture_error_mode):
+        assert stream is not None
+        assert capture_error_mode == "thread_local"
+        assert not gc.isenabled()
+        self.recording = True
+        yield
+        self.recording = False
+
+    def twice(self, image: torch.Tensor) -> torch.Tensor:
+        self.recorded.append(self.recording)
+        out = torch.zeros_like(image)
+        self.work = lambda: out.copy_(2 * image)
+        if not self.recording:
+            self.work()
+        return out
+
+
+def test_the_fourth_call_is_recorded_and_later_ones_replay_it(monkeypatch) -> None:
+    device = Device(monkeypatch)
+    call = Recorded(device.twice, CPU)
+    assert [call(torch.tensor(float(n))).item() for n in range(6)] == [0, 2, 4, 6, 8, 10]
+    assert device.recorded == [False, False, False, True], "called once more, to be recorded, and never again"
+    assert call.replays
+    assert gc.isenabled()
+
+
+def test_without_room_nothing_is_recorded_and_that_is_said_once(monkeypatch, caplog) -> None:
+    device = Device(monkeypatch, free=79)
+    call = Recorded(device.twice, CPU)
+    assert [call(torch.tensor(float(n))).item() for n in range(6)] == [0, 2, 4, 6, 8, 10]
+    assert not any(device.recorded)
+    assert caplog.text.count("the step is not recorded (") == 1
+    with pytest.raises(TrainingError, match=r"cuda_graphs = on: no room on cpu .*: take auto or off"):
+        Recorded(device.twice, CPU, strict=True)._has_room()
+
+
+def test_a_recording_that_fails_is_a_line_with_its_remedy(monkeypatch) -> None:
+    device = Device(monkeypatch)
+
+    def waits(image: torch.Tensor) -> torch.Tensor:
+        if device.recording:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        return image
+
+    call = Recorded(waits, CPU)
+    for _ in range(3):
+        call(torch.zeros(()))
+    with pytest.raises(TrainingError, match=r"cannot be recorded \(operation not .*: take training.cuda_graphs=off"):
+        call(torch.zeros(()))
+    assert len(device.streams) == 1, "the stream is the one of before"
+    assert gc.isenabled()
 
 
 def test_the_losses_of_a_step_are_not_overwritten_by_the_next() -> None:

@@ -323,6 +323,25 @@ def test_before_the_first_checkpoint_the_record_follows_what_was_edited(
     assert (record["seed"], record["epoch_length"]) == (3, slices)
 
 
+def test_a_setting_that_earlier_versions_did_not_have_is_no_change(
+    store, tiny, tmp_path, interrupt, monkeypatch, caplog
+) -> None:
+    caplog.set_level("INFO")
+    interrupt(6, cut_power)
+    with pytest.raises(PowerCutError):
+        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
+    monkeypatch.undo()
+    (checkpoint,) = (tmp_path / "runs" / "latest" / "checkpoints").glob("step-*.pt")
+    state = torch.load(checkpoint, weights_only=True)
+    del state["config"]["training"]["cuda_graphs"]
+    torch.save(state, checkpoint)
+    sum_file = checkpoint.with_name(checkpoint.name + ".sha256")
+    sum_file.write_text(f"{hash_file(checkpoint)}  {checkpoint.name}\n")
+    train(resume=tmp_path / "runs" / "latest")
+    assert "going on after step" in caplog.text
+    assert "cuda_graphs" not in caplog.text
+
+
 def test_resume_names_what_was_edited_and_refuses_what_cannot_change(
     store, tiny, tmp_path, interrupt, monkeypatch, caplog
 ) -> None:

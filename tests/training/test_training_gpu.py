@@ -48,11 +48,6 @@ def losses_of(step: CycleGANStep, steps: int = 10, first: int = 0) -> list[float
     return [loss.item() for loss in losses]
 
 
-def is_replayed(step: CycleGANStep) -> bool:
-    updates = (step.generators_update, step.discriminators_update)
-    return all(isinstance(update, Recorded) and update.replays for update in updates)
-
-
 def with_training(config: Config, **training) -> Config:
     values = config.model_dump(mode="json")
     values["training"].update(training)
@@ -109,15 +104,20 @@ def test_a_step_never_waits_for_the_device(precision, graphs) -> None:
     ids=["default", "unet", "context", "classifier", "log, lncc", "mutual information", "clip, ema"],
 )
 def test_a_recorded_step_follows_one_that_is_not(changes) -> None:
-    eager, recorded = make("fp32", **changes), make("fp32", graphs="on", **changes)
-    assert losses_of(recorded, 12) == pytest.approx(losses_of(eager, 12), rel=0.01)
-    assert is_replayed(recorded)
-    for one, other in zip(eager.model.parameters(), recorded.model.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0.05, atol=1e-2)
+    start, eager, recorded = (make("fp32", graphs=graphs, **changes) for graphs in ("off", "off", "on"))
+    # Replays that updated nothing would miss the losses by 0.01 and more, and the weights' way by 0.15.
+    assert losses_of(recorded, 12) == pytest.approx(losses_of(eager, 12), rel=0.004)
+    assert recorded.recorded
+    for model in ("networks", "model"):
+        ways = []
+        for step in (eager, recorded):
+            pairs = zip(getattr(step, model).parameters(), start.networks.parameters(), strict=True)
+            ways.append(torch.cat([(p - q).detach().flatten() for p, q in pairs]))
+        assert torch.cosine_similarity(*ways, dim=0) > 0.93
 
 
-def test_a_step_that_cannot_be_recorded_goes_on_eager(caplog) -> None:
-    step, eager = make("fp32", graphs="auto"), make("fp32")
+def test_a_step_that_cannot_be_recorded_ends_with_the_remedy() -> None:
+    step = make("fp32", graphs="auto")
     update = step.update_generators
 
     def waiting(*images):
@@ -125,11 +125,19 @@ def test_a_step_that_cannot_be_recorded_goes_on_eager(caplog) -> None:
         return update(*images)
 
     step.generators_update = Recorded(waiting, step.device)
-    assert losses_of(step) == pytest.approx(losses_of(eager), rel=0.01)
-    assert caplog.text.count("the step is not recorded (") == 1
-    step.generators_update = Recorded(waiting, step.device, strict=True)
-    with pytest.raises(TrainingError, match=r"cuda_graphs = on: the step cannot be recorded .*: take auto or off"):
+    with pytest.raises(TrainingError, match=r"the step cannot be recorded .*: take training.cuda_graphs=off"):
         losses_of(step)
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+
+
+def test_a_step_for_which_there_is_no_room_goes_on_eager(monkeypatch, caplog) -> None:
+    step, eager = make("fp32", graphs="auto"), make("fp32")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (0, 2**30))
+    assert losses_of(step) == pytest.approx(losses_of(eager), rel=0.004)
+    assert "the step is not recorded (" in caplog.text
+    assert not step.recorded
+    with pytest.raises(TrainingError, match=r"cuda_graphs = on: no room on cuda .*: take auto or off"):
+        losses_of(make("fp32", graphs="on"))
 
 
 def test_a_replayed_step_obeys_the_learning_rate_and_is_not_disturbed_by_a_look() -> None:
@@ -175,7 +183,7 @@ def test_compiled_networks_train_alike(graphs) -> None:
     eager, compiled = make("fp32"), make("fp32", graphs=graphs, training={"compile": "on"})
     assert compiled.compiled
     assert losses_of(compiled, 6) == pytest.approx(losses_of(eager, 6), rel=0.01)
-    assert is_replayed(compiled) is (graphs == "on")
+    assert compiled.recorded is (graphs == "on")
 
 
 def test_slices_in_the_devices_memory_train_alike(store, tiny, tmp_path, caplog) -> None:
@@ -186,5 +194,6 @@ def test_slices_in_the_devices_memory_train_alike(store, tiny, tmp_path, caplog)
         run = train(store, config=config, out=tmp_path / wish, device="cuda")
         text = (run / "metrics.jsonl").read_text("utf-8").splitlines()
         rows[wish] = [row["cycle_A"] for row in map(json.loads, text) if "cycle_A" in row]
+        assert json.loads((run / "run.json").read_text("utf-8"))["sessions"][0]["recorded"]
     assert "the slices lie in the memory of cuda" in caplog.text
     assert rows["auto"] == pytest.approx(rows["off"], rel=0.001)
