@@ -184,7 +184,7 @@ class Training(_Section):
     always, or not at all; ``off``: never."""
     cuda_graphs: Switch = "auto"
     """Whether a step's kernels are recorded once and replayed, which spares the host starting each of them: ``auto``:
-    on one CUDA device, without fp16's loss scaler; ``on``: so, or not at all; ``off``: never."""
+    on one CUDA device that has room for it, without fp16's loss scaler; ``on``: so, or not at all; ``off``: never."""
     panel_every: Count = 100
     """Steps between pictures of the training."""
     log_every: Count = 20

@@ -99,10 +99,9 @@ def print_table(device: torch.device, arguments: argparse.Namespace) -> None:
         median = statistics.median(times)
         span = f"({min(times):.3f} to {max(times):.3f} s; first round {first[name]:.0f} s by the wall clock)"
         print(f"  {name:23s} {median:7.4f} s   {baseline / median:5.2f} x   {span}")
-    memory = (
-        torch.cuda.max_memory_allocated() if on_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
-    )
-    print(f"  peak memory of all together: {memory / 2**30:.2f} GiB", flush=True)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = torch.cuda.max_memory_allocated() / 2**30 if on_cuda else own
+    print(f"  peak memory of all together: {memory:.2f} GiB", flush=True)
 
 
 def main() -> None:

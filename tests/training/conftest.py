@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from run_folders import PowerCutError, cut_power
 from stores import blobs, make_store
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.training import train
+from medcyclegan.training.step import CycleGANStep
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +57,37 @@ def tiny() -> Config:
 def whole_run(shared_store: Path, tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a run of ``tiny`` from start to end, which nobody may change."""
     return train(shared_store, config=tiny, out=tmp_path_factory.mktemp("whole") / "runs", device="cpu")
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Return a function that makes the step after ``count`` more of them do something else first."""
+
+    def set_up(count: int, action) -> None:
+        original = CycleGANStep.__call__
+        calls = []
+
+        def step(self, engine, batch):
+            calls.append(1)
+            if len(calls) == count + 1:
+                action()
+            return original(self, engine, batch)
+
+        monkeypatch.setattr(CycleGANStep, "__call__", step)
+
+    yield set_up
+    monkeypatch.undo()
+
+
+@pytest.fixture
+def cut_short(store, tiny, tmp_path, interrupt, monkeypatch):
+    """Return a function that trains until the power fails after ``count`` steps, and returns the run's folder."""
+
+    def train_and_cut(count: int, slices: Path = store, out: Path = tmp_path / "runs") -> Path:
+        interrupt(count, cut_power)
+        with pytest.raises(PowerCutError):
+            train(slices, config=tiny, out=out, device="cpu")
+        monkeypatch.undo()
+        return out / "latest"
+
+    return train_and_cut

@@ -1,13 +1,11 @@
-"""A run from start to end: its folder, its resumption to the bit, its refusals."""
+"""A run from start to end: its folder, its failures, its refusals."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
-import signal
 import socket
 import sys
 import threading
@@ -17,70 +15,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from run_folders import PowerCutError, cut_power, record_of, rows_of, weights_of, with_training
 
-from medcyclegan.config import Config, load_config, parse_config
+from medcyclegan.config import Config, load_config
 from medcyclegan.errors import StoreError, TrainingError, UsageError, WriteError
 from medcyclegan.inference import ModelBundle
 from medcyclegan.inference.training_set import TrainingSet
-from medcyclegan.provenance import hash_file
 from medcyclegan.training import train
 from medcyclegan.training.run_folder import create_run
 from medcyclegan.training.step import CycleGANStep
 
-TIMINGS = ("seconds_per_step", "images_per_second", "data_wait")
-
-
-def with_values(config: Config, **training) -> Config:
-    values = config.model_dump(mode="json")
-    values["training"].update(training)
-    return parse_config(values, "test")
-
-
-def rows_of(run: Path) -> list[dict]:
-    """Return the rows of metrics.jsonl without what depends on the clock."""
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return [{key: value for key, value in row.items() if key not in TIMINGS} for row in rows]
-
-
-def weights_of(run: Path) -> dict[str, str]:
-    return {name: hash_file(run / "model" / f"{name}.safetensors") for name in ("G_AB", "G_BA")}
-
-
-def record_of(run: Path) -> dict:
-    return json.loads((run / "run.json").read_text("utf-8"))
-
-
-@pytest.fixture
-def interrupt(monkeypatch):
-    """Return a function that makes the step after ``count`` more of them do something else first."""
-
-    def set_up(count: int, action) -> None:
-        original = CycleGANStep.__call__
-        calls = []
-
-        def step(self, engine, batch):
-            calls.append(1)
-            if len(calls) == count + 1:
-                action()
-            return original(self, engine, batch)
-
-        monkeypatch.setattr(CycleGANStep, "__call__", step)
-
-    yield set_up
-    monkeypatch.undo()
-
-
-class PowerCutError(Exception):
-    """Stands for whatever ends a run without a word."""
-
-
-def cut_power() -> None:
-    raise PowerCutError
-
 
 def test_a_run_leaves_what_the_design_says(store: Path, tiny: Config, tmp_path: Path, caplog) -> None:
     caplog.set_level("INFO")
-    run = train(store, config=with_values(tiny, panel_every=10), out=tmp_path / "runs", device="cpu")
+    run = train(store, config=with_training(tiny, panel_every=10), out=tmp_path / "runs", device="cpu")
     assert re.fullmatch(r"\d{8}-\d{6}", run.name)
     assert os.readlink(tmp_path / "runs" / "latest") == run.name
     assert sorted(p.name for p in (run / "panels").iterdir()) == ["step-000010.png", "step-000017.png"]
@@ -102,7 +50,7 @@ def test_a_run_leaves_what_the_design_says(store: Path, tiny: Config, tmp_path: 
 
 
 def test_metrics_rows_hold_means_rates_and_validations(whole_run, store: Path, tiny: Config, tmp_path: Path) -> None:
-    each = rows_of(train(store, config=with_values(tiny, log_every=1), out=tmp_path / "a", device="cpu"))
+    each = rows_of(train(store, config=with_training(tiny, log_every=1), out=tmp_path / "a", device="cpu"))
     every_fourth = rows_of(whole_run)
     validations = [row["step"] for row in every_fourth if "validation_cycle_A" in row]
     assert validations == [8, 16, 17]
@@ -153,7 +101,7 @@ def test_two_runs_give_the_same_bytes_and_leave_the_random_state_alone(whole_run
 
 
 def test_looking_at_the_networks_does_not_change_them(whole_run, store, tiny, tmp_path) -> None:
-    watched = with_values(tiny, panel_every=1, log_every=1, checkpoint_steps=3)
+    watched = with_training(tiny, panel_every=1, log_every=1, checkpoint_steps=3)
     watched = watched.model_copy(update={"validation": tiny.validation.model_copy(update={"every_epochs": 0.1})})
     run = train(store, config=watched, out=tmp_path / "runs", device="cpu")
     assert len(list((run / "panels").iterdir())) == 17
@@ -181,235 +129,6 @@ def test_tensorboard_holds_the_losses_and_the_panels(store, tiny, tmp_path) -> N
     names = [path.name for path in (run / "tensorboard").iterdir()]
     assert names
     assert not [name for name in names if socket.gethostname() in name.split(".")]
-
-
-@pytest.mark.parametrize("lost", [2, 8, 13, 16])
-def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(
-    whole_run, store, tiny, tmp_path, interrupt, lost, monkeypatch
-) -> None:
-    interrupt(lost, cut_power)
-    with pytest.raises(PowerCutError):
-        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
-    monkeypatch.undo()
-    broken = tmp_path / "runs" / "latest"
-    assert record_of(broken)["state"] == "failed"
-    run = train(resume=broken, device="cpu")
-    assert weights_of(run) == weights_of(whole_run)
-    assert rows_of(run) == rows_of(whole_run)
-    record = record_of(run)
-    assert record["state"] == "finished"
-    assert [s["first_step"] for s in record["sessions"]] == [0, lost // 5 * 5]
-    assert "reason" not in record
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_a_signal_saves_first_and_says_how_to_go_on(
-    whole_run, store, tiny, tmp_path, interrupt, number, monkeypatch
-) -> None:
-    handler = signal.getsignal(number)
-    interrupt(7, lambda: os.kill(os.getpid(), number))
-    message = f"stopped by {number.name} after step 8 of 17.*go on with medcyclegan train --resume .*runs"
-    with pytest.raises(TrainingError, match=message):
-        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
-    assert signal.getsignal(number) is handler
-    monkeypatch.undo()
-    stopped = tmp_path / "runs" / "latest"
-    assert record_of(stopped)["state"] == "stopped"
-    assert (stopped / "checkpoints" / "step-000008.pt").exists()
-    assert (stopped / "model" / "model.json").exists()
-    run = train(out=tmp_path / "runs", resume=True, device="cpu")
-    assert weights_of(run) == weights_of(whole_run)
-    assert rows_of(run) == rows_of(whole_run)
-
-
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    whole_run, store, tiny, tmp_path, interrupt, monkeypatch, caplog
-) -> None:
-    interrupt(11, cut_power)
-    with pytest.raises(PowerCutError):
-        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
-    monkeypatch.undo()
-    latest = tmp_path / "runs" / "latest"
-    path = latest / "checkpoints" / "step-000010.pt"
-    path.write_bytes(path.read_bytes()[:-1])
-    run = train(resume=latest, device="cpu")
-    assert "step-000010.pt is damaged" in caplog.text
-    assert record_of(run)["sessions"][1]["first_step"] == 5
-    assert weights_of(run) == weights_of(whole_run)
-    assert rows_of(run) == rows_of(whole_run)
-
-
-def test_a_finished_run_is_left_as_it_is(whole_run, tmp_path, caplog) -> None:
-    caplog.set_level("INFO")
-    run = Path(shutil.copytree(whole_run, tmp_path / "run"))
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert train(resume=run) == run
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-    assert "is finished, 17 of 17 steps" in caplog.text
-
-
-def test_a_kill_between_the_last_checkpoint_and_the_end_is_mended(whole_run, store, tmp_path) -> None:
-    run = Path(shutil.copytree(whole_run, tmp_path / "run"))
-    expected = weights_of(run)
-    record = record_of(run) | {"state": "running", "step": 15}
-    (run / "run.json").write_text(json.dumps(record), "utf-8")
-    (run / "model" / "G_AB.safetensors").unlink()
-    train(store, resume=run, device="cpu")
-    assert weights_of(run) == expected
-    assert record_of(run)["state"] == "finished"
-    assert record_of(run)["step"] == 17
-
-
-def test_a_torn_last_row_and_leftovers_of_a_kill_are_removed(
-    whole_run, store, tiny, tmp_path, interrupt, monkeypatch
-) -> None:
-    interrupt(9, cut_power)
-    with pytest.raises(PowerCutError):
-        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
-    monkeypatch.undo()
-    latest = tmp_path / "runs" / "latest"
-    with (latest / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 9, "ep')
-    (latest / "checkpoints" / ".tmp-12345678-step-000010.pt").write_bytes(b"half")
-    run = train(resume=latest, device="cpu")
-    assert rows_of(run) == rows_of(whole_run)
-    assert not list(run.rglob(".tmp-*"))
-
-
-def test_two_processes_cannot_train_one_run(store, tiny, tmp_path, interrupt, monkeypatch) -> None:
-    interrupt(2, cut_power)
-    with pytest.raises(PowerCutError):
-        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
-    monkeypatch.undo()
-    latest = tmp_path / "runs" / "latest"
-    with (latest / ".lock").open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(TrainingError, match="is being trained by another process"):
-            train(resume=latest)
-    assert record_of(train(resume=latest, device="cpu"))["state"] == "finished"
-
-
-def test_resume_refuses_a_store_that_has_changed(store, tiny, tmp_path, interrupt, monkeypatch) -> None:
-    interrupt(6, cut_power)
-    with pytest.raises(PowerCutError):
-        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
-    monkeypatch.undo()
-    manifest = store / "manifest.jsonl"
-    manifest.write_text(manifest.read_text("utf-8").replace('"upper":100.0', '"upper":90.0'), "utf-8")
-    with pytest.raises(TrainingError, match="has changed since"):
-        train(resume=tmp_path / "runs" / "latest")
-
-
-def edit(run: Path, *changes: tuple[str, str]) -> None:
-    """Replace text in a run's configuration, as its owner would."""
-    text = (run / "config.yaml").read_text("utf-8")
-    for before, after in changes:
-        assert before in text
-        text = text.replace(before, after)
-    (run / "config.yaml").write_text(text, "utf-8")
-
-
-def test_before_the_first_checkpoint_the_record_follows_what_was_edited(
-    store, tiny, tmp_path, interrupt, monkeypatch
-) -> None:
-    interrupt(2, cut_power)
-    with pytest.raises(PowerCutError):
-        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
-    monkeypatch.undo()
-    latest = tmp_path / "runs" / "latest"
-    edit(latest, ("seed: 0", "seed: 3"), ("batch_size: 2", "batch_size: 1"))
-    record = json.loads((train(resume=latest) / "run.json").read_text("utf-8"))
-    slices = max(record["training_slices"].values())
-    assert (record["seed"], record["epoch_length"]) == (3, slices)
-
-
-def test_a_setting_that_earlier_versions_did_not_have_is_no_change(
-    store, tiny, tmp_path, interrupt, monkeypatch, caplog
-) -> None:
-    caplog.set_level("INFO")
-    interrupt(6, cut_power)
-    with pytest.raises(PowerCutError):
-        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
-    monkeypatch.undo()
-    (checkpoint,) = (tmp_path / "runs" / "latest" / "checkpoints").glob("step-*.pt")
-    state = torch.load(checkpoint, weights_only=True)
-    del state["config"]["training"]["cuda_graphs"]
-    torch.save(state, checkpoint)
-    sum_file = checkpoint.with_name(checkpoint.name + ".sha256")
-    sum_file.write_text(f"{hash_file(checkpoint)}  {checkpoint.name}\n")
-    train(resume=tmp_path / "runs" / "latest")
-    assert "going on after step" in caplog.text
-    assert "cuda_graphs" not in caplog.text
-
-
-def test_resume_names_what_was_edited_and_refuses_what_cannot_change(
-    store, tiny, tmp_path, interrupt, monkeypatch, caplog
-) -> None:
-    caplog.set_level("INFO")
-    interrupt(6, cut_power)
-    with pytest.raises(PowerCutError):
-        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
-    monkeypatch.undo()
-    latest = tmp_path / "runs" / "latest"
-    edit(latest, ("learning_rate: 0.001", "learning_rate: 0.002"), ("cycle_weight: 10.0", "cycle_weight: 3.0"))
-    both = (
-        r"cycle_weight was 10.0 .* and is 3.0 now; training.learning_rate was 0.001 at the checkpoint and is 0.002 now"
-    )
-    with pytest.raises(TrainingError, match=both):
-        train(resume=latest)
-    edit(latest, ("learning_rate: 0.002", "learning_rate: 0.001"), ("cycle_weight: 3.0", "cycle_weight: 10.0"))
-    edit(latest, ("max_steps: 17", "max_steps: 30"))
-    with pytest.raises(TrainingError, match=r"max_steps was 17 .* is 30 now \(schedule linear: the rate depends on it"):
-        train(resume=latest)
-    edit(latest, ("max_steps: 30", "max_steps: 17"), ("panel_every: 100", "panel_every: 16"))
-    edit(latest, ("slices_on_device: auto", "slices_on_device: 'on'"))
-    run = train(resume=latest, device="cpu")
-    assert "training.panel_every was 100 at the checkpoint and is 16 now" in caplog.text
-    assert "training.slices_on_device was auto at the checkpoint and is on now" in caplog.text
-    assert (run / "panels" / "step-000016.png").exists()
-
-
-def test_a_finished_run_of_constant_rate_goes_on_when_it_is_given_more_steps(store, tiny, tmp_path) -> None:
-    constant = with_values(tiny, schedule="constant", max_steps=12)
-    longer = train(store, config=with_values(constant, max_steps=17), out=tmp_path / "longer", device="cpu")
-    run = train(store, config=constant, out=tmp_path / "runs", device="cpu")
-    assert record_of(run)["steps"] == 12
-    edit(run, ("max_steps: 12", "max_steps: 17"))
-    train(resume=run, device="cpu")
-    assert (record_of(run)["state"], record_of(run)["step"], record_of(run)["steps"]) == ("finished", 17, 17)
-    first, second = (torch.load(r / "checkpoints" / "step-000017.pt", weights_only=True) for r in (run, longer))
-    assert all(torch.equal(first["networks"][name], second["networks"][name]) for name in first["networks"])
-    edit(run, ("max_steps: 17", "max_steps: 5"))
-    assert train(resume=run) == run  # finished, and fewer steps cannot be had: left as it is
-
-
-def test_a_session_that_computes_otherwise_says_so(whole_run, store, tmp_path, caplog) -> None:
-    """Compiled networks and another torch round differently, as another number of threads does."""
-    caplog.set_level("INFO")
-    run = Path(shutil.copytree(whole_run, tmp_path / "run"))
-    record = record_of(run) | {"state": "running"}
-    record["sessions"][-1]["compiled"] = True
-    record["sessions"][-1]["versions"]["torch"] = "1.0"
-    (run / "run.json").write_text(json.dumps(record), "utf-8")
-    train(store, resume=run, device="cpu")
-    (said,) = (text for text in caplog.messages if "computed otherwise than before" in text)
-    assert "compiled True, now False; torch 1.0, now " in said
-    caplog.clear()
-    (run / "run.json").write_text(json.dumps(record_of(run) | {"state": "running"}), "utf-8")
-    train(store, resume=run, device="cpu")
-    assert "computed otherwise" not in caplog.text
-
-
-def test_a_moved_workspace_resumes(store, tiny, tmp_path, interrupt, monkeypatch) -> None:
-    (tmp_path / "here").mkdir()
-    store.rename(tmp_path / "here" / "slices")
-    interrupt(6, cut_power)
-    with pytest.raises(PowerCutError):
-        train(tmp_path / "here" / "slices", config=tiny, out=tmp_path / "here" / "runs", device="cpu")
-    monkeypatch.undo()
-    (tmp_path / "here").rename(tmp_path / "there")
-    run = train(resume=tmp_path / "there" / "runs" / "latest")
-    assert record_of(run)["state"] == "finished"
 
 
 def test_losses_that_are_not_finite_end_the_run_by_name(store, tiny, tmp_path, monkeypatch) -> None:

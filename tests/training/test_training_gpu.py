@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from run_folders import with_training
 
-from medcyclegan.config import Config, parse_config
+from medcyclegan.config import parse_config
 from medcyclegan.errors import TrainingError
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
@@ -46,12 +47,6 @@ def losses_of(step: CycleGANStep, steps: int = 10, first: int = 0) -> list[float
         batch = tuple(torch.rand(2, channels, 64, 64, generator=random) * 2 - 1 for _ in range(2))
         losses.append(step(SimpleNamespace(state=SimpleNamespace(iteration=number + 1)), batch)["generators"])
     return [loss.item() for loss in losses]
-
-
-def with_training(config: Config, **training) -> Config:
-    values = config.model_dump(mode="json")
-    values["training"].update(training)
-    return parse_config(values, "test")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
