@@ -94,6 +94,7 @@ class Checkpoints:
 
     def _save_if_due(self, engine: Engine) -> None:
         step = engine.state.iteration
+        self._stop.at_once = False
         told_to_stop = self._step.processes.any(self._stop.received is not None)
         if told_to_stop or self._plan.is_due(step, self._plan.checkpoint_every):
             self.save(step)
