@@ -146,8 +146,8 @@ def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int) -> ModelBundle
     """Return the model that the networks are now, in float32, with all that translation needs."""
     domains = []
     for name, rows in zip(plan.domains, plan.training, strict=True):
-        modalities = {row.modality for row in rows}
-        modality = modalities.pop() if len(modalities) == 1 else None
+        # The plan has made sure that there is at most one.
+        modality = next((row.modality for row in rows if row.modality is not None), None)
         domains.append(DomainModel(name, modality, target_scaling(rows), plan.config.domains[name].scaling))
     slicing = plan.config.slicing
     return ModelBundle(

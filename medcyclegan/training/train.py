@@ -27,7 +27,7 @@ from medcyclegan.training.precision import choose_precision
 from medcyclegan.training.processes import Processes, joined, own_device
 from medcyclegan.training.recording import record_step
 from medcyclegan.training.run_folder import RunFolder, create_run, find_run
-from medcyclegan.training.saving import Checkpoints, Watchers, check_room
+from medcyclegan.training.saving import Checkpoints, Watchers, build_bundle, check_room
 from medcyclegan.training.schedule import LearningRate
 from medcyclegan.training.session import announce, check_config, is_complete, new_record, session
 from medcyclegan.training.step import CycleGANStep, build_step
@@ -249,6 +249,9 @@ def _build_step(plan: Plan, device: torch.device, processes: Processes, initial:
         ) from None
     step = build_step(plan.config, networks, device, precision, processes)
     step.init_from = None if initial is None else initial.fingerprint
+    if processes.first:
+        # All that the first checkpoint's model needs, hours later.
+        build_bundle(plan, step, 0).check()
     compile_step(step, plan)
     record_step(step)
     return step

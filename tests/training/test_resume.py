@@ -70,7 +70,7 @@ def test_before_a_first_step_has_ended_a_signal_stops_at_once(
 ) -> None:
     """That step may be compiling for minutes, and there is nothing to save."""
     interrupt(0, lambda: os.kill(os.getpid(), number))
-    message = f"stopped by {number.name} without saving; the last checkpoint is of step 0 of 17: .*train --resume .*runs"
+    message = f"stopped by {number.name} without saving; the last checkpoint is of step 0 of 17: .* --resume .*runs"
     with pytest.raises(TrainingError, match=message):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
     monkeypatch.undo()
