@@ -24,7 +24,7 @@ LAYERS = [
     "inference",
     "slicing data phantom",
     "networks io metrics pictures",
-    "config volume intensity manifest provenance storage progress shards",
+    "config volume intensity manifest memory provenance run_record storage progress shards",
     "errors",
 ]
 LEVEL = {name: len(LAYERS) - i for i, line in enumerate(LAYERS) for name in line.split()}

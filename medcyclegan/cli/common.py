@@ -51,6 +51,10 @@ class Command(click.Command):
             if isinstance(error, BrokenPipeError) or debug:
                 raise
             message, code = f"{error.filename or 'input or output'}: {error.strerror or error}", 1
+        except KeyboardInterrupt:
+            if debug:
+                raise
+            message, code = "ended by Ctrl-C: what was not finished is not there, run it again", 1
         except MemoryError as error:
             if debug:
                 raise

@@ -185,6 +185,8 @@ class Training(_Section):
     cuda_graphs: Switch = "auto"
     """Whether a step's kernels are recorded once and replayed, which spares the host starting each of them: ``auto``:
     on one CUDA device that has room for it, without fp16's loss scaler; ``on``: so, or not at all; ``off``: never."""
+    memory_check: Annotated[Literal["on", "off"], BeforeValidator(_switch)] = "on"
+    """Whether a training that is estimated to need more memory than is free is refused before its first step."""
     panel_every: Count = 100
     """Steps between pictures of the training."""
     log_every: Count = 20

@@ -1,12 +1,13 @@
 """Slices for training: unpaired batches from a slice store."""
 
 from medcyclegan.data.counter_random import Stream, random_at
-from medcyclegan.data.prefetch import prefetched_batches
+from medcyclegan.data.prefetch import BATCHES_AHEAD, prefetched_batches
 from medcyclegan.data.resident import ResidentStacks, SliceReader, open_reader
 from medcyclegan.data.stacks import SliceIndex, StackReader, check_stacks
 from medcyclegan.data.unpaired import HEIGHT_BAND, Batch, Sample, Sampling, UnpairedSlices
 
 __all__ = [
+    "BATCHES_AHEAD",
     "HEIGHT_BAND",
     "Batch",
     "ResidentStacks",

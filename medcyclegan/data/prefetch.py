@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from medcyclegan.data.unpaired import Batch
 
-__all__ = ["prefetched_batches"]
+__all__ = ["BATCHES_AHEAD", "prefetched_batches"]
 
 #: Batches read ahead.
-_DEPTH = 4
+BATCHES_AHEAD = 4
 
 
 def prefetched_batches(
@@ -34,7 +34,7 @@ def prefetched_batches(
         try:
             for step in steps:
                 ahead.append(thread.submit(read, step))
-                if len(ahead) > _DEPTH:
+                if len(ahead) > BATCHES_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

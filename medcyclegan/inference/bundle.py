@@ -179,24 +179,40 @@ class ModelBundle:
         path = Path(folder)
         record = _read_record(path)
         try:
-            domains = [_domain_of(record["domains"][side]) for side in "AB"]
-            preparation = _preparation_of(record["preparation"])
-            generator = Generator.model_validate(record["generator"])
+            bundle = cls._without_weights(record)
             hashes = {name: str(record["weights"][name]["sha256"]) for name in _GENERATORS}
             is_onnx = all(record["weights"][name]["file"] == f"{name}.onnx" for name in _GENERATORS)
             exported_from = str(record["fingerprint"]) if is_onnx else ""
-            provenance = dict(record.get("provenance", {}))
         except (KeyError, TypeError, ValueError, MedCycleGANError) as error:
             raise ModelError(f"{path / _JSON} is not a model of medcyclegan: {error!r}") from None
-        pair = (domains[0], domains[1])
         if is_onnx:
             graphs = {name: _read_checked(path, f"{name}.onnx", hashes[name]) for name in _GENERATORS}
-            return cls(pair, preparation, generator, {}, provenance, graphs, exported_from)
+            return dataclasses.replace(bundle, graphs=graphs, exported_from=exported_from)
         weights = {name: _read_weights(path, name, hashes[name]) for name in _GENERATORS}
-        bundle = cls(pair, preparation, generator, weights, provenance)
+        bundle = dataclasses.replace(bundle, weights=weights)
         for name in _GENERATORS:
             bundle.build(name)
         return bundle
+
+    @classmethod
+    def _without_weights(cls, record: Mapping[str, Any]) -> ModelBundle:
+        """Return what ``model.json`` says, checked."""
+        a, b = (_domain_of(record["domains"][side]) for side in "AB")
+        preparation = _preparation_of(record["preparation"])
+        generator = Generator.model_validate(record["generator"])
+        return cls((a, b), preparation, generator, {}, dict(record.get("provenance", {})))
+
+    def check(self) -> None:
+        """Refuse a model whose folder could not be written, or not be loaded again, before anything is written.
+
+        Raises :class:`~medcyclegan.errors.ModelError`.
+        """
+        record = self._record(dict.fromkeys((f"{name}.safetensors" for name in _GENERATORS), b""))
+        try:
+            self._without_weights(json.loads(json.dumps(record, allow_nan=False)))
+            model_card(record)
+        except (KeyError, TypeError, ValueError, MedCycleGANError) as error:
+            raise ModelError(f"no model can be made of these slices ({error!r}): slice the volumes again") from None
 
     def _hashes(self) -> dict[str, str]:
         return {name: hashlib.sha256(_serialize(self.weights[name])).hexdigest() for name in _GENERATORS}

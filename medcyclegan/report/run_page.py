@@ -13,6 +13,7 @@ import numpy as np
 from medcyclegan.errors import ReadError
 from medcyclegan.report.charts import Chart, curve_chart
 from medcyclegan.report.page import picture_url, plain_rows, render
+from medcyclegan.run_record import INTERRUPTED, RECORD_FILE, load_run_record, run_state
 
 __all__ = ["build_run_page", "is_run"]
 
@@ -44,6 +45,14 @@ _CHARTS = {
     "Learning rate": ("learning_rate",),
     "Images a second": ("images_per_second",),
 }
+#: States in which a run is not finished, in words.
+_UNFINISHED = {
+    "failed": "failed",
+    "stopped": "was stopped",
+    "running": "is still being trained, and is",
+    INTERRUPTED: "was interrupted without a message (its process was killed, perhaps because memory ran out); "
+    "medcyclegan train --resume continues it. Its last checkpoint is",
+}
 #: Shown in other places, or of no interest as a curve.
 _NO_CURVES = ("step", "epoch", "seconds_per_step", "data_wait")
 #: The last part of a run, over which its state is judged; fewer rows say nothing.
@@ -53,7 +62,7 @@ _SATURATED, _WAITING = 0.01, 0.1
 
 def is_run(path: Path) -> bool:
     """Return whether ``path`` is the folder of a training run."""
-    return (path / "run.json").is_file() and (path / "config.yaml").is_file()
+    return (path / RECORD_FILE).is_file() and (path / "config.yaml").is_file()
 
 
 def build_run_page(run: Path) -> str:
@@ -94,13 +103,9 @@ def _letters(domains: Sequence[str]) -> list[str]:
 
 
 def _load_record(run: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((run / "run.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{run / 'run.json'} cannot be read ({error}): name the folder of a training run") from None
-    if not isinstance(record, dict):
-        raise ReadError(f"{run / 'run.json'} is not a training run's record: name the folder of a training run")
-    return record
+    """Return the run's record with the state that the run is in now."""
+    record = load_run_record(run)
+    return {**record, "state": run_state(run, record)}
 
 
 def _read_text(path: Path) -> str:
@@ -154,10 +159,9 @@ def _cards(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> li
 def _health_of_record(record: Mapping[str, Any]) -> list[str]:
     """Return what the run said of its own health (``health`` in run.json), and how it ended."""
     said = []
-    if record.get("state") in ("failed", "stopped", "running"):
-        words = {"failed": "failed", "stopped": "was stopped", "running": "goes on, or was killed"}
+    if record.get("state") in _UNFINISHED:
         reason = f": {record['reason']}" if record.get("reason") else ""
-        said.append(f"The run {words[record['state']]} at step {record.get('step')}{reason}.")
+        said.append(f"The run {_UNFINISHED[record['state']]} at step {record.get('step')}{reason}.")
     health = record.get("health")
     entries = health.get("warnings", ()) if isinstance(health, dict) else health
     for entry in entries if isinstance(entries, list) else ():

@@ -48,10 +48,11 @@ class MetricsLog:
         self._timed, self._seconds, self._waited = 0, 0.0, 0.0
         self._all_seconds, self._all_waited = 0.0, 0.0
         self._started = time.perf_counter()
+        self._waited_for_batch = 0.0
 
     @property
     def data_wait(self) -> float:
-        """The share of this session's time in which steps waited for their batches."""
+        """The share of this session's time in which its finished steps waited for their batches; 0 before the first."""
         return (self._all_waited + self._waited) / max(self._all_seconds + self._seconds, 1e-9)
 
     def attach(self, engine: Engine) -> None:
@@ -106,7 +107,7 @@ class MetricsLog:
         self._started = time.perf_counter()
 
     def _note_batch(self) -> None:
-        self._waited += time.perf_counter() - self._started
+        self._waited_for_batch = time.perf_counter() - self._started
 
     def _note_step(self, engine: Engine) -> None:
         step = engine.state.iteration
@@ -128,7 +129,9 @@ class MetricsLog:
             self._count_time()
 
     def _count_time(self) -> None:
+        # Both at once: a step that is interrupted counts in neither.
         self._seconds += time.perf_counter() - self._started
+        self._waited += self._waited_for_batch
         self._timed += 1
 
     def _mean_rates(self) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import difflib
 import functools
@@ -12,12 +13,13 @@ from typing import Any
 
 from medcyclegan.config import Config, Domain, Scaling
 from medcyclegan.data import SliceIndex, check_stacks
-from medcyclegan.errors import ConfigError, StoreError, UsageError
+from medcyclegan.errors import ConfigError, IntensityError, StoreError, UsageError
 from medcyclegan.inference.training_set import describe_training_set
+from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.provenance import hash_json
 
-__all__ = ["Plan", "build_plan", "choose_domains"]
+__all__ = ["Plan", "build_plan", "check_domain", "choose_domains"]
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +101,7 @@ def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None
 
     The configuration's ``slicing`` and ``domains`` sections become what the store was made with.
     Raises :class:`~medcyclegan.errors.StoreError` for a store that is missing, damaged, or does not
-    hold two domains with training slices; :class:`~medcyclegan.errors.ConfigError` for a generator
+    hold two domains with training slices of one modality each; :class:`~medcyclegan.errors.ConfigError` for a generator
     without weights.
     """
     if config.networks.generator.kind == "identity":
@@ -110,6 +112,7 @@ def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None
     for name, own in chosen.items():
         if not any(row.split == "train" for row in own):
             raise StoreError(f"{store}: no volume of {name} is for training: give some the split train and slice again")
+        check_domain(store, own)
     size = check_stacks(store, [row for own in chosen.values() for row in own if row.split != "test"])
     return Plan(
         config=_agree(config, chosen),
@@ -119,6 +122,40 @@ def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None
         held_out=(_of_split(chosen[a], "validation"), _of_split(chosen[b], "validation")),
         size=size,
     )
+
+
+def check_domain(store: Path, rows: Sequence[SliceRow]) -> None:
+    """Refuse a domain whose volumes, whatever their split, differ in modality or in how they were scaled.
+
+    The model has one modality and one scaling of its outputs for each domain. Volumes whose modality is not known may
+    lie beside those whose is. Raises :class:`~medcyclegan.errors.StoreError` naming what is mixed.
+    """
+    name = rows[0].domain
+    modalities = collections.Counter(row.modality for row in rows if row.modality is not None)
+    if len(modalities) > 1:
+        raise StoreError(
+            f"{store}: the domain {name} mixes volumes of {_listed(modalities)}: a domain has one modality; move the "
+            "others into a domain of their own and slice again"
+        )
+    try:
+        units = collections.Counter(IntensityScaling.from_dict(row.scaling).unit for row in rows)
+        rules = collections.Counter(Scaling.model_validate(_scaling_of(row)).model_dump_json() for row in rows)
+    except (IntensityError, ValueError) as error:
+        raise StoreError(f"{store}: a volume of {name} has no usable scaling ({error}): slice it again") from None
+    if len(units) > 1:
+        raise StoreError(
+            f"{store}: the domain {name} mixes intensities in {_listed(units)}: keep CT, MR and pictures in domains of "
+            "their own and slice again"
+        )
+    if len(rules) > 1:
+        raise StoreError(
+            f"{store}: the volumes of {name} were scaled by different rules, {_listed(rules)}: slice all of them with "
+            "one configuration"
+        )
+
+
+def _listed(counts: collections.Counter[str]) -> str:
+    return " and ".join(f"{what} ({number})" for what, number in sorted(counts.items()))
 
 
 def choose_domains(rows: Sequence[SliceRow], wish: Sequence[str] | None, store: Path) -> tuple[str, str]:
@@ -170,5 +207,8 @@ def _agree(config: Config, chosen: dict[str, list[SliceRow]]) -> Config:
 
 def _domain_of(row: SliceRow) -> Domain:
     """Return the section of a domain as it was when ``row`` was sliced."""
-    scaling = {key: row.preparation[key] for key in _SCALING_KEYS if key in row.preparation}
-    return Domain(modality=row.preparation.get("modality"), scaling=Scaling.model_validate(scaling))
+    return Domain(modality=row.preparation.get("modality"), scaling=Scaling.model_validate(_scaling_of(row)))
+
+
+def _scaling_of(row: SliceRow) -> dict[str, Any]:
+    return {key: row.preparation[key] for key in _SCALING_KEYS if key in row.preparation}

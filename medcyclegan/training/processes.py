@@ -39,6 +39,8 @@ _REASON = "medcyclegan/reason"
 class Processes:
     """``world`` processes that train together, of which this is number ``rank``; a single one by default.
 
+    ``on_this_machine``: how many of them share this machine's memory.
+
     Every process must call the same of these methods in the same order. Each raises
     :class:`~medcyclegan.errors.TrainingError` with another process's reason where that one has ended.
     """
@@ -46,6 +48,7 @@ class Processes:
     rank: int = 0
     world: int = 1
     store: Any = None
+    on_this_machine: int = 1
 
     @property
     def first(self) -> bool:
@@ -165,7 +168,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
-    processes = Processes(rank, world, store)
+    processes = Processes(rank, world, store, min(world, _from_launcher("LOCAL_WORLD_SIZE", 1)))
     try:
         with _quiet() if rank else contextlib.nullcontext():
             yield processes

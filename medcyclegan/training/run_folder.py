@@ -10,15 +10,17 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from medcyclegan.config import Config, load_config, to_yaml
-from medcyclegan.errors import TrainingError, WriteError
+from medcyclegan.errors import ReadError, TrainingError, WriteError
+from medcyclegan.run_record import LOCK_FILE, RECORD_FILE, load_run_record
 from medcyclegan.storage import atomic_folder, atomic_write, remove_leftovers, replace_link
 
 __all__ = ["RunFolder", "create_run", "find_run"]
 
 _LATEST = "latest"
+_LOCK_ATTEMPTS, _LOCK_PAUSE_S = 5, 0.05
 
 #: What a run's record must hold so that the run can be gone on with.
 _RECORD_KEYS = {"state", "step", "steps", "domains", "slices", "fingerprint", "sessions"}
@@ -62,16 +64,16 @@ class RunFolder:
     def load_record(self) -> dict[str, Any]:
         """Return what ``run.json`` holds; raises TrainingError where it is not a run's."""
         try:
-            record = json.loads((self.path / "run.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{self.path / 'run.json'} cannot be read ({error}): start a new run") from None
-        if not isinstance(record, dict) or not record.keys() >= _RECORD_KEYS:
-            raise TrainingError(f"{self.path / 'run.json'} is not a training run's: name a folder under runs/")
+            record = load_run_record(self.path)
+        except ReadError as error:
+            raise TrainingError(error) from None
+        if not record.keys() >= _RECORD_KEYS:
+            raise TrainingError(f"{self.path / RECORD_FILE} is not a training run's: name a folder under runs/")
         return record
 
     def save_record(self, record: dict[str, Any]) -> None:
         """Write ``run.json``."""
-        with atomic_write(self.path / "run.json") as file:
+        with atomic_write(self.path / RECORD_FILE) as file:
             file.write(_to_json(record))
 
     @contextlib.contextmanager
@@ -82,16 +84,12 @@ class RunFolder:
         :class:`~medcyclegan.errors.TrainingError` where another process holds it.
         """
         try:
-            file = (self.path / ".lock").open("a+b")
+            file = (self.path / LOCK_FILE).open("a+b")
         except OSError as error:
             raise WriteError(f"{self.path} cannot be written: {error.strerror}") from None
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise TrainingError(
-                    f"{self.path} is being trained by another process: wait for it, or stop it"
-                ) from None
+            if not _take_lock(file):
+                raise TrainingError(f"{self.path} is being trained by another process: wait for it, or stop it")
             for folder in (self.path, self.panels, self.checkpoints):
                 remove_leftovers(folder)
             yield
@@ -110,7 +108,7 @@ def create_run(out: Path, config: Config, record: dict[str, Any]) -> RunFolder:
         try:
             with atomic_folder(path) as folder:
                 (folder / "config.yaml").write_text(to_yaml(config), "utf-8")
-                (folder / "run.json").write_bytes(_to_json(record))
+                (folder / RECORD_FILE).write_bytes(_to_json(record))
             break
         except WriteError:
             # Jobs of one array start in one second: another took the name meanwhile.
@@ -130,6 +128,17 @@ def find_run(path: Path) -> RunFolder:
     if not (path / "config.yaml").is_file():
         raise TrainingError(f"{path} holds no config.yaml: name a run's folder, such as runs/{_LATEST}")
     return RunFolder(path.parent / os.readlink(path) if path.is_symlink() else path)
+
+
+def _take_lock(file: BinaryIO) -> bool:
+    """Lock ``file``; return false where another process trains the run."""
+    for attempt in range(_LOCK_ATTEMPTS):
+        # A report that looks whether the run is being trained holds the lock for a moment.
+        time.sleep(_LOCK_PAUSE_S if attempt else 0.0)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 def _to_json(record: dict[str, Any]) -> bytes:

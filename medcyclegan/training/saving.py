@@ -94,6 +94,7 @@ class Checkpoints:
 
     def _save_if_due(self, engine: Engine) -> None:
         step = engine.state.iteration
+        self._stop.at_once = False
         told_to_stop = self._step.processes.any(self._stop.received is not None)
         if told_to_stop or self._plan.is_due(step, self._plan.checkpoint_every):
             self.save(step)
@@ -145,8 +146,8 @@ def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int) -> ModelBundle
     """Return the model that the networks are now, in float32, with all that translation needs."""
     domains = []
     for name, rows in zip(plan.domains, plan.training, strict=True):
-        modalities = {row.modality for row in rows}
-        modality = modalities.pop() if len(modalities) == 1 else None
+        # The plan has made sure that there is at most one.
+        modality = next((row.modality for row in rows if row.modality is not None), None)
         domains.append(DomainModel(name, modality, target_scaling(rows), plan.config.domains[name].scaling))
     slicing = plan.config.slicing
     return ModelBundle(

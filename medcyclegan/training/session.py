@@ -35,6 +35,7 @@ _FREE = tuple(
         "keep_last",
         "slices_on_device",
         "cuda_graphs",
+        "memory_check",
     )
 )
 _STEPS = ("training.epochs", "training.max_steps")
@@ -77,6 +78,7 @@ def session(
     entry: dict[str, Any] = {"started": now(), "first_step": first, "device": on, "precision": step.precision}
     entry |= {"threads": torch.get_num_threads(), "processes": step.processes.world, "versions": versions()}
     entry["compiled"] = step.compiled
+    _note_interruption(record)
     _compare_sessions(record["sessions"], entry)
     record["sessions"].append(entry)
     record.update(state="running", step=first)
@@ -85,6 +87,9 @@ def session(
     started = time.monotonic()
     try:
         yield
+    except KeyboardInterrupt:
+        record.update(state="stopped", reason="interrupted at once, in the middle of a step")
+        raise
     except BaseException as error:
         if record["state"] == "running":
             record.update(state="failed", reason=f"{type(error).__name__}: {error}")
@@ -94,6 +99,19 @@ def session(
         entry |= {"ended": now(), "last_step": record["step"], "seconds": round(seconds, 3)}
         entry |= {"data_wait": round(metrics.data_wait, 6), "recorded": step.recorded}
         run.save_record(record)
+
+
+def _note_interruption(record: dict[str, Any]) -> None:
+    """Say, and keep in the record, that the session before ended without recording how.
+
+    The caller holds the run, so no process trains it that the record could mean by ``running``.
+    """
+    if record["state"] == "running" and record["sessions"]:
+        record["sessions"][-1]["interrupted"] = True
+        log.warning(
+            "the last session of this run was interrupted without a message: its process was killed, perhaps because "
+            "memory ran out"
+        )
 
 
 def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:

@@ -1,7 +1,8 @@
-"""Signals: a run that is told to stop saves first."""
+"""Signals: a run that is told to stop saves first, or stops at once where nothing would be lost."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -9,19 +10,29 @@ from typing import Any
 
 __all__ = ["StopSignals"]
 
+log = logging.getLogger(__name__)
+
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopSignals:
     """Notes SIGTERM, SIGUSR1 and Ctrl-C inside its ``with`` block: ``received`` is then the signal's name.
 
-    A second Ctrl-C interrupts at once. In threads other than the main one, to which Python sends no
-    signals, nothing is noted.
+    ``at_once``: whether a signal raises KeyboardInterrupt where it arrives. A training leaves this set until the first
+    step of a session has ended, since before that there is nothing to save and compiling the step takes minutes; then
+    signals are only noted. A second Ctrl-C interrupts at once in any case. In threads other than the main one, to which
+    Python sends no signals, nothing is noted.
     """
 
     def __init__(self) -> None:
         self.received: str | None = None
+        self.at_once = True
         self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The signal's name, for a message."""
+        return self.received or "SIGINT"
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -37,6 +48,8 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        again = self.received == "SIGINT" and number == signal.SIGINT
         self.received = signal.Signals(number).name
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.at_once or again:
+            raise KeyboardInterrupt
+        log.info("%s: the step in hand is finished and saved first; a second Ctrl-C stops at once", self.received)

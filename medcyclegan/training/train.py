@@ -27,10 +27,11 @@ from medcyclegan.training.precision import choose_precision
 from medcyclegan.training.processes import Processes, joined, own_device
 from medcyclegan.training.recording import record_step
 from medcyclegan.training.run_folder import RunFolder, create_run, find_run
-from medcyclegan.training.saving import Checkpoints, Watchers, check_room
+from medcyclegan.training.saving import Checkpoints, Watchers, build_bundle, check_room
 from medcyclegan.training.schedule import LearningRate
 from medcyclegan.training.session import announce, check_config, is_complete, new_record, session
 from medcyclegan.training.step import CycleGANStep, build_step
+from medcyclegan.training.step_memory import check_memory
 from medcyclegan.training.stopping import StopSignals
 from medcyclegan.training.time_left import TimeLeft
 from medcyclegan.training.validation import Validation, check_key_metric
@@ -70,7 +71,8 @@ def train(
 
     ``init_from``: a model folder whose generators the run starts with; its discriminators are new.
 
-    SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint after the step in hand; then, as for every expected
+    SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint after the step in hand; before the end of a session's first step, when
+    there is nothing to save, they stop at once, and so does a second Ctrl-C. Then, as for every expected
     failure, :class:`~medcyclegan.errors.TrainingError` is raised, whose text says how to go on (exit
     code 1 on the command line). Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot
     be trained on, :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
@@ -81,14 +83,24 @@ def train(
             "--domains, --max-steps and --init-from out (the run's config.yaml may be edited), or start a new run"
         )
     where = own_device(device)
-    with joined(where) as processes:
-        if resume is not None:
-            return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, where, processes)
-        plan = build_plan(Path(slices or "slices"), _with_steps(config or Config(), max_steps), domains)
-        return _start(plan, Path(out), where, processes, init_from)
+    with joined(where) as processes, StopSignals() as stop:
+        try:
+            if resume is not None:
+                return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, where, processes, stop)
+            plan = build_plan(Path(slices or "slices"), _with_steps(config or Config(), max_steps), domains)
+            return _start(plan, Path(out), where, processes, init_from, stop)
+        except KeyboardInterrupt:
+            raise TrainingError(f"stopped by {stop.name} before the first step: nothing was trained") from None
 
 
-def _start(plan: Plan, out: Path, device: torch.device, processes: Processes, init_from: str | Path | None) -> Path:
+def _start(
+    plan: Plan,
+    out: Path,
+    device: torch.device,
+    processes: Processes,
+    init_from: str | Path | None,
+    stop: StopSignals,
+) -> Path:
     initial = None if init_from is None else ModelBundle.load(init_from)
     step = _build_step(plan, device, processes, initial)
     record = new_record(plan, out) | {"init_from": step.init_from}
@@ -99,10 +111,12 @@ def _start(plan: Plan, out: Path, device: torch.device, processes: Processes, in
 
     run = RunFolder(_from_first(create, processes))
     with _locked(run, processes):
-        return _go_on(run, record, plan, step)
+        return _go_on(run, record, plan, step, stop)
 
 
-def _resume(path: Path, slices: str | Path | None, device: torch.device, processes: Processes) -> Path:
+def _resume(
+    path: Path, slices: str | Path | None, device: torch.device, processes: Processes, stop: StopSignals
+) -> Path:
     run = RunFolder(_from_first(lambda: find_run(path).path, processes))
     with _locked(run, processes):
         record, config = run.load_record(), run.load_config()
@@ -115,7 +129,8 @@ def _resume(path: Path, slices: str | Path | None, device: torch.device, process
                 f"{store} has changed since {run.path} was started, so its samples would be others: start a new run, "
                 "or name the store it was started with by --slices"
             )
-        return _go_on(run, record, plan, _build_step(plan, device, processes, initial_model(run, record)))
+        step = _build_step(plan, device, processes, initial_model(run, record))
+        return _go_on(run, record, plan, step, stop)
 
 
 def _from_first(make: Callable[[], Path], processes: Processes) -> Path:
@@ -131,10 +146,11 @@ def _locked(run: RunFolder, processes: Processes) -> Iterator[None]:
         yield
 
 
-def _go_on(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANStep) -> Path:
+def _go_on(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANStep, stop: StopSignals) -> Path:
     """Train ``run``, whose lock is held, from its last checkpoint to its end."""
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(StopSignals())
+    # Of several processes the others would wait for one that stops: they stop together, after a step.
+    stop.at_once = step.processes.world == 1
+    with _stopping_at_once(run, record, plan, stop), contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([step.device] if step.device.type == "cuda" else []))
         # Every process drops out other units.
         torch.manual_seed(plan.config.seed + (step.processes.rank << 32))
@@ -177,6 +193,18 @@ def _go_on(run: RunFolder, record: dict[str, Any], plan: Plan, step: CycleGANSte
     return run.path
 
 
+@contextlib.contextmanager
+def _stopping_at_once(run: RunFolder, record: dict[str, Any], plan: Plan, stop: StopSignals) -> Iterator[None]:
+    """Turn an interruption in the middle of a step into the refusal that says how to continue."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise TrainingError(
+            f"stopped by {stop.name} without saving; the last checkpoint is of step {record['step']} of {plan.steps}: "
+            f"continue with medcyclegan train --resume {run.path}"
+        ) from None
+
+
 def _open_boards(run: RunFolder, step: CycleGANStep, first: int) -> list[Board]:
     """Return the boards that the first process shows the run on."""
     if not step.processes.first:
@@ -208,6 +236,7 @@ def _build_step(plan: Plan, device: torch.device, processes: Processes, initial:
         )
     check_key_metric(plan)
     precision = choose_precision(plan.config.training.precision, device)
+    check_memory(plan, device, precision, processes)
     networks = build_cyclegan(plan.config.networks, plan.size, plan.config.seed)
     if initial is not None:
         put_generators(networks, initial, plan)
@@ -220,6 +249,9 @@ def _build_step(plan: Plan, device: torch.device, processes: Processes, initial:
         ) from None
     step = build_step(plan.config, networks, device, precision, processes)
     step.init_from = None if initial is None else initial.fingerprint
+    if processes.first:
+        # All that the first checkpoint's model needs, hours later.
+        build_bundle(plan, step, 0).check()
     compile_step(step, plan)
     record_step(step)
     return step

@@ -35,6 +35,16 @@ def test_the_version_is_told():
     assert result.output.strip().endswith(importlib.metadata.version("medcyclegan"))
 
 
+def test_ctrl_c_is_one_line(tmp_path, monkeypatch):
+    def press(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medcyclegan.io.inspect.inspect_paths", press)
+    result = CliRunner().invoke(main, ["inspect", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.output == "Error: ended by Ctrl-C: what was not finished is not there, run it again\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -143,3 +144,18 @@ def test_outputs_take_the_median_scaling_of_the_training_volumes():
     with pytest.raises(IntensityError, match="mixes intensities"):
         target_scaling([make_row("x", 0, (1, 32, 32)), make_row("x", 1, (1, 32, 32), scaling=HU.to_dict())])
     assert target_scaling([make_row("x", 0, (1, 32, 32), scaling=MR.to_dict())]) == MR
+
+
+def test_what_could_not_be_loaded_again_is_refused_before_it_is_written() -> None:
+    model = tiny_model()
+    model.check()
+    a, b = model.domains
+    for change in (
+        {"domains": (dataclasses.replace(a, modality="no modality"), b)},
+        {"domains": (dataclasses.replace(a, name="../t1"), b)},
+        {"preparation": dataclasses.replace(model.preparation, size=33)},
+        {"provenance": {"spread": float("nan")}},
+        {"provenance": {"training_set": {a.name: {"pixel_mm": [1.0, 1.0]}}}},  # no card can be written
+    ):
+        with pytest.raises(ModelError, match="no model can be made of these slices"):
+            dataclasses.replace(model, **change).check()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import re
@@ -101,6 +102,19 @@ def test_a_run_that_has_just_begun(run):
     page = page_of(run)
     assert "The run failed at step 3: it fell." in page
     assert "<svg" not in page
+
+
+def test_a_run_whose_process_is_gone_is_not_shown_as_running(run):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "state": "running", "step": 120}))
+    page = page_of(run)
+    assert "Its last checkpoint is at step 120." in page
+    assert len(re.findall(">interrupted<", page)) == 2, "a card and the table"
+    with (run / ".lock").open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        page = page_of(run)
+    assert "The run is still being trained, and is at step 120." in page
+    assert "interrupted" not in page
 
 
 def test_many_panels_are_thinned(run, monkeypatch):

@@ -1,5 +1,6 @@
 """What a training will do, from the store and the configuration."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from stores import make_row, make_store
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import ConfigError, StoreError, UsageError
-from medcyclegan.manifest import MANIFEST
+from medcyclegan.manifest import MANIFEST, load_manifest, rows_to_text
 from medcyclegan.training.plan import build_plan, choose_domains
 
 
@@ -143,3 +144,54 @@ def test_rows_in_another_order_make_the_same_plan(store: Path) -> None:
     lines = (store / MANIFEST).read_text("utf-8").splitlines(keepends=True)
     (store / MANIFEST).write_text("".join(reversed(lines)), "utf-8")
     assert build_plan(store, Config()).fingerprint == before
+
+
+UNITS = {
+    "HU": {"kind": "window", "lower": -1024.0, "upper": 3071.0, "unit": "HU"},
+    "arbitrary units": {"kind": "percentile", "lower": 0.0, "upper": 900.0, "unit": "arbitrary units"},
+}
+
+
+def change_rows(store: Path, domain: str, split: str, **changes) -> None:
+    """Change the manifest's rows of one split of one domain."""
+    rows = [
+        dataclasses.replace(row, **changes) if (row.domain, row.split) == (domain, split) else row
+        for row in load_manifest(store)
+    ]
+    (store / MANIFEST).write_text(rows_to_text(rows), "utf-8")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_domain_of_two_modalities_is_refused_whatever_their_split(store: Path, split: str) -> None:
+    change_rows(store, "t1", split, modality="CT")
+    with pytest.raises(StoreError, match=r"the domain t1 mixes volumes of CT \(1\) and MR \(2\): .*slice again"):
+        build_plan(store, Config())
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_domain_of_two_units_is_refused_whatever_their_split(store: Path, split: str) -> None:
+    change_rows(store, "t1", split, scaling=UNITS["HU"])
+    with pytest.raises(StoreError, match=r"t1 mixes intensities in HU \(1\) and arbitrary units \(2\): .*slice again"):
+        build_plan(store, Config())
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_domain_scaled_by_two_rules_is_refused_whatever_their_split(store: Path, split: str) -> None:
+    """The model holds one rule, by which every input of the domain is scaled."""
+    (row,) = (row for row in load_manifest(store) if (row.domain, row.split) == ("t1", split))
+    change_rows(store, "t1", split, preparation={**row.preparation, "percentiles": [1.0, 99.0]})
+    with pytest.raises(
+        StoreError, match=r"of t1 were scaled by different rules, .*\[0.5,99.5\].*\(2\) and .*\[1.0,99.0"
+    ):
+        build_plan(store, Config())
+
+
+def test_a_modality_that_is_not_known_may_lie_beside_one_that_is(store: Path) -> None:
+    change_rows(store, "t1", "validation", modality=None)
+    assert build_plan(store, Config()).slices == (7, 9)
+
+
+def test_a_scaling_that_is_none_is_refused(store: Path) -> None:
+    change_rows(store, "t2", "train", scaling={**UNITS["HU"], "lower": 4000.0})
+    with pytest.raises(StoreError, match=r"a volume of t2 has no usable scaling \(.*must ascend.*slice it again"):
+        build_plan(store, Config())

@@ -18,6 +18,8 @@ from medcyclegan.cli import main
 from medcyclegan.config import Config, to_yaml
 from medcyclegan.errors import UsageError
 from medcyclegan.provenance import hash_file
+from medcyclegan.report import write_report
+from medcyclegan.run_record import load_run_record, run_state
 from medcyclegan.training.processes import joined
 
 
@@ -89,9 +91,14 @@ def test_kill_9_and_sigterm_then_resume_end_in_the_weights_of_an_unbroken_run(
     record = json.loads((run / "run.json").read_text("utf-8"))
     assert record["state"] == "running"
     assert 8 <= record["step"] < 60
+    assert run_state(run, record) == "interrupted"
+    page = write_report(run).read_text("utf-8")
+    assert "The run was interrupted without a message (its process was killed" in page
+    assert f"Its last checkpoint is at step {record['step']}." in page
 
     stopped = start(tmp_path, "--resume", "--device", "cpu")
     wait_for_rows(tmp_path, record["step"] + 8)
+    assert run_state(run, load_run_record(run)) == "running"
     stopped.send_signal(signal.SIGTERM)
     out, err = stopped.communicate(timeout=250)
     assert stopped.returncode == 1
@@ -100,6 +107,10 @@ def test_kill_9_and_sigterm_then_resume_end_in_the_weights_of_an_unbroken_run(
     assert last.startswith("Error: stopped by SIGTERM after step ")
     assert "medcyclegan train --resume runs/" in last
     assert "Traceback" not in err
+    assert "Warning: the last session of this run was interrupted without a message" in err
+    killed_session, stopped_session = load_run_record(run)["sessions"]
+    assert killed_session["interrupted"]
+    assert "interrupted" not in stopped_session
 
     result = run_cli(tmp_path, "--resume", str(run), "--device", "cpu")
     assert result.exit_code == 0, result.output

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from run_folders import record_of, rows_of, weights_of, with_training
 from medcyclegan.errors import TrainingError
 from medcyclegan.provenance import hash_file
 from medcyclegan.training import train
+from medcyclegan.training.run_folder import RunFolder
 
 
 @pytest.mark.parametrize("lost", [2, 8, 13, 16])
@@ -60,6 +62,68 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole_run, caplog, cu
     assert record_of(run)["sessions"][1]["first_step"] == 5
     assert weights_of(run) == weights_of(whole_run)
     assert rows_of(run) == rows_of(whole_run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_before_a_first_step_has_ended_a_signal_stops_at_once(
+    whole_run, store, tiny, tmp_path, interrupt, number, monkeypatch
+) -> None:
+    """That step may be compiling for minutes, and there is nothing to save."""
+    interrupt(0, lambda: os.kill(os.getpid(), number))
+    message = f"stopped by {number.name} without saving; the last checkpoint is of step 0 of 17: .* --resume .*runs"
+    with pytest.raises(TrainingError, match=message):
+        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
+    monkeypatch.undo()
+    run = tmp_path / "runs" / "latest"
+    record = record_of(run)
+    assert (record["state"], record["step"]) == ("stopped", 0)
+    assert "interrupted" in record["reason"]
+    assert record["sessions"][0]["data_wait"] == 0
+    assert not list((run / "checkpoints").glob("*"))
+    assert weights_of(train(resume=run, device="cpu")) == weights_of(whole_run)
+
+
+def test_a_second_ctrl_c_stops_in_the_middle_of_a_step(
+    whole_run, store, tiny, tmp_path, interrupt, monkeypatch, caplog
+) -> None:
+    caplog.set_level("INFO")
+
+    def press_twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert "SIGINT: the step in hand is finished and saved first; a second Ctrl-C stops at once" in caplog.text
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("still here")
+
+    interrupt(12, press_twice)
+    with pytest.raises(TrainingError, match=r"stopped by SIGINT without saving; the last checkpoint is of step 10 of"):
+        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
+    monkeypatch.undo()
+    run = tmp_path / "runs" / "latest"
+    assert record_of(run)["state"] == "stopped"
+    assert 0 <= record_of(run)["sessions"][0]["data_wait"] <= 1
+    assert weights_of(train(resume=run, device="cpu")) == weights_of(whole_run)
+    assert "reason" not in record_of(run)
+
+
+def test_ctrl_c_before_there_is_a_run_leaves_none(store, tiny, tmp_path, monkeypatch) -> None:
+    """As while it tries whether networks can be compiled here."""
+    monkeypatch.setattr(torch, "compile", lambda *_arguments, **_options: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(TrainingError, match="stopped by SIGINT before the first step: nothing was trained"):
+        train(store, config=with_training(tiny, compile="on"), out=tmp_path / "runs", device="cpu")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_report_that_looks_at_the_lock_does_not_keep_a_run_from_going_on(cut_short) -> None:
+    latest = cut_short(2)
+    with (latest / ".lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        released = threading.Timer(0.07, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        released.start()
+        with RunFolder(latest).lock():
+            pass
+        released.join()
 
 
 def test_a_finished_run_is_left_as_it_is(whole_run, tmp_path, caplog) -> None:

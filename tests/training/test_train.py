@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -18,9 +19,10 @@ import yaml
 from run_folders import PowerCutError, cut_power, record_of, rows_of, weights_of, with_training
 
 from medcyclegan.config import Config, load_config
-from medcyclegan.errors import StoreError, TrainingError, UsageError, WriteError
+from medcyclegan.errors import ModelError, StoreError, TrainingError, UsageError, WriteError
 from medcyclegan.inference import ModelBundle
 from medcyclegan.inference.training_set import TrainingSet
+from medcyclegan.manifest import load_manifest, rows_to_text
 from medcyclegan.training import train
 from medcyclegan.training.run_folder import create_run
 from medcyclegan.training.step import CycleGANStep
@@ -253,6 +255,24 @@ def test_refusals(store, tiny, tmp_path) -> None:
     with pytest.raises(WriteError, match="is not a folder"):
         train(store, config=tiny, out=tmp_path / "file" / "runs", device="cpu")
     assert not (tmp_path / "runs").exists()
+
+
+def test_slices_of_which_no_model_can_be_made_are_refused_before_the_first_step(store, tiny, tmp_path) -> None:
+    """Not at the first checkpoint, hours later, nor when the model is loaded."""
+    text = (store / "manifest.jsonl").read_text("utf-8")
+    (store / "manifest.jsonl").write_text(text.replace('"modality":"MR"', '"modality":"magnetic resonance"'), "utf-8")
+    with pytest.raises(ModelError, match=r"no model can be made of these slices .*magnetic resonance"):
+        train(store, config=tiny, out=tmp_path / "runs", device="cpu")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_modality_that_some_volumes_do_not_tell_is_the_models(store, tiny, tmp_path) -> None:
+    rows = load_manifest(store)
+    told = next(row for row in rows if row.domain == "t1" and row.split == "train")
+    untold = [row if row in (told,) else dataclasses.replace(row, modality=None) for row in rows]
+    (store / "manifest.jsonl").write_text(rows_to_text(untold), "utf-8")
+    run = train(store, config=tiny, out=tmp_path / "runs", max_steps=1, device="cpu")
+    assert [domain.modality for domain in ModelBundle.load(run / "model").domains] == ["MR", None]
 
 
 def test_max_steps_replaces_the_epochs(store, tiny, tmp_path) -> None:

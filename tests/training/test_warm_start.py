@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from run_folders import PowerCutError
 from stores import blobs, make_store
 
 from medcyclegan.config import parse_config
@@ -52,11 +53,11 @@ def test_a_run_killed_before_its_first_checkpoint_starts_there_again(
     expected = train(store, out=tmp_path / "whole", **options)
 
     def cut_power(self, engine, batch):
-        raise KeyboardInterrupt
+        raise PowerCutError
 
     with monkeypatch.context() as patch:
         patch.setattr(CycleGANStep, "__call__", cut_power)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(PowerCutError):
             train(store, out=tmp_path / "broken", **options)
     run = train(resume=tmp_path / "broken" / "latest", device="cpu")
     assert weights_of(run) == weights_of(expected)
