@@ -19,11 +19,11 @@ from medcyclegan.errors import UsageError
 
 __all__ = ["FEWEST_FOR_INTERVAL", "METRICS", "compare_models", "mean_interval", "shared_cases", "summarize"]
 
-#: The metrics of a table in their order, and whether more is better.
-METRICS: Mapping[str, bool | None] = {
-    "mae": False, "psnr": True, "ms_ssim": True, "mae_2023": False, "psnr_2023": True, "ssim_2023": True,
-    "mean_error": None, "ncc": True, "mae_air": False, "mae_soft_tissue": False, "mae_bone": False,
-}  # fmt: skip
+#: The metrics of a table, in their order.
+METRICS = (
+    "mae", "psnr", "ms_ssim", "mae_2023", "psnr_2023", "ssim_2023", "mean_error", "ncc",
+    "mae_air", "mae_soft_tissue", "mae_bone",
+)  # fmt: skip
 #: With fewer patients than this there is no interval: their scores and the range are all that is known.
 FEWEST_FOR_INTERVAL = 10
 _COMPARED = ("mae", "psnr", "ms_ssim", "ssim_2023")

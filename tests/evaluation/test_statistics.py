@@ -118,9 +118,51 @@ def test_the_smallest_p_follows_from_patients_and_not_from_their_sessions():
     assert mae["ci95"] is None
 
 
+def test_adjusted_p_values_are_holms_and_at_most_1():
+    """Four metrics: the smallest p is multiplied by four, the next by three, and none falls below the one before."""
+    generator = np.random.default_rng(4)
+    shifts = {"mae": 9.0, "psnr": 0.5, "ms_ssim": 0.4, "ssim_2023": 0.0}
+    first = {f"c{n:02d}": {name: generator.normal(shift) for name, shift in shifts.items()} for n in range(14)}
+    second = {case: dict.fromkeys(shifts, 0.0) for case in first}
+    metrics = compare_models(first, second)["metrics"]
+    plain = sorted((entry["p"], name) for name, entry in metrics.items())
+    highest = 0.0
+    for factor, (p, name) in zip((4, 3, 2, 1), plain, strict=True):
+        highest = max(highest, min(1.0, factor * p))
+        assert metrics[name]["p_holm"] == pytest.approx(highest)
+    equal = compare_models(second, second)["metrics"]
+    assert [entry["p_holm"] for entry in equal.values()] == [1.0] * 4
+
+
+def test_a_difference_of_nothing_for_one_patient_is_still_a_test():
+    differences = (0.0, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0)
+    first = {f"c{n}": {"mae": 50 + value} for n, value in enumerate(differences)}
+    entry = compare_models(first, {case: {"mae": 50.0} for case in first})["metrics"]["mae"]
+    assert entry["p"] == stats.wilcoxon(differences).pvalue < 0.1
+
+
+def test_two_patients_are_compared_and_the_first_model_says_who_they_are():
+    first = {case: {"mae": value, "patient": patient} for case, value, patient in (("a", 1, "p"), ("b", 5, "q"))}
+    second = {case: {"mae": 2.0, "patient": "other"} for case in "ab"}
+    result = compare_models(first, second)
+    assert (result["patients"], result["smallest_possible_p"], result["metrics"]["mae"]["p"]) == (2, 0.5, 1.0)
+    assert result["metrics"]["mae"]["differences"] == [-1, 3]
+
+
+def test_a_metric_that_one_model_lacks_for_a_case_leaves_that_case_out():
+    first = {
+        case: {"mae": 1.0, "psnr": value} for case, value in (("a", 20.0), ("b", math.inf), ("c", 24.0), ("d", 9.0))
+    }
+    second = {case: {"mae": 2.0, **({"psnr": 20.0} if case != "d" else {})} for case in first}
+    entry = compare_models(first, second)["metrics"]["psnr"]
+    assert (entry["cases"], entry["differences"]) == (2, [0.0, 4.0])
+
+
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(UsageError, match="1 case in common"):
         compare_models({"a": {"mae": 1}}, {"a": {"mae": 1}, "b": {"mae": 2}})
+    with pytest.raises(UsageError, match="1 case in common"):
+        compare_models({"a": {"mae": 1}, "b": {"mae": 2}}, {"a": {"mae": 1}, "c": {"mae": 2}})
     one = {name: {"mae": 1, "patient": "p"} for name in "ab"}
     with pytest.raises(UsageError, match="2 cases of one patient"):
         compare_models(one, one)
