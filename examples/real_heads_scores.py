@@ -11,6 +11,8 @@ from medcyclegan.pictures import comparison_panel
 #: What is further than this from the outside of the head counts as brain.
 DEPTH_MM = 16.0
 COLUMNS = (("psnr", "PSNR (dB)"), ("ssim_2023", "SSIM"), ("mae", "MAE"), ("ncc", "correlation"))
+#: Of these less is better.
+FALLING = ("mae",)
 
 
 def regions(real: dict[str, Volume]) -> dict[str, np.ndarray]:
@@ -20,14 +22,19 @@ def regions(real: dict[str, Volume]) -> dict[str, np.ndarray]:
 
 
 def print_scores(real: dict[str, Volume], fakes: dict[str, Volume]) -> None:
-    print(f"{'':<22}" + "".join(f"{title:>20}" for _, title in COLUMNS) + "   (fake / input as output)")
+    """Print a line for each output and region; "!" marks a score that is worse than that of the input."""
+    print(f"{'':<22}" + "".join(f"{title:>20}" for _, title in COLUMNS) + "   (fake / input as output; ! worse)")
     for name, fake in fakes.items():
         given = real["t1" if name == "t2" else "t2"]
         for region, mask in regions(real).items():
             score = evaluate_volumes(fake, real[name], mask=mask, baseline=given)
-            pairs = [(getattr(score, key), getattr(score.baseline, key)) for key, _ in COLUMNS]
-            cells = [f"{ours:.3f} / {nothing:.3f}" for ours, nothing in pairs]
+            cells = [cell(key, getattr(score, key), getattr(score.baselines["input"], key)) for key, _ in COLUMNS]
             print(f"synthetic {name}, {region:<8}" + "".join(f"{cell:>20}" for cell in cells))
+
+
+def cell(key: str, ours: float, nothing: float) -> str:
+    worse = ours > nothing if key in FALLING else ours < nothing
+    return f"{ours:.3f} / {nothing:.3f}{' !' if worse else ''}"
 
 
 def save_picture(real: dict[str, Volume], fakes: dict[str, Volume], out: Path) -> None:

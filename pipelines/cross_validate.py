@@ -3,8 +3,9 @@
     python pipelines/cross_validate.py STUDY --folds 5 --config t1-t2 [--cluster slurm --num-shards 5]
 
 STUDY is what prepare_cohort.py made. Each fold is a study of its own in ``STUDY/folds/<k>-<n>/``, on which
-train_and_report.py runs; the scores of all come together in ``STUDY/results/<config>-folds-<n>.json`` and its page.
-A rerun does what is missing. Shards share out the folds.
+train_and_report.py runs; the scores of all come together in ``STUDY/results/<config>-folds-<n>.json`` and its page, and
+are printed beside those of their baselines, with statistics over patients. A rerun does what is missing. Shards share
+out the folds.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from medcyclegan.cohort import (
     shard_of,
     update_ledger,
 )
-from medcyclegan.evaluation import merge_tables
+from medcyclegan.evaluation import merge_tables, rows_to_text
 from medcyclegan.manifest import MANIFEST
 from medcyclegan.provenance import hash_file
 from medcyclegan.report import ReportOptions, write_report
@@ -65,7 +66,7 @@ def bring_together(folder: Path, folds: list[Path], name: str, done: set[str]) -
         print(f"no held-out patient has both images in fold {', '.join(unscored)}: not in the table")
     if tables:
         out = folder / "results" / f"{name}-folds-{len(folds)}.json"
-        merge_tables(list(tables.values()), out)
+        print(rows_to_text(merge_tables(list(tables.values()), out)))
         print(write_report(out, ReportOptions(out=out.with_suffix(".html"), overwrite=True)))
 
 

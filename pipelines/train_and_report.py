@@ -57,7 +57,7 @@ def main() -> int:
         study.domains[source.name].folder, [held.found for held in inputs], results / "translated", bundle, options
     )
     scored = {"model": bundle.fingerprint, "to": target, "cases": [held.found.name for held in held_out]}
-    table = run_stage(results, "evaluate", scored, lambda: evaluate(held_out, results, target))
+    table = run_stage(results, "evaluate", scored, lambda: evaluate(held_out, results, target, bundle))
     if table.name == "evaluation.json":
         report(results, "evaluation", table, scored)
     print(f"{results}: {len(done.made)} translated, {len(done.stood)} stood, {len(done.failed)} failed")
@@ -73,11 +73,11 @@ def train_or_go_on(slices: Path, config: Config, results: Path, device: str) -> 
     return train(slices, config=config, out=runs, device=device)
 
 
-def evaluate(held_out: list[HeldOutVolume], results: Path, target: str) -> Path:
+def evaluate(held_out: list[HeldOutVolume], results: Path, target: str, bundle: ModelBundle) -> Path:
     """Score the translations where patients have both images, else compare the sets; return the table."""
     if score_held_out(held_out, results / "translated", target, results / "evaluation.json"):
         return results / "evaluation.json"
-    score_held_out_sets(held_out, results / "translated", target, results / "distances.json")
+    score_held_out_sets(held_out, results / "translated", target, results / "distances.json", bundle)
     return results / "distances.json"
 
 

@@ -9,16 +9,17 @@ import click
 
 from medcyclegan.cli.common import Command, reading_arguments, reading_options, shard_options
 
-_PATHS = ("pairs", "mask", "save_mask", "source", "compare", "out")
+_PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
 
 
 @click.command("evaluate", cls=Command)
 @click.argument("fake", required=False, metavar="FAKE")
 @click.argument("reference", required=False, metavar="REFERENCE")
-@click.option("--pairs", metavar="CSV", help="Instead of both: columns fake, reference; also case, input, mask.")
+@click.option("--pairs", metavar="CSV", help="Instead: columns fake, reference; also case, patient, input, mask.")
 @click.option("--mask", metavar="MASK", help="Where to score.  [default: made from the reference]")
 @click.option("--save-mask", metavar="FILE|DIR", help="Write the mask that was scored in.")
-@click.option("--input", "--baseline", "source", metavar="IN", help="What was translated: scored as the baseline.")
+@click.option("--input", "--baseline", "source", metavar="IN", help="What was translated, for the baselines.")
+@click.option("--model", metavar="MODEL", help="The model, for its baseline in HU.  [default: FAKE's sidecar]")
 @click.option("--modality", type=click.Choice(["CT", "MR"]), help="The reference's, whatever its header says.")
 @click.option("--register", type=click.Choice(["rigid"]), help="First lay the two scans onto one another.")
 @click.option("--compare", metavar="FAKES|CSV|TABLE", help="Another model's outputs, or their table: a paired test.")
@@ -32,11 +33,15 @@ _PATHS = ("pairs", "mask", "save_mask", "source", "compare", "out")
 def command(fake: str | None, reference: str | None, **options: Any) -> None:
     """Score translations against references of the same patients: SynthRAD's metrics, in a mask.
 
-    FAKE and REFERENCE are volumes, or folders of them that are matched by name or by BIDS entities. Beside
-    every score stands that of doing nothing: the input (--input) taken as the output. Volumes on another
-    grid are resampled onto the reference's. --compare takes a folder of another model's volumes, a CSV
-    that names its pairs as --pairs does, or the table that --out wrote of it; cases are matched by name.
-    --series, --split-by and --volume choose in REFERENCE.
+    FAKE and REFERENCE are volumes, or folders of them that are matched by name or by BIDS entities. Volumes on
+    another grid are resampled onto the reference's. --series, --split-by and --volume choose in REFERENCE.
+
+    Beside every score are those of its baselines. For MR outputs: the input (--input) taken as the output. For
+    outputs in HU: the best constant, water, and the mean CT number that the model's training set has for each
+    tissue class of the input. Means are over patients, and have intervals from 10 patients on.
+
+    --compare takes a folder of another model's volumes, a CSV that names its pairs as --pairs does, or the table
+    that --out wrote of it; cases are matched by name.
     """
     from medcyclegan.errors import UsageError
     from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text
@@ -62,7 +67,7 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
         raise UsageError("--features: feature vectors compare sets without pairs: add --unpaired, or leave them out")
 
     def echo_case(scores: Any) -> None:
-        click.echo(to_json({"case": scores.case, **scores.evaluation.to_dict()}))
+        click.echo(to_json(scores.to_dict()))
 
     done = evaluate_files(request, echo_case if options["as_json"] else None)
     if not options["as_json"]:

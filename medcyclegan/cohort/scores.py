@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medcyclegan.cohort.bids import derivative_path, parse_bids_name
@@ -19,12 +19,16 @@ from medcyclegan.evaluation import (
     evaluate_pairs,
     find_one,
     sample_set,
+    sample_tissue_means,
     to_json,
     write_table,
 )
+from medcyclegan.inference import ModelBundle
+from medcyclegan.inference.training_set import tissue_means_fields
 from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume
 from medcyclegan.slicing import HeldOutVolume
 from medcyclegan.storage import atomic_write
+from medcyclegan.volume import Volume
 
 __all__ = ["score_held_out", "score_held_out_sets"]
 
@@ -36,9 +40,10 @@ _STAGE = "evaluate"
 def score_held_out(held_out: Sequence[HeldOutVolume], translated: Path, target: str, table: Path) -> bool:
     """Score the translations in the data set ``translated`` against the same patients' images of domain ``target``.
 
-    Where a patient has several, the one of the same BIDS session, else the first. Writes ``table`` (.json or .csv, as
-    ``evaluate --out`` does), replaces one that stands, and keeps the ledger of its folder. Returns False, and writes
-    nothing, where no held-out patient has both.
+    Where a patient has several, the one of the same BIDS session, else the first; all cases of a patient count as one
+    in the summary. The baseline that a training set gives for outputs in HU is in the translations' sidecars. Writes
+    ``table`` (.json or .csv, as ``evaluate --out`` does), replaces one that stands, and keeps the ledger of its folder.
+    Returns False, and writes nothing, where no held-out patient has both.
     """
     pairs = _pairs(held_out, translated, target)
     if not pairs:
@@ -53,17 +58,29 @@ def score_held_out(held_out: Sequence[HeldOutVolume], translated: Path, target: 
     return True
 
 
-def score_held_out_sets(held_out: Sequence[HeldOutVolume], translated: Path, target: str, out: Path) -> None:
-    """Compare the translations with the held-out images of ``target`` as sets; write the distances as JSON."""
+def score_held_out_sets(
+    held_out: Sequence[HeldOutVolume], translated: Path, target: str, out: Path, model: ModelBundle | None = None
+) -> None:
+    """Compare the translations with the held-out images of ``target`` as sets; write the distances as JSON.
+
+    ``model``: the one that made them, for the baseline of outputs in HU that its training set gives.
+    """
     sources = [held.found for held in held_out if held.domain != target]
     fakes = [
         find_one(path) for path in (translated / derivative_path(f.name, target) for f in sources) if path.exists()
     ]
     references = [held.found for held in held_out if held.domain == target]
     options = ReadOptions()
-    sets = [sample_set(read_found_volume(f, options) for f in found) for found in (fakes, references, sources)]
+
+    def volumes(found: Sequence[FoundVolume]) -> Iterator[Volume]:
+        return (read_found_volume(each, options) for each in found)
+
+    means = None
+    if model is not None and tissue_means_fields(model.provenance, target) is not None:
+        means = sample_tissue_means(volumes(sources), model)
+    sets = sample_set(volumes(fakes)), sample_set(volumes(references), water=True), sample_set(volumes(sources))
     with atomic_write(out) as file:
-        file.write((to_json(compare_sets(*sets), indent=2) + "\n").encode())
+        file.write((to_json(compare_sets(*sets, means), indent=2) + "\n").encode())
 
 
 def _pairs(held_out: Sequence[HeldOutVolume], translated: Path, target: str) -> list[Pair]:
@@ -77,7 +94,7 @@ def _pairs(held_out: Sequence[HeldOutVolume], translated: Path, target: str) -> 
         if held.domain == target or held.patient not in references or not fake.exists():
             continue
         reference = _same_session(held.found, references[held.patient])
-        pairs.append(Pair(held.found.name, find_one(fake), reference, source=held.found))
+        pairs.append(Pair(held.found.name, find_one(fake), reference, source=held.found, patient=held.patient))
     return pairs
 
 

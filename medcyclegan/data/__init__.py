@@ -3,6 +3,7 @@
 from medcyclegan.data.counter_random import Stream, random_at
 from medcyclegan.data.prefetch import BATCHES_AHEAD, prefetched_batches
 from medcyclegan.data.resident import ResidentStacks, SliceReader, open_reader
+from medcyclegan.data.same_place import row_pairs, shared_slices
 from medcyclegan.data.stacks import SliceIndex, StackReader, check_stacks
 from medcyclegan.data.unpaired import HEIGHT_BAND, Batch, Sample, Sampling, UnpairedSlices
 
@@ -22,4 +23,6 @@ __all__ = [
     "open_reader",
     "prefetched_batches",
     "random_at",
+    "row_pairs",
+    "shared_slices",
 ]

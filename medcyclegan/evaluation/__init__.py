@@ -4,9 +4,10 @@ from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal,
 from medcyclegan.evaluation.evaluate import Evaluation, evaluate_volumes
 from medcyclegan.evaluation.pairs import Pair, find_one, find_pairs, read_pairs
 from medcyclegan.evaluation.runs import EvaluatedSet, EvaluationRequest, evaluate_files, evaluate_unpaired_files
-from medcyclegan.evaluation.tables import compare_models, load_scores, merge_tables, summarize, to_json, write_table
-from medcyclegan.evaluation.text import to_text
-from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set
+from medcyclegan.evaluation.statistics import compare_models, mean_interval, summarize
+from medcyclegan.evaluation.tables import load_scores, merge_tables, to_json, write_table
+from medcyclegan.evaluation.text import rows_to_text, to_text
+from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set, sample_tissue_means
 
 __all__ = [
     "CaseScores",
@@ -27,9 +28,12 @@ __all__ = [
     "find_pairs",
     "frechet_of_files",
     "load_scores",
+    "mean_interval",
     "merge_tables",
     "read_pairs",
+    "rows_to_text",
     "sample_set",
+    "sample_tissue_means",
     "summarize",
     "to_json",
     "to_text",

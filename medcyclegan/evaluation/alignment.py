@@ -15,7 +15,7 @@ from medcyclegan.intensity import check_hu
 from medcyclegan.metrics import head_mask
 from medcyclegan.volume import Volume
 
-__all__ = ["Aligned", "align_volumes"]
+__all__ = ["Aligned", "align_volumes", "is_hu"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,13 +23,15 @@ class Aligned:
     """Volumes on one grid, ready to be scored.
 
     ``reference``: with its modality, found where its header has none. ``fake``, ``baseline``: ``(I, J, K)`` at the
-    reference's voxels; ``baseline`` is the translation's input, or None. ``mask``: where to score, which is where
-    all of them have values; ``mask_given`` whether a caller gave it. ``notes``: what was done, a sentence each.
+    reference's voxels; ``baseline`` is the translation's input, or None, and ``baseline_in_hu`` whether its values are
+    CT numbers. ``mask``: where to score, which is where all of them have values; ``mask_given`` whether a caller gave
+    it. ``notes``: what was done, a sentence each.
     """
 
     reference: Volume
     fake: NDArray[Any]
     baseline: NDArray[Any] | None
+    baseline_in_hu: bool
     mask: NDArray[np.bool_]
     mask_given: bool
     notes: tuple[str, ...]
@@ -70,21 +72,28 @@ def align_volumes(
                 "fake and reference share no place inside the mask: check their affines, or pass --register rigid"
             )
         notes.append(f"{share:.1%} of the mask lies outside the field of view of what is scored and is left out")
-    aligned = Aligned(reference, arrays["fake"], arrays.get("baseline"), where & inside, mask is not None, tuple(notes))
+    in_hu = baseline is not None and baseline.modality in ("CT", None) and is_hu(baseline)
+    inputs = (arrays["fake"], arrays.get("baseline"), in_hu)
+    aligned = Aligned(reference, *inputs, where & inside, mask is not None, tuple(notes))
     _check_values(aligned)
     return aligned
 
 
 def _with_modality(reference: Volume, notes: list[str]) -> Volume:
     """Return the reference as a CT where its header has no modality and its values are Hounsfield units."""
-    if reference.modality is not None or reference.value_range is not None:
-        return reference
-    try:
-        check_hu(reference.array)
-    except IntensityError:
+    if reference.modality is not None or not is_hu(reference):
         return reference
     notes.append("the reference's header has no modality; its values are in HU, so it is scored as a CT")
     return reference.replace(modality="CT")
+
+
+def is_hu(volume: Volume) -> bool:
+    """Return whether a volume's values are CT numbers, as far as values tell."""
+    try:
+        check_hu(volume.array)
+    except IntensityError:
+        return False
+    return volume.value_range is None
 
 
 def _registered(moved: dict[str, Volume], reference: Volume, register: str, notes: list[str]) -> dict[str, Volume]:

@@ -8,19 +8,24 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from medcyclegan.errors import MedCycleGANError, ReadError, UsageError, one_line
 from medcyclegan.evaluation.alignment import Aligned, align_volumes
+from medcyclegan.evaluation.baselines import input_to_hu, input_to_hu_of_record
 from medcyclegan.evaluation.evaluate import Evaluation, comparable, score_aligned
 from medcyclegan.evaluation.pairs import Pair
 from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume, read_translation_record, write_volume
+from medcyclegan.metrics import InputToHu
 from medcyclegan.pictures import comparison_picture, png_bytes
 from medcyclegan.progress import progress_bar
 from medcyclegan.storage import check_output
 from medcyclegan.volume import Volume
+
+if TYPE_CHECKING:
+    from medcyclegan.inference import ModelBundle
 
 __all__ = ["PICTURED_CASES", "CaseScores", "EvaluationOptions", "Refusal", "evaluate_pairs"]
 
@@ -42,6 +47,7 @@ class EvaluationOptions:
     ``modality``: the references', whatever their headers say. ``register``: ``"rigid"`` or None. ``reading``: as
     :func:`~medcyclegan.io.read_volume` takes it. ``save_mask``: a file for a single pair, a folder for several.
     ``pictures``: whether the best and the worst cases get pictures. ``overwrite``: whether masks may be replaced.
+    ``model``: the one that made the fakes, for the baseline that its training set gives; None: what their sidecars say.
     """
 
     modality: Literal["CT", "MR"] | None = None
@@ -50,15 +56,25 @@ class EvaluationOptions:
     save_mask: Path | None = None
     pictures: bool = False
     overwrite: bool = False
+    model: ModelBundle | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class CaseScores:
-    """A case with its scores, and its picture as the bytes of a PNG, where it was among the best or worst so far."""
+    """A case with its scores.
+
+    ``picture``: the bytes of a PNG, where the case was among the best or worst so far. ``patient``: what tells its
+    patient from the others (:attr:`~medcyclegan.evaluation.Pair.patient`); None: a patient of its own.
+    """
 
     case: str
     evaluation: Evaluation
     picture: bytes | None = None
+    patient: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the case, its patient and its scores as plain JSON types."""
+        return {"case": self.case, "patient": self.patient or self.case, **self.evaluation.to_dict()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,18 +122,26 @@ def _evaluate(pair: Pair, options: EvaluationOptions, mask_file: Path | None, er
     shared = dataclasses.replace(options.reading, series=None, split_by=None, volume=None)
     reference = read_found_volume(pair.reference, options.reading)
     fake = read_found_volume(pair.fake, shared)
+    source = None if pair.source is None else read_found_volume(pair.source, shared)
     aligned = align_volumes(
         fake,
         _with_modality(reference, pair, options.modality),
         mask=None if pair.mask is None else read_found_volume(pair.mask, shared),
-        baseline=None if pair.source is None else read_found_volume(pair.source, shared),
+        baseline=source,
         register=options.register,
     )
     if mask_file is not None:
         write_volume(reference.replace(array=aligned.mask.astype(np.uint8), modality=None, value_range=None), mask_file)
-    evaluation = score_aligned(aligned)
+    evaluation = score_aligned(aligned, None if source is None else _input_to_hu(source, pair, options))
     drawn = options.pictures and _is_extreme(evaluation.mae, errors)
-    return CaseScores(pair.case, evaluation, _picture(aligned, evaluation) if drawn else None)
+    return CaseScores(pair.case, evaluation, _picture(aligned, evaluation) if drawn else None, pair.patient)
+
+
+def _input_to_hu(source: Volume, pair: Pair, options: EvaluationOptions) -> InputToHu | None:
+    """Return what takes the input to its tissue means: by the model that the options name, else by the sidecar."""
+    if options.model is not None:
+        return input_to_hu(source, options.model)
+    return input_to_hu_of_record(_sidecar(pair.fake), pair.case)
 
 
 def _is_extreme(error: float, errors: list[float]) -> bool:

@@ -1,22 +1,38 @@
-"""Scores of one translated volume against a reference of the same patient."""
+"""Scores of one translated volume against a reference of the same patient, beside those of its baselines."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import IntensityError
 from medcyclegan.evaluation.alignment import Aligned, align_volumes
-from medcyclegan.metrics import head_mask, mae, mae_by_tissue, mean_error, ms_ssim, ncc, psnr, ssim
+from medcyclegan.evaluation.baselines import input_to_hu
+from medcyclegan.metrics import InputToHu, head_mask, mae, mae_by_tissue, mean_error, ms_ssim, ncc, psnr, ssim
 from medcyclegan.volume import Volume
 
-__all__ = ["Evaluation", "comparable", "evaluate_volumes", "score_aligned"]
+if TYPE_CHECKING:
+    from medcyclegan.inference import ModelBundle
+
+__all__ = ["BASELINES", "Evaluation", "Scored", "comparable", "evaluate_volumes", "score_aligned"]
 
 log = logging.getLogger(__name__)
+
+Scored = Literal["fake", "input", "tissue_means", "flat", "water"]
+
+#: What a baseline is, in the order in which tables show them.
+BASELINES: Mapping[str, str] = {
+    "input": "the input taken as the output",
+    "tissue_means": "the training set's mean CT number for each tissue class of the input",
+    "flat": "the reference's median everywhere, the best of all constants",
+    "water": "water (0 HU) everywhere",
+}
 
 #: The ranges of the two challenges, in HU.
 _HU_2025 = (-1024.0, 3071.0)
@@ -36,9 +52,8 @@ class Evaluation:
     ``mae_bone`` (200 HU and more): CT only, None where the mask holds none. Errors are in ``unit``, after
     ``normalization``; ``voxels`` is the mask's size.
 
-    ``scored``: what these scores are of: ``"fake"``; or, in a baseline, ``"input"`` (the input taken as the output) or
-    ``"flat"`` (where no input was given: the reference's median everywhere). ``notes``: what was done, a sentence
-    each. ``baseline``: the same for doing nothing; None in a baseline.
+    ``scored``: what these scores are of: ``"fake"``; or, in a baseline, one of :data:`BASELINES`. ``notes``: what was
+    done, a sentence each. ``baselines``: the same scores for what needs no network, by name; empty in a baseline.
     """
 
     mae: float
@@ -55,12 +70,17 @@ class Evaluation:
     voxels: int
     unit: str
     normalization: str
-    scored: Literal["fake", "input", "flat"]
+    scored: Scored
     notes: tuple[str, ...] = ()
-    baseline: Evaluation | None = None
+    baselines: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
+
+    @property
+    def baseline(self) -> Evaluation:
+        """The baseline with the lowest MAE: the one to beat. A baseline's own is itself."""
+        return min(self.baselines.values(), key=lambda each: each.mae, default=self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types, ``baseline`` as an object with the same keys, or None."""
+        """Return the fields as plain JSON types, each of ``baselines`` as an object with the same keys."""
         return dataclasses.asdict(self)
 
 
@@ -70,44 +90,64 @@ def evaluate_volumes(
     *,
     mask: Volume | NDArray[Any] | None = None,
     baseline: Volume | None = None,
+    model: ModelBundle | str | Path | None = None,
     register: Literal["rigid"] | None = None,
 ) -> Evaluation:
     """Return the scores of ``fake`` against ``reference``, on the reference's grid ``(I, J, K)``.
 
     ``mask`` is where to score (anything above 0), by default the reference's
-    :func:`~medcyclegan.metrics.head_mask`. ``baseline`` is the translation's input, which is scored as if it were the
-    output: a score says little without the score of having done nothing. Without one, a flat image of the
-    reference's median is scored instead. Volumes on other grids are resampled onto the reference's, linearly, and
-    masks to the nearest voxel; ``register="rigid"`` first aligns scans of one patient. ``.notes`` and the log say so.
+    :func:`~medcyclegan.metrics.head_mask`. ``baseline`` is the translation's input. Volumes on other grids are
+    resampled onto the reference's, linearly, and masks to the nearest voxel; ``register="rigid"`` first aligns scans of
+    one patient. ``.notes`` and the log say so.
 
-    CT (by the reference's modality, or by its values where no header says one): HU, in the challenges' ranges; an
-    input of another contrast is then taken by its stored numbers. Pictures (``value_range``): grey levels in that
-    range. Anything else has no unit, so fake, baseline and reference are each first scaled linearly, the 0.5th and
-    99.5th percentile of their own values in the mask to 0 and 1, and clipped there. What a wrong gain or offset
-    alone would cost is thus left out, for the fake and for the baseline alike.
+    A score says little without the score of what needs no network, so ``.baselines`` holds those. Outputs in HU: the
+    best constant, water, the input where it is in HU itself, and, with ``baseline`` and ``model`` (the one that made
+    the fake, or its folder), the mean CT number that the model's training set has for each tissue class of the input.
+    Other outputs: the input taken as the output, or, without one, the best constant.
 
-    Raises :class:`~medcyclegan.errors.GeometryError` for volumes that share no place, and
-    :class:`~medcyclegan.errors.IntensityError` for non-finite voxels, an empty mask, or no contrast in it.
+    CT (by the reference's modality, or by its values where no header says one): HU, in the challenges' ranges.
+    Pictures (``value_range``): grey levels in that range. Anything else has no unit, so fake, baseline and reference
+    are each first scaled linearly, the 0.5th and 99.5th percentile of their own values in the mask to 0 and 1, and
+    clipped there. What a wrong gain or offset alone would cost is thus left out, for the fake and for the baseline
+    alike.
+
+    Raises :class:`~medcyclegan.errors.GeometryError` for volumes that share no place,
+    :class:`~medcyclegan.errors.IntensityError` for non-finite voxels, an empty mask, or no contrast in it, and
+    :class:`~medcyclegan.errors.ModelError` for a model that cannot be read.
     """
-    evaluation = score_aligned(align_volumes(fake, reference, mask=mask, baseline=baseline, register=register))
+    to_hu = None if model is None or baseline is None else input_to_hu(baseline, model)
+    evaluation = score_aligned(align_volumes(fake, reference, mask=mask, baseline=baseline, register=register), to_hu)
     for note in evaluation.notes:
         log.warning(note)
     return evaluation
 
 
-def score_aligned(aligned: Aligned) -> Evaluation:
-    """Return the scores of volumes that are on one grid already."""
-    reference, where = aligned.reference, aligned.mask
-    expected = comparable(reference.array, aligned, "reference")
+def score_aligned(aligned: Aligned, to_hu: InputToHu | None = None) -> Evaluation:
+    """Return the scores of volumes that are on one grid already; ``to_hu`` takes the input to its tissue means."""
+    expected = comparable(aligned.reference.array, aligned, "reference")
     fake = comparable(aligned.fake, aligned, "fake")
     notes = (*aligned.notes, *_background_notes(fake, expected, aligned))
+    if to_hu is not None and aligned.reference.modality != "CT":
+        notes = (*notes, "the reference is not in HU, so the model's tissue means are no baseline here")
     scores = _scores(fake, expected, aligned, "fake")
-    if aligned.baseline is None:
-        flat = np.full(expected.shape, np.median(expected[where]), dtype=np.float32)
-        baseline = _scores(flat, expected, aligned, "flat")
-    else:
-        baseline = _scores(comparable(aligned.baseline, aligned, "input"), expected, aligned, "input")
-    return dataclasses.replace(scores, notes=notes, baseline=baseline)
+    return dataclasses.replace(scores, notes=notes, baselines=_baselines(expected, aligned, to_hu))
+
+
+def _baselines(expected: NDArray[Any], aligned: Aligned, to_hu: InputToHu | None) -> dict[str, Evaluation]:
+    """Return the scores of each baseline that there is, in the order of :data:`BASELINES`."""
+    in_hu, source = aligned.reference.modality == "CT", aligned.baseline
+    found = {}
+    # The numbers of an MR are not HU: compared with them, anything near the right range would look good.
+    if source is not None and (not in_hu or aligned.baseline_in_hu):
+        found["input"] = _scores(comparable(source, aligned, "input"), expected, aligned, "input")
+    if in_hu and source is not None and to_hu is not None:
+        found["tissue_means"] = _scores(to_hu(source), expected, aligned, "tissue_means")
+    if in_hu or source is None:
+        flat = np.full(expected.shape, np.median(expected[aligned.mask]), dtype=np.float32)
+        found["flat"] = _scores(flat, expected, aligned, "flat")
+    if in_hu:
+        found["water"] = _scores(np.zeros(expected.shape, dtype=np.float32), expected, aligned, "water")
+    return found
 
 
 def comparable(array: NDArray[Any], aligned: Aligned, name: str) -> NDArray[Any]:
@@ -125,9 +165,7 @@ def comparable(array: NDArray[Any], aligned: Aligned, name: str) -> NDArray[Any]
     return np.clip(scaled, 0, 1, out=scaled)
 
 
-def _scores(
-    fake: NDArray[Any], expected: NDArray[Any], aligned: Aligned, scored: Literal["fake", "input", "flat"]
-) -> Evaluation:
+def _scores(fake: NDArray[Any], expected: NDArray[Any], aligned: Aligned, scored: Scored) -> Evaluation:
     where = aligned.mask
     range_2025, range_2023, unit, normalization = _ranges(aligned.reference)
     error = mae(fake, expected, where)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medcyclegan.errors import AmbiguousError, ReadError
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
+from medcyclegan.slicing.split import patient_of_name
 
 __all__ = ["Pair", "find_one", "find_pairs", "names_pairs", "read_pairs", "with_fakes"]
 
@@ -19,18 +20,22 @@ log = logging.getLogger(__name__)
 
 _ENTITY = re.compile(r"(sub|ses|run)-([A-Za-z0-9]+)")
 _COLUMNS = ("fake", "reference")
-_MORE_COLUMNS = ("case", "input", "mask")
+_MORE_COLUMNS = ("case", "patient", "input", "mask")
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A case: its name, what is scored, against what, where, and what it was translated from."""
+    """A case: its name, what is scored, against what, where, and what it was translated from.
+
+    ``patient``: the same for all cases of a patient, and never a PatientID; None where each case is a patient.
+    """
 
     case: str
     fake: FoundVolume
     reference: FoundVolume
     mask: FoundVolume | None = None
     source: FoundVolume | None = None
+    patient: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +65,7 @@ def find_pairs(
             sides[name] = _found(path, ReadOptions())
     if len(fakes) == 1 and all(len(side) == 1 for side in sides.values()):
         only = {name: side[0] for name, side in sides.items()}
-        return [Pair(fakes[0].name, fakes[0], only["reference"], only.get("mask"), only.get("input"))]
+        return _with_patients([Pair(fakes[0].name, fakes[0], only["reference"], only.get("mask"), only.get("input"))])
     indexed = {name: _indexed(volumes) for name, volumes in sides.items()}
     pairs, lonely = [], []
     for found in fakes:
@@ -77,14 +82,14 @@ def find_pairs(
         )
     if lonely:
         log.warning("%d of %d fakes have no reference and are left out: %s", len(lonely), len(fakes), _list(lonely))
-    return pairs
+    return _with_patients(pairs)
 
 
 def read_pairs(path: Path, options: ReadOptions | None = None) -> list[Pair]:
-    """Read pairs from a CSV with the columns ``fake``, ``reference`` and, if wanted, ``case``, ``mask``, ``input``.
+    """Read pairs from a CSV with the columns ``fake``, ``reference`` and, if wanted, the other ones of a :class:`Pair`.
 
-    Paths are taken from the CSV's folder. ``options`` choose among the series of each reference. Raises
-    :class:`~medcyclegan.errors.ReadError`, naming the line.
+    These are ``case``, ``patient``, ``input`` and ``mask``. Paths are taken from the CSV's folder. ``options`` choose
+    among the series of each reference. Raises :class:`~medcyclegan.errors.ReadError`, naming the line.
     """
     try:
         reader = csv.DictReader(path.read_text("utf-8-sig").splitlines())
@@ -105,13 +110,14 @@ def read_pairs(path: Path, options: ReadOptions | None = None) -> list[Pair]:
         found = {name: find_one(path.parent / cells[name], chosen.get(name))
                  for name in ("fake", "reference", "mask", "input") if cells[name]}  # fmt: skip
         case = cells["case"] or found["fake"].name
-        pairs.append(Pair(case, found["fake"], found["reference"], found.get("mask"), found.get("input")))
+        beside = (found.get("mask"), found.get("input"), cells["patient"] or None)
+        pairs.append(Pair(case, found["fake"], found["reference"], *beside))
     if not pairs:
         raise ReadError(f"{path}: no pairs: write a line for each")
     twice = sorted(name for name, count in collections.Counter(pair.case for pair in pairs).items() if count > 1)
     if twice:
         raise ReadError(f"{path}: several pairs are called {_list(twice)}: tell them apart in the column case")
-    return pairs
+    return _with_patients(pairs)
 
 
 def names_pairs(path: Path) -> bool:
@@ -141,6 +147,28 @@ def find_one(path: Path, options: ReadOptions | None = None) -> FoundVolume:
     if len(found) > 1:
         raise AmbiguousError(f"{path}: holds {len(found)} volumes ({_list([v.name for v in found])}): name one of them")
     return found[0]
+
+
+def _with_patients(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs with their patients: those given, else DICOM's PatientID, else guessed from the case's name.
+
+    A PatientID is replaced by the name of the patient's first case, since tables and pages travel.
+    """
+    named: dict[str, str] = {}
+    known = []
+    for pair in pairs:
+        patient, volumes = pair.patient, (pair.reference, pair.source, pair.fake)
+        identity = next((v.patient for v in volumes if v is not None and v.patient), None)
+        if patient is None and identity is not None:
+            patient = named.setdefault(identity, pair.case)
+        known.append(dataclasses.replace(pair, patient=patient or patient_of_name(pair.case, "")))
+    count = len({pair.patient for pair in known})
+    if count < len(known):
+        log.warning(
+            "%d cases count as %d patient%s (by the column patient, by PatientID, else by name): where that is wrong, "
+            "name the patients in a CSV with --pairs", len(known), count, "" if count == 1 else "s",
+        )  # fmt: skip
+    return known
 
 
 def _found(path: Path, options: ReadOptions) -> list[FoundVolume]:

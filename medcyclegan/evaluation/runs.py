@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medcyclegan.errors import ReadError, UsageError
 from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal, evaluate_pairs
 from medcyclegan.evaluation.pairs import Pair, find_pairs, names_pairs, read_pairs, with_fakes
-from medcyclegan.evaluation.tables import compare_models, load_scores, shared_cases, to_json, write_table
-from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set
+from medcyclegan.evaluation.statistics import compare_models, shared_cases
+from medcyclegan.evaluation.tables import load_scores, to_json, write_table
+from medcyclegan.evaluation.unpaired import compare_sets, frechet_of_files, sample_set, sample_tissue_means
 from medcyclegan.io import ReadOptions, find_volumes, read_found_volume
 from medcyclegan.shards import share_of
 from medcyclegan.storage import atomic_write, check_output
 from medcyclegan.volume import Volume
+
+if TYPE_CHECKING:
+    from medcyclegan.inference import ModelBundle
 
 __all__ = ["EvaluatedSet", "EvaluationRequest", "evaluate_files", "evaluate_unpaired_files"]
 
@@ -34,6 +38,7 @@ class EvaluationRequest:
     out: Path | None = None
     modality: Literal["CT", "MR"] | None = None
     register: Literal["rigid"] | None = None
+    model: Path | None = None
     overwrite: bool = False
     shard: tuple[int, int] = (0, 1)
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
@@ -58,10 +63,13 @@ def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], No
     pairs = list(share_of(_pairs(request), request.shard))
     if not pairs:
         raise UsageError(f"shard {request.shard[0]} of {request.shard[1]}: there are fewer cases than shards")
+    if request.model is not None and not any(pair.source for pair in pairs):
+        raise UsageError("--model without --input: its tissue means are those of an input: name the inputs too")
+    options = _options(request)
     others = None if request.compare is None else _other_scores(request.compare, request, pairs)
     cases: list[CaseScores] = []
     refused: list[Refusal] = []
-    for result in evaluate_pairs(pairs, _options(request)):
+    for result in evaluate_pairs(pairs, options):
         if isinstance(result, Refusal):
             refused.append(result)
             continue
@@ -72,7 +80,7 @@ def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], No
         raise ReadError(f"none of the {len(refused)} cases could be scored, for the reasons above")
     comparison = None
     if others is not None:
-        comparison = compare_models({case.case: case.evaluation.to_dict() for case in cases}, others())
+        comparison = compare_models({case.case: case.to_dict() for case in cases}, others())
     if request.out is not None:
         write_table(request.out, cases, refused, comparison)
     return EvaluatedSet(tuple(cases), tuple(refused), comparison)
@@ -95,13 +103,21 @@ def evaluate_unpaired_files(request: EvaluationRequest, features: tuple[Path, Pa
         raise UsageError("two folders of volumes are needed, FAKE and REFERENCE")
     if request.out is not None and request.out.suffix.lower() == ".csv":
         raise UsageError(f"--out {request.out}: distances of two sets are no table: end its name in .json")
+    if request.model is not None and request.source is None:
+        raise UsageError("--model without --input: its tissue means are those of an input: name the inputs too")
     _check_outputs(request)
     frechet = None if features is None else frechet_of_files(*features)
-    inputs = None if request.source is None else _sampled(request.source, request, ReadOptions(), None)
+    shared = _shared_reading(request)
     # An input is of the other contrast: its own values say whether it is a CT.
-    fakes = _sampled(request.fake, request, ReadOptions(), request.modality)
-    references = _sampled(request.reference, request, request.reading, request.modality)
-    result = {**compare_sets(fakes, references, inputs), "frechet": frechet}
+    inputs = None if request.source is None else sample_set(_volumes(request.source, ReadOptions(), shared))
+    fakes = sample_set(_volumes(request.fake, ReadOptions(), shared), modality=request.modality)
+    references = sample_set(
+        _volumes(request.reference, request.reading, request.reading), modality=request.modality, water=True
+    )
+    means = None
+    if request.source is not None and request.model is not None:
+        means = sample_tissue_means(_volumes(request.source, ReadOptions(), shared), _load_model(request.model))
+    result = {**compare_sets(fakes, references, inputs, means), "frechet": frechet}
     if request.out is not None:
         with atomic_write(request.out) as file:
             file.write((to_json(result, indent=2) + "\n").encode())
@@ -132,11 +148,11 @@ def _other_scores(path: Path, request: EvaluationRequest, pairs: list[Pair]) -> 
         return lambda: scores
     other_pairs = read_pairs(path, request.reading) if path.suffix.lower() == ".csv" else with_fakes(pairs, path)
     shared_cases([pair.case for pair in pairs], [pair.case for pair in other_pairs])
-    options = dataclasses.replace(_options(request), pictures=False, save_mask=None)
+    options = _options(dataclasses.replace(request, out=None, save_mask=None, model=None))
 
     def evaluate() -> dict[str, Any]:
         results = evaluate_pairs(other_pairs, options)
-        return {result.case: result.evaluation.to_dict() for result in results if isinstance(result, CaseScores)}
+        return {result.case: result.to_dict() for result in results if isinstance(result, CaseScores)}
 
     return evaluate
 
@@ -149,6 +165,7 @@ def _options(request: EvaluationRequest) -> EvaluationOptions:
         save_mask=request.save_mask,
         pictures=request.out is not None,
         overwrite=request.overwrite,
+        model=None if request.model is None else _load_model(request.model),
     )
 
 
@@ -159,12 +176,18 @@ def _check_outputs(request: EvaluationRequest) -> None:
         check_output(request.out, overwrite=request.overwrite)
 
 
-def _sampled(path: Path, request: EvaluationRequest, options: ReadOptions, modality: str | None) -> SetSamples:
-    shared = dataclasses.replace(request.reading, series=None, split_by=None, volume=None)
-    reading = request.reading if options is request.reading else shared
+def _load_model(path: Path) -> ModelBundle:
+    from medcyclegan.inference import ModelBundle
 
-    def volumes() -> Iterator[Volume]:
-        for found in find_volumes(path, options):
-            yield read_found_volume(found, reading)
+    return ModelBundle.load(path)
 
-    return sample_set(volumes(), modality=modality)
+
+def _shared_reading(request: EvaluationRequest) -> ReadOptions:
+    """Return how volumes other than the references are read: what chooses among series is for the references."""
+    return dataclasses.replace(request.reading, series=None, split_by=None, volume=None)
+
+
+def _volumes(path: Path, options: ReadOptions, reading: ReadOptions) -> Iterator[Volume]:
+    """Yield the volumes under ``path`` that ``options`` choose, one at a time."""
+    for found in find_volumes(path, options):
+        yield read_found_volume(found, reading)

@@ -6,57 +6,100 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcyclegan.evaluation.cases import CaseScores
-from medcyclegan.evaluation.tables import METRICS, summarize
+from medcyclegan.evaluation.evaluate import BASELINES
+from medcyclegan.evaluation.statistics import FEWEST_FOR_INTERVAL, METRICS, summarize
+from medcyclegan.evaluation.tables import baseline_rows
 
-__all__ = ["to_text"]
+__all__ = ["rows_to_text", "to_text"]
 
 #: Columns of a table of several cases; the JSON and CSV tables hold all metrics.
 _COLUMNS = ("mae", "psnr", "ms_ssim", "ssim_2023", "ncc", "mae_air", "mae_soft_tissue", "mae_bone")
-_BESIDE = ("mae", "psnr", "ms_ssim")
+_STATISTICS = {"mean": "mean", "sd": "sd", "median": "median", "min": "lowest", "max": "highest"}
 
 
 def to_text(cases: Sequence[CaseScores], comparison: Mapping[str, Any] | None = None) -> str:
-    """Return the scores as lines of text: a case with its baseline, or a row a case and their summary."""
-    rows = [{"case": scores.case, **scores.evaluation.to_dict()} for scores in cases]
+    """Return the scores as lines of text, each beside those of its baselines, and for several cases their summary."""
+    return rows_to_text([scores.to_dict() for scores in cases], comparison)
+
+
+def rows_to_text(rows: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None = None) -> str:
+    """Return the same of the rows of a table, such as :func:`~medcyclegan.evaluation.merge_tables` returns."""
     if len(rows) == 1:
         return _one_case(rows[0])
-    names = [name for name in _COLUMNS if any(row[name] is not None for row in rows)]
-    lines = [["case", *names, *(f"base {name}" for name in _BESIDE)]]
-    for row in rows:
-        beside = [row["baseline"][name] for name in _BESIDE]
-        lines.append([str(row["case"]), *(_number(value) for value in [*(row[name] for name in names), *beside])])
-    fakes, bases = summarize(rows), summarize([row["baseline"] for row in rows])
-    for key, title in (("mean", "mean"), ("sd", "sd"), ("median", "median")):
-        values = [fakes.get(name, {}).get(key) for name in names] + [bases.get(name, {}).get(key) for name in _BESIDE]
-        lines.append([title, *(_number(value) for value in values)])
-    for place, title in enumerate(("95 % interval from", "to")):
-        ends = [fakes.get(name, {}).get("ci95") for name in names] + [bases.get(n, {}).get("ci95") for n in _BESIDE]
-        lines.append([title, *(_number(end[place] if end else None) for end in ends)])
-    footer = f"{len(rows)} cases; unit of errors: {rows[0]['unit']}; base: {_baseline_name(rows[0])}"
-    parts = [_aligned(lines), footer, *([] if comparison is None else ["", _comparison_text(comparison)])]
-    return "\n".join(parts)
+    parts = [_several_cases(rows), *_footer(rows)]
+    return "\n".join([*parts, *([] if comparison is None else ["", _comparison_text(comparison)])])
 
 
 def _one_case(row: Mapping[str, Any]) -> str:
-    lines = [["", "fake", _baseline_name(row)]]
+    lines = [["", "fake", *map(_title, row["baselines"])]]
     for name in METRICS:
         if row[name] is not None:
-            lines.append([name, _number(row[name]), _number(row["baseline"][name])])
+            lines.append([name, *(_number(scores[name]) for scores in (row, *row["baselines"].values()))])
     unit = f"unit of errors: {row['unit']}; normalisation: {row['normalization']}"
-    return "\n".join([_aligned(lines), unit, f"{row['voxels']} voxels in the mask", *row["notes"]])
+    meanings = [f"{_title(name)}: {BASELINES[name]}" for name in row["baselines"]]
+    return "\n".join([_aligned(lines), unit, f"{row['voxels']} voxels in the mask", *meanings, *row["notes"]])
 
 
-def _baseline_name(row: Mapping[str, Any]) -> str:
-    return "input as output" if row["baseline"]["scored"] == "input" else "flat image (no --input)"
+def _several_cases(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each case, under it one for each of its baselines, and the same for the summary."""
+    names = [name for name in _COLUMNS if any(row[name] is not None for row in rows)]
+    lines = [["case", "scored", *names]]
+    for row in rows:
+        scored = {"fake": row, **row["baselines"]}
+        lines += _block(str(row["case"]), {key: [each[name] for name in names] for key, each in scored.items()})
+    summaries = {"fake": summarize(rows)} | {name: summarize(own) for name, own in baseline_rows(rows).items()}
+    for statistic, title in _STATISTICS.items():
+        lines += _block(title, {key: _each(found, statistic, names) for key, found in summaries.items()})
+    if any(entry["ci95"] for entry in summaries["fake"].values()):
+        for place, title in enumerate(("95 % from", "to")):
+            limits = {key: _each(found, "ci95", names) for key, found in summaries.items()}
+            lines += _block(title, {key: [end and end[place] for end in ends] for key, ends in limits.items()})
+    return _aligned(lines)
+
+
+def _block(title: str, scored: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
+    """Return a line for each of what was scored; the title stands in the first one only."""
+    titles = [title] + [""] * (len(scored) - 1)
+    return [
+        [first, _title(name), *map(_number, values)]
+        for first, (name, values) in zip(titles, scored.items(), strict=True)
+    ]
+
+
+def _each(summary: Mapping[str, Mapping[str, Any]], statistic: str, names: Sequence[str]) -> list[Any]:
+    return [summary.get(name, {}).get(statistic) for name in names]
+
+
+def _footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    patients = len({row["patient"] for row in rows})
+    said = f"{len(rows)} cases of {patients} patient{'' if patients == 1 else 's'}; unit of errors: {rows[0]['unit']}"
+    lines = [f"{said}; statistics are over patients (the mean of each patient's cases)"]
+    if patients < FEWEST_FOR_INTERVAL:
+        lines.append(f"no intervals: they take {FEWEST_FOR_INTERVAL} patients or more")
+    lines += [f"{_title(name)}: {BASELINES[name]}" for name in baseline_rows(rows)]
+    beaten = sum(1 for row in rows if row["mae"] >= min(each["mae"] for each in row["baselines"].values()))
+    if beaten:
+        lines.append(f"in {beaten} of {len(rows)} cases a baseline has an MAE as good as the fake's or better")
+    return lines
 
 
 def _comparison_text(comparison: Mapping[str, Any]) -> str:
-    lines = [["difference to the other", "mean", "95 % interval", "p", "p (Holm)"]]
+    lines = [["difference to the other", "mean", "lowest", "highest", "95 % interval", "p", "p (Holm)"]]
     for name, entry in comparison["metrics"].items():
-        interval = " to ".join(_number(end) for end in entry["ci95"])
-        lines.append([name, _number(entry["mean_difference"]), interval, _number(entry["p"]), _number(entry["p_holm"])])
-    least = f"smallest p that {comparison['cases']} cases can give: {_number(comparison['smallest_possible_p'])}"
-    return "\n".join([_aligned(lines), comparison["test"], least])
+        interval = " to ".join(map(_number, entry["ci95"])) if entry["ci95"] else "-"
+        numbers = [_number(entry[key]) for key in ("mean_difference", "min", "max")]
+        lines.append([name, *numbers, interval, _number(entry["p"]), _number(entry["p_holm"])])
+    single = [
+        f"{name} of each patient: {', '.join(map(_number, entry['differences']))}"
+        for name, entry in comparison["metrics"].items()
+        if entry["differences"]
+    ]
+    least = f"smallest p that {comparison['patients']} patients can give: {_number(comparison['smallest_possible_p'])}"
+    return "\n".join([_aligned(lines), *single, comparison["test"], least])
+
+
+def _title(name: str) -> str:
+    return "input as output" if name == "input" else name.replace("_", " ")
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

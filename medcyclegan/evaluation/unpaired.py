@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from medcyclegan.errors import IntensityError, ReadError, UsageError
-from medcyclegan.intensity import check_hu
+from medcyclegan.evaluation.alignment import is_hu
+from medcyclegan.evaluation.baselines import input_to_hu
 from medcyclegan.metrics import frechet_distance, head_mask, histogram_distance, mmd, sliced_wasserstein
 from medcyclegan.pictures import to_ras
 from medcyclegan.volume import Volume
 
-__all__ = ["SetSamples", "compare_sets", "frechet_of_files", "sample_set"]
+if TYPE_CHECKING:
+    from medcyclegan.inference import ModelBundle
+
+__all__ = ["SetSamples", "compare_sets", "frechet_of_files", "sample_set", "sample_tissue_means"]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,7 @@ _PATCH, _SCALES_MM = 7, (1.0, 2.0, 4.0)
 #: A slice is a vector of this many pixels an edge of 8 mm.
 _SLICE_MM, _SLICE_PIXELS = 8.0, 32
 _PERCENTILES = (0.5, 99.5)
+_AIR_HU = -1024.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,59 +42,70 @@ class SetSamples:
 
     ``values``: intensities in the patient. ``patches``: for each pixel size, axial patches ``(N, 49)``.
     ``slices``: axial slices ``(N, 1024)`` of 32 x 32 pixels of 8 mm. ``unit``: HU, or the range 0 to 1.
+    ``water``: the same of the same volumes with water (0 HU) in place of the patient, where it was asked for.
     """
 
     values: list[NDArray[np.float32]]
     patches: list[list[NDArray[np.float32]]]
     slices: list[NDArray[np.float32]]
     unit: str
+    water: SetSamples | None = None
 
     def part(self, which: slice) -> SetSamples:
         """Return the samples of some of the volumes."""
         return SetSamples(self.values[which], self.patches[which], self.slices[which], self.unit)
 
 
-def sample_set(volumes: Iterable[Volume], *, modality: str | None = None, seed: int = 0) -> SetSamples:
+def sample_set(
+    volumes: Iterable[Volume], *, modality: str | None = None, seed: int = 0, water: bool = False
+) -> SetSamples:
     """Draw values, patches and slices from volumes, one of which is in memory at a time.
 
     CT (by header, ``modality``, or values in HU) is taken in HU, clipped to [-1024, 3071]; all else after its 0.5th and
-    99.5th percentile in the head mask were made 0 and 1. Raises :class:`~medcyclegan.errors.IntensityError` where CT
-    and other volumes are mixed, and for volumes without contrast.
+    99.5th percentile in the head mask were made 0 and 1. ``water``: of CT, also draw from water in the same masks.
+    Raises :class:`~medcyclegan.errors.IntensityError` where CT and other volumes are mixed, and for volumes without
+    contrast.
     """
-    generator = np.random.default_rng(seed)
-    values, patches, slices, units = [], [], [], set()
+    generators = np.random.default_rng(seed), np.random.default_rng(seed)
+    drawn, of_water, units = [], [], set()
     for volume in volumes:
-        volume = volume.replace(modality=modality or volume.modality or ("CT" if _is_hu(volume) else None))
+        volume = volume.replace(modality=modality or volume.modality or ("CT" if is_hu(volume) else None))
         units.add("HU" if volume.modality == "CT" else "of the range 0 to 1")
         mask = head_mask(volume)
-        array = _scaled(volume, mask)
-        values.append(generator.choice(array[mask], min(_VALUES, int(mask.sum())), replace=False))
-        upright, spacing = to_ras(volume.replace(array=array))
-        inside, _ = to_ras(volume.replace(array=mask))
-        used = np.flatnonzero(inside.any(axis=(0, 1)))
-        chosen = used[np.linspace(0, len(used) - 1, min(_SLICES, len(used))).round().astype(int)]
-        planes = [(upright[:, :, k], inside[:, :, k]) for k in chosen]
-        patches.append([_patches(planes, spacing[:2] / mm, generator) for mm in _SCALES_MM])
-        slices.append(np.stack([_small(plane, where, spacing[:2]) for plane, where in planes]))
-    if not values:
+        drawn.append(_draw(volume.replace(array=_scaled(volume, mask)), mask, generators[0]))
+        if water and volume.modality == "CT":
+            array = np.where(mask, np.float32(0), np.float32(_AIR_HU))
+            of_water.append(_draw(volume.replace(array=array), mask, generators[1]))
+    if not drawn:
         raise UsageError("an empty set: there is nothing to compare")
     if len(units) > 1:
         raise IntensityError("a set of CT and of other volumes: compare one kind at a time, or pass --modality")
-    return SetSamples(values, patches, slices, units.pop())
+    (unit,) = units
+    return _collected(drawn, unit, _collected(of_water, unit) if of_water else None)
 
 
-def compare_sets(fakes: SetSamples, references: SetSamples, inputs: SetSamples | None = None) -> dict[str, Any]:
+def compare_sets(
+    fakes: SetSamples,
+    references: SetSamples,
+    inputs: SetSamples | None = None,
+    tissue_means: SetSamples | None = None,
+) -> dict[str, Any]:
     """Return the distances of two sets, beside what they are to be compared with.
 
     ``histogram`` and ``sliced_wasserstein`` (the mean over patches of 7 x 7 pixels of 1, 2 and 4 mm) are in ``unit``;
-    ``mmd`` is squared, of slices. ``baseline``: the same for the untranslated inputs; ``floor``: for the two halves of
-    the reference set, below which no fake need come; None where there are no inputs, or one reference.
+    ``mmd`` is squared, of slices. ``baselines``: the same for what needs no network: ``input``, the untranslated
+    inputs, where they have the references' unit; ``tissue_means``, the inputs at their tissue means; ``water``, where
+    the references were drawn with it. ``floor``: for the two halves of the reference set, below which no fake need
+    come; None where there is one reference.
     """
     if fakes.unit != references.unit:
         raise IntensityError(f"fakes in {fakes.unit} and references in {references.unit}: name the --modality of both")
     result: dict[str, Any] = {**_distances(fakes, references), "unit": fakes.unit}
     result["fakes"], result["references"] = len(fakes.values), len(references.values)
-    result["baseline"] = None if inputs is None else _distances(inputs, references)
+    # The distance of an MR in arbitrary units from a CT in HU would be large whatever they show.
+    same_unit = inputs if inputs is not None and inputs.unit == references.unit else None
+    beside = {"input": same_unit, "tissue_means": tissue_means, "water": references.water}
+    result["baselines"] = {name: _distances(one, references) for name, one in beside.items() if one is not None}
     halves = slice(None, None, 2), slice(1, None, 2)
     alone = len(references.values) < 2
     result["floor"] = None if alone else _distances(*(references.part(half) for half in halves))
@@ -98,12 +114,46 @@ def compare_sets(fakes: SetSamples, references: SetSamples, inputs: SetSamples |
     return result
 
 
+def sample_tissue_means(volumes: Iterable[Volume], model: ModelBundle) -> SetSamples:
+    """Draw from inputs of ``model`` at their tissue means in HU inside the head, and air outside.
+
+    Raises :class:`~medcyclegan.errors.ModelError` for a model that has no tissue means.
+    """
+
+    def mapped() -> Iterator[Volume]:
+        for volume in volumes:
+            array = np.where(head_mask(volume), input_to_hu(volume, model)(volume.array), np.float32(_AIR_HU))
+            yield volume.replace(array=array, modality="CT", value_range=None)
+
+    return sample_set(mapped())
+
+
 def frechet_of_files(fake: Path, reference: Path) -> float:
     """Return the Fréchet distance of two files of features, ``.npy`` of ``(N, D)`` numbers each.
 
     Raises :class:`~medcyclegan.errors.ReadError` for a file that is none.
     """
     return frechet_distance(*(_load_features(path) for path in (fake, reference)))
+
+
+_Drawn = tuple[NDArray[np.float32], list[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def _draw(volume: Volume, mask: NDArray[np.bool_], generator: np.random.Generator) -> _Drawn:
+    """Draw values, patches and slices from one volume."""
+    values = generator.choice(volume.array[mask], min(_VALUES, int(mask.sum())), replace=False)
+    upright, spacing = to_ras(volume)
+    inside, _ = to_ras(volume.replace(array=mask))
+    used = np.flatnonzero(inside.any(axis=(0, 1)))
+    chosen = used[np.linspace(0, len(used) - 1, min(_SLICES, len(used))).round().astype(int)]
+    planes = [(upright[:, :, k], inside[:, :, k]) for k in chosen]
+    patches = [_patches(planes, spacing[:2] / mm, generator) for mm in _SCALES_MM]
+    return values, patches, np.stack([_small(plane, where, spacing[:2]) for plane, where in planes])
+
+
+def _collected(drawn: Sequence[_Drawn], unit: str, water: SetSamples | None = None) -> SetSamples:
+    values, patches, slices = (list(each) for each in zip(*drawn, strict=True))
+    return SetSamples(values, patches, slices, unit, water)
 
 
 def _distances(first: SetSamples, second: SetSamples) -> Mapping[str, float]:
@@ -118,17 +168,9 @@ def _distances(first: SetSamples, second: SetSamples) -> Mapping[str, float]:
     }
 
 
-def _is_hu(volume: Volume) -> bool:
-    try:
-        check_hu(volume.array)
-    except IntensityError:
-        return False
-    return volume.value_range is None
-
-
 def _scaled(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     if volume.modality == "CT":
-        return np.clip(volume.array, -1024, 3071).astype(np.float32)
+        return np.clip(volume.array, _AIR_HU, 3071).astype(np.float32)
     lower, upper = np.percentile(volume.array[mask], _PERCENTILES)
     if not lower < upper:
         raise IntensityError(f"a volume whose voxels in the head are all {lower:g}: it has no contrast, leave it out")

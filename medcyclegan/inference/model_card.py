@@ -99,6 +99,6 @@ def _scores(provenance: Mapping[str, Any]) -> str:
     if not isinstance(found, Mapping) or not found:
         return (
             "None are recorded with the model. Score it on patients that it has never seen with "
-            "`medcyclegan evaluate`, beside the input taken as the output."
+            "`medcyclegan evaluate`, beside its baselines."
         )
     return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in found.items())

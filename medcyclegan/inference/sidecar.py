@@ -9,6 +9,7 @@ from typing import Any
 from medcyclegan.inference.bundle import DomainModel, ModelBundle
 from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.quality import Quality
+from medcyclegan.inference.training_set import tissue_means_fields
 from medcyclegan.inference.translate import Translation
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.io.sidecar import MADE_BY
@@ -32,6 +33,7 @@ def build_record(
     JSON values; no path and no header text of the input.
     """
     clipped = done.scaling.count_clipped(volume.array)
+    means = tissue_means_fields(bundles[0].provenance, done.target.name)
     return {
         "made_by": MADE_BY,
         "synthetic": True,
@@ -43,6 +45,7 @@ def build_record(
         **({"models": [bundle.fingerprint for bundle in bundles]} if len(bundles) > 1 else {}),
         "from": _domain(done.source, done.scaling),
         "to": _domain(done.target, done.target.scaling),
+        **({} if means is None else {"tissue_means": dict(means)}),
         "preparation": dataclasses.asdict(bundles[0].preparation),
         "shape": list(volume.shape),
         "clipped_voxels": clipped,

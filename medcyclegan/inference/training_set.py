@@ -12,11 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.inference.domains import AIR
+from medcyclegan.inference.hu_baseline import fit_tissue_means
 from medcyclegan.manifest import SliceRow
+from medcyclegan.metrics import TissueMeans
 from medcyclegan.slicing.plane import plane_axes
 from medcyclegan.volume import Volume
 
-__all__ = ["TrainingSet", "acquisition", "axial_spacing", "describe_training_set", "histogram_of"]
+__all__ = [
+    "TrainingSet",
+    "acquisition",
+    "axial_spacing",
+    "describe_training_set",
+    "histogram_of",
+    "tissue_means_fields",
+]
 
 #: Quantiles that stand for a histogram.
 _QUANTILES = 64
@@ -32,6 +41,8 @@ class TrainingSet:
     the volumes. ``histogram_spread``: the largest earth mover's distance of one of them from that mean.
     ``pixel_mm``, ``slice_mm``: the smallest and largest pixel size in the axial plane, and distance of
     axial slices. ``acquisitions``: how many volumes were acquired axial, coronal and sagittal.
+    ``tissue_means``: of a domain in HU, the mean CT number of each tissue class of the other domain, which is a
+    baseline for translations (:func:`~medcyclegan.inference.hu_baseline.fit_tissue_means`); None where there is none.
     """
 
     volumes: int
@@ -40,6 +51,7 @@ class TrainingSet:
     pixel_mm: tuple[float, float]
     slice_mm: tuple[float, float]
     acquisitions: Mapping[str, int]
+    tissue_means: TissueMeans | None = None
 
     def histogram_distance(self, histogram: Sequence[float]) -> float:
         """Return the earth mover's distance of ``histogram`` from the training set's, in the scaled range's units."""
@@ -47,11 +59,13 @@ class TrainingSet:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
-        return dataclasses.asdict(self)
+        means = None if self.tissue_means is None else self.tissue_means.to_dict()
+        return {**dataclasses.asdict(self), "tissue_means": means}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> TrainingSet:
         """Build it from :meth:`to_dict`'s result; raises KeyError, TypeError or ValueError for anything else."""
+        means = fields.get("tissue_means")
         histogram = tuple(float(v) for v in fields["histogram"])
         if len(histogram) != _QUANTILES:
             raise ValueError(f"a histogram of {len(histogram)} quantiles, not {_QUANTILES}")
@@ -62,13 +76,15 @@ class TrainingSet:
             pixel_mm=(float(fields["pixel_mm"][0]), float(fields["pixel_mm"][1])),
             slice_mm=(float(fields["slice_mm"][0]), float(fields["slice_mm"][1])),
             acquisitions={str(k): int(v) for k, v in fields["acquisitions"].items()},
+            tissue_means=None if means is None else TissueMeans.from_dict(means),
         )
 
 
-def describe_training_set(rows: Sequence[SliceRow], store: Path) -> dict[str, Any]:
+def describe_training_set(rows: Sequence[SliceRow], store: Path, inputs: Sequence[SliceRow] = ()) -> dict[str, Any]:
     """Describe the training volumes ``rows`` of one domain of the slice store ``store``, for ``model.json``.
 
-    Reads some slices of each of at most 48 volumes. Returns :meth:`TrainingSet.to_dict`.
+    ``inputs``: those of the other domain, which are translated into this one. Reads some slices of each of at most 48
+    volumes, and for ``tissue_means`` of at most 24 whole ones of each domain. Returns :meth:`TrainingSet.to_dict`.
     """
     seen = [rows[int((n + 0.5) * len(rows) / count)] for count in [min(len(rows), _MOST_VOLUMES)] for n in range(count)]
     histograms = np.array([_stack_histogram(store / row.file) for row in seen])
@@ -82,8 +98,20 @@ def describe_training_set(rows: Sequence[SliceRow], store: Path) -> dict[str, An
         pixel_mm=_range([mm for grid in grids for mm in axial_spacing(grid)[:2]]),
         slice_mm=_range([axial_spacing(grid)[2] for grid in grids]),
         acquisitions=dict(collections.Counter(acquisition(grid) for grid in grids)),
+        tissue_means=fit_tissue_means(inputs, rows, store),
     )
     return described.to_dict()
+
+
+def tissue_means_fields(provenance: Mapping[str, Any], target: str) -> Mapping[str, Any] | None:
+    """Return the fields of the tissue means that a model's ``provenance`` has for outputs of ``target``, or None.
+
+    They are as the file holds them: :meth:`~medcyclegan.metrics.TissueMeans.from_dict` checks them.
+    """
+    fields: Any = provenance
+    for key in ("training_set", target, "tissue_means"):
+        fields = fields.get(key) if isinstance(fields, Mapping) else None
+    return fields if isinstance(fields, Mapping) else None
 
 
 def histogram_of(scaled: NDArray[Any]) -> tuple[float, ...] | None:

@@ -16,7 +16,7 @@ __all__ = ["Chart", "curve_chart", "strip_chart"]
 
 #: Drawn in this colour, which is then replaced by the page's text colour.
 _INK = "#010203"
-_COLOURS = ("#2f83d0", "#d9742b", "#3c9a5f", "#b0569b")
+_COLOURS = ("#2f83d0", "#d9742b", "#3c9a5f", "#b0569b", "#8a7a2c")
 _POINTS = 400
 _SIZE_INCHES = (4.2, 2.5)
 #: Letters that a legend has room for in a line.

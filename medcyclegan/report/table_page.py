@@ -29,7 +29,15 @@ _MEANINGS = {
     "mae_bone": "mean absolute error where the reference is 200 HU or more",
 }
 _DRAWN = ("mae", "psnr", "ms_ssim", "ssim_2023", "ncc", "mean_error")
-_BASELINES = {"input": "the input taken as the output", "flat": "a flat image of the reference's median"}
+_BESIDE = ("mae", "psnr", "ms_ssim")
+#: What each baseline is, in the order in which they are shown.
+_BASELINES = {
+    "input": "the input taken as the output",
+    "tissue_means": "the training set's mean CT number for each tissue class of the input",
+    "flat": "the reference's median everywhere, the best of all constants",
+    "water": "water (0 HU) everywhere",
+}
+_STATISTICS = {"mean": "mean", "sd": "sd", "median": "median", "min": "lowest", "max": "highest"}
 
 
 def is_table(path: Path) -> bool:
@@ -51,9 +59,13 @@ def build_table_page(path: Path, *, names: bool = False) -> str:
     rows = table["cases"]
     shown = [str(row["case"]) if names else str(number) for number, row in enumerate(rows, start=1)]
     metrics = [name for name in _MEANINGS if any(row[name] is not None for row in rows)]
+    beside = [(baseline, name) for baseline in _baselines(rows) for name in _BESIDE]
     headings = [{"name": "case", "meaning": "the row in the table"}]
     headings += [{"name": name, "meaning": _MEANINGS[name]} for name in metrics]
-    headings += [{"name": f"base {name}", "meaning": f"{name} of the baseline"} for name in ("mae", "psnr", "ms_ssim")]
+    headings += [
+        {"name": f"{_title(baseline)} {name}", "meaning": f"{name} of the baseline: {_BASELINES[baseline]}"}
+        for baseline, name in beside
+    ]
     return render(
         "table.html.j2",
         title="Evaluation",
@@ -63,9 +75,9 @@ def build_table_page(path: Path, *, names: bool = False) -> str:
         charts=_charts(rows),
         pictures=_pictures(path, rows, shown),
         headings=headings,
-        rows=[{"case": name, "cells": _cells(row, metrics)} for name, row in zip(shown, rows, strict=True)],
+        rows=[{"case": name, "cells": _cells(row, metrics, beside)} for name, row in zip(shown, rows, strict=True)],
         case_note="" if names else "Cases are numbered as in the table file; their names were left out of this page.",
-        summary=_summary(table["summary"], metrics),
+        summary=_summary(table["summary"], metrics, beside),
         comparison=_comparison(table["comparison"]),
         provenance=plain_rows({name: table[name] for name in ("made_by", "created", "versions") if name in table}),
     )
@@ -83,12 +95,14 @@ def _load_table(path: Path) -> dict[str, Any]:
         if not table["cases"]:
             raise ReadError(f"{path}: a table without cases: evaluate some first")
         for row in table["cases"]:
-            for scores in (row, row["baseline"]):
+            if not row["baselines"].keys() <= _BASELINES.keys() or not row["baselines"]:
+                raise ReadError(f"{path}: the baselines {list(row['baselines'])!r:.80}: write the table again")
+            for scores in (row, *row["baselines"].values()):
                 for name in _MEANINGS:
                     scores[name] = None if scores[name] is None else float(scores[name])
-            str(row["case"]), str(row["unit"]), row["baseline"]["scored"], row["notes"], row["picture"]
+            str(row["case"]), str(row["patient"]), str(row["unit"]), row["notes"], row["picture"]
         table["summary"], table["refused"], table["comparison"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReadError(f"{path}: not a table that evaluate --out wrote ({error!r}): write one first") from None
     return dict(table)
 
@@ -97,31 +111,55 @@ def _row_from_csv(row: Mapping[str, str]) -> dict[str, Any]:
     def number(name: str) -> float | None:
         return float(row[name]) if row[name] else None
 
-    baseline: dict[str, Any] = {name: number(f"baseline_{name}") for name in _MEANINGS}
     fields: dict[str, Any] = {name: number(name) for name in _MEANINGS}
-    fields |= {"case": row["case"], "unit": row["unit"], "normalization": row["normalization"]}
+    fields |= {name: row[name] for name in ("case", "patient", "unit", "normalization")}
     fields |= {"picture": row["picture"] or None, "notes": [row["notes"]] if row["notes"] else []}
-    return {**fields, "baseline": {**baseline, "scored": row["baseline"]}}
+    baselines = {
+        name: {metric: number(f"{name}_{metric}") for metric in _MEANINGS}
+        for name in _BASELINES
+        if row.get(f"{name}_mae")
+    }
+    return {**fields, "baselines": baselines}
+
+
+def _baselines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the baselines that any case has, in their order."""
+    return [name for name in _BASELINES if any(name in row["baselines"] for row in rows)]
+
+
+def _title(baseline: str) -> str:
+    return baseline.replace("_", " ")
 
 
 def _cards(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    cards = [("cases", str(len(rows)))]
-    if summary is not None:
-        for name in ("mae", "psnr", "ms_ssim", "ssim_2023"):
-            entry = summary["fake"].get(name)
-            if entry:
-                unit = f" {rows[0]['unit']}" if name == "mae" and rows[0]["unit"] == "HU" else ""
-                cards.append((f"mean {name}", f"{_mean_and_sd(entry['mean'], entry['sd'])}{unit}"))
+    cards = [("cases", str(len(rows))), ("patients", str(len({row["patient"] for row in rows})))]
+    if summary is None:
+        return cards
+    for name in ("mae", "psnr", "ms_ssim", "ssim_2023"):
+        entry = summary["fake"].get(name)
+        if entry:
+            unit = f" {rows[0]['unit']}" if name == "mae" and rows[0]["unit"] == "HU" else ""
+            cards.append((f"mean {name}", f"{_spread(entry)}{unit}"))
+    cards += [
+        (f"mean mae, {_title(name)}", _number(entries["mae"]["mean"]))
+        for name, entries in summary["baselines"].items()
+        if "mae" in entries
+    ]
     return cards
 
 
 def _warnings(table: Mapping[str, Any], *, names: bool) -> list[str]:
     rows, said = table["cases"], []
-    worse = sum(1 for row in rows if row["mae"] >= row["baseline"]["mae"])
+    worse = sum(1 for row in rows if row["mae"] >= min(each["mae"] for each in row["baselines"].values()))
     if worse:
-        said.append(f"In {worse} of {len(rows)} cases doing nothing gives an MAE that is as good as the translation's.")
-    if any(row["baseline"]["scored"] == "flat" for row in rows):
-        said.append("No input was given, so the baseline is a flat image: evaluate with --input for the honest one.")
+        said.append(f"In {worse} of {len(rows)} cases a baseline has an MAE as good as the translation's or better.")
+    if rows[0]["unit"] == "HU" and "tissue_means" not in _baselines(rows):
+        said.append(
+            "The baseline of the training set is missing: evaluate with --input, beside the sidecars of the "
+            "translations or with --model."
+        )
+    elif rows[0]["unit"] != "HU" and any("input" not in row["baselines"] for row in rows):
+        said.append("No input was given, so the baseline is a flat image: evaluate with --input.")
     counted: dict[str, int] = {}
     for row in rows:
         for note in row["notes"]:
@@ -136,20 +174,21 @@ def _warnings(table: Mapping[str, Any], *, names: bool) -> list[str]:
 
 
 def _legend(rows: Sequence[Mapping[str, Any]]) -> str:
-    baseline = _BASELINES.get(rows[0]["baseline"]["scored"], "doing nothing")
+    baselines = "; ".join(f"{_title(name)}: {_BASELINES[name]}" for name in _baselines(rows))
     unit = f"Errors are in {rows[0]['unit']}" if rows[0]["unit"] == "HU" else f"Errors are a part {rows[0]['unit']}"
     normal = rows[0]["normalization"]
     said = "" if normal == "none" else f" Intensities were first brought to one range: {normal}."
-    return f"{unit}. The baseline is {baseline}, scored in the same way.{said}"
+    patients = " Means and intervals are over patients, each counted once, whatever the number of his cases."
+    return f"{unit}. Baselines, scored in the same way: {baselines}.{said}{patients}"
 
 
 def _charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
     charts = []
     for name in _DRAWN:
-        groups = {
-            "fake": [row[name] for row in rows if row[name] is not None],
-            "baseline": [row["baseline"][name] for row in rows if row["baseline"][name] is not None],
+        scored = {"fake": rows} | {
+            _title(key): [row["baselines"][key] for row in rows if key in row["baselines"]] for key in _baselines(rows)
         }
+        groups = {key: [each[name] for each in own if each[name] is not None] for key, own in scored.items()}
         if groups["fake"]:
             charts.append(strip_chart(f"{name}: {_MEANINGS[name]}", groups))
     return charts
@@ -175,8 +214,9 @@ def _pictures(path: Path, rows: Sequence[Mapping[str, Any]], shown: Sequence[str
     return pictures
 
 
-def _cells(row: Mapping[str, Any], metrics: Sequence[str]) -> list[dict[str, Any]]:
-    values = [row[name] for name in metrics] + [row["baseline"][name] for name in ("mae", "psnr", "ms_ssim")]
+def _cells(row: Mapping[str, Any], metrics: Sequence[str], beside: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    values = [row[name] for name in metrics]
+    values += [row["baselines"].get(baseline, {}).get(name) for baseline, name in beside]
     return [{"value": _sorted_by(value), "text": _number(value)} for value in values]
 
 
@@ -185,35 +225,42 @@ def _sorted_by(value: float | None) -> str:
     return "" if value is None else "Infinity" if math.isinf(value) else repr(value)
 
 
-def _summary(summary: Mapping[str, Any] | None, metrics: Sequence[str]) -> list[dict[str, Any]]:
+def _summary(
+    summary: Mapping[str, Any] | None, metrics: Sequence[str], beside: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
     if summary is None:
         return []
     entries = [summary["fake"].get(name, {}) for name in metrics]
-    entries += [summary["baseline"].get(name, {}) for name in ("mae", "psnr", "ms_ssim")]
-    rows = [{"name": key, "cells": [_number(e.get(key)) for e in entries]} for key in ("mean", "sd", "median")]
-    for place, name in enumerate(("95 % interval from", "to")):
-        rows.append({"name": name, "cells": [_number(e["ci95"][place] if e.get("ci95") else None) for e in entries]})
+    entries += [summary["baselines"].get(baseline, {}).get(name, {}) for baseline, name in beside]
+    rows = [{"name": title, "cells": [_number(e.get(key)) for e in entries]} for key, title in _STATISTICS.items()]
+    if any(entry.get("ci95") for entry in entries):
+        for place, name in enumerate(("95 % interval from", "to")):
+            ends = [_number(e["ci95"][place] if e.get("ci95") else None) for e in entries]
+            rows.append({"name": name, "cells": ends})
     return rows
 
 
 def _comparison(comparison: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if comparison is None:
         return None
-    rows = [
-        [name, _number(e["mean_difference"]), " to ".join(_number(end) for end in e["ci95"]), _number(e["p"]),
-         _number(e["p_holm"])]
-        for name, e in comparison["metrics"].items()
-    ]  # fmt: skip
+    rows = []
+    for name, entry in comparison["metrics"].items():
+        interval = " to ".join(map(_number, entry["ci95"])) if entry["ci95"] else "-"
+        single = ", ".join(map(_number, entry["differences"] or ()))
+        numbers = [_number(entry[key]) for key in ("mean_difference", "min", "max")]
+        rows.append([name, *numbers, interval, _number(entry["p"]), _number(entry["p_holm"]), single or "-"])
     smallest = _number(comparison["smallest_possible_p"])
-    return {"test": comparison["test"], "cases": comparison["cases"], "smallest": smallest, "rows": rows}
+    return {"test": comparison["test"], "patients": comparison["patients"], "smallest": smallest, "rows": rows}
 
 
-def _mean_and_sd(mean: float, sd: float | None) -> str:
-    """Return ``10.57 ± 0.13``: the standard deviation with two figures, the mean with as many decimals."""
-    if not sd:
-        return _number(mean)
-    decimals = max(0, 1 - math.floor(math.log10(sd)))
-    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
+def _spread(entry: Mapping[str, Any]) -> str:
+    """Return ``10.57 ± 0.13``, the mean and the standard deviation; of too few patients for an interval, the range."""
+    if not entry["ci95"]:
+        return f"{_number(entry['mean'])} ({_number(entry['min'])} to {_number(entry['max'])})"
+    if not entry["sd"]:
+        return _number(entry["mean"])
+    decimals = max(0, 1 - math.floor(math.log10(entry["sd"])))
+    return f"{entry['mean']:.{decimals}f} ± {entry['sd']:.{decimals}f}"
 
 
 def _number(value: float | None) -> str:

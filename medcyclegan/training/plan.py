@@ -63,8 +63,8 @@ class Plan:
     def training_sets(self) -> dict[str, dict[str, Any]]:
         """What the training volumes of each domain are like, for ``model.json``: an odd input is told by it."""
         return {
-            name: describe_training_set(rows, self.store)
-            for name, rows in zip(self.domains, self.training, strict=True)
+            name: describe_training_set(rows, self.store, inputs=others)
+            for name, rows, others in zip(self.domains, self.training, self.training[::-1], strict=True)
         }
 
     @property

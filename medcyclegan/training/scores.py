@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medcyclegan.data import SliceIndex, StackReader
+from medcyclegan.data import SliceIndex, StackReader, row_pairs, shared_slices
 from medcyclegan.errors import TrainingError
 from medcyclegan.intensity import foreground_threshold
 from medcyclegan.manifest import SliceRow
@@ -152,21 +152,10 @@ def _heads(images: Slices, level: float) -> NDArray[np.bool_]:
 
 def paired_places(plan: Plan, count: int) -> list[tuple[tuple[SliceRow, int], tuple[SliceRow, int]]]:
     """Return places (row, place in its stack) in A and B that show one patient at one place; evenly spaced."""
-    found = []
-    for a in plan.held_out[0]:
-        for b in plan.held_out[1]:
-            if a.patient == b.patient and _same_grid(a, b):
-                place_a, place_b = ({index: n for n, index in enumerate(row.slices)} for row in (a, b))
-                found += [((a, place_a[index]), (b, place_b[index])) for index in a.slices if index in place_b]
+    found = [
+        ((pair[0], place_a), (pair[1], place_b))
+        for pair in row_pairs(*plan.held_out)
+        for place_a, place_b in shared_slices(pair)
+    ]
     chosen = np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int)
     return [found[n] for n in chosen]
-
-
-def _same_grid(a: SliceRow, b: SliceRow) -> bool:
-    """Whether two volumes, and so their slices, lie on one grid; slices cut to the foreground may not."""
-    return (
-        a.shape == b.shape
-        and a.pixel_mm == b.pixel_mm
-        and bool(np.allclose(a.affine, b.affine, atol=1e-3))
-        and not any("cut" in note for note in (*a.notes, *b.notes))
-    )

@@ -1,6 +1,6 @@
-"""Prints the figures of the evaluation: our metrics beside the challenges' definitions, real scans, time and memory.
+"""Prints the figures of the evaluation: our metrics beside the challenges' definitions, baselines, real scans, speed.
 
-    python tests/benchmarks/evaluation_figures.py [metrics] [real] [speed]
+    python tests/benchmarks/evaluation_figures.py [metrics] [baselines] [real] [speed]
 
 ``metrics`` computes the other column where scikit-image is installed (it is no dependency); without it the figures
 recorded in tests/metrics/test_image_metrics.py stand there.
@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage, signal
 
+from medcyclegan.intensity import IntensityScaling
 from medcyclegan.io import write_volume
-from medcyclegan.metrics import mae, ms_ssim, psnr, ssim
+from medcyclegan.metrics import head_mask, mae, means_of_pairs, means_of_shares, ms_ssim, psnr, ssim
+from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
 from medcyclegan.volume import Volume
 
 DATA = Path(__file__).parents[3] / "shared/data/nifti"
@@ -30,9 +32,11 @@ NAMES = ("mae", "psnr 2025", "ms_ssim 2025", "psnr 2023", "ssim 2023")
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or ["metrics", "real", "speed"]
+    chosen = sys.argv[1:] or ["metrics", "baselines", "real", "speed"]
     if "metrics" in chosen:
         print_metrics()
+    if "baselines" in chosen:
+        print_baselines()
     if "real" in chosen:
         print_real()
     if "speed" in chosen:
@@ -102,6 +106,38 @@ def plain_ms_ssim(first, second, mask, width):
         halves = [signal.fftconvolve(a, np.full((2, 2, 2), 1 / 8), mode="same") for a in (first, second)]
         first, second, mask = (a[::2, ::2, ::2] for a in (*halves, mask))
     return product
+
+
+def print_baselines() -> None:
+    """MR to CT on synthetic heads: the MAE in HU of what needs no network, mean over four heads never fitted on."""
+    train, others, test = (range(first, first + 4) for first in (0, 10, 20))
+    print(f"{'MR to CT, MAE in HU':28}" + "".join(f"{name:>10}" for name in ("T1", "T2")))
+    errors = {name: mr_to_ct_errors(mr, train, others, test) for name, mr in (("T1", t1_volume), ("T2", t2_volume))}
+    for title in errors["T1"]:
+        print(f"{title:28}" + "".join(f"{errors[name][title]:10.1f}" for name in ("T1", "T2")))
+
+
+def mr_to_ct_errors(mr, train, others, test):
+    def head(seed):
+        made = make_head(seed, shape=(72, 90, 60), spacing_mm=(2.6, 2.6, 2.6))
+        source, truth = mr(made), ct_volume(made)
+        scaled = IntensityScaling.fit(source.array, modality="MR").normalize(source.array)
+        return source.array, scaled, truth.array, head_mask(truth), head_mask(source)
+
+    known, unpaired = [head(seed) for seed in train], [head(seed) for seed in others]
+    pairs = means_of_pairs([x[m] for _, x, _, m, _ in known], [y[m] for _, _, y, m, _ in known], len(known))
+    cts = [y[m] for _, _, y, m, _ in known]
+    shares = means_of_shares([x[m] for _, x, _, _, m in unpaired], cts, len(known))
+    errors = {}
+    for array, scaled, truth, mask, _ in map(head, test):
+        noise = np.random.default_rng(0).normal(40, 30, truth.shape)
+        for title, fake in {
+            "the numbers of the MR": array, "noise around 40 HU": noise, "water": np.zeros(truth.shape),
+            "the best constant": np.full(truth.shape, np.median(truth[mask])),
+            "tissue means, by shares": shares.to_hu(scaled), "tissue means, by pairs": pairs.to_hu(scaled),
+        }.items():  # fmt: skip
+            errors.setdefault(title, []).append(mae(fake, truth, mask))
+    return {title: float(np.mean(values)) for title, values in errors.items()}
 
 
 def print_real() -> None:

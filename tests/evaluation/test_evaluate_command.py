@@ -50,8 +50,9 @@ def test_json_is_an_object_a_case(files):
     scores = json.loads(result.stdout)
     fake, reference, mask = (read_volume(files / f"{name}/c1.nii.gz").array for name in ("fake", "ref", "mask"))
     assert scores["case"] == "c1"
-    assert scores.keys() >= SCORES | {"mae_air", "mae_soft_tissue", "mae_bone", "mean_error", "ncc", "baseline"}
-    assert scores["baseline"].keys() >= SCORES
+    assert scores.keys() >= SCORES | {"mae_air", "mae_soft_tissue", "mae_bone", "mean_error", "ncc", "patient"}
+    assert scores["baselines"].keys() == {"flat", "water"}
+    assert all(baseline.keys() >= SCORES for baseline in scores["baselines"].values())
     assert scores["mae"] == mae(fake, reference, mask > 0) == 20
     assert scores["psnr"] == psnr(fake, reference, value_range=(-1024, 3071), mask=mask > 0)
 
@@ -63,7 +64,7 @@ def test_folders_are_scored_case_by_case(files):
     )  # fmt: skip
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(line["case"], line["mae"]) for line in lines] == [("c0", 10), ("c1", 20), ("c2", 30)]
-    assert all(line["baseline"]["scored"] == "input" and line["baseline"]["mae"] > 300 for line in lines)
+    assert all(line["baselines"].keys() == {"flat", "water"} for line in lines)
     table = json.loads((files / "t.json").read_text())
     assert table["summary"]["fake"]["mae"]["mean"] == 20
     assert [(files / row["picture"]).read_bytes()[:4] for row in table["cases"]] == [b"\x89PNG"] * 3
@@ -71,9 +72,11 @@ def test_folders_are_scored_case_by_case(files):
 
 def test_a_text_and_a_csv_table(files):
     result = run(files / "fake", files / "ref", "--out", files / "t.csv")
-    assert [line.split()[:2] for line in result.stdout.splitlines()[1:5]] == [
-        ["c0", "10"], ["c1", "20"], ["c2", "30"], ["mean", "20"],
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [line[:3] for line in lines if "fake" in line][:4] == [
+        ["c0", "fake", "10"], ["c1", "fake", "20"], ["c2", "fake", "30"], ["mean", "fake", "20"],
     ]  # fmt: skip
+    assert [line[0] for line in lines[2:4]] == ["flat", "water"]
     rows = list(csv.DictReader((files / "t.csv").read_text().splitlines()))
     assert [row["mae"] for row in rows] == ["10.0", "20.0", "30.0"]
 
@@ -82,7 +85,7 @@ def test_two_models_are_compared_from_volumes_or_from_a_table(files):
     from_volumes = run(files / "fake", files / "ref", "--compare", files / "worse", "--out", files / "t.json")
     assert "Wilcoxon" in from_volumes.stdout
     compared = json.loads((files / "t.json").read_text())["comparison"]["metrics"]["mae"]
-    assert (compared["n"], compared["mean_difference"], compared["p"]) == (3, -30, 0.25)
+    assert (compared["patients"], compared["mean_difference"], compared["p"]) == (3, -30, 0.25)
     run(files / "worse", files / "ref", "--out", files / "worse.csv")
     from_table = run(files / "fake", files / "ref", "--compare", files / "worse.csv")
     assert from_table.stdout == from_volumes.stdout
@@ -117,6 +120,23 @@ def test_a_comparison_without_common_cases_is_refused_before_any_work(files, mon
 def test_pairs_from_a_csv(files):
     (files / "pairs.csv").write_text("case,fake,reference,mask\none,fake/c2.nii.gz,ref/c2.nii.gz,mask/c2.nii.gz\n")
     assert json.loads(run("--pairs", files / "pairs.csv", "--json").stdout)["mae"] == 30
+
+
+def test_sessions_of_a_patient_count_as_one(files):
+    """By the column patient, or by the names: three sessions of one patient are no paired test."""
+    rows = [f"c{n},fake/c{n}.nii.gz,ref/c{n}.nii.gz,{'a' if n else 'b'}" for n in range(3)]
+    (files / "pairs.csv").write_text("\n".join(["case,fake,reference,patient", *rows]) + "\n")
+    result = run("--pairs", files / "pairs.csv", "--compare", files / "worse", "--out", files / "t.json")
+    table = json.loads((files / "t.json").read_text())
+    assert (table["summary"]["fake"]["mae"]["mean"], table["summary"]["fake"]["mae"]["patients"]) == (17.5, 2)
+    assert (table["comparison"]["patients"], table["comparison"]["smallest_possible_p"]) == (2, 0.5)
+    assert "3 cases of 2 patients" in result.stdout
+    assert "3 cases count as 2 patients" in result.stderr
+    for folder in ("fake", "ref", "worse"):
+        for n in range(3):
+            (files / folder / f"c{n}.nii.gz").rename(files / folder / f"P01_visit{n}.nii.gz")
+    refused = run(files / "fake", files / "ref", "--compare", files / "worse", fails=2)
+    assert "3 cases of one patient" in refused.stderr
 
 
 def test_the_mask_that_was_made_is_saved(files):

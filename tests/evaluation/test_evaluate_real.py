@@ -30,7 +30,7 @@ def test_one_grid():
     assert scores["notes"] == []
     assert -0.7 < scores["ncc"] < -0.5, "T1 and T2 are each other's inverse in the brain"
     for name in ("mae", "psnr", "ms_ssim", "mae_2023", "psnr_2023", "ssim_2023"):
-        assert scores[name] == scores["baseline"][name], "the input is the fake here"
+        assert scores[name] == scores["baselines"]["input"][name], "the input is the fake here"
 
 
 def test_two_grids_and_registration():

@@ -134,6 +134,42 @@ def test_a_csv_that_says_too_little_is_refused(tmp_path, put, text, said):
         read_pairs(tmp_path / "pairs.csv")
 
 
+def test_a_patients_sessions_are_told_by_their_names(tmp_path, put, caplog):
+    names = ["sub-01_ses-1_T2w", "sub-01_ses-2_T2w", "P02_visit1", "P02_visit2", "c/one", "c/two", "alone"]
+    put(*(f"{folder}/{name}.nii" for folder in ("fakes", "refs") for name in names))
+    pairs = find_pairs(tmp_path / "fakes", tmp_path / "refs", options=ReadOptions())
+    assert {pair.case: pair.patient for pair in pairs} == {
+        "sub-01_ses-1_T2w": "sub-01", "sub-01_ses-2_T2w": "sub-01", "P02_visit1": "P02", "P02_visit2": "P02",
+        "c/one": "c", "c/two": "c", "alone": "alone",
+    }  # fmt: skip
+    assert "7 cases count as 4 patients" in caplog.text
+
+
+def test_as_many_patients_as_cases_are_not_worth_a_word(tmp_path, put, caplog):
+    put("fakes/a.nii", "fakes/b.nii", "refs/a.nii", "refs/b.nii")
+    found(tmp_path)
+    assert "count as" not in caplog.text
+
+
+def test_dicom_tells_the_patient_and_his_number_is_not_kept(tmp_path, put):
+    """Two references of one PatientID and one of another, whatever their folders are called."""
+    for name, patient in (("a", "MARKER-1"), ("b", "MARKER-1"), ("c", "MARKER-2")):
+        put(f"fakes/{name}.nii")
+        datasets = made.slices_of(made.placed_volume((12, 14, 8)), seed=name)
+        for dataset in datasets:
+            dataset.PatientID = patient
+        made.save(datasets, tmp_path / "refs" / name)
+    pairs = find_pairs(tmp_path / "fakes", tmp_path / "refs", options=ReadOptions())
+    assert [(pair.case, pair.patient) for pair in pairs] == [("a", "a"), ("b", "a"), ("c", "c")]
+
+
+def test_the_column_patient_decides(tmp_path, put):
+    put("x/a.nii", "x/b.nii")
+    rows = ["one,x/a.nii,x/b.nii,p", "two,x/a.nii,x/b.nii,p", "three,x/a.nii,x/b.nii,"]
+    (tmp_path / "pairs.csv").write_text("\n".join(["case,fake,reference,patient", *rows]) + "\n")
+    assert [pair.patient for pair in read_pairs(tmp_path / "pairs.csv")] == ["p", "p", "three"]
+
+
 def test_the_work_grows_with_the_volumes_and_not_with_their_square(tmp_path, monkeypatch):
     """A cohort of ten thousand is paired in the time of ten thousand looks."""
     looks = []

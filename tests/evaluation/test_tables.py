@@ -1,4 +1,4 @@
-"""Tables: statistics by hand, the paired test against scipy's, what is written can be read."""
+"""Tables: what is written can be read, with each case's patient and every baseline."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from medcyclegan.errors import ReadError, UsageError
+from medcyclegan.errors import ReadError
 from medcyclegan.evaluation import (
     CaseScores,
     Evaluation,
     Refusal,
     compare_models,
     load_scores,
-    summarize,
+    mean_interval,
+    merge_tables,
+    rows_to_text,
     to_json,
     to_text,
     write_table,
@@ -30,48 +31,12 @@ FLAT = Evaluation(
 )  # fmt: skip
 
 
-def case(name, mae, psnr=20.0, picture=None):
-    return CaseScores(name, dataclasses.replace(FLAT, mae=mae, psnr=psnr, scored="fake", baseline=FLAT), picture)
+WATER = dataclasses.replace(FLAT, mae=120.0, scored="water")
 
 
-def test_statistics_by_hand():
-    summary = summarize([{"mae": value, "psnr": math.inf} for value in (1.0, 2.0, 6.0)])
-    assert summary["mae"]["mean"] == 3
-    assert summary["mae"]["median"] == 2
-    assert summary["mae"]["sd"] == pytest.approx(np.sqrt(7))
-    assert summary["mae"]["n"] == 3
-    assert "psnr" not in summary
-    assert summarize([{"psnr": math.inf}, {"psnr": 5.0}])["psnr"]["infinite"] == 1
-    assert summarize([{"mae": 4.0}])["mae"] == {"n": 1, "mean": 4, "sd": None, "median": 4, "ci95": None, "infinite": 0}
-
-
-def test_the_bootstrap_interval_is_scipys():
-    values = np.random.default_rng(3).gamma(2.0, 20.0, 30)
-    ours = summarize([{"mae": value} for value in values])["mae"]["ci95"]
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=0).confidence_interval
-    assert ours == pytest.approx([theirs.low, theirs.high], rel=0.02)
-    assert ours == summarize([{"mae": value} for value in values])["mae"]["ci95"]
-
-
-def test_two_models_are_compared_case_by_case():
-    generator = np.random.default_rng(0)
-    first = {f"c{n}": {"mae": v, "psnr": 20.0, "ms_ssim": 0.5} for n, v in enumerate(generator.normal(60, 5, 12))}
-    second = {name: {**row, "mae": row["mae"] + 4 + generator.normal()} for name, row in first.items()}
-    second["only here"] = {"mae": 0.0}
-    result = compare_models(first, second)
-    differences = [first[name]["mae"] - second[name]["mae"] for name in sorted(first)]
-    assert result["cases"] == 12
-    assert result["metrics"]["mae"]["mean_difference"] == pytest.approx(np.mean(differences))
-    assert result["metrics"]["mae"]["p"] == stats.wilcoxon(differences).pvalue
-    assert result["metrics"]["mae"]["p_holm"] == pytest.approx(3 * result["metrics"]["mae"]["p"])
-    assert result["metrics"]["psnr"]["p"] == 1
-    assert result["smallest_possible_p"] == pytest.approx(result["metrics"]["mae"]["p"])
-    assert "ssim_2023" not in result["metrics"]
-
-
-def test_models_without_common_cases_are_refused():
-    with pytest.raises(UsageError, match="1 case in common"):
-        compare_models({"a": {"mae": 1}}, {"a": {"mae": 1}, "b": {"mae": 2}})
+def case(name, mae, psnr=20.0, picture=None, patient=None):
+    scores = dataclasses.replace(FLAT, mae=mae, psnr=psnr, scored="fake", baselines={"flat": FLAT, "water": WATER})
+    return CaseScores(name, scores, picture, patient)
 
 
 def test_json_says_infinity_in_a_way_that_all_parsers_take():
@@ -82,24 +47,30 @@ def test_json_says_infinity_in_a_way_that_all_parsers_take():
 
 @pytest.mark.parametrize("ending", ["csv", "json"])
 def test_what_is_written_can_be_read(tmp_path, ending):
-    cases = [case("p/a", 50.0), case('b, "quoted"', 60.5, psnr=math.inf)]
+    cases = [case("p/a", 50.0, patient="p"), case('b, "quoted"', 60.5, psnr=math.inf)]
     write_table(tmp_path / f"t.{ending}", cases)
     scores = load_scores(tmp_path / f"t.{ending}")
     assert list(scores) == ["p/a", 'b, "quoted"']
     assert scores["p/a"]["mae"] == 50
     assert scores['b, "quoted"']["psnr"] == math.inf
     assert "mae_air" not in scores["p/a"]
+    assert [row["patient"] for row in scores.values()] == ["p", 'b, "quoted"']
 
 
 def test_the_json_table_holds_cases_summary_and_refusals(tmp_path):
     comparison = compare_models({"a": {"mae": 1.0}, "b": {"mae": 2.0}}, {"a": {"mae": 2.0}, "b": {"mae": 2.5}})
-    write_table(tmp_path / "t.json", [case("a", 50.0), case("b", 60.0)], [Refusal("c", "NaN")], comparison)
+    cases = [case("a", 50.0, patient="p"), case("b", 60.0, patient="p"), case("c", 64.0)]
+    write_table(tmp_path / "t.json", cases, [Refusal("c", "NaN")], comparison)
     table = json.loads((tmp_path / "t.json").read_text())
     assert table["made_by"] == "medcyclegan evaluate"
-    assert [row["case"] for row in table["cases"]] == ["a", "b"]
-    assert table["cases"][0]["baseline"]["mae"] == 100
-    assert table["summary"]["fake"]["mae"]["mean"] == 55
-    assert table["summary"]["baseline"]["mae"]["mean"] == 100
+    assert [(row["case"], row["patient"]) for row in table["cases"]] == [("a", "p"), ("b", "p"), ("c", "c")]
+    assert {name: scores["mae"] for name, scores in table["cases"][0]["baselines"].items()} == {
+        "flat": 100,
+        "water": 120,
+    }
+    assert (table["summary"]["fake"]["mae"]["mean"], table["summary"]["fake"]["mae"]["patients"]) == (59.5, 2)
+    assert table["summary"]["baselines"]["flat"]["mae"]["mean"] == 100
+    assert table["summary"]["baselines"]["water"]["mae"]["mean"] == 120
     assert table["refused"] == [{"case": "c", "reason": "NaN"}]
     assert table["comparison"]["metrics"]["mae"]["mean_difference"] == -0.75
 
@@ -107,9 +78,9 @@ def test_the_json_table_holds_cases_summary_and_refusals(tmp_path):
 def test_the_csv_table_holds_a_row_a_case(tmp_path):
     write_table(tmp_path / "t.csv", [case("a", 50.0), case("b", 60.0)])
     rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
-    assert [(row["case"], row["mae"], row["baseline_mae"], row["baseline"]) for row in rows] == [
-        ("a", "50.0", "100.0", "flat"),
-        ("b", "60.0", "100.0", "flat"),
+    assert [(row["case"], row["mae"], row["flat_mae"], row["water_mae"], row["patient"]) for row in rows] == [
+        ("a", "50.0", "100.0", "120.0", "a"),
+        ("b", "60.0", "100.0", "120.0", "b"),
     ]
     assert rows[0]["mae_air"] == ""
 
@@ -131,13 +102,64 @@ def test_another_file_is_no_table(tmp_path, text):
         load_scores(tmp_path / "t.json")
 
 
-def test_text_for_one_and_for_several():
-    one = to_text([case("a", 50.0)])
-    assert "flat image (no --input)" in one
-    assert any(line.split() == ["mae", "50", "100"] for line in one.splitlines())
-    several = to_text([case("a", 50.0), case("b", 60.0)])
-    rows = {line.split()[0]: line.split() for line in several.splitlines() if line}
-    assert rows["b"][1] == "60"
-    assert rows["mean"][1] == "55"
-    assert rows["median"][1] == "55"
-    assert "mae_air" not in several
+def test_the_text_of_one_case_has_a_column_for_each_baseline():
+    lines = to_text([case("a", 50.0)]).splitlines()
+    assert lines[0].split() == ["fake", "flat", "water"]
+    assert ["mae", "50", "100", "120"] in [line.split() for line in lines]
+    assert "water: water (0 HU) everywhere" in lines
+
+
+def test_the_text_of_several_cases_has_a_line_for_each_baseline():
+    lines = [line.split() for line in to_text([case("a", 50.0), case("b", 60.0)]).splitlines()]
+    assert [line[:3] for line in lines[1:7]] == [
+        ["a", "fake", "50"], ["flat", "100", "10"], ["water", "120", "10"],
+        ["b", "fake", "60"], ["flat", "100", "10"], ["water", "120", "10"],
+    ]  # fmt: skip
+    starts = {line[0]: n for n, line in enumerate(lines) if line}
+    for title, value in (("mean", "55"), ("median", "55"), ("lowest", "50"), ("highest", "60")):
+        first = starts[title]
+        found = [
+            line[line.index(name) + 1] for name, line in zip(("fake", "flat", "water"), lines[first:], strict=False)
+        ]
+        assert found == [value, "100", "120"], title
+    assert "mae_air" not in lines[0]
+
+
+def test_the_text_says_when_a_baseline_is_as_good():
+    said = "a baseline has an MAE as good as the fake's or better"
+    assert f"in 1 of 2 cases {said}" in to_text([case("a", 50.0), case("b", 100.0)])
+    assert said not in to_text([case("a", 50.0), case("b", 99.0)])
+
+
+def test_an_interval_is_printed_from_ten_patients_on():
+    few = to_text([case(str(n), 50.0 + n, patient=str(n % 9)) for n in range(18)])
+    assert "18 cases of 9 patients" in few
+    assert "no intervals: they take 10 patients or more" in few
+    assert "95 %" not in few
+    many = to_text([case(str(n), 50.0 + n) for n in range(10)])
+    limits = [line.split() for line in many.splitlines() if "95 %" in line or line.startswith("to ")]
+    low, high = mean_interval(np.arange(50.0, 60.0))
+    assert [line[line.index("fake") + 1] for line in limits] == [f"{low:.4g}", f"{high:.4g}"]
+
+
+def test_a_comparison_of_few_patients_shows_each_difference():
+    few = compare_models(*({f"c{n}": {"mae": v + n * n} for n in range(4)} for v in (50, 60)))
+    text = to_text([case("a", 50.0), case("b", 60.0)], few)
+    assert "mae of each patient: -10, -10, -10, -10" in text
+    assert "smallest p that 4 patients can give: 0.125" in text
+    many = compare_models(*({f"c{n}": {"mae": v + n * n} for n in range(10)} for v in (50, 60)))
+    assert "mae of each patient" not in to_text([case("a", 50.0), case("b", 60.0)], many)
+
+
+def test_tables_are_merged_with_their_patients_and_baselines(tmp_path):
+    write_table(tmp_path / "1.json", [case("a1", 50.0, patient="a"), case("a2", 60.0, patient="a")])
+    write_table(tmp_path / "2.json", [case("b", 80.0)], [Refusal("c", "NaN")])
+    rows = merge_tables([tmp_path / "1.json", tmp_path / "2.json"], tmp_path / "all.json")
+    table = json.loads((tmp_path / "all.json").read_text())
+    assert rows == table["cases"]
+    assert (table["summary"]["fake"]["mae"]["mean"], table["summary"]["fake"]["mae"]["patients"]) == (67.5, 2)
+    assert table["summary"]["baselines"]["water"]["mae"]["mean"] == 120
+    assert "3 cases of 2 patients" in rows_to_text(rows)
+    assert table["refused"] == [{"case": "c", "reason": "NaN"}]
+    with pytest.raises(ReadError, match="in two of the tables, such as 'b'"):
+        merge_tables([tmp_path / "2.json", tmp_path / "2.json"], tmp_path / "twice.json")

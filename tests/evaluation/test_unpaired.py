@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+from models import identity_model
 
 from medcyclegan.errors import IntensityError, ReadError, UsageError
-from medcyclegan.evaluation import compare_sets, frechet_of_files, sample_set
+from medcyclegan.evaluation import SetSamples, compare_sets, frechet_of_files, sample_set, sample_tissue_means
+from medcyclegan.inference.training_set import TrainingSet
+from medcyclegan.metrics import TissueMeans, head_mask
 from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
 from medcyclegan.volume import Volume
 
+COARSE = (5.0, 5.0, 6.0)
 DISTANCES = ("histogram", "sliced_wasserstein", "mmd")
 
 
@@ -23,13 +29,26 @@ def references():
     return sample_set(t2_volume(head) for head in heads(1, 2, 3, 4))
 
 
+@pytest.fixture(scope="module")
+def cts():
+    """Three small CTs, and their samples with those of water."""
+    volumes = [ct_volume(head) for head in heads(1, 2, 3, spacing=COARSE)]
+    return volumes, sample_set(volumes, water=True)
+
+
+@pytest.fixture(scope="module")
+def coarse_t1():
+    return [t1_volume(head) for head in heads(4, 5, spacing=COARSE)]
+
+
 def test_other_heads_of_one_contrast_are_nearer_than_another_contrast(references):
     fakes = sample_set(t2_volume(head) for head in heads(5, 6, 7, 8))
     inputs = sample_set(t1_volume(head) for head in heads(5, 6, 7, 8))
     result = compare_sets(fakes, references, inputs)
     for name in DISTANCES:
-        assert result[name] < 0.5 * result["baseline"][name]
-        assert result["floor"][name] < 0.5 * result["baseline"][name]
+        assert result[name] < 0.5 * result["baselines"]["input"][name]
+        assert result["floor"][name] < 0.5 * result["baselines"]["input"][name]
+    assert result["baselines"].keys() == {"input"}
     assert (result["unit"], result["fakes"], result["references"]) == ("of the range 0 to 1", 4, 4)
 
 
@@ -40,14 +59,66 @@ def test_the_pixel_size_does_not_matter_much(references):
         assert coarse[name] < 0.5 * t1[name]
 
 
-def test_a_shift_in_hu_is_found_in_hu():
-    volumes = [ct_volume(head) for head in heads(1, 2)]
+def test_a_shift_in_hu_is_found_in_hu(cts):
+    volumes, _ = cts
     plain = sample_set(volumes)
     louder = sample_set(v.replace(array=v.array + np.int16(30)) for v in volumes)
     result = compare_sets(louder, plain)
     assert result["unit"] == "HU"
     assert result["histogram"] == pytest.approx(30, rel=0.1)
-    assert result["baseline"] is None
+    assert result["baselines"] == {}
+
+
+def test_the_floor_is_the_distance_of_the_two_halves(cts):
+    """Every other volume in one half, the others in the other: a set compared with itself has a distance of 0."""
+    _, references = cts
+    floor = compare_sets(references, references)["floor"]
+    first, second = (SetSamples(references.values[part], references.patches[part], references.slices[part], "HU")
+                     for part in (slice(None, None, 2), slice(1, None, 2)))  # fmt: skip
+    assert [len(half.values) for half in (first, second)] == [2, 1]
+    expected = compare_sets(first, second)
+    assert floor == {name: expected[name] for name in DISTANCES}
+    assert all(floor[name] > 0 for name in ("histogram", "sliced_wasserstein"))
+
+
+def test_each_part_of_a_set_is_that_of_the_same_volumes(cts):
+    _, samples = cts
+    part = samples.part(slice(1, None, 2))
+    assert part.values[0] is samples.values[1]
+    assert part.patches[0] is samples.patches[1]
+    assert part.slices[0] is samples.slices[1]
+    assert (len(part.values), len(part.patches), len(part.slices), part.unit) == (1, 1, 1, "HU")
+
+
+def test_the_numbers_of_an_mr_are_no_baseline_in_hu(cts, coarse_t1):
+    """Their distance from HU would be large whatever they show."""
+    _, references = cts
+    result = compare_sets(references, references, sample_set(coarse_t1))
+    assert result["baselines"].keys() == {"water"}
+    in_hu = compare_sets(references, references, references)
+    assert in_hu["baselines"]["input"]["histogram"] == 0
+
+
+def test_water_is_0_hu_in_the_same_places(cts):
+    volumes, references = cts
+    water = sample_set(v.replace(array=np.where(head_mask(v), 0, -1024).astype(np.int16)) for v in volumes)
+    ours, expected = compare_sets(references, references)["baselines"]["water"], compare_sets(water, references)
+    inside = np.concatenate([v.array[head_mask(v)] for v in volumes]).astype(float)
+    assert ours["histogram"] == pytest.approx(np.abs(inside).mean(), rel=0.02)
+    for name in DISTANCES:
+        assert ours[name] == pytest.approx(expected[name], rel=0.05)
+
+
+def test_inputs_at_their_tissue_means_are_a_baseline(cts, coarse_t1):
+    known = TrainingSet(
+        1, (0.0,) * 64, 0.1, (3.0, 3.0), (4.0, 4.0), {"axial": 1}, TissueMeans((-0.6,), (600.0, 30.0), "shares", 1)
+    )
+    model = dataclasses.replace(identity_model(), provenance={"training_set": {"ct": known.to_dict()}})
+    means = sample_tissue_means(coarse_t1, model)
+    assert set(np.concatenate(means.values)) == {600, 30}
+    assert means.slices[0].min() == -1024, "air outside the head"
+    baselines = compare_sets(cts[1], cts[1], tissue_means=means)["baselines"]
+    assert baselines["tissue_means"]["histogram"] < baselines["water"]["histogram"]
 
 
 def test_drawing_is_repeatable():

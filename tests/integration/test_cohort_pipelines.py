@@ -58,7 +58,7 @@ def test_held_out_patients_are_translated_scored_and_reported(study):
     scores = json.loads((results / "evaluation.json").read_text())["cases"]
     made = list(results.glob("translated/sub-*/anat/*_T2w.nii.gz"))
     assert len(scores) == len(made) == 1
-    assert scores[0]["baseline"]["scored"] == "input"
+    assert scores[0]["baselines"].keys() == {"input"}
     for page in ("run.html", "evaluation.html"):
         assert "<!doctype html>" in (results / page).read_text()[:100].lower()
 
@@ -125,15 +125,21 @@ def validate(dataset):
     assert [issue for issue in issues if issue["severity"] == "error"] == []
 
 
-def test_every_patient_is_scored_once_by_cross_validation(study):
+def test_every_patient_is_scored_once_by_cross_validation(study, capsys):
     folder, _ = study
     words = [folder / "study", "--folds", "2", "--config", folder / "tiny.yaml"]
     assert run("cross_validate.py", *words) == 0
+    printed = capsys.readouterr().out
+    assert "3 cases of 3 patients" in printed
+    assert printed.count("input as output") >= 4, "beside each case and in the summary"
     table = json.loads((folder / "study" / "results" / "tiny-folds-2.json").read_text())
     assert [case["case"] for case in sorted(table["cases"], key=lambda c: c["case"])] == [
         f"sub-{n:02d}/anat/sub-{n:02d}_T1w" for n in (3, 4, 5)
     ], "the others have a broken volume"
-    assert table["summary"]["fake"]["mae"]["n"] == 3
+    assert len({case["patient"] for case in table["cases"]}) == 3
+    assert all(re.fullmatch("[0-9a-f]{16}", case["patient"]) for case in table["cases"]), "the store's keyed hashes"
+    assert table["summary"]["baselines"]["input"]["mae"]["patients"] == 3
+    assert table["summary"]["fake"]["mae"]["patients"] == 3
     assert (folder / "study" / "results" / "tiny-folds-2.html").is_file()
 
 

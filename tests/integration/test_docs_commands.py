@@ -4,6 +4,7 @@ Only trainings are shortened (few filters, two steps), and fewer heads, folds an
 whose title says that they need a cluster are left to test_docs.py, which parses them; so is what installs or builds.
 """
 
+import dataclasses
 import re
 import runpy
 import shlex
@@ -26,7 +27,9 @@ from PIL import Image
 import medcyclegan.config
 from medcyclegan.cli.main import main
 from medcyclegan.inference import DomainModel
+from medcyclegan.inference.training_set import TrainingSet
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.metrics import TissueMeans
 
 ROOT = Path(__file__).parents[2]
 SHAPE, PLACE = (24, 28, 16), make_affine("LPS", (8.0, 8.0, 12.0), rotation_degrees=(4.0, 0.0, 3.0))
@@ -110,6 +113,19 @@ def own_code():
     write_nifti(head_mr(SHAPE, PLACE), Path("in.nii.gz"))
 
 
+def scored():
+    means = TissueMeans((-0.8,), (300.0, 40.0), "shares", 5)
+    known = TrainingSet(5, (0.0,) * 64, 0.1, (8.0, 8.0), (12.0, 12.0), {"axial": 5}, means)
+    dataclasses.replace(tiny_model(), provenance={"training_set": {"ct": known.to_dict()}}).save("runs/latest/model")
+    for n in range(3):
+        for folder, head in (("true_ct", head_ct), ("mr", head_mr)):
+            write_nifti(head(SHAPE, PLACE, seed=n), Path(folder) / f"p{n}.nii.gz")
+        for seed, folder in ((10, "synthetic_ct"), (20, "other_ct")):
+            write_nifti(head_ct(SHAPE, PLACE, seed=seed + n), Path(folder) / f"p{n}.nii.gz")
+    rows = [f"synthetic_ct/p{n}.nii.gz,true_ct/p{n}.nii.gz,{n // 2}" for n in range(3)]
+    Path("pairs.csv").write_text("\n".join(["fake,reference,patient", *rows]) + "\n")
+
+
 #: What lies in the folder in which a page's commands are given.
 PREPARED = {
     "index": three_commands,
@@ -120,6 +136,7 @@ PREPARED = {
     "howto/image_folders": image_sets,
     "howto/public_weights": public_files,
     "howto/send_to_pacs": to_a_node,
+    "howto/evaluate": scored,
     "howto/own_monai_code": own_code,
 }
 

@@ -1,6 +1,7 @@
 """Every script in examples/ runs, is short, and says what it did."""
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -107,7 +108,25 @@ def test_real_heads(tmp_path, monkeypatch, capsys):
     assert "/ 13.9" in said.splitlines()[1], "the input taken as the output, as the scans are"
     people = {folder.name for folder in (out / "volumes").glob("*/*")}
     assert people == {"sub-openmspatient03", "sub-openmspatient12"}, "the unseen patient must not be trained on"
+    worse = [found.split() for found in re.findall(r"[\d.-]+ / [\d.-]+(?: !)?", said)]
+    falling = [n % 4 == 2 for n in range(len(worse))]  # MAE is the third of four columns
+    assert [len(words) == 4 for words in worse] == [
+        float(ours) > float(other) if falls else float(ours) < float(other)
+        for (ours, _, other, *_), falls in zip(worse, falling, strict=True)
+    ], "scores that are worse than the input's are marked, and no others"
+    assert any(len(words) == 4 for words in worse), "two steps make nothing better"
     assert (out / "heads.png").stat().st_size > 10_000
+
+
+def test_a_fresh_subject_is_neither_trained_on_nor_chosen_by(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from real_heads_stages import SPLITS
+
+    for chosen in ("skull", "brain"):
+        (trained, scored), (retrained, fresh) = SPLITS[chosen], SPLITS[f"{chosen}-fresh"]
+        assert scored not in trained
+        assert fresh not in {scored, *retrained}
+        assert scored in retrained, "the one that was chosen by may be trained on"
 
 
 def _run_page(scans, work, config, monkeypatch):

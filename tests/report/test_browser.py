@@ -75,7 +75,7 @@ def pages(tmp_path_factory, translation):
         mae_air=None, mae_soft_tissue=90.0, mae_bone=300.0, voxels=9, unit="HU", normalization="none", scored="input",
     )  # fmt: skip
     cases = [
-        CaseScores(str(n), dataclasses.replace(flat, mae=mae, scored="fake", baseline=flat))
+        CaseScores(str(n), dataclasses.replace(flat, mae=mae, scored="fake", baselines={"input": flat}))
         for n, mae in enumerate((60.0, 40.0, 50.0))
     ]
     write_table(folder / "table.json", cases)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from medcyclegan.errors import ReadError, UsageError
-from medcyclegan.evaluation import CaseScores, Evaluation, Refusal, compare_models, write_table
+from medcyclegan.evaluation import CaseScores, Evaluation, Refusal, compare_models, mean_interval, write_table
 from medcyclegan.report import ReportOptions, write_report
 
 FLAT = Evaluation(
@@ -28,7 +28,8 @@ def png():
 
 
 def cases(*maes, picture=None):
-    better = dataclasses.replace(FLAT, psnr=20.0, scored="fake", baseline=FLAT, notes=("fake: resampled",))
+    baselines = {"flat": FLAT, "water": dataclasses.replace(FLAT, mae=130.0, scored="water")}
+    better = dataclasses.replace(FLAT, psnr=20.0, scored="fake", baselines=baselines, notes=("fake: resampled",))
     return [
         CaseScores(f"sub-MARKER{n}", dataclasses.replace(better, mae=mae), picture)
         for n, mae in enumerate(maes, start=1)
@@ -47,8 +48,13 @@ def test_it_holds_the_table_without_names(tmp_path, ending):
     assert "MARKER" not in page
     rows = re.findall(r'<tr><th scope="row" data-value="\d+">(\d+)</th><td data-value="([\d.]+)">', page)
     assert rows == [("1", "50.0"), ("2", "120.0"), ("3", "61.25")]
-    assert "In 1 of 3 cases doing nothing gives an MAE that is as good" in page
-    assert "No input was given, so the baseline is a flat image" in page
+    assert "In 1 of 3 cases a baseline has an MAE as good as the translation&#39;s or better" in page
+    assert "The baseline of the training set is missing" in page
+    headings = re.findall(r"<button[^>]*>([^<]*)</button>", page)
+    assert headings[-6:] == ["flat mae", "flat psnr", "flat ms_ssim", "water mae", "water psnr", "water ms_ssim"]
+    assert page.count('<td data-value="130.0">130</td>') == 3
+    assert "water: water (0 HU) everywhere" in page
+    assert "<li>patients<b>3</b></li>" in page
     assert page.count("<svg") == 6
     assert "mae_air" not in page
     assert ("A case was refused" in page) == (ending == "json")
@@ -69,7 +75,45 @@ def test_summary_and_comparison_are_the_tables(tmp_path):
     assert '<th scope="row">mean</th><td>55</td>' in page
     assert "Wilcoxon signed-rank" in page
     assert "<td>-12</td>" in page
-    assert "0.0625" in page
+    assert "The smallest p that 5 patients can give is 0.0625" in page
+    assert "<td>-10, -11, -12, -13, -14</td>" in page, "too few for an interval: each difference is shown"
+    assert '<th scope="row">lowest</th><td>50</td>' in page
+    assert '<th scope="row">highest</th><td>60</td>' in page
+    assert "<li>mean mae<b>55 (50 to 60) HU</b></li>" in page
+    assert "<li>mean mae, water<b>130</b></li>" in page
+    assert "95 % interval from" not in page
+
+
+def test_ten_patients_have_an_interval_and_no_list_of_differences(tmp_path):
+    scores = [{f"c{n}": {"mae": value + n * step} for n in range(10)} for value, step in ((50.0, 1), (60.0, 2))]
+    write_table(tmp_path / "t.json", cases(*range(50, 60)), comparison=compare_models(*scores))
+    page = page_of(tmp_path / "t.json")
+    low, high = (f"{limit:.4g}" for limit in mean_interval(np.arange(50, 60)))
+    assert f'<th scope="row">95 % interval from</th><td>{low}</td>' in page
+    assert f'<th scope="row">to</th><td>{high}</td>' in page
+    assert "<li>mean mae<b>54.5 ± 3.0 HU</b></li>" in page
+    assert "-10, -11" not in page
+
+
+def test_sessions_of_a_patient_are_counted_as_one(tmp_path):
+    write_table(tmp_path / "t.json", [dataclasses.replace(c, patient="one") for c in cases(*range(50, 62))])
+    page = page_of(tmp_path / "t.json")
+    assert "<li>cases<b>12</b></li><li>patients<b>1</b></li>" in page
+    assert "95 % interval from" not in page
+
+
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_every_baseline_is_drawn_and_tabled(tmp_path, ending):
+    """As many groups as there can be, none dropped for want of a colour."""
+    scored = ("input", "tissue_means", "flat", "water")
+    found = {name: dataclasses.replace(FLAT, mae=200.0 + n, scored=name) for n, name in enumerate(scored)}
+    evaluations = [dataclasses.replace(each.evaluation, baselines=found) for each in cases(50.0, 60.0)]
+    write_table(tmp_path / f"t.{ending}", [CaseScores(str(n), each) for n, each in enumerate(evaluations)])
+    page = page_of(tmp_path / f"t.{ending}")
+    for name, value in zip(("input", "tissue means", "flat", "water"), range(200, 204), strict=True):
+        assert f"{name}: median {value}, from {value} to {value}" in page
+        assert f">{name} mae</button>" in page
+    assert "The baseline of the training set is missing" not in page
 
 
 def test_pictures_stand_worst_first(tmp_path):
@@ -98,7 +142,8 @@ def test_infinite_scores_are_shown(tmp_path):
 def test_other_files_are_no_tables(tmp_path):
     write_table(tmp_path / "t.json", cases(50.0))
     text = (tmp_path / "t.json").read_text()
-    for broken in (text.replace('"cases"', '"rows"'), text[:-30], text.replace('"mae"', '"mea"')):
+    changes = (('"cases"', '"rows"'), ('"mae"', '"mea"'), ('"water"', '"watre"'), ('"patient"', '"person"'))
+    for broken in (text[:-30], *(text.replace(*change) for change in changes)):
         (tmp_path / "t.json").write_text(broken)
         with pytest.raises(ReadError, match=r"t\.json"):
             page_of(tmp_path / "t.json")

@@ -15,10 +15,11 @@ from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import ConfigError, TrainingError
 from medcyclegan.inference import ModelBundle
 from medcyclegan.manifest import MANIFEST, load_manifest, rows_to_text
+from medcyclegan.metrics import ssim
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
 from medcyclegan.training.plan import build_plan
-from medcyclegan.training.scores import held_out_slices, patches_of, scores_of
+from medcyclegan.training.scores import HeldOut, held_out_slices, patches_of, scores_of
 from medcyclegan.training.step import CycleGANStep, build_step
 from medcyclegan.training.validation import key_value
 
@@ -84,6 +85,24 @@ def test_the_true_translation_scores_best(paired_store: Path, tiny: Config) -> N
     assert same["ssim_BA"] < 0.5
     for name in ("sliced_wasserstein", "histogram"):
         assert key_value(good, name) < 0.3 * key_value(same, name)
+
+
+def test_pairs_are_scored_in_the_union_of_both_heads(tiny: Config) -> None:
+    """Two heads that overlap by half, each of a slice of its own: an error in either one counts, air does not."""
+    first, second = np.full((2, 2, 32, 32), -1.0, dtype=np.float32)
+    first[:, 8:24, 4:20], second[:, 8:24, 12:28] = 0.5, -0.25
+    second[1, 26:30, 2:10] = 0.75
+    inputs = tuple(torch.from_numpy(images)[:, None] for images in (first, second))
+    slices = HeldOut(inputs, (first, second), (-0.5, -0.5), ((0, 0), (1, 1)))
+    same = scores_of(step_of(tiny, torch.nn.Identity(), torch.nn.Identity()), slices)
+    union = (first > -0.5) | (second > -0.5)
+    for way, (fake, real) in {"AB": (first, second), "BA": (second, first)}.items():
+        inside = np.abs(fake - real)[union].astype(np.float64)
+        ssims = [ssim(a[None], b[None], value_range=(-1, 1), mask=m[None])
+                 for a, b, m in zip(fake, real, union, strict=True)]  # fmt: skip
+        assert same[f"mae_{way}"] == pytest.approx(inside.mean())
+        assert same[f"psnr_{way}"] == pytest.approx(10 * np.log10(4 / np.square(inside).mean()))
+        assert same[f"ssim_{way}"] == pytest.approx(np.mean(ssims))
 
 
 def test_generators_that_make_nan_are_named(paired_store: Path, tiny: Config) -> None:

@@ -1,0 +1,40 @@
+"""Volumes of one patient on one grid, one of each domain: slices that show the same place."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from medcyclegan.manifest import SliceRow
+
+__all__ = ["RowPair", "row_pairs", "shared_slices"]
+
+RowPair = tuple[SliceRow, SliceRow]
+
+
+def row_pairs(first: Iterable[SliceRow], second: Iterable[SliceRow]) -> list[RowPair]:
+    """Return the pairs of rows, one of ``first`` and one of ``second``, of one patient and on one grid.
+
+    Slices that were cut to the foreground may lie on different grids, so their volumes are no pairs.
+    """
+    of_patient: dict[str, list[SliceRow]] = defaultdict(list)
+    for row in second:
+        of_patient[row.patient].append(row)
+    return [(a, b) for a in first for b in of_patient.get(a.patient, ()) if _same_grid(a, b)]
+
+
+def shared_slices(pair: RowPair) -> list[tuple[int, int]]:
+    """Return the places in both stacks of the slices that both volumes have, from inferior to superior."""
+    place_a, place_b = ({index: n for n, index in enumerate(row.slices)} for row in pair)
+    return [(place_a[index], place_b[index]) for index in pair[0].slices if index in place_b]
+
+
+def _same_grid(a: SliceRow, b: SliceRow) -> bool:
+    return (
+        a.shape == b.shape
+        and a.pixel_mm == b.pixel_mm
+        and bool(np.allclose(a.affine, b.affine, atol=1e-3))
+        and not any("cut" in note for note in (*a.notes, *b.notes))
+    )
