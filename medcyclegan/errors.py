@@ -12,6 +12,7 @@ names the value, the rule it breaks and the remedy::
     │   ├── AmbiguousError      it holds several volumes: an option must choose one
     │   └── IntensityError      its values: NaN, a CT that is not in HU, a constant image
     ├── WriteError              an output: it exists, it cannot be written, its format cannot hold it
+    ├── IncompleteError         a translation is written, but not its quality, its map or its preview
     ├── StoreError              a slice store: missing, incomplete, made another way
     ├── TrainingError           a run: it cannot start, go on or be resumed
     ├── ModelError              a model folder: missing, damaged, unfit for what is asked
@@ -24,6 +25,7 @@ __all__ = [
     "AmbiguousError",
     "ConfigError",
     "GeometryError",
+    "IncompleteError",
     "IntensityError",
     "MedCycleGANError",
     "MissingExtraError",
@@ -89,6 +91,10 @@ class IntensityError(VolumeError):
 
 class WriteError(MedCycleGANError):
     """An output exists already, cannot be written, or cannot hold the volume."""
+
+
+class IncompleteError(MedCycleGANError):
+    """An output is written, but not all that was asked for beside it."""
 
 
 class StoreError(MedCycleGANError):

@@ -7,16 +7,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from medcyclegan.errors import GeometryError
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.inference.computing import Computing
-from medcyclegan.inference.domains import AIR
+from medcyclegan.inference.flicker import measure_flicker
 from medcyclegan.inference.planes import spread_slices
 from medcyclegan.inference.training_set import TrainingSet, acquisition, axial_spacing, histogram_of
 from medcyclegan.inference.translate import Translation
 from medcyclegan.inference.trust import cycle_error
-from medcyclegan.metrics import flicker_index
-from medcyclegan.slicing.plane import plane_view
 from medcyclegan.volume import Volume
 
 __all__ = ["Quality", "assess"]
@@ -41,7 +38,7 @@ Verdict = Literal["ok", "check", "doubtful"]
 class Quality:
     """What speaks for and against one translation.
 
-    ``flicker``: :func:`~medcyclegan.metrics.flicker_index` (None for a single slice). ``clipped_share``: of
+    ``flicker``: :func:`~medcyclegan.inference.flicker.measure_flicker`. ``clipped_share``: of
     the input's voxels. ``cycle_error``: mean of |G_BA(G_AB(x)) - x| over the foreground of some slices, as a share of
     the input's range. ``histogram_score``: the distance of the input's histogram from the training set's, in
     multiples of the largest that a training volume has; None where the model does not say. ``spacing_mm``: of the
@@ -75,9 +72,9 @@ def assess(
     known = _training_set(bundles[0], done.source.name)
     error = cycle_error(volume, done, bundles, computing, spread_slices(volume, _CYCLED))
     clipped = done.scaling.count_clipped(volume.array) / volume.array.size
-    flicker = _flicker(volume, done)
+    flicker = measure_flicker(volume, done, bundles[0], computing.planes)
     score = None if known is None else _histogram_score(volume, done, known)
-    reasons = _reasons(clipped, flicker, error, score)
+    reasons = _reasons(clipped, flicker, error, score, planes=computing.planes)
     if forced:
         reasons.insert(0, "the input is not of the modality that the model was trained on")
     if known is not None:
@@ -97,12 +94,13 @@ def assess(
     )
 
 
-def _reasons(clipped: float, flicker: float | None, error: float, score: float | None) -> list[str]:
+def _reasons(clipped: float, flicker: float | None, error: float, score: float | None, *, planes: str) -> list[str]:
     reasons = []
     if clipped > _MOST_CLIPPED:
         reasons.append(f"{clipped:.1%} of the input's voxels lie outside the scaled range and were clipped")
     if flicker is not None and flicker > _MOST_FLICKER:
-        reasons.append(f"it changes {flicker:.0%} more than the input from slice to slice: --planes three is smoother")
+        advice = ": --planes three is smoother" if planes == "axial" else ""
+        reasons.append(f"it changes {flicker:.0%} more than the input from slice to slice{advice}")
     if error > _MOST_CYCLE_ERROR:
         reasons.append(f"translated back it is off by {error:.1%} of the input's range on average")
     if score is not None and score > _ODD_HISTOGRAM:
@@ -133,17 +131,6 @@ def _training_set(bundle: ModelBundle, domain: str) -> TrainingSet | None:
         return TrainingSet.from_dict(bundle.provenance["training_set"][domain])
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         log.info("this model does not say what its %s volumes were like: the input is not compared with them", domain)
-        return None
-
-
-def _flicker(volume: Volume, done: Translation) -> float | None:
-    source, fake = (plane_view(v.array, v.orientation) for v in (volume, done.volume))
-    step = max(1, round(min(source.shape[:2]) / 128))
-    source, fake = source[::step, ::step], fake[::step, ::step]
-    mask = done.scaling.normalize(source) > AIR
-    try:
-        return flicker_index(fake, source, mask)
-    except GeometryError:
         return None
 
 

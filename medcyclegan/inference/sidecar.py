@@ -8,7 +8,6 @@ from typing import Any
 
 from medcyclegan.inference.bundle import DomainModel, ModelBundle
 from medcyclegan.inference.computing import Computing
-from medcyclegan.inference.quality import Quality
 from medcyclegan.inference.training_set import tissue_means_fields
 from medcyclegan.inference.translate import Translation
 from medcyclegan.intensity import IntensityScaling
@@ -24,11 +23,10 @@ def build_record(
     done: Translation,
     bundles: Sequence[ModelBundle],
     computing: Computing,
-    quality: Quality,
     *,
     forced: bool,
 ) -> dict[str, Any]:
-    """Return what the sidecar of the translation ``done`` of ``volume`` says, but for times.
+    """Return what the sidecar of the translation ``done`` of ``volume`` says, but for its quality and times.
 
     JSON values; no path and no header text of the input.
     """
@@ -57,7 +55,7 @@ def build_record(
         "planes": computing.planes,
         "tta": computing.tta,
         "fast": None if done.fast is None else dataclasses.asdict(done.fast),
-        "quality": quality.to_dict(),
+        "quality": None,
     }
 
 

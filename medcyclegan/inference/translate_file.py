@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from medcyclegan.errors import ReadError, UsageError, WriteError
+from medcyclegan.errors import IncompleteError, MedCycleGANError, ReadError, UsageError, WriteError
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.device import choose_device
@@ -38,9 +39,13 @@ from medcyclegan.volume import Volume
 
 __all__ = ["TranslationOptions", "translate_file"]
 
+log = logging.getLogger(__name__)
+
 _MAP_ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd")
-#: More than the timings take in a sidecar.
-_SECONDS_BYTES = 256
+#: More than quality, trust and times add to a sidecar.
+_ADDED_BYTES = 8192
+#: Where the time goes, in this order; ``assess``: the quality, the map and the preview.
+_STAGES = ("read", "translate", "write", "assess")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +80,29 @@ def translate_file(
     ``dicom://AET@host:port`` is sent there as a DICOM series instead
     (:class:`~medcyclegan.io.dicom_node.DicomNode`), and no file stays here.
     Raises a :class:`~medcyclegan.errors.MedCycleGANError` before any work where an output cannot be
-    written.
+    written, and :class:`~medcyclegan.errors.IncompleteError` where the output is written (or sent) but its quality
+    could not be measured, or its map or preview not be made.
     """
     options = options or TranslationOptions()
     if is_dicom_node(output):
-        _translate_and_send(source, str(output), model, options)
-        return output
-    out = Path(output)
-    _check_outputs(Path(source), out, options)
+        failures = _translate_and_send(source, str(output), model, options)
+    else:
+        output = Path(output)
+        failures = _translate_and_write(Path(source), output, model, options)
+    if failures:
+        done = "sent" if is_dicom_node(output) else "written"
+        raise IncompleteError(
+            f"{output} is {done}, but {'; '.join(failures)}: use it without, or translate again with --overwrite "
+            "(--debug shows where it failed)"
+        )
+    return output
+
+
+def _translate_and_write(
+    source: Path, out: Path, model: Model | Sequence[Model], options: TranslationOptions
+) -> list[str]:
+    """Translate into ``out`` and its sidecar, then measure and draw; return what failed after that, a phrase each."""
+    _check_outputs(source, out, options)
     bundles = load_models(model)
     if options.to is not None:
         bundles[0].direction(options.to)
@@ -97,13 +117,21 @@ def translate_file(
         check_writable(expected.replace(modality=None), options.trust)
     done = translate(volume, bundles, to, computing, force=options.force, spread=options.trust is not None)
     clock.append(time.monotonic())
-    record, trust = _assess(volume, done, bundles, computing, options)
-    clock.append(time.monotonic())
-    record |= options.facts
-    with _begun(out, record, options):
-        _write_beside(volume, done, trust, options)
-        _write(done, out, record, clock, options)
-    return out
+    record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.facts}
+    with atomic_write(sidecar_path(out)) as sidecar:
+        # Its room is taken first: on a disk that fills up there must be no output whose sidecar is not complete.
+        sidecar.write(_text(record) + bytes(_ADDED_BYTES))
+        sidecar.flush()
+        with _announced(out, record):
+            write_volume(done.volume, out, template=options.template, deidentify=options.deidentify)
+        clock.append(time.monotonic())
+        failures = _measure(volume, done, bundles, computing, record, options=options)
+        clock.append(time.monotonic())
+        record["seconds"] = dict(zip(_STAGES, np.diff(clock).round(3).tolist(), strict=True))
+        sidecar.seek(0)
+        sidecar.truncate()
+        sidecar.write(_text(record))
+    return failures
 
 
 def _expected(volume: Volume, bundle: ModelBundle, to: str) -> Volume:
@@ -114,30 +142,34 @@ def _expected(volume: Volume, bundle: ModelBundle, to: str) -> Volume:
 
 
 @contextlib.contextmanager
-def _begun(out: Path, record: Mapping[str, Any], options: TranslationOptions) -> Iterator[None]:
-    """Leave a new output's sidecar, still without its times, while its files are written; nothing new if that fails.
+def _announced(out: Path, record: Mapping[str, Any]) -> Iterator[None]:
+    """Put the sidecar of ``out``, still without quality and times, in its place while the output is written.
 
-    Whoever is killed here leaves that sidecar and no output: so the same command may do it again.
+    Before a new output, so that none is ever without one: whoever is killed in between leaves that sidecar and no
+    output, and the same command may do it again. After an output that is replaced, so that a failure leaves both as
+    they were.
     """
-    if os.path.lexists(out):
-        yield
-        return
     sidecar = sidecar_path(out)
-    beside = [Path(path) for path in (sidecar, options.trust, options.preview) if path is not None]
-    fresh = [path for path in beside if not os.path.lexists(path)]
+    if os.path.lexists(out):
+        with atomic_write(sidecar) as file:
+            file.write(_text(record))
+            file.flush()
+            yield
+        return
+    fresh = not os.path.lexists(sidecar)
     with atomic_write(sidecar) as file:
         file.write(_text(record))
     try:
         yield
     except BaseException:
-        for path in fresh if not os.path.lexists(out) else ():
-            path.unlink(missing_ok=True)
+        if fresh and not os.path.lexists(out):
+            sidecar.unlink(missing_ok=True)
         raise
 
 
 def _translate_and_send(
     source: str | Path, address: str, model: Model | Sequence[Model], options: TranslationOptions
-) -> None:
+) -> list[str]:
     """Translate into a folder that only the user can read, send the series there, and remove it whatever happens."""
     from medcyclegan.io.dicom_node import DicomNode
     from medcyclegan.io.dicom_send import check_node, send_series
@@ -146,53 +178,54 @@ def _translate_and_send(
     check_node(node)
     with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
         series = Path(folder) / "series"
-        translate_file(source, series, model, options)
+        failures = _translate_and_write(Path(source), series, model, options)
         send_series(series, node, repeatable=not options.deidentify)
+    return failures
 
 
-def _assess(
+def _measure(
     volume: Volume,
     done: Translation,
     bundles: Sequence[ModelBundle],
     computing: Computing,
+    record: dict[str, Any],
+    *,
     options: TranslationOptions,
-) -> tuple[dict[str, Any], Volume | None]:
-    """Judge the translation; return its record, and its trust map where one is asked for."""
-    forced = options.force and not fits_domain(volume, done.source)
-    quality = assess(volume, done, bundles, computing, forced=forced)
-    record = build_record(volume, done, bundles, computing, quality, forced=options.force)
-    if options.trust is None:
-        return record, None
-    trust = trust_map(volume, done, bundles, computing)
-    record["trust"] = _summary(volume, done, trust)
-    return record, trust
+) -> list[str]:
+    """Measure the quality into ``record``, write the trust map and the preview; return what failed, a phrase each.
 
-
-def _write_beside(volume: Volume, done: Translation, trust: Volume | None, options: TranslationOptions) -> None:
-    """Write the trust map and the preview."""
-    if trust is not None and options.trust is not None:
-        write_volume(trust, options.trust)
-    if options.preview:
-        with atomic_write(Path(options.preview)) as file:
+    The translation is on the disk by now, and no fault of what comes after may take it away.
+    """
+    failures: dict[str, str] = {}
+    trust = None
+    with _noted(failures, "quality", "its quality was not measured"):
+        forced = options.force and not fits_domain(volume, done.source)
+        record["quality"] = assess(volume, done, bundles, computing, forced=forced).to_dict()
+    if options.trust is not None:
+        with _noted(failures, "trust", f"{options.trust} was not written"):
+            trust = trust_map(volume, done, bundles, computing)
+            record["trust"] = _summary(volume, done, trust)
+            write_volume(trust, options.trust)
+    if options.preview is not None:
+        with _noted(failures, "preview", f"{options.preview} was not written"):
             shown = {"input": volume, f"synthetic {done.target.name}": done.volume}
-            file.write(png_bytes(preview(shown, trust=trust, unit=done.target.scaling.unit)))
+            picture = png_bytes(preview(shown, trust=trust, unit=done.target.scaling.unit))
+            with atomic_write(Path(options.preview)) as file:
+                file.write(picture)
+    if failures:
+        record["failed"] = list(failures)
+    return list(failures.values())
 
 
-def _write(
-    done: Translation, out: Path, record: dict[str, Any], clock: list[float], options: TranslationOptions
-) -> None:
-    """Write the volume and its sidecar; ``clock``: when reading began, and it, translating and judging ended."""
-    with atomic_write(sidecar_path(out)) as file:
-        # Its room is taken first: on a disk that fills up there must be no output that does not say what it is.
-        file.write(_text(record) + bytes(_SECONDS_BYTES))
-        file.flush()
-        write_volume(done.volume, out, template=options.template, deidentify=options.deidentify)
-        clock.append(time.monotonic())
-        names = ("read", "translate", "assess", "write")
-        record["seconds"] = dict(zip(names, np.diff(clock).round(3).tolist(), strict=True))
-        file.seek(0)
-        file.write(_text(record))
-        file.truncate()
+@contextlib.contextmanager
+def _noted(failures: dict[str, str], step: str, phrase: str) -> Iterator[None]:
+    """Keep the failure of a ``step`` in ``failures`` instead of raising it: ``phrase`` and the reason."""
+    try:
+        yield
+    except Exception as error:
+        log.debug("%s", phrase, exc_info=True)
+        reason = str(error) if isinstance(error, MedCycleGANError) else f"{type(error).__name__}: {error}"
+        failures[step] = f"{phrase} ({reason})"
 
 
 def _text(record: Mapping[str, Any]) -> bytes:
@@ -207,13 +240,22 @@ def _summary(volume: Volume, done: Translation, trust: Volume) -> dict[str, Any]
     return {"mean": round(mean, 4), "percentile_95": round(high, 4), "unit": done.target.scaling.unit}
 
 
-def _is_left_over(out: Path, *, unfinished: bool = False) -> bool:
-    """Whether the sidecar of ``out`` is ours and has lost its volume (``unfinished``: never had it)."""
+def _is_left_over(out: Path) -> bool:
+    """Whether the sidecar of ``out`` is ours and its volume is missing."""
+    return not out.exists() and bool(_own_record(out))
+
+
+def _is_unfinished(out: Path) -> bool:
+    """Whether the sidecar of ``out`` is ours and was never completed."""
+    record = _own_record(out)
+    return bool(record) and "seconds" not in record
+
+
+def _own_record(out: Path) -> dict[str, Any]:
     try:
-        record = {} if out.exists() else read_translation_record(out)
+        return read_translation_record(out)
     except ReadError:
-        return False
-    return bool(record) and not (unfinished and "seconds" in record)
+        return {}
 
 
 def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None:
@@ -229,6 +271,11 @@ def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None
     if options.deidentify and out.suffix:
         raise UsageError(f"--deidentify serves a DICOM series only, and {out} names no patient: leave it out")
     remove_leftovers(sidecar.parent, sidecar.name)
+    if out.exists() and not options.overwrite and _is_unfinished(out):
+        raise WriteError(
+            f"{out} exists: outputs are not replaced unless you pass --overwrite (the command that wrote this one was "
+            "ended before it had measured its quality)"
+        )
     check_output(out, overwrite=options.overwrite)
     if sidecar.exists() and not options.overwrite and not _is_left_over(out):
         raise WriteError(f"{sidecar} exists: outputs are not replaced unless you pass --overwrite")
@@ -237,7 +284,7 @@ def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None
 
 def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> None:
     """Refuse a trust map or a preview that cannot be written, or whose place is ``taken``, by whatever name."""
-    names, again = [path.resolve() for path in taken], _is_left_over(out, unfinished=True)
+    names = [path.resolve() for path in taken]
     for option, path, endings in (("--trust", options.trust, _MAP_ENDINGS), ("--preview", options.preview, (".png",))):
         if path is None:
             continue
@@ -248,5 +295,5 @@ def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> 
             raise UsageError(f"{option} {beside}: is the input or another output: name another file")
         if not out.suffix and beside.resolve().is_relative_to(out.resolve()):
             raise UsageError(f"{option} {beside}: lies in {out}, which holds DICOM files only: name another place")
-        check_output(beside, overwrite=options.overwrite or again)
+        check_output(beside, overwrite=options.overwrite)
         names.append(beside.resolve())

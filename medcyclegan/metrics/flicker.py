@@ -11,6 +11,9 @@ from medcyclegan.errors import GeometryError
 
 __all__ = ["flicker_index", "slice_roughness"]
 
+#: Changes below this share of the largest value are rounding: they count as none.
+_ROUNDING = 1e-5
+
 
 def flicker_index(fake: NDArray[Any], source: NDArray[Any], mask: NDArray[np.bool_]) -> float:
     """Return by how much ``fake`` changes more than ``source`` from slice to slice, as a share.
@@ -18,33 +21,42 @@ def flicker_index(fake: NDArray[Any], source: NDArray[Any], mask: NDArray[np.boo
     Arrays are (rows, columns, slices). The :func:`slice_roughness` of ``fake`` over that of ``source``,
     less 1: 0 where both change alike (as a true image of the other contrast does), 0.2 where the fake
     changes by a fifth more, as slices translated each for itself do; negative where it is smoother.
-    The definition is ours. Raises as :func:`slice_roughness` does.
+    Resampling within the slices raises the roughness of any image, so ``source`` must have been resampled
+    as ``fake`` was. The definition is ours. Raises :class:`~medcyclegan.errors.GeometryError` as
+    :func:`slice_roughness` does, and for a ``source`` whose slices are all equal.
     """
-    return slice_roughness(fake, mask) / slice_roughness(source, mask) - 1.0
+    own = slice_roughness(source, mask)
+    if not own:
+        raise GeometryError(f"{source.shape[2]} equal slices: flicker needs an input that changes along them")
+    return slice_roughness(fake, mask) / own - 1.0
 
 
 def slice_roughness(array: NDArray[Any], mask: NDArray[np.bool_]) -> float:
     """Return the mean change between neighbouring slices over that between neighbouring pixels in a slice.
 
     ``array`` and ``mask`` are (rows, columns, slices); voxel pairs inside ``mask`` count. The quotient
-    leaves out contrast and unit, so that images of different contrasts can be compared. Raises
-    :class:`~medcyclegan.errors.GeometryError` for a single slice, or one without any change in it.
+    leaves out contrast and unit, so that images of different contrasts can be compared. A mean change
+    below 1e-5 of the largest magnitude inside ``mask`` counts as none, so equal slices give exactly 0. Raises
+    :class:`~medcyclegan.errors.GeometryError` for a single slice, or for slices without any change in them.
     """
     between, within = _Mean(), _Mean()
+    largest = 0.0
     before: tuple[NDArray[Any], NDArray[np.bool_]] | None = None
     for index in range(array.shape[2]):
         plane, inside = array[:, :, index].astype(np.float32), mask[:, :, index]
+        largest = max(largest, float(np.abs(plane).max(where=inside, initial=0.0)))
         within.add(np.diff(plane, axis=0), inside[1:] & inside[:-1])
         within.add(np.diff(plane, axis=1), inside[:, 1:] & inside[:, :-1])
         if before is not None:
             between.add(plane - before[0], inside & before[1])
         before = plane, inside
-    if not between.count or not within.value:
+    least = _ROUNDING * largest
+    if not between.count or not within.value > least:
         raise GeometryError(
             f"{array.shape[2]} slice{'s' if array.shape[2] != 1 else ''} without two neighbours that show something: "
             "flicker needs a volume"
         )
-    return between.value / within.value
+    return between.value / within.value if between.value > least else 0.0
 
 
 class _Mean:

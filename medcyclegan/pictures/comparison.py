@@ -32,15 +32,16 @@ def comparison_picture(
 
     The planes cut through the middle of where the error is largest, smoothed over slices: a slice each way whose
     mean error is the highest. Radiological display, voxels in their true proportions. ``limits``: the values shown
-    black and white by name; ``error_limit``: the absolute error shown white. Planes of one line are left out.
+    black and white by name; ``error_limit``: the absolute error shown white. Planes of one line are left
+    out, unless the volumes have no other.
     """
     upright = {name: to_ras(volume)[0] for name, volume in volumes.items()}
     absolute, spacing = to_ras(error)
     extent = max(n * mm for n, mm in zip(absolute.shape, spacing, strict=True))
+    areas = [name for name, axes in _PLANES.items() if min(absolute.shape[axis] for axis in axes[:2]) > 1]
     rows = []
-    for plane, (across, down, through) in _PLANES.items():
-        if 1 in (absolute.shape[across], absolute.shape[down]):
-            continue
+    for plane in areas or _PLANES:
+        across, down, through = _PLANES[plane]
         profile = absolute.mean(axis=(across, down))
         index = int(np.argmax(np.convolve(profile, np.ones(min(3, len(profile))) / 3, mode="same")))
         size = _size(absolute.shape, spacing, (across, down), _LONGEST / extent)

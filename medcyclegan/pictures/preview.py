@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,9 @@ def preview(volumes: Mapping[str, Volume], *, trust: Volume | None = None, unit:
     Radiological display: the patient's right and anterior side lie on the left. The planes cross in the
     middle of the first volume's foreground, voxels have their true proportions, oblique volumes are shown
     along their own axes. CT is windowed from -160 to 240 HU, pictures over their range, all else from 0 (the
-    1st percentile of the foreground where values are negative) to the 99.5th. A plane that would be a mere
-    line of a one-slice volume is left out. ``trust``, how far each voxel may be off in ``unit``, makes a last
-    column from black (0) over red to white (its 99.5th percentile inside the head).
+    1st percentile of the foreground where values are negative) to the 99.5th. A plane that would be a line of
+    voxels is left out, unless the volumes have no other. ``trust``, how far each voxel may be off in ``unit``,
+    makes a last column from black (0) over red to white (its 99.5th percentile inside the head).
     Every preview is stamped ``SYNTHETIC - research only``.
     """
     columns = [_column(name, volume) for name, volume in volumes.items()]
@@ -44,15 +44,14 @@ def preview(volumes: Mapping[str, Volume], *, trust: Volume | None = None, unit:
         columns.append(_Column("trust (bright: doubt)", array, spacing, 0.0, _most(array, columns[0]), unit, heat=True))
     extent = max(max(n * mm for n, mm in zip(c.array.shape, c.spacing, strict=True)) for c in columns)
     rows = []
-    for plane in _PLANES:
+    for plane in _shown_planes(columns):
         tiles = [_plane_tile(column, plane=plane, where=where, scale=_LONGEST / extent) for column in columns]
-        row = [
-            labelled(tile, f"{c.name}, {plane}", below=f"{c.lower:.4g} to {c.upper:.4g} {c.unit}")
-            for tile, c in zip(tiles, columns, strict=True)
-            if tile is not None
-        ]
-        if row:
-            rows.append(row)
+        rows.append(
+            [
+                labelled(tile, f"{c.name}, {plane}", below=f"{c.lower:.4g} to {c.upper:.4g} {c.unit}")
+                for tile, c in zip(tiles, columns, strict=True)
+            ]
+        )
     return _stamped(join(rows))
 
 
@@ -75,12 +74,20 @@ def _column(name: str, volume: Volume) -> _Column:
     return _Column(name, array, spacing, lower, upper, unit)
 
 
-def _plane_tile(column: _Column, *, plane: str, where: tuple[float, float, float], scale: float) -> Image.Image | None:
-    """Return one plane of ``column``; ``scale`` is in pixels per mm, None where it is a mere line."""
+def _shown_planes(columns: Sequence[_Column]) -> list[str]:
+    """Return the planes in which a volume is more than a line of voxels; all of them where none is."""
+    areas = [
+        plane
+        for plane, (across, down, *_) in _PLANES.items()
+        if any(min(column.array.shape[across], column.array.shape[down]) > 1 for column in columns)
+    ]
+    return areas or list(_PLANES)
+
+
+def _plane_tile(column: _Column, *, plane: str, where: tuple[float, float, float], scale: float) -> Image.Image:
+    """Return one plane of ``column``; ``scale`` is in pixels per mm."""
     array, spacing = column.array, column.spacing
     across, down, left, top = _PLANES[plane]
-    if array.shape[across] == 1 or array.shape[down] == 1:
-        return None
     through = 3 - across - down
     index = min(int(where[through] * array.shape[through]), array.shape[through] - 1)
     flat = array.take(index, axis=through).T[::-1, ::-1]

@@ -83,6 +83,18 @@ class PlaneFit:
             matrix[axis, 3] = (0.5 - self.start[axis]) * scale - 0.5
         return matrix
 
+    def round_trip(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what :func:`to_plane` and :func:`from_plane` together do to a line along rows, and along columns.
+
+        Square matrices of ``shape``'s two lengths, for a canvas that cuts nothing off; the identity where nothing
+        is resampled.
+        """
+        rows, columns = (
+            torch.eye(n) if n == new else _weights(new, n) @ _weights(n, new)
+            for n, new in zip(self.shape, self.resized, strict=True)
+        )
+        return rows, columns
+
 
 def plane_axes(orientation: str, plane: str = AXIAL) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
     """Return which array axis each of rows, columns and slices is, and whether it runs backwards.

@@ -1,6 +1,7 @@
 """Many volumes, one model: done once each, failures written down, nothing of another making replaced."""
 
 import json
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -87,3 +88,18 @@ def test_two_volumes_never_share_an_output(tmp_path, model):
     with pytest.raises(UsageError, match="'a-1' and 'a1' would both become"):
         translate_cohort(tmp_path / "in", select_volumes(tmp_path / "in"), tmp_path / "out", model)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_volume_that_could_not_be_judged_is_kept_and_written_down(tmp_path, model, monkeypatch):
+    bids, out = tmp_path / "bids", tmp_path / "fake"
+    make_cohort(bids, 4)
+    (volume,) = [v for v in select_volumes(bids, ["suffix=T1w"]) if "sub-03" in v.name]
+    module = sys.modules["medcyclegan.inference.translate_file"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "assess", lambda *_, **__: 1 / 0)
+        assert list(translate_cohort(bids, [volume], out, model).failed) == [volume.name]
+    (failure,) = read_ledger(out)
+    assert "is written, but its quality was not measured (ZeroDivisionError" in failure.reason
+    assert (out / "sub-03/anat/sub-03_desc-synthetic_T2w.nii.gz").exists()
+    assert len(translate_cohort(bids, [volume], out, model).made) == 1
+    assert read_ledger(out) == []

@@ -49,3 +49,20 @@ def test_without_neighbours_there_is_none(shape):
     flat = np.zeros(shape)
     with pytest.raises(GeometryError, match="flicker needs a volume"):
         flicker_index(flat, flat, everywhere(flat))
+
+
+def test_equal_slices_have_no_roughness_to_compare_with(smooth):
+    equal = np.repeat(smooth[:, :, :1], 5, axis=2)
+    assert slice_roughness(equal, everywhere(equal)) == 0
+    rounded = equal + 1e-7 * np.random.default_rng(0).normal(size=equal.shape)
+    assert slice_roughness(rounded, everywhere(equal)) == 0, "rounding is no change"
+    with pytest.raises(GeometryError, match="5 equal slices: flicker needs an input that changes along them"):
+        flicker_index(equal, equal, everywhere(equal))
+
+
+def test_one_value_with_rounding_shows_nothing():
+    one = 500 + 1e-5 * np.random.default_rng(0).normal(size=(8, 8, 4)).astype(np.float32)
+    mask = np.ones(one.shape, bool)
+    one[0, 0, 0] = 0.0
+    with pytest.raises(GeometryError, match="flicker needs a volume"):
+        flicker_index(one, one, np.where(one == 0, False, mask))

@@ -48,3 +48,10 @@ def test_the_planes_cut_through_the_error():
 
 def test_planes_of_one_line_are_left_out():
     assert picture(shape=(40, 50, 1), at=(20, 20, 0)).height < picture().height / 2
+
+
+def test_a_line_of_voxels_is_shown_all_the_same():
+    line = Volume(np.arange(9, dtype=np.float32).reshape(9, 1, 1), AFFINE)
+    limits = {"fake": (0.0, 9.0)}
+    shown = comparison_picture({"fake": line}, line, limits=limits, error_limit=9.0, unit="HU")
+    assert np.asarray(shown).max() == 255

@@ -116,3 +116,12 @@ def test_the_trust_map_is_a_last_column_in_colour():
     warm = body[..., 0] - body[..., 2] > 60
     assert not warm[:, : plain.shape[1]].any()
     assert warm[:, plain.shape[1] :].any() or (body[:, plain.shape[1] :] > 250).all(axis=2).any()
+
+
+@pytest.mark.parametrize("shape", [(9, 1, 1), (1, 9, 1), (1, 1, 9), (1, 1, 1)])
+def test_a_line_of_voxels_is_shown_in_every_plane(shape):
+    line = Volume(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), np.diag([*SPACING, 1]), modality="MR")
+    shown = np.asarray(preview({"input": line, "synthetic": line}, trust=line))
+    slab = np.asarray(preview({"input": Volume(np.zeros((9, 9, 1), np.float32), np.eye(4), modality="MR")}))
+    assert shown.shape[0] > 3 * 40, "three labelled planes"
+    assert slab.shape[0] < 400, "one plane where the others would be lines"

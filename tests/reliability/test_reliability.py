@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from reliability import concurrency, disk_full, hostile, kills, planted, privacy, wholeness
+from reliability import concurrency, disk_full, hostile, kills, odd_volumes, planted, privacy, wholeness
 from reliability.damage import TARGETS, build
 from reliability.garbage import judge
 from reliability.sandbox import run
@@ -52,6 +52,16 @@ def test_garbage_is_right_refused_or_beyond_noticing(tmp_path: Path) -> None:
     finally:
         logging.disable(logging.NOTSET)
     assert counts["refused"] > 75
+
+
+def test_odd_volumes_are_translated_or_refused_in_one_line(tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    folder = odd_volumes.prepare(tmp_path)
+    for seed in range(50):
+        outcome, detail = odd_volumes.judge(folder, seed)
+        assert outcome in ("done", "refused"), f"seed {seed}: {outcome}: {detail}"
+        counts[outcome] += 1
+    assert min(counts["done"], counts["refused"]) >= 15
 
 
 def test_no_marker_of_the_inputs_comes_out(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """What ``make torture`` runs: every part of the suite at full length, and its figures as one table.
 
 ``python tests/reliability/torture.py [--quick] [--table] [NAME...]`` with the names kills, disk_full, garbage,
-properties, hostile, privacy, concurrency, long_run. ``--quick`` takes a tenth of the counts. Each row is kept in
-``build/torture`` as its part ends; ``--table`` runs nothing and prints the rows that are there.
+odd_volumes, properties, hostile, privacy, concurrency, long_run. ``--quick`` takes a tenth of the counts. Each row is
+kept in ``build/torture`` as its part ends; ``--table`` runs nothing and prints the rows that are there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ PARTS: dict[str, tuple[int, ...]] = {
     "kills": (100, 40),
     "disk_full": (),
     "garbage": (5000,),
+    "odd_volumes": (2000,),
     "properties": (1000,),
     "hostile": (),
     "privacy": (),

@@ -120,3 +120,14 @@ def test_shrinking_does_not_alias():
 def test_an_absurd_spacing_is_refused():
     with pytest.raises(GeometryError, match="check the spacing"):
         canvas_fit((256, 256), (1000.0, 1000.0), Preparation(256, "physical", 1.0), 4)
+
+
+@pytest.mark.parametrize("fit", ["physical", "stretch"])
+@pytest.mark.parametrize("shape", [(40, 30), (9, 64), (1, 17)])
+def test_the_round_trip_is_what_plane_and_inverse_do(shape, fit):
+    planned = canvas_fit(shape, (0.7, 1.9), Preparation(32, fit, 1.0), 4)
+    slices = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(0))
+    rows, columns = planned.round_trip()
+    assert torch.allclose(rows @ slices @ columns.T, from_plane(to_plane(slices, planned), planned), atol=1e-6)
+    as_it_is = canvas_fit(shape, (1.0, 1.0), Preparation(64, "physical", 1.0), 4)
+    assert all(torch.equal(matrix, torch.eye(n)) for matrix, n in zip(as_it_is.round_trip(), shape, strict=True))
