@@ -79,6 +79,8 @@ def plan_series(series: Series, options: ReadOptions, notes: Notes) -> SeriesPla
         raise ReadError(f"{size} voxels, over the limit of {options.max_voxels}: raise it with --max-voxels {size}")
     for image in {frame.image.path: frame.image for frame in chosen}.values():
         check_readable(image)
+    if any(frame.image.has_text for frame in chosen):
+        notes.warn("BurnedInAnnotation is YES: text in the pixels may name the patient, and every output may show it")
     stack = _stack(chosen, options, notes)
     ordered = tuple(chosen[index] for index in stack.order)
     check_sequence(ordered)

@@ -176,7 +176,8 @@ def _add_derivation(shared: Dataset, volume: Volume, origin: Origin, coding: Pix
     shared.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if volume.modality == "CT" else "OTHER"]
     shared.SyntheticData = "YES"
     shared.ContentQualification = "RESEARCH"
-    shared.BurnedInAnnotation = "NO"
+    if origin.burned_in:
+        shared.BurnedInAnnotation = origin.burned_in
     shared.DerivationDescription = _description(volume, origin, coding)
     shared.ImageComments = "SYNTHETIC: values made by a neural network. Research only, not for diagnosis."
 

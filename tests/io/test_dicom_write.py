@@ -86,7 +86,7 @@ def test_what_a_synthetic_image_says(tmp_path: Path) -> None:
         assert image.preamble == bytes(128)
         assert image.SOPClassUID == image.file_meta.MediaStorageSOPClassUID == pydicom.uid.CTImageStorage
         assert list(image.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
-        assert (image.SyntheticData, image.ContentQualification, image.BurnedInAnnotation) == ("YES", "RESEARCH", "NO")
+        assert (image.SyntheticData, image.ContentQualification) == ("YES", "RESEARCH")
         assert image.SeriesDescription == "SYNTHETIC CT of t1 mprage"
         assert "5f" * 32 in image.DerivationDescription
         assert "medcyclegan 0.1.0" in image.DerivationDescription
