@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import signal
 import sys
@@ -114,6 +115,7 @@ def reading_options(function: F) -> F:
         click.option("--volume", type=int, metavar="N", help="Take volume N (from 0) of a 4-D file or series."),
         click.option("--resample-tilt", is_flag=True, help="Resample a tilted gantry's slices to an upright grid."),
         click.option("--allow-gap", is_flag=True, help="Accept uneven slice gaps: resample to an even grid."),
+        click.option("--assume-axes", metavar="LAS", help="Where the axes point if the header does not say."),
         click.option("--nan", type=click.Choice(["fill"]), help="Replace voxels that are not finite by the minimum."),
         click.option("--max-voxels", type=int, metavar="N", help="Refuse headers that claim more voxels."),
     ]
@@ -124,7 +126,9 @@ def reading_options(function: F) -> F:
 
 def reading_arguments(values: dict[str, Any]) -> dict[str, Any]:
     """Return the reading options that were given, as keyword arguments of ``read_volume``."""
-    names = ("series", "split_by", "volume", "resample_tilt", "allow_gap", "nan", "max_voxels")
+    from medcyclegan.io.options import ReadOptions
+
+    names = [field.name for field in dataclasses.fields(ReadOptions)]
     # By identity: volume 0, the first one, equals False.
     return {name: values[name] for name in names if values[name] is not None and values[name] is not False}
 

@@ -57,7 +57,9 @@ class DicomNode:
         if parts.password is not None:
             raise UsageError(f"{SCHEME}{title}:…@{host}:{port}: a DICOM node takes no password: write {_FORM}")
         if "@" in title or "#" in address:
-            raise UsageError(f"{address}: a second @, or a #: write {_FORM}, with %40 for an @ and %23 for a # in a name")
+            raise UsageError(
+                f"{address}: a second @, or a #: write {_FORM}, with %40 for an @ and %23 for a # in a name"
+            )
         options = _read_query(address, parts.query)
         called, calling = unquote(title), options.get("calling", _CALLING_AET)
         for title in (called, calling):

@@ -203,8 +203,10 @@ def _read_template(
 
 
 def _burned_in(headers: tuple[Dataset, ...]) -> str:
-    """Return BurnedInAnnotation for what is made of all these images; no statement of its own where one is silent."""
-    said = {text(header, "BurnedInAnnotation").upper() for header in {id(header): header for header in headers}.values()}
+    """Return BurnedInAnnotation for what is made of all these images; empty where one is silent and none says YES."""
+    said = {
+        text(header, "BurnedInAnnotation").upper() for header in {id(header): header for header in headers}.values()
+    }
     return "YES" if "YES" in said else "NO" if said == {"NO"} else ""
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medcyclegan.errors import MedCycleGANError, ReadError
+from medcyclegan.errors import GeometryError, MedCycleGANError, ReadError
 from medcyclegan.io.discover import PAIR_REFUSED, kind_of_file
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.progress import progress_bar
@@ -20,6 +20,9 @@ from medcyclegan.volume import Volume
 __all__ = ["InspectedVolume", "Inspection", "Verdict", "geometry_fields", "inspect_paths"]
 
 Verdict = Literal["ok", "ok with options", "refused", "left out"]
+
+#: What other programs assume where a header does not say which axis points where: the advice of the refusal.
+_ASSUMED_AXES = {"nifti": "LAS", "itk": "LPS"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,17 +127,27 @@ def _inspect_file(path: Path, kind: str, options: ReadOptions) -> InspectedVolum
     if kind == "pair":
         return InspectedVolume(name, "nifti", "refused", reason=PAIR_REFUSED.format(path.name))
     look = {"nifti": _look_at_nifti, "image": _look_at_picture, "itk": _look_at_itk}[kind]
+    needed: list[str] = []
+    reasons: list[str] = []
     try:
-        fields = look(path, options)
+        try:
+            fields = look(path, options)
+        except GeometryError as error:
+            if options.assume_axes is not None or kind not in _ASSUMED_AXES:
+                raise
+            reasons.append(str(error))
+            fields = look(path, dataclasses.replace(options, assume_axes=_ASSUMED_AXES[kind]))
+            needed.append(f"--assume-axes {_ASSUMED_AXES[kind]}")
     except MedCycleGANError as error:
-        return InspectedVolume(name, kind, "refused", reason=str(error))
+        return InspectedVolume(name, kind, "refused", reason=[*reasons, str(error)][0])
     except OSError as error:
         return InspectedVolume(name, kind, "refused", reason=f"{name}: {error.strerror or error}: check the file")
     volumes = fields["volumes"]
     if volumes > 1 and options.volume is None:
-        reason = f"{name}: a 4-D file of {volumes} volumes: choose one with --volume N, 0 to {volumes - 1}"
-        return InspectedVolume(name, kind, "ok with options", options=("--volume N",), reason=reason, **fields)
-    return InspectedVolume(name, kind, "ok", **fields)
+        reasons.append(f"{name}: a 4-D file of {volumes} volumes: choose one with --volume N, 0 to {volumes - 1}")
+        needed.append("--volume N")
+    verdict: Verdict = "ok with options" if needed else "ok"
+    return InspectedVolume(name, kind, verdict, options=tuple(needed), reason="; ".join(reasons), **fields)
 
 
 def _look_at_nifti(path: Path, options: ReadOptions) -> dict[str, Any]:
@@ -174,36 +187,17 @@ def _look_at_picture(path: Path, options: ReadOptions) -> dict[str, Any]:
 
 
 def _look_at_itk(path: Path, options: ReadOptions) -> dict[str, Any]:
-    import SimpleITK as sitk  # noqa: N813 - the field's name for it
-
-    from medcyclegan.io.itk_headers import read_metaimage_header, read_nrrd_header
     from medcyclegan.io.notes import Notes
+    from medcyclegan.io.other import read_itk_facts
 
-    notes = Notes(None, path.name)
-    place = (read_nrrd_header if path.name.lower().endswith(".nrrd") else read_metaimage_header)(path, notes)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ReadError(f"{path}: its header cannot be read ({reason}): copy or export it again") from error
-    columns, rows, slices, volumes = (*(int(n) for n in reader.GetSize()), 1, 1)[:4]
-    if columns * rows * slices * volumes > options.max_voxels:
-        raise ReadError(
-            f"{path}: the header claims {columns * rows * slices * volumes} voxels, more than {options.max_voxels}: "
-            f"if that is right, pass --max-voxels {columns * rows * slices * volumes}"
-        )
-    axes = min(reader.GetDimension(), 3)
-    direction = np.array(reader.GetDirection()).reshape((reader.GetDimension(),) * 2)[:axes, :axes]
-    affine = np.eye(4)
-    affine[:axes, :axes] = direction * np.array(reader.GetSpacing()[:axes])
+    facts = read_itk_facts(path, options, Notes(None, path.name))
+    columns, rows, slices = (*facts.shape, 1, 1)[:3]
     return {
         "columns": columns,
         "rows": rows,
         "slices": slices,
-        "volumes": volumes,
-        "modality": place.modality,
-        "notes": notes.sentences,
-        **geometry_fields(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine),
+        "volumes": facts.volumes,
+        "modality": facts.place.modality,
+        "notes": facts.notes,
+        **geometry_fields(facts.affine),
     }

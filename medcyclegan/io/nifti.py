@@ -69,7 +69,7 @@ def read_nifti(path: Path, options: ReadOptions | None = None) -> Volume:
     notes = Notes(_log, path.name)
     with open_bytes(path) as stream:
         layout = read_layout(stream, options.max_voxels, notes)
-        affine = find_affine(stream.name, layout, notes)
+        affine = find_affine(stream.name, layout, notes, options.assume_axes)
         stored = _read_volume(stream, layout, _choose_volume(stream.name, layout, options.volume))
     _note_name(path, gzipped=stream.packing == "gzip", notes=notes)
     return Volume(
@@ -87,7 +87,7 @@ def read_nifti_facts(path: Path, options: ReadOptions | None = None) -> NiftiFac
     notes = Notes(_log, path.name)
     with open_bytes(path) as stream:
         layout = read_layout(stream, options.max_voxels, notes)
-        affine = find_affine(stream.name, layout, notes)
+        affine = find_affine(stream.name, layout, notes, options.assume_axes)
     modality = _sidecar_modality(path, notes)
     dtype = layout.stored_type.newbyteorder("=")
     return NiftiFacts(layout.shape, layout.volumes, dtype, affine, modality, notes.sentences)

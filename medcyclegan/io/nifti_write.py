@@ -99,7 +99,8 @@ def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
     silent = Notes(None, path.name)
     try:
         layout = read_layout(stream, volume.array.size, silent)
-        affine = find_affine(stream.name, layout, silent)
+        # a header without a place was read with the axes that its user stated
+        affine = find_affine(stream.name, layout, silent, volume.orientation)
         stream.skip(layout.offset - int(header["sizeof_hdr"]), "the voxels")
         differing = sum(count_differing(_read_slab(stream, slab.shape, dtype), slab) for slab in slabs(volume.array))
         stream.finish()

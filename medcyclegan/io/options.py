@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from medcyclegan.errors import UsageError
+from medcyclegan.io.axes import are_axis_codes
 
 __all__ = ["MAX_VOXELS", "ReadOptions"]
 
@@ -29,6 +30,9 @@ class ReadOptions:
         DICOM: resample a series with a tilted gantry to an upright grid.
     ``allow_gap``
         DICOM: accept uneven slice gaps, by resampling to an even grid.
+    ``assume_axes``
+        The patient directions in which array indices grow (``"LAS"``), for NIfTI, MetaImage and NRRD files whose
+        header does not say; what a header says is not overruled.
     ``nan``
         ``"fill"``: replace voxels that are not finite by the smallest finite value of the volume.
     ``max_voxels``
@@ -42,12 +46,17 @@ class ReadOptions:
     volume: int | None = None
     resample_tilt: bool = False
     allow_gap: bool = False
+    assume_axes: str | None = None
     nan: Literal["fill"] | None = None
     max_voxels: int = MAX_VOXELS
 
     def __post_init__(self) -> None:
         if self.volume is not None and self.volume < 0:
             raise UsageError(f"--volume {self.volume}: volumes are counted from 0: give 0 for the first")
+        if self.assume_axes is not None and not are_axis_codes(self.assume_axes):
+            raise UsageError(
+                f"--assume-axes {self.assume_axes}: three letters, one each of R or L, A or P, S or I, such as LAS"
+            )
         if self.nan not in (None, "fill"):
             raise UsageError(f"--nan {self.nan}: the only remedy for voxels that are not finite is --nan fill")
         if self.max_voxels < 1:

@@ -44,6 +44,7 @@ def read_volume(
     volume: int | None = None,
     resample_tilt: bool = False,
     allow_gap: bool = False,
+    assume_axes: str | None = None,
     nan: Literal["fill"] | None = None,
     max_voxels: int = MAX_VOXELS,
 ) -> Volume:
@@ -66,6 +67,7 @@ def read_volume(
         volume=volume,
         resample_tilt=resample_tilt,
         allow_gap=allow_gap,
+        assume_axes=assume_axes,
         nan=nan,
         max_voxels=max_voxels,
     )

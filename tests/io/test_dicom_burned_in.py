@@ -106,7 +106,7 @@ def test_deidentify_refuses_it_before_the_work(tmp_path: Path, monkeypatch: pyte
     options = TranslationOptions(to="mr", deidentify=True)
     with monkeypatch.context() as patched:
         patched.setattr(sys.modules[translate_file.__module__], "translate", None)
-        with pytest.raises(WriteError, match="BurnedInAnnotation is YES.*--deidentify does not change pixels: remove"):
+        with pytest.raises(WriteError, match=r"BurnedInAnnotation is YES.*--deidentify does not change pixels: remove"):
             translate_file(source, tmp_path / "out", model, options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "model"]
     translate_file(source, tmp_path / "named", model, TranslationOptions(to="mr"))
