@@ -23,6 +23,9 @@ from medcyclegan.io.options import ReadOptions
 
 __all__ = ["inspect_dicom"]
 
+#: A patient is shorter.
+_ANY_GAP_MM = 1e4
+
 
 def inspect_dicom(
     files: Sequence[Path], options: ReadOptions, said: Callable[[Path], None]
@@ -81,11 +84,11 @@ def _attempts(series: Series, options: ReadOptions) -> Iterator[tuple[ReadOption
     """Yield the options as given, then with what a refusal may advise, and how that is written."""
     yield options, ()
     first_volume = dataclasses.replace(options, volume=options.volume or 0)
-    with_gap = dataclasses.replace(options, allow_gap=True)
     if options.volume is None:
         yield first_volume, ("--volume N",)
-    yield with_gap, ("--allow-gap",)
-    yield dataclasses.replace(first_volume, allow_gap=True), ("--volume N", "--allow-gap")
+    for base, needed in ((options, ()), (first_volume, ("--volume N",))):
+        yield dataclasses.replace(base, allow_gap=True), (*needed, "--allow-gap")
+        yield dataclasses.replace(base, allow_gap_mm=_ANY_GAP_MM), (*needed, "--allow-gap-mm N")
     if options.split_by is None and (keyword := _advised_split(series, options)):
         yield dataclasses.replace(first_volume, split_by=keyword), (f"--split-by {keyword}", "--volume N")
 

@@ -44,6 +44,7 @@ def read_volume(
     volume: int | None = None,
     resample_tilt: bool = False,
     allow_gap: bool = False,
+    allow_gap_mm: float | None = None,
     assume_axes: str | None = None,
     nan: Literal["fill"] | None = None,
     max_voxels: int = MAX_VOXELS,
@@ -52,7 +53,7 @@ def read_volume(
 
     ``.array`` is ``(I, J, K)``, stored value x slope + intercept and nothing else; ``.affine`` takes
     voxel indices to RAS+ mm. The options are those of :class:`~medcyclegan.io.options.ReadOptions`.
-    ``series``, ``split_by``, ``resample_tilt`` and ``allow_gap`` concern DICOM series: with another
+    ``series``, ``split_by``, ``resample_tilt``, ``allow_gap`` and ``allow_gap_mm`` concern DICOM series: with another
     format a ``series`` is refused (no UID there to match), a ``resample_tilt`` is refused where the
     affine is sheared, and the others, which only permit something, are noted.
 
@@ -67,6 +68,7 @@ def read_volume(
         volume=volume,
         resample_tilt=resample_tilt,
         allow_gap=allow_gap,
+        allow_gap_mm=allow_gap_mm,
         assume_axes=assume_axes,
         nan=nan,
         max_voxels=max_voxels,
@@ -159,7 +161,8 @@ def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
                 "DICOM series only: read the series itself, or leave the option out to keep the shear"
             )
         notes.warn(f"a sheared affine ({found.shear_degrees:.3g} degrees, as of a tilted gantry), kept exactly")
-    for name, given in (("--split-by", options.split_by), ("--allow-gap", options.allow_gap)):
+    permitted = {"--split-by": options.split_by, "--allow-gap": options.allow_gap}
+    for name, given in {**permitted, "--allow-gap-mm": options.allow_gap_mm}.items():
         if given:
             notes.tell(f"{name} concerns DICOM series: nothing to do here")
     return found.replace(notes=found.notes + notes.sentences)
