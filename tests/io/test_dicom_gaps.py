@@ -43,7 +43,7 @@ def test_more_needs_the_width(tmp_path: Path) -> None:
         with pytest.raises(GeometryError, match=advice):
             read_volume(folder, **options)
     for options in ({"allow_gap_mm": 14.9}, {"allow_gap_mm": 14.9, "allow_gap": True}):
-        with pytest.raises(GeometryError, match="if you want 15 mm interpolated, pass --allow-gap-mm 15$"):
+        with pytest.raises(GeometryError, match=r"if you want 15 mm interpolated, pass --allow-gap-mm 15$"):
             read_volume(folder, **options)
     for options in ({"allow_gap_mm": 15}, {"allow_gap_mm": 15, "allow_gap": True}):
         found = read_volume(folder, **options)
@@ -55,7 +55,7 @@ def test_more_needs_the_width(tmp_path: Path) -> None:
 
 def test_a_smaller_width_is_a_stricter_limit(tmp_path: Path) -> None:
     folder = series(tmp_path / "in", [0, 1, 2, 4, 5, 6, 7, 8, 9])
-    with pytest.raises(GeometryError, match="--allow-gap-mm 10$"):
+    with pytest.raises(GeometryError, match=r"--allow-gap-mm 10$"):
         read_volume(folder, allow_gap=True, allow_gap_mm=7)
 
 
@@ -77,7 +77,7 @@ def test_the_inspection_advises_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [0, -3, float("nan"), float("inf")])
 def test_a_width_that_is_none(width: float) -> None:
-    with pytest.raises(UsageError, match="--allow-gap-mm .*: give mm above 0"):
+    with pytest.raises(UsageError, match=r"--allow-gap-mm .*: give mm above 0"):
         ReadOptions(allow_gap_mm=width)
 
 

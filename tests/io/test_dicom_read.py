@@ -243,7 +243,7 @@ def read_volume_with_gap(folder: Path, most: int) -> None:
     slices = made.slices_of(made.placed_volume())
     slices[-1].ImagePositionPatient[2] += 50
     made.save(slices, folder)
-    read_volume(folder, allow_gap=True, max_voxels=most)
+    read_volume(folder, allow_gap_mm=60, max_voxels=most)
 
 
 def test_a_missing_decoder_names_the_extra(tmp_path, monkeypatch):
