@@ -78,7 +78,7 @@ def deidentify_image(image: Dataset) -> Dataset:
     from dicomanonymizer.simpledicomanonymizer import anonymize_dataset
 
     image = copy.deepcopy(image)  # the images of a series share their elements, and the library changes these
-    image.SeriesDescription = f"SYNTHETIC {image.Modality}"
+    image.SeriesDescription = str(image.SeriesDescription).partition(" from ")[0]  # the source's own text follows
     image.ContributingEquipmentSequence = [
         item for item in image.ContributingEquipmentSequence if item.get("ManufacturerModelName") == "medcyclegan"
     ][:1]
