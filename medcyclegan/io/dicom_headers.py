@@ -24,7 +24,16 @@ from medcyclegan.errors import ReadError
 from medcyclegan.io.dicom_values import PARSE_ERRORS, integer, quiet, short_reason, text
 from medcyclegan.storage import is_temporary
 
-__all__ = ["DamagedFile", "DicomFile", "OtherFile", "inflate_file", "is_dicom", "read_header", "walk_files"]
+__all__ = [
+    "DamagedFile",
+    "DicomFile",
+    "OtherFile",
+    "inflate_file",
+    "is_dicom",
+    "list_files",
+    "read_header",
+    "walk_files",
+]
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -103,6 +112,12 @@ def walk_files(root: Path) -> Iterator[Path]:
                 levels.append(iter(_entries(path)))
         elif entry.is_file():
             yield path
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the files in ``folder`` itself, without those that :func:`walk_files` leaves out."""
+    paths = [Path(entry.path) for entry in _entries(folder) if entry.is_file() and not entry.name.startswith(".")]
+    return [path for path in paths if not is_temporary(path)]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

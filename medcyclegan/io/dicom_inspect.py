@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ from pydicom.uid import UID
 from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, one_line
 from medcyclegan.io.dicom_headers import DamagedFile
 from medcyclegan.io.dicom_plan import SeriesPlan, plan_series
-from medcyclegan.io.dicom_series import Series, find_unplaced, group_series, is_aside, refusal_of, scan_files
+from medcyclegan.io.dicom_series import (
+    Series,
+    check_whole_series,
+    find_unplaced,
+    group_series,
+    is_aside,
+    refusal_of,
+    scan_files,
+)
 from medcyclegan.io.discover import by_folder
 from medcyclegan.io.inspect import InspectedVolume, Verdict, geometry_fields
 from medcyclegan.io.notes import Notes
@@ -28,9 +36,16 @@ _ANY_GAP_MM = 1e4
 
 
 def inspect_dicom(
-    files: Sequence[Path], options: ReadOptions, said: Callable[[Path], None]
+    files: Sequence[Path],
+    options: ReadOptions,
+    said: Callable[[Path], None],
+    *,
+    named: Collection[Path] = (),
 ) -> tuple[list[InspectedVolume], Counter[str]]:
-    """Return a row for each series among ``files``, and how many of them are no images; ``said`` after each file."""
+    """Return a row for each series among ``files``, and how many of them are no images; ``said`` after each file.
+
+    ``named``: the files that the user named themselves, rather than their folder.
+    """
     scan = scan_files(files, options.split_by, said=said)
     unplaced = find_unplaced(scan)
     places = [(folder, series) for series in group_series(scan) for folder, series in by_folder(series)]
@@ -42,9 +57,21 @@ def inspect_dicom(
     for folder, series in places:
         lost = [file for file in unplaced if file.path.is_relative_to(folder)]
         claimed |= {file.path for file in lost}
-        rows.append(_inspect_series(folder, series, lost, options, is_beside=folder in volumes))
+        row = _inspect_series(folder, series, lost, options, is_beside=folder in volumes)
+        alone = len(series.paths) == 1 and series.paths[0] in named
+        rows.append(_with_siblings(row, series) if alone and row.verdict.startswith("ok") else row)
     rows += [_damaged_row(file) for file in unplaced if file.path not in claimed]
     return rows, Counter(other.reason for other in scan.others)
+
+
+def _with_siblings(row: InspectedVolume, series: Series) -> InspectedVolume:
+    """Return the row of a file that was named alone, with what its siblings mean for reading it."""
+    notes = Notes(None, row.path)
+    try:
+        check_whole_series(series, notes)
+    except AmbiguousError as error:
+        return dataclasses.replace(row, verdict="refused", options=(), reason=str(error))
+    return dataclasses.replace(row, notes=(*notes.sentences, *row.notes))
 
 
 def _damaged_row(file: DamagedFile) -> InspectedVolume:

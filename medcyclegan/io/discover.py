@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcyclegan.errors import ReadError, one_line
+from medcyclegan.errors import AmbiguousError, ReadError, one_line
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
 from medcyclegan.volume import Volume
@@ -88,7 +88,7 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
             if kind == "pair":
                 kind, refused = "nifti", PAIR_REFUSED.format(path.name)
             found.append(FoundVolume(path, kind, _stem(relative), relative, refused=refused, files=(path,)))
-    found += _find_series(base, dicom, options)
+    found += _find_series(base, dicom, options, named_alone=not root.is_dir())
     return sorted(found, key=lambda volume: (volume.name, volume.relative_path.as_posix()))
 
 
@@ -127,8 +127,11 @@ def _stem(relative: Path) -> str:
     return (relative.parent / (Path(name).stem or name)).as_posix()
 
 
-def _find_series(base: Path, files: list[Path], options: ReadOptions) -> list[FoundVolume]:
-    """Return the DICOM series among ``files``, localizers and the like left out aloud."""
+def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_alone: bool) -> list[FoundVolume]:
+    """Return the DICOM series among ``files``, without localizers and the like, which are reported.
+
+    ``named_alone``: there is one file, and its user named it rather than its folder.
+    """
     if not files:
         return []
     from medcyclegan.io.dicom_series import find_unplaced, group_series, is_aside, scan_files
@@ -150,8 +153,23 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions) -> list[Fo
     for folder, beside in kept.items():
         lost = [file for file in unplaced if file.path.is_relative_to(folder)]
         found += _found_in(base, folder, beside, lost)
+    if named_alone and places:
+        reason = _reason_not_whole(places[0][1])
+        found = [dataclasses.replace(volume, refused=volume.refused or reason) for volume in found]
     claimed = {path for volume in found for path in volume.files}
     return found + [_found_damaged(base, file) for file in unplaced if file.path not in claimed]
+
+
+def _reason_not_whole(series: Series) -> str | None:
+    """Return why one file, named alone, is not read by itself; None where it is."""
+    from medcyclegan.io.dicom_series import check_whole_series
+    from medcyclegan.io.notes import Notes
+
+    try:
+        check_whole_series(series, Notes(_log, series.paths[0].name))
+    except AmbiguousError as error:
+        return str(error)
+    return None
 
 
 def by_folder(series: Series) -> list[tuple[Path, Series]]:

@@ -101,7 +101,8 @@ def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:
         if dicom:
             from medcyclegan.io.dicom_inspect import inspect_dicom
 
-            found, beside = inspect_dicom(dicom, options, lambda _path: bar.advance())
+            named = frozenset(path for path in paths if not path.is_dir())
+            found, beside = inspect_dicom(dicom, options, lambda _path: bar.advance(), named=named)
             rows += found
             others += beside
     return Inspection(tuple(sorted(rows, key=_order)), dict(sorted(others.items())))
