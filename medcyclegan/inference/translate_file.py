@@ -237,7 +237,8 @@ def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None
 
 def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> None:
     """Refuse a trust map or a preview that cannot be written, or whose place is ``taken``, by whatever name."""
-    names, again = [path.resolve() for path in taken], _is_left_over(out, unfinished=True)
+    # not resolve(), which raises for links in a circle
+    names, again = [Path(os.path.realpath(path)) for path in taken], _is_left_over(out, unfinished=True)
     for option, path, endings in (("--trust", options.trust, _MAP_ENDINGS), ("--preview", options.preview, (".png",))):
         if path is None:
             continue

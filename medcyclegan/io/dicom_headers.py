@@ -22,6 +22,8 @@ from pydicom.uid import UID, UID_dictionary
 
 from medcyclegan.errors import ReadError
 from medcyclegan.io.dicom_values import PARSE_ERRORS, integer, quiet, short_reason, text
+from medcyclegan.io.formats import format_of_name
+from medcyclegan.io.links import BROKEN_LINK, is_broken_link
 from medcyclegan.storage import is_temporary
 
 __all__ = [
@@ -93,7 +95,8 @@ class DamagedFile:
 def walk_files(root: Path) -> Iterator[Path]:
     """Yield every file under ``root``, in sorted order, without dotfiles and temporary names.
 
-    Symbolic links are followed; a folder that several ways lead to is looked at once.
+    Symbolic links are followed; a folder that several ways lead to is looked at once. A broken link is yielded too: it
+    may be a volume or a slice that is missing.
     """
     seen = {os.path.realpath(root)}
     levels = [iter(_entries(root))]
@@ -105,7 +108,9 @@ def walk_files(root: Path) -> Iterator[Path]:
         path = Path(entry.path)
         if entry.name.startswith(".") or is_temporary(path):
             continue
-        if entry.is_dir():
+        if entry.is_symlink() and is_broken_link(path):
+            yield path
+        elif entry.is_dir():
             real = os.path.realpath(path)
             if real not in seen:
                 seen.add(real)
@@ -116,8 +121,8 @@ def walk_files(root: Path) -> Iterator[Path]:
 
 def list_files(folder: Path) -> list[Path]:
     """Return the files in ``folder`` itself, without those that :func:`walk_files` leaves out."""
-    paths = [Path(entry.path) for entry in _entries(folder) if entry.is_file() and not entry.name.startswith(".")]
-    return [path for path in paths if not is_temporary(path)]
+    paths = [Path(entry.path) for entry in _entries(folder) if not entry.name.startswith(".")]
+    return [path for path in paths if not is_temporary(path) and (is_broken_link(path) or path.is_file())]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -151,6 +156,10 @@ def read_header(path: Path) -> DicomFile | OtherFile | DamagedFile:
     except ReadError as error:
         return DamagedFile(path, f"{path.name}: {error}")
     except PARSE_ERRORS as error:
+        if is_broken_link(path):
+            if format_of_name(path) is None:
+                return OtherFile(path, "a broken symbolic link")
+            return DamagedFile(path, BROKEN_LINK.format(path.name))
         return _damaged(path, f"does not parse ({short_reason(error)})")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydicom.uid import UID
 
-from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, one_line
+from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, ReadError, one_line
 from medcyclegan.io.dicom_headers import DamagedFile
 from medcyclegan.io.dicom_plan import SeriesPlan, plan_series
 from medcyclegan.io.dicom_series import (
@@ -69,7 +69,7 @@ def _with_siblings(row: InspectedVolume, series: Series) -> InspectedVolume:
     notes = Notes(None, row.path)
     try:
         check_whole_series(series, notes)
-    except AmbiguousError as error:
+    except (AmbiguousError, ReadError) as error:
         return dataclasses.replace(row, verdict="refused", options=(), reason=str(error))
     return dataclasses.replace(row, notes=(*notes.sentences, *row.notes))
 

@@ -156,7 +156,8 @@ def check_whole_series(series: Series, notes: Notes) -> None:
     """Refuse a series of one slice, the file of which was named alone, where more of its images lie beside that file.
 
     A file of several slices may be a volume of its own: its siblings are reported. Raises
-    :class:`~medcyclegan.errors.AmbiguousError`.
+    :class:`~medcyclegan.errors.AmbiguousError`, or :class:`~medcyclegan.errors.ReadError` for a file beside it that
+    may be a slice of any series.
     """
     (path,) = series.paths
     instances = {frame.image.instance_uid for frame in series.frames} - {""}
@@ -169,6 +170,8 @@ def check_whole_series(series: Series, notes: Notes) -> None:
         and frame.image.instance_uid not in instances
     }
     others |= {file.path for file in scan.damaged if file.series_uid == series.uid}
+    if not others and len(series.frames) == 1 and (unknown := [f for f in scan.damaged if not f.series_uid]):
+        raise ReadError(refusal_of(unknown))
     if not others:
         return
     if len(series.frames) > 1:

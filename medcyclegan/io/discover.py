@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medcyclegan.errors import AmbiguousError, ReadError, one_line
+from medcyclegan.io.formats import format_of_name
+from medcyclegan.io.links import BROKEN_LINK, check_exists, is_broken_link
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
 from medcyclegan.volume import Volume
@@ -67,19 +69,21 @@ class FoundVolume:
 def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
     """Return the volumes under ``root``, or of the file ``root``, sorted by name.
 
-    Symbolic links are followed; dotfiles and temporary names are not looked at; sidecars and other files are passed
-    over. Each DICOM header is read once. A file that cannot be read does not raise: see :attr:`FoundVolume.refused`.
+    Symbolic links are followed, and broken ones are volumes that are refused, or reported; dotfiles and temporary names
+    are not looked at; sidecars and other files are passed over. Each DICOM header is read once. A file that cannot be
+    read does not raise: see :attr:`FoundVolume.refused`.
     Raises :class:`~medcyclegan.errors.ReadError` where ``root`` is missing or a folder cannot be listed.
     """
     from medcyclegan.io.dicom_headers import walk_files
 
-    if not root.exists():
-        raise ReadError(f"{root}: no such file or folder: check the name")
+    check_exists(root)
     base = root if root.is_dir() else root.parent
     found: list[FoundVolume] = []
     dicom: list[Path] = []
     for path in walk_files(root) if root.is_dir() else [root]:
         kind = kind_of_file(path)
+        if kind is None and is_broken_link(path):
+            _log.warning("%s", one_line(BROKEN_LINK.format(path)))
         if kind == "dicom":
             dicom.append(path)
         elif kind is not None:
@@ -87,6 +91,8 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
             refused = None
             if kind == "pair":
                 kind, refused = "nifti", PAIR_REFUSED.format(path.name)
+            elif is_broken_link(path):
+                refused = BROKEN_LINK.format(path.name)
             found.append(FoundVolume(path, kind, _stem(relative), relative, refused=refused, files=(path,)))
     found += _find_series(base, dicom, options, named_alone=not root.is_dir())
     return sorted(found, key=lambda volume: (volume.name, volume.relative_path.as_posix()))
@@ -108,9 +114,14 @@ def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
 
 
 def kind_of_file(path: Path) -> str | None:
-    """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for what is no volume."""
+    """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for what is no volume.
+
+    A broken link is what its name says; one whose name says nothing may be a slice, as files without an ending are.
+    """
     from medcyclegan.io.dicom_headers import is_dicom
 
+    if is_broken_link(path):
+        return format_of_name(path)
     try:
         return find_format(path)
     except ReadError:
@@ -167,7 +178,7 @@ def _reason_not_whole(series: Series) -> str | None:
 
     try:
         check_whole_series(series, Notes(_log, series.paths[0].name))
-    except AmbiguousError as error:
+    except (AmbiguousError, ReadError) as error:
         return str(error)
     return None
 

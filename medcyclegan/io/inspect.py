@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError, MedCycleGANError, ReadError
 from medcyclegan.io.discover import PAIR_REFUSED, kind_of_file
+from medcyclegan.io.links import BROKEN_LINK, check_exists, is_broken_link
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.progress import progress_bar
 from medcyclegan.volume import Volume
@@ -81,8 +82,7 @@ def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:
 
     files: dict[Path, None] = {}
     for path in paths:
-        if not path.exists():
-            raise ReadError(f"{path}: no such file or folder: check the name")
+        check_exists(path)
         files |= dict.fromkeys(walk_files(path) if path.is_dir() else [path])
     rows: list[InspectedVolume] = []
     others: Counter[str] = Counter()
@@ -95,7 +95,10 @@ def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:
                 continue
             bar.advance()
             if kind is None:
-                others[f"no volume ({file.suffix.lower() or 'no suffix'})"] += 1
+                what = "broken symbolic link" if is_broken_link(file) else "no volume"
+                others[f"{what} ({file.suffix.lower() or 'no suffix'})"] += 1
+            elif is_broken_link(file):
+                rows.append(InspectedVolume(file.as_posix(), kind, "refused", reason=BROKEN_LINK.format(file.name)))
             else:
                 rows.append(_inspect_file(file, kind, options))
         if dicom:

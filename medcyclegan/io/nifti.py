@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import AmbiguousError, ReadError
+from medcyclegan.io.links import is_broken_link
 from medcyclegan.io.nifti_affine import find_affine
 from medcyclegan.io.nifti_header import NiftiLayout, read_layout
 from medcyclegan.io.notes import Notes
@@ -162,6 +163,8 @@ def _note_name(path: Path, *, gzipped: bool, notes: Notes) -> None:
 def _sidecar_modality(path: Path, notes: Notes) -> str | None:
     """The Modality of a BIDS sidecar, ``NAME.json`` beside ``NAME.nii.gz``; None where it says nothing."""
     sidecar = sidecar_path(path)
+    if is_broken_link(sidecar):
+        notes.warn("its JSON sidecar is a broken symbolic link: left aside")
     try:
         if not sidecar.is_file() or sidecar.stat().st_size > _LARGEST_SIDECAR:
             return None

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 
 from medcyclegan.errors import GeometryError, IntensityError, ReadError
+from medcyclegan.io.formats import BESIDE, FORMATS, PAIR_ENDINGS, Format, ending_of
+from medcyclegan.io.links import check_exists
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import MAX_VOXELS, ReadOptions
 from medcyclegan.io.streams import GZIP_MAGIC, read_start
@@ -22,17 +24,9 @@ __all__ = ["find_format", "read_volume"]
 
 _log = logging.getLogger(__name__)
 
-Format = Literal["dicom", "nifti", "image", "itk"]
-
-_FORMATS: dict[str, Format] = {
-    ".nii": "nifti", ".nii.gz": "nifti", ".png": "image", ".jpg": "image", ".jpeg": "image",
-    ".mha": "itk", ".mhd": "itk", ".nrrd": "itk", ".dcm": "dicom", ".dicom": "dicom", ".ima": "dicom",
-}  # fmt: skip
-_PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _READ_HERE = "NIfTI (.nii, .nii.gz), a folder of DICOM, .mha, .mhd, .nrrd, PNG and JPEG are read"
 #: A folder's first so many files say what it holds, but for those that may lie beside any volume.
 _LOOKED_AT = 200
-_BESIDE = {".json", ".bval", ".bvec", ".tsv", ".csv", ".txt", ".md"}
 _SHEAR_SAID_DEGREES = 0.01
 
 
@@ -90,21 +84,15 @@ def find_format(path: Path) -> Format:
     """
     if path.is_dir():
         return _folder_format(path)
-    if not path.exists():
-        raise ReadError(f"{path}: no such file or folder: check the name")
+    check_exists(path)
     if not path.is_file():
         raise ReadError(f"{path}: neither a file nor a folder (a pipe or a device): save the volume as a file")
-    ending = _ending(path)
-    if ending in _PAIR_ENDINGS:
+    ending = ending_of(path)
+    if ending in PAIR_ENDINGS:
         raise ReadError(
             f"{path}: a file of a .hdr/.img pair: one file holds header and voxels here, convert the pair to .nii.gz"
         )
-    return _FORMATS[ending] if ending in _FORMATS else _sniff(path)
-
-
-def _ending(path: Path) -> str:
-    name = path.name.lower()
-    return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix
+    return FORMATS[ending] if ending in FORMATS else _sniff(path)
 
 
 def _sniff(path: Path) -> Format:
@@ -122,12 +110,12 @@ def _folder_format(folder: Path) -> Format:
     """``dicom``, unless what lies in the folder is plainly something else."""
     from medcyclegan.io.dicom_headers import walk_files
 
-    endings = {_ending(path) for path in itertools.islice(walk_files(folder), _LOOKED_AT)}
+    endings = {ending_of(path) for path in itertools.islice(walk_files(folder), _LOOKED_AT)}
     if not endings:
         raise ReadError(f"{folder}: a folder without files: name a file, or a folder that holds one DICOM series")
-    kinds = {_FORMATS.get(ending, "dicom") for ending in endings - _BESIDE}
+    kinds = {FORMATS.get(ending, "dicom") for ending in endings - BESIDE}
     if kinds and "dicom" not in kinds:
-        held = ", ".join(sorted(endings - _BESIDE))
+        held = ", ".join(sorted(endings - BESIDE))
         raise ReadError(f"{folder}: a folder of {held} files and no DICOM: name the one file that holds the volume")
     return "dicom"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import os
 import re
 import warnings
 from typing import Any
@@ -145,7 +146,7 @@ def refuse_case(job: CaseJob, reason: str) -> Refusal:
     found = job.found
     log.warning("%s refused: %s", found.path, reason)
     paths = {found.path, found.relative_path, *found.files}
-    hidden = {text for path in paths for text in (str(path), path.name, path.stem, str(path.resolve()))}
+    hidden = {text for path in paths for text in (str(path), path.name, path.stem, os.path.realpath(path))}
     for text in sorted(hidden | {found.name, found.series_uid or ""}, key=len, reverse=True):
         if text:
             reason = reason.replace(text, "…")

@@ -191,7 +191,8 @@ def _stamps(found: FoundVolume) -> Iterator[str]:
     """Yield what changes when a volume's files do: sizes and modification times."""
     for file in found.files:
         try:
-            status = file.stat()
+            # a broken link, which is refused later, has a size and a time of its own
+            status = file.stat() if file.exists() else file.lstat()
         except OSError as error:
             raise ReadError(f"{file} cannot be looked at: {error.strerror}") from None
         yield f"{status.st_size}:{status.st_mtime_ns}"
