@@ -117,7 +117,7 @@ def test_on_the_command_line_it_is_one_line(name: str, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     link(tmp_path / name, name)
     tiny_model().save(tmp_path / "model")
-    translate = ["translate-volume", name, "o.nii", "--model", "model"]
+    translate = ["translate-volume", name, "o.nii", "--model", "model", "--device", "cpu"]
     for command in (["inspect", name], ["slice-volumes", name, "--domain", "mr"], translate):
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 1
