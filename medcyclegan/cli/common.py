@@ -18,7 +18,7 @@ import click
 from medcyclegan.errors import MedCycleGANError, one_line
 from medcyclegan.progress import show_progress
 
-__all__ = ["Command", "config_options", "device_option", "reading_options", "shard_options"]
+__all__ = ["Command", "config_options", "device_option", "reading_options", "shard_options", "synthetic_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -125,13 +125,19 @@ def reading_options(function: F) -> F:
     return function
 
 
+def synthetic_option(function: F) -> F:
+    """Add ``--allow-synthetic``, where acquired volumes are expected."""
+    option = click.option("--allow-synthetic", is_flag=True, help="Take volumes that say that they are synthetic too.")
+    return option(function)
+
+
 def reading_arguments(values: dict[str, Any]) -> dict[str, Any]:
     """Return the reading options that were given, as keyword arguments of ``read_volume``."""
     from medcyclegan.io.options import ReadOptions
 
     names = [field.name for field in dataclasses.fields(ReadOptions)]
-    # By identity: volume 0, the first one, equals False.
-    return {name: values[name] for name in names if values[name] is not None and values[name] is not False}
+    # By identity: volume 0, the first one, equals False. Not every command has every option.
+    return {name: values[name] for name in names if values.get(name) is not None and values[name] is not False}
 
 
 def config_options(function: F) -> F:

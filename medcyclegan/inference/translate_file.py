@@ -47,7 +47,8 @@ _SECONDS_BYTES = 256
 class TranslationOptions:
     """How :func:`translate_file` goes about it; see the command's help for each.
 
-    ``facts``: further fields of the sidecar, such as BIDS's ``Sources``.
+    ``reading``: options of :func:`~medcyclegan.io.read_volume`; an input that says that it is synthetic is refused
+    unless ``allow_synthetic`` is among them. ``facts``: further fields of the sidecar, such as BIDS's ``Sources``.
     """
 
     to: str | None = None
@@ -88,7 +89,7 @@ def translate_file(
         bundles[0].direction(options.to)
     computing = dataclasses.replace(options.computing, device=str(choose_device(options.computing.device)))
     clock = [time.monotonic()]
-    volume = read_volume(source, **options.reading)
+    volume = read_volume(source, **{"allow_synthetic": False, **options.reading})
     clock.append(time.monotonic())
     to = options.to or choose_target(volume, bundles[0])
     expected = _expected(volume, bundles[0], to)

@@ -97,7 +97,8 @@ class PixelFormat:
 class Image:
     """One DICOM image file: what its frames share. ``dataset`` is None where headers are not kept.
 
-    ``has_text`` is BurnedInAnnotation (0028,0301): text in the pixels may name the patient.
+    ``has_text`` is BurnedInAnnotation (0028,0301): text in the pixels may name the patient. ``is_synthetic`` is
+    SyntheticData (0008,001C): made by a program, not acquired.
     """
 
     path: Path
@@ -113,6 +114,7 @@ class Image:
     instance_number: int | None
     number_of_frames: int
     has_text: bool
+    is_synthetic: bool
     pixel_format: PixelFormat
     transfer_syntax: str
     pixel_offset: int
@@ -198,6 +200,7 @@ def image_from_header(file: DicomFile, *, keep_dataset: bool) -> Image:
         image_type=texts(dataset, "ImageType"),
         instance_number=_whole(text(dataset, "InstanceNumber")),
         number_of_frames=integer(dataset, "NumberOfFrames") or 1,
+        is_synthetic=text(dataset, "SyntheticData").upper() == "YES",
         has_text=text(dataset, "BurnedInAnnotation").upper() == "YES",
         pixel_format=_pixel_format(dataset),
         transfer_syntax=file.transfer_syntax,

@@ -25,9 +25,10 @@ from medcyclegan.io.dicom_series import (
     scan_files,
 )
 from medcyclegan.io.discover import by_folder
-from medcyclegan.io.inspect import InspectedVolume, Verdict, geometry_fields
+from medcyclegan.io.inspect import InspectedVolume, Verdict, geometry_fields, with_synthetic
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.synthetic import why_synthetic
 
 __all__ = ["inspect_dicom"]
 
@@ -101,9 +102,10 @@ def _inspect_series(
             return dataclasses.replace(row, reason=refused or str(error))
         else:
             verdict: Verdict = "ok with options" if needed else "ok"
-            return dataclasses.replace(
+            row = dataclasses.replace(
                 row, verdict=verdict, options=needed, reason=refused, notes=notes.sentences, **_planned(plan)
             )
+            return with_synthetic(row, why_synthetic(folder, "SyntheticData" if plan.is_synthetic else ""), options)
     return dataclasses.replace(row, reason=refused)
 
 

@@ -53,6 +53,11 @@ class SeriesPlan:
     upright: bool
 
     @property
+    def is_synthetic(self) -> bool:
+        """Whether an image of the volume says that it is synthetic."""
+        return any(frame.image.is_synthetic for frame in self.frames)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Columns, rows and slices of what is stored, before any resampling."""
         return self.frames[0].columns, self.frames[0].rows, len(self.frames)

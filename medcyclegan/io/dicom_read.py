@@ -19,6 +19,7 @@ from medcyclegan.io.dicom_resample import resample_even, resample_upright
 from medcyclegan.io.dicom_series import check_whole_series, choose_series, scan_files
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.synthetic import check_synthetic, why_synthetic
 from medcyclegan.volume import Volume
 
 __all__ = ["DicomSource", "read_dicom_files", "read_dicom_series"]
@@ -60,7 +61,7 @@ def read_dicom_series(path: Path, options: ReadOptions) -> Volume:
 
 
 def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, named_alone: bool = False) -> Volume:
-    """Read the one series among ``files``; ``name`` is what a refusal before its UID is known begins with.
+    """Read the one series among ``files``; ``name`` is the path that their user named, and that a refusal begins with.
 
     ``named_alone``: there is one file, and its user named it rather than its folder.
     """
@@ -74,7 +75,10 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, 
         raise type(error)(f"{name}: {error}") from error
     del scan
     try:
-        return _read_planned(plan_series(series, options, notes), options, notes)
+        plan = plan_series(series, options, notes)
+        why = why_synthetic(Path(name), "SyntheticData" if plan.is_synthetic else "")
+        synthetic = check_synthetic(why, options)
+        return _read_planned(plan, options, notes).replace(synthetic=synthetic)
     except MedCycleGANError as error:
         raise type(error)(f"series {series.uid or '(no UID)'}: {error}") from error
 

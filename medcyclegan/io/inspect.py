@@ -11,14 +11,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medcyclegan.errors import GeometryError, MedCycleGANError, ReadError
+from medcyclegan.errors import GeometryError, IntensityError, MedCycleGANError, ReadError
 from medcyclegan.io.discover import PAIR_REFUSED, kind_of_file
 from medcyclegan.io.links import BROKEN_LINK, check_exists, is_broken_link
 from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.synthetic import check_synthetic
 from medcyclegan.progress import progress_bar
 from medcyclegan.volume import Volume
 
-__all__ = ["InspectedVolume", "Inspection", "Verdict", "geometry_fields", "inspect_paths"]
+__all__ = ["InspectedVolume", "Inspection", "Verdict", "geometry_fields", "inspect_paths", "with_synthetic"]
 
 Verdict = Literal["ok", "ok with options", "refused", "left out"]
 
@@ -34,7 +35,8 @@ class InspectedVolume:
     ``gap_mm`` is the smallest and the largest distance between neighbouring slices, along their normal;
     ``orientation`` the patient directions in which array indices grow, such as ``LPS``; ``oblique_degrees`` how far
     the axes are from them. ``options`` are those that the verdict ``ok with options`` needs; ``reason`` is the
-    sentence of the refusal, remedy included; ``notes`` what reading would say aloud. None where nothing is known.
+    sentence of the refusal, remedy included; ``notes`` what reading would say aloud. ``synthetic``: it says of itself
+    that it was not acquired. None where nothing is known.
     """
 
     path: str
@@ -57,6 +59,7 @@ class InspectedVolume:
     orientation: str | None = None
     oblique_degrees: float | None = None
     transfer_syntax: str | None = None
+    synthetic: bool = False
 
     @property
     def remedy(self) -> str:
@@ -151,7 +154,22 @@ def _inspect_file(path: Path, kind: str, options: ReadOptions) -> InspectedVolum
         reasons.append(f"{name}: a 4-D file of {volumes} volumes: choose one with --volume N, 0 to {volumes - 1}")
         needed.append("--volume N")
     verdict: Verdict = "ok with options" if needed else "ok"
-    return InspectedVolume(name, kind, verdict, options=tuple(needed), reason="; ".join(reasons), **fields)
+    why = fields.pop("why_synthetic")
+    row = InspectedVolume(name, kind, verdict, options=tuple(needed), reason="; ".join(reasons), **fields)
+    return with_synthetic(row, why, options)
+
+
+def with_synthetic(row: InspectedVolume, why: str, options: ReadOptions) -> InspectedVolume:
+    """Return the row of a volume that can be read, with what it means that it is synthetic (``why``, else empty)."""
+    row = dataclasses.replace(row, synthetic=bool(why))
+    try:
+        if check_synthetic(why, options, row.path):
+            return dataclasses.replace(row, notes=(*row.notes, f"{why} says that it is synthetic, not acquired"))
+    except IntensityError as error:
+        reason = f"{row.reason}; {error}" if row.reason else str(error)
+        needed = (*row.options, "--allow-synthetic")
+        return dataclasses.replace(row, verdict="ok with options", options=needed, reason=reason)
+    return row
 
 
 def _look_at_nifti(path: Path, options: ReadOptions) -> dict[str, Any]:
@@ -166,6 +184,7 @@ def _look_at_nifti(path: Path, options: ReadOptions) -> dict[str, Any]:
         "volumes": facts.volumes,
         "modality": facts.modality,
         "notes": facts.notes,
+        "why_synthetic": facts.why_synthetic,
         **geometry_fields(facts.affine),
     }
 
@@ -173,7 +192,7 @@ def _look_at_nifti(path: Path, options: ReadOptions) -> dict[str, Any]:
 def _look_at_picture(path: Path, options: ReadOptions) -> dict[str, Any]:
     from PIL import Image
 
-    from medcyclegan.io.images import IMAGE_AFFINE
+    from medcyclegan.io.images import IMAGE_AFFINE, why_synthetic_image
 
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
@@ -187,7 +206,9 @@ def _look_at_picture(path: Path, options: ReadOptions) -> dict[str, Any]:
             f"{path}: {columns} x {rows} pixels, more than {options.max_voxels}: "
             f"if that is right, pass --max-voxels {columns * rows}"
         )
-    return {"columns": columns, "rows": rows, "slices": 1, "volumes": 1, **geometry_fields(IMAGE_AFFINE)}
+    why = why_synthetic_image(path)
+    size = {"columns": columns, "rows": rows, "slices": 1, "volumes": 1}
+    return {**size, "why_synthetic": why, **geometry_fields(IMAGE_AFFINE)}
 
 
 def _look_at_itk(path: Path, options: ReadOptions) -> dict[str, Any]:
@@ -203,5 +224,6 @@ def _look_at_itk(path: Path, options: ReadOptions) -> dict[str, Any]:
         "volumes": facts.volumes,
         "modality": facts.place.modality,
         "notes": facts.notes,
+        "why_synthetic": facts.why_synthetic,
         **geometry_fields(facts.affine),
     }

@@ -33,6 +33,8 @@ _NRRD_GEOMETRY = {
     "spaceorigin": _VECTOR,
     "spacings": rf"{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}",
 }
+#: The key of a user's own, unlike any field's name, under which SimpleITK writes a comment.
+_COMMENT = "Comment:"
 _MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 
@@ -41,6 +43,7 @@ class VoxelsPlace:
     """Where the voxels of an ITK format lie: ``file``, ``offset`` in bytes, ``packing``, ``byte_order``.
 
     ``missing_axes``: the field that should say which axis points where in the patient, where the header lacks it.
+    ``comment``: the value of Comment, which is anybody's text.
     """
 
     file: Path
@@ -49,6 +52,7 @@ class VoxelsPlace:
     byte_order: Literal["<", ">"]
     modality: str | None = None
     missing_axes: str = ""
+    comment: str = ""
 
 
 def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
@@ -77,7 +81,7 @@ def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
     modality = fields.get("Modality", "").removeprefix("MET_MOD_")
     known = modality if modality in ("CT", "MR", "NM", "US") else None
     missing = "" if any(name in fields for name in _DIRECTION) else _DIRECTION[0]
-    return VoxelsPlace(file, offset, packing, ">" if big else "<", known, missing)
+    return VoxelsPlace(file, offset, packing, ">" if big else "<", known, missing, fields.get("Comment", ""))
 
 
 _PLACE = ("Offset", "Position", "Origin")
@@ -157,7 +161,8 @@ def read_nrrd_header(path: Path, notes: Notes) -> VoxelsPlace:
         notes.warn("its header has no space origin: the origin at 0 assumed")
     big = fields.get("endian", "little").lower() == "big"
     packing = _NRRD_PACKING[fields["encoding"].lower()]
-    return VoxelsPlace(path, offset, packing, ">" if big else "<", missing_axes="" if "space" in fields else "space")
+    missing, comment = "" if "space" in fields else "space", fields.get(_COMMENT, "")
+    return VoxelsPlace(path, offset, packing, ">" if big else "<", None, missing, comment)
 
 
 def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
@@ -174,6 +179,8 @@ def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
     for line in start[:end].decode("latin-1").splitlines()[1:]:
         name, separator, value = line.partition(":")
         if line.startswith("#") or value.startswith("="):  # a comment, a user's own key
+            if line.startswith(f"{_COMMENT}="):
+                fields[_COMMENT] = value[1:].strip()
             continue
         name = name.replace(" ", "").lower()
         if not separator or name in fields:

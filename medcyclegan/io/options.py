@@ -21,7 +21,7 @@ ALLOWED_GAP_MM = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """The reading options, the same wherever volumes are read; each is off unless set.
+    """The reading options, the same wherever volumes are read; each but ``allow_synthetic`` is off unless set.
 
     ``series``
         DICOM: the SeriesInstanceUID to read from a folder that holds several.
@@ -40,6 +40,8 @@ class ReadOptions:
     ``assume_axes``
         The patient directions in which array indices grow (``"LAS"``), for NIfTI, MetaImage and NRRD files whose
         header does not say; what a header says is not overruled.
+    ``allow_synthetic``
+        Read a volume that says of itself that it is synthetic. Slicing and translation set it to False unless asked.
     ``nan``
         ``"fill"``: replace voxels that are not finite by the smallest finite value of the volume.
     ``max_voxels``
@@ -55,6 +57,7 @@ class ReadOptions:
     allow_gap: bool = False
     allow_gap_mm: float | None = None
     assume_axes: str | None = None
+    allow_synthetic: bool = True
     nan: Literal["fill"] | None = None
     max_voxels: int = MAX_VOXELS
 

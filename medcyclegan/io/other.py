@@ -22,6 +22,7 @@ from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.stored import count_differing, find_stored_type, slabs, to_stored
 from medcyclegan.io.streams import ByteStream
+from medcyclegan.io.synthetic import SYNTHETIC_MARK, check_synthetic, why_synthetic
 from medcyclegan.storage import atomic_write
 from medcyclegan.volume import Volume
 
@@ -40,12 +41,16 @@ _LARGEST_SHEAR_DEGREES = 1e-3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItkFacts:
-    """What the header alone says: ``shape`` with all axes, ``affine`` to RAS+ mm, ``dtype`` as stored."""
+    """What the header alone says: ``shape`` with all axes, ``affine`` to RAS+ mm, ``dtype`` as stored.
+
+    ``why_synthetic``: what says that the values are synthetic, in words; empty where nothing does.
+    """
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
     dtype: np.dtype[Any]
     place: VoxelsPlace
+    why_synthetic: str
     notes: tuple[str, ...]
 
     @property
@@ -64,8 +69,9 @@ def read_itk(path: Path, options: ReadOptions | None = None) -> Volume:
     """
     options = options or ReadOptions()
     facts = read_itk_facts(path, options, Notes(_log, path.name))
+    synthetic = check_synthetic(facts.why_synthetic, options, str(path))
     stored = _read_voxels(path, facts.place, facts.shape, facts.dtype, options.volume)
-    return Volume(stored, facts.affine, modality=facts.place.modality, notes=facts.notes)
+    return Volume(stored, facts.affine, modality=facts.place.modality, notes=facts.notes, synthetic=synthetic)
 
 
 def read_itk_facts(path: Path, options: ReadOptions, notes: Notes) -> ItkFacts:
@@ -83,7 +89,8 @@ def read_itk_facts(path: Path, options: ReadOptions, notes: Notes) -> ItkFacts:
         raise ReadError(f"{path}: voxels of type {kind}: a volume holds one real number a voxel, save one component")
     shape = _checked_shape(path, reader, options.max_voxels)
     affine = _to_affine(path, reader, _directions(path, reader, place, options, notes), notes)
-    return ItkFacts(shape, affine, np.dtype(_SCALARS[reader.GetPixelIDValue()]), place, notes.sentences)
+    why = why_synthetic(path, "Comment" if SYNTHETIC_MARK in place.comment else "")
+    return ItkFacts(shape, affine, np.dtype(_SCALARS[reader.GetPixelIDValue()]), place, why, notes.sentences)
 
 
 def _reason(error: RuntimeError) -> str:
@@ -217,6 +224,8 @@ def _to_image(volume: Volume) -> sitk.Image:
     image.SetSpacing(spacing.tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(affine[:3, 3].tolist())
+    if volume.is_synthetic:
+        image.SetMetaData("Comment", SYNTHETIC_MARK)
     return image
 
 
@@ -225,8 +234,9 @@ def _check_written(volume: Volume, scratch: Path, path: Path) -> None:
         back = read_itk(scratch, ReadOptions(max_voxels=volume.array.size))
     except VolumeError as error:
         raise WriteError(f"{path}: read back before it got its name, {error}") from error
-    if back.shape != volume.shape or not np.allclose(back.affine, volume.affine, rtol=1e-9, atol=1e-9):
-        raise WriteError(f"{path}: read back, its shape or affine is not the volume's: this is a fault, report it")
+    moved = not np.allclose(back.affine, volume.affine, rtol=1e-9, atol=1e-9)
+    if back.shape != volume.shape or moved or back.synthetic != volume.is_synthetic:
+        raise WriteError(f"{path}: read back, its header is not the volume's: this is a fault, report it")
     differing = sum(count_differing(b, a) for b, a in zip(slabs(back.array), slabs(volume.array), strict=True))
     if differing:
         raise WriteError(f"{path}: read back, {differing} voxels differ: the disk or memory is faulty, try another")

@@ -40,6 +40,7 @@ def read_volume(
     allow_gap: bool = False,
     allow_gap_mm: float | None = None,
     assume_axes: str | None = None,
+    allow_synthetic: bool = True,
     nan: Literal["fill"] | None = None,
     max_voxels: int = MAX_VOXELS,
 ) -> Volume:
@@ -50,6 +51,8 @@ def read_volume(
     ``series``, ``split_by``, ``resample_tilt``, ``allow_gap`` and ``allow_gap_mm`` concern DICOM series: with another
     format a ``series`` is refused (no UID there to match), a ``resample_tilt`` is refused where the
     affine is sheared, and the others, which only permit something, are noted.
+
+    A volume that says that it is synthetic has ``.synthetic`` set; with ``allow_synthetic=False`` it is refused.
 
     With ``nan="fill"`` voxels that are not finite take the smallest finite value of the volume; their
     number is logged and kept in ``.notes``. Without it such voxels are refused.
@@ -64,6 +67,7 @@ def read_volume(
         allow_gap=allow_gap,
         allow_gap_mm=allow_gap_mm,
         assume_axes=assume_axes,
+        allow_synthetic=allow_synthetic,
         nan=nan,
         max_voxels=max_voxels,
     )

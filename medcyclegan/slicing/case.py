@@ -136,6 +136,8 @@ def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
         remarks.append(f"oblique by {volume.oblique_degrees:.1f} degrees: sliced along its own closest-to-axial plane")
     if volume.shear_degrees > 0.1:
         remarks.append(f"sheared by {volume.shear_degrees:.1f} degrees (tilted gantry)")
+    if volume.is_synthetic:
+        remarks.append("synthetic, not acquired (--allow-synthetic)")
     if cut:
         remarks.append("field of view beyond the slice size: cut around the foreground")
     return tuple(remarks)
