@@ -82,7 +82,7 @@ def run_demo(
     _clear(folder, overwrite=overwrite)
     config = config or load_config("demo")
     _write_heads(folder, heads)
-    slice_volumes(folder / "volumes", folder / "slices", config=config)
+    slice_volumes(folder / "volumes", folder / "slices", config=config, allow_synthetic=True)
     run = train(folder / "slices", config=config, out=folder / "runs", device=device)
     scores, rows = [], []
     for number in range(heads[1]):

@@ -66,6 +66,8 @@ class Volume:
         What was said aloud while reading, one sentence each: left-out files, resampling, a tilt.
     ``derivation``
         How the values were made from another volume; None for what was read.
+    ``synthetic``
+        Whether the file that it was read from, or the JSON file beside it, says that its values are synthetic.
 
     Raises :class:`~medcyclegan.errors.GeometryError` for an array that is not 3-D, an empty one, or
     an affine that is singular or not finite.
@@ -78,6 +80,7 @@ class Volume:
     source: object | None = None
     notes: tuple[str, ...] = ()
     derivation: Derivation | None = None
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
@@ -95,6 +98,11 @@ class Volume:
             )
         affine.flags.writeable = False
         object.__setattr__(self, "affine", affine)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the values are synthetic: translated here, or read from a file that says so."""
+        return self.synthetic or self.derivation is not None
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import signal
 import sys
@@ -17,7 +18,7 @@ import click
 from medcyclegan.errors import MedCycleGANError, one_line
 from medcyclegan.progress import show_progress
 
-__all__ = ["Command", "config_options", "device_option", "reading_options", "shard_options"]
+__all__ = ["Command", "config_options", "device_option", "reading_options", "shard_options", "synthetic_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,7 +118,9 @@ def reading_options(function: F) -> F:
         click.option("--split-by", metavar="KEYWORD", help="Tell volumes of one series apart by EchoTime, ..."),
         click.option("--volume", type=int, metavar="N", help="Take volume N (from 0) of a 4-D file or series."),
         click.option("--resample-tilt", is_flag=True, help="Resample a tilted gantry's slices to an upright grid."),
-        click.option("--allow-gap", is_flag=True, help="Accept uneven slice gaps: resample to an even grid."),
+        click.option("--allow-gap", is_flag=True, help="Resample uneven slices, at most 10 mm apart, to an even grid."),
+        click.option("--allow-gap-mm", type=float, metavar="MM", help="The same for slices at most MM apart."),
+        click.option("--assume-axes", metavar="LAS", help="Where the axes point if the header does not say."),
         click.option("--nan", type=click.Choice(["fill"]), help="Replace voxels that are not finite by the minimum."),
         click.option("--max-voxels", type=int, metavar="N", help="Refuse headers that claim more voxels."),
     ]
@@ -126,11 +129,19 @@ def reading_options(function: F) -> F:
     return function
 
 
+def synthetic_option(function: F) -> F:
+    """Add ``--allow-synthetic``, where acquired volumes are expected."""
+    option = click.option("--allow-synthetic", is_flag=True, help="Take volumes that say that they are synthetic too.")
+    return option(function)
+
+
 def reading_arguments(values: dict[str, Any]) -> dict[str, Any]:
     """Return the reading options that were given, as keyword arguments of ``read_volume``."""
-    names = ("series", "split_by", "volume", "resample_tilt", "allow_gap", "nan", "max_voxels")
-    # By identity: volume 0, the first one, equals False.
-    return {name: values[name] for name in names if values[name] is not None and values[name] is not False}
+    from medcyclegan.io.options import ReadOptions
+
+    names = [field.name for field in dataclasses.fields(ReadOptions)]
+    # By identity: volume 0, the first one, equals False. Not every command has every option.
+    return {name: values[name] for name in names if values.get(name) is not None and values[name] is not False}
 
 
 def config_options(function: F) -> F:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medcyclegan.cli.common import Command, reading_arguments, reading_options
+from medcyclegan.cli.common import Command, reading_arguments, reading_options, synthetic_option
 from medcyclegan.errors import one_line
 
 if TYPE_CHECKING:
@@ -29,18 +29,21 @@ _STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left o
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, an object a row.")
 @reading_options
+@synthetic_option
 def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Say what lies in files and folders: a row per DICOM series or other volume, and whether it can be read.
 
-    Reads headers only. The verdict is ok, ok with the options that reading needs, or refused, with the reason and the
-    remedy. Series are told apart by their UID, in whatever folders their files lie; scouts beside a volume are left
-    out of it. Size is columns x rows x slices (x volumes); spacing and gap are in mm, the gap along the slices' normal.
+    Reads headers only. The verdict, as for training and translation, is ok, ok with the options that reading needs, or
+    refused, with the reason and the remedy. Series are told apart by their UID, in whatever folders their files lie;
+    scouts beside a volume are left out of it. Size is columns x rows x slices (x volumes); spacing and gap are in mm,
+    the gap along the slices' normal.
     """
     from medcyclegan.io.inspect import inspect_paths
     from medcyclegan.io.options import ReadOptions
 
+    reading = ReadOptions(**{"allow_synthetic": False, **reading_arguments(options)})
     with _readers_silent():
-        found = inspect_paths([Path(path) for path in paths], ReadOptions(**reading_arguments(options)))
+        found = inspect_paths([Path(path) for path in paths], reading)
     if as_json:
         rows = [dataclasses.asdict(row) | {"remedy": row.remedy} for row in found.volumes]
         click.echo(json.dumps(rows, indent=1, allow_nan=False))
@@ -84,7 +87,7 @@ def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
         verdict = Text(" ".join(("ok with", *row.options)) if row.options else row.verdict, _STYLES[row.verdict])
         verdict.append("".join(f" [{number}]" for number in notes), "default")
         where = Path(row.path).relative_to(root).as_posix() if root else row.path
-        cells = (where, series, row.modality or "", _size(row), _spacing(row), _gap(row), _axes(row), _coding(row))
+        cells = (where, series, _modality(row), _size(row), _spacing(row), _gap(row), _axes(row), _coding(row))
         table.add_row(*(Text(one_line(cell)) for cell in cells), verdict)
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else _PIPE_COLUMNS, no_color=not terminal or None, highlight=False)
@@ -102,6 +105,10 @@ def _common_root(rows: tuple[InspectedVolume, ...]) -> str:
         return os.path.commonpath(parents) if len(parents) > 1 else ""
     except ValueError:  # absolute and relative paths
         return ""
+
+
+def _modality(row: InspectedVolume) -> str:
+    return " ".join(part for part in (row.modality, "synthetic" if row.synthetic else "") if part)
 
 
 def _coding(row: InspectedVolume) -> str:

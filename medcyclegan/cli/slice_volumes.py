@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, config_options, reading_arguments, reading_options, shard_options
+from medcyclegan.cli.common import (
+    Command,
+    config_options,
+    reading_arguments,
+    reading_options,
+    shard_options,
+    synthetic_option,
+)
 
 
 @click.command("slice-volumes", cls=Command)
@@ -22,6 +29,7 @@ from medcyclegan.cli.common import Command, config_options, reading_arguments, r
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
 @shard_options
 @reading_options
+@synthetic_option
 def command(inputs: tuple[str, ...], **options: Any) -> None:
     """Cut axial slices out of volumes, for training.
 

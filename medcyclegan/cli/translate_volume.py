@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, device_option, reading_arguments, reading_options
+from medcyclegan.cli.common import Command, device_option, reading_arguments, reading_options, synthetic_option
 
 
 @click.command("translate-volume", cls=Command)
@@ -50,6 +50,7 @@ from medcyclegan.cli.common import Command, device_option, reading_arguments, re
 @click.option("--force", is_flag=True, help="Accept an input of a modality that the model does not know.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @reading_options
+@synthetic_option
 def command(source: str, output: str, **options: Any) -> None:
     """Translate the volume IN into OUT, on exactly its own grid.
 

@@ -35,6 +35,7 @@ def build_record(
     return {
         "made_by": MADE_BY,
         "synthetic": True,
+        **({"input_synthetic": True} if volume.is_synthetic else {}),
         **({"Modality": done.target.modality} if done.target.modality else {}),
         "intended_use": "research only; not a medical device",
         "created": now(),

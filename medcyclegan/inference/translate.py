@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import medcyclegan
+from medcyclegan.errors import IntensityError
 from medcyclegan.inference.batching import SliceGenerator
 from medcyclegan.inference.bundle import DomainModel, ModelBundle
 from medcyclegan.inference.computing import Computing, ComputingOptions
@@ -73,6 +74,7 @@ def translate_volume(
     to: str | None = None,
     *,
     force: bool = False,
+    allow_synthetic: bool = False,
     **computing: Unpack[ComputingOptions],
 ) -> Volume:
     """Translate ``volume`` into the domain ``to`` with ``model`` (a bundle, its folder, or several of them).
@@ -80,14 +82,20 @@ def translate_volume(
     The result has the input's shape ``(I, J, K)``, affine and source; its values are in the target's
     unit: whole HU for CT (int16), else float32; its ``derivation`` says how they were made. ``to``
     defaults to the model's second domain, or to its first where only the second takes the input's
-    modality. ``force`` accepts an input of a modality that the model was not trained on. Several models
-    give their mean. ``computing``: ``device``, ``batch_size``, ``fast``, ``backend``, ``tta`` and
-    ``planes``, as in :class:`~medcyclegan.inference.computing.Computing`.
+    modality. ``force`` accepts an input of a modality that the model was not trained on, ``allow_synthetic`` one that
+    was read from a file that says that it is synthetic. Several models give their mean. ``computing``: ``device``,
+    ``batch_size``, ``fast``, ``backend``, ``tta`` and ``planes``, as in
+    :class:`~medcyclegan.inference.computing.Computing`.
 
     Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not know, and
     :class:`~medcyclegan.errors.IntensityError` for an input that is of another modality, not in HU
     where it must be, or without contrast.
     """
+    if volume.synthetic and not allow_synthetic:
+        raise IntensityError(
+            "the file of the volume says that it is synthetic, not acquired: read the acquired one, or pass "
+            "allow_synthetic=True"
+        )
     chosen = Computing(**computing)
     bundles = load_models(model)
     return translate(volume, bundles, to or choose_target(volume, bundles[0]), chosen, force=force).volume
@@ -167,6 +175,8 @@ def _derivation(
 ) -> Derivation:
     before = volume.derivation
     earlier = () if before is None else (*before.settings, f"The input was made by model {before.model_sha256}")
+    if volume.synthetic:
+        earlier = (*earlier, "The input was synthetic")
     others = tuple(f"Mean with model {bundle.fingerprint}" for bundle in bundles[1:])
     return Derivation(
         source_domain=source.name,

@@ -52,7 +52,8 @@ _STAGES = ("read", "translate", "write", "assess")
 class TranslationOptions:
     """How :func:`translate_file` goes about it; see the command's help for each.
 
-    ``facts``: further fields of the sidecar, such as BIDS's ``Sources``.
+    ``reading``: options of :func:`~medcyclegan.io.read_volume`; an input that says that it is synthetic is refused
+    unless ``allow_synthetic`` is among them. ``facts``: further fields of the sidecar, such as BIDS's ``Sources``.
     """
 
     to: str | None = None
@@ -108,7 +109,7 @@ def _translate_and_write(
         bundles[0].direction(options.to)
     computing = dataclasses.replace(options.computing, device=str(choose_device(options.computing.device)))
     clock = [time.monotonic()]
-    volume = read_volume(source, **options.reading)
+    volume = read_volume(source, **{"allow_synthetic": False, **options.reading})
     clock.append(time.monotonic())
     to = options.to or choose_target(volume, bundles[0])
     expected = _expected(volume, bundles[0], to)
@@ -284,7 +285,8 @@ def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None
 
 def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> None:
     """Refuse a trust map or a preview that cannot be written, or whose place is ``taken``, by whatever name."""
-    names = [path.resolve() for path in taken]
+    # not resolve(), which raises for links in a circle
+    names = [Path(os.path.realpath(path)) for path in taken]
     for option, path, endings in (("--trust", options.trust, _MAP_ENDINGS), ("--preview", options.preview, (".png",))):
         if path is None:
             continue

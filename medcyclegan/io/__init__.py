@@ -5,6 +5,7 @@ Importing this is quick: nibabel, SimpleITK, pydicom and Pillow are imported by 
 
 from medcyclegan.io.dicom_node import is_dicom_node
 from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
+from medcyclegan.io.links import check_exists
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
 from medcyclegan.io.sidecar import read_translation_record, sidecar_path
@@ -13,6 +14,7 @@ from medcyclegan.io.write import check_output_format, check_writable, write_volu
 __all__ = [
     "FoundVolume",
     "ReadOptions",
+    "check_exists",
     "check_output_format",
     "check_writable",
     "find_format",

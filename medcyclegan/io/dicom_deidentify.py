@@ -2,7 +2,8 @@
 
 The profile is dicom-anonymizer's table of the standard's edition 2026c. Before it is asked, all that an output copies
 from its source is left out or emptied, but for the geometry, UIDs (which it replaces) and a few words that name no one.
-Pixels are not touched: a head's surface shows a face.
+Pixels are not touched: a head's surface shows a face. Images that say of themselves that text is burned into their
+pixels (BurnedInAnnotation YES) are refused.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from highdicom.sr import CodedConcept
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from medcyclegan.errors import MissingExtraError
+from medcyclegan.errors import MissingExtraError, WriteError
 from medcyclegan.io.dicom_write_copied import PATIENT_AND_STUDY
 
-__all__ = ["deidentify_image", "require_profile"]
+__all__ = ["check_deidentifiable", "deidentify_image"]
 
 _EDITION = "dicomfields_2026c"
 #: All of the patient's and the study's modules but the UID that holds series together.
@@ -46,8 +47,12 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 _REQUIRED = ("PatientPosition", "BodyPartExamined")
 
 
-def require_profile() -> None:
-    """Raise :class:`~medcyclegan.errors.MissingExtraError` where the extra ``deid`` is not installed."""
+def check_deidentifiable(image: Dataset) -> None:
+    """Refuse what cannot be de-identified: pixels that hold text by their own statement.
+
+    Raises :class:`~medcyclegan.errors.WriteError`, and :class:`~medcyclegan.errors.MissingExtraError` where the extra
+    ``deid`` is not installed.
+    """
     try:
         _actions()
     except ImportError:
@@ -55,20 +60,25 @@ def require_profile() -> None:
             "dicom-anonymizer is not installed, which --deidentify needs: install the extra with "
             "pip install 'medcyclegan[deid]'"
         ) from None
+    if image.get("BurnedInAnnotation") == "YES":
+        raise WriteError(
+            "BurnedInAnnotation is YES: text in the source's pixels may name the patient, and --deidentify does not "
+            "change pixels: remove the text from the source and set BurnedInAnnotation to NO, or leave --deidentify out"
+        )
 
 
 def deidentify_image(image: Dataset) -> Dataset:
     """Return an image made by ``build_image`` without the patient, the study and their dates.
 
     UIDs become random ones, the same for the same within one process, so that the images of a series, and the series
-    of a study, stay together; references to the source are left out. The flags of PS3.15 say what was done. Raises
-    :class:`~medcyclegan.errors.MissingExtraError` without the extra ``deid``.
+    of a study, stay together; references to the source are left out. The flags of PS3.15 say what was done. Raises as
+    :func:`check_deidentifiable` does.
     """
-    require_profile()
+    check_deidentifiable(image)
     from dicomanonymizer.simpledicomanonymizer import anonymize_dataset
 
     image = copy.deepcopy(image)  # the images of a series share their elements, and the library changes these
-    image.SeriesDescription = f"SYNTHETIC {image.Modality}"
+    image.SeriesDescription = str(image.SeriesDescription).partition(" from ")[0]  # the source's own text follows
     image.ContributingEquipmentSequence = [
         item for item in image.ContributingEquipmentSequence if item.get("ManufacturerModelName") == "medcyclegan"
     ][:1]

@@ -95,7 +95,11 @@ class PixelFormat:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Image:
-    """One DICOM image file: what its frames share. ``dataset`` is None where headers are not kept."""
+    """One DICOM image file: what its frames share. ``dataset`` is None where headers are not kept.
+
+    ``has_text`` is BurnedInAnnotation (0028,0301): text in the pixels may name the patient. ``is_synthetic`` is
+    SyntheticData (0008,001C): made by a program, not acquired.
+    """
 
     path: Path
     series_uid: str
@@ -109,6 +113,8 @@ class Image:
     image_type: tuple[str, ...]
     instance_number: int | None
     number_of_frames: int
+    has_text: bool
+    is_synthetic: bool
     pixel_format: PixelFormat
     transfer_syntax: str
     pixel_offset: int
@@ -194,6 +200,8 @@ def image_from_header(file: DicomFile, *, keep_dataset: bool) -> Image:
         image_type=texts(dataset, "ImageType"),
         instance_number=_whole(text(dataset, "InstanceNumber")),
         number_of_frames=integer(dataset, "NumberOfFrames") or 1,
+        is_synthetic=text(dataset, "SyntheticData").upper() == "YES",
+        has_text=text(dataset, "BurnedInAnnotation").upper() == "YES",
         pixel_format=_pixel_format(dataset),
         transfer_syntax=file.transfer_syntax,
         pixel_offset=file.pixel_offset,

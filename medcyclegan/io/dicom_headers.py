@@ -22,9 +22,20 @@ from pydicom.uid import UID, UID_dictionary
 
 from medcyclegan.errors import ReadError
 from medcyclegan.io.dicom_values import PARSE_ERRORS, integer, quiet, short_reason, text
+from medcyclegan.io.formats import format_of_name
+from medcyclegan.io.links import BROKEN_LINK, is_broken_link
 from medcyclegan.storage import is_temporary
 
-__all__ = ["DamagedFile", "DicomFile", "OtherFile", "inflate_file", "is_dicom", "read_header", "walk_files"]
+__all__ = [
+    "DamagedFile",
+    "DicomFile",
+    "OtherFile",
+    "inflate_file",
+    "is_dicom",
+    "list_files",
+    "read_header",
+    "walk_files",
+]
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -84,7 +95,8 @@ class DamagedFile:
 def walk_files(root: Path) -> Iterator[Path]:
     """Yield every file under ``root``, in sorted order, without dotfiles and temporary names.
 
-    Symbolic links are followed; a folder that several ways lead to is looked at once.
+    Symbolic links are followed; a folder that several ways lead to is looked at once. A broken link is yielded too: it
+    may be a volume or a slice that is missing.
     """
     seen = {os.path.realpath(root)}
     levels = [iter(_entries(root))]
@@ -96,13 +108,21 @@ def walk_files(root: Path) -> Iterator[Path]:
         path = Path(entry.path)
         if entry.name.startswith(".") or is_temporary(path):
             continue
-        if entry.is_dir():
+        if entry.is_symlink() and is_broken_link(path):
+            yield path
+        elif entry.is_dir():
             real = os.path.realpath(path)
             if real not in seen:
                 seen.add(real)
                 levels.append(iter(_entries(path)))
         elif entry.is_file():
             yield path
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the files in ``folder`` itself, without those that :func:`walk_files` leaves out."""
+    paths = [Path(entry.path) for entry in _entries(folder) if not entry.name.startswith(".")]
+    return [path for path in paths if not is_temporary(path) and (is_broken_link(path) or path.is_file())]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -136,6 +156,10 @@ def read_header(path: Path) -> DicomFile | OtherFile | DamagedFile:
     except ReadError as error:
         return DamagedFile(path, f"{path.name}: {error}")
     except PARSE_ERRORS as error:
+        if is_broken_link(path):
+            if format_of_name(path) is None:
+                return OtherFile(path, "a broken symbolic link")
+            return DamagedFile(path, BROKEN_LINK.format(path.name))
         return _damaged(path, f"does not parse ({short_reason(error)})")
 
 

@@ -5,29 +5,48 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom.uid import UID
 
-from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, one_line
+from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, ReadError, one_line
 from medcyclegan.io.dicom_headers import DamagedFile
 from medcyclegan.io.dicom_plan import SeriesPlan, plan_series
-from medcyclegan.io.dicom_series import Series, find_unplaced, group_series, is_aside, refusal_of, scan_files
+from medcyclegan.io.dicom_series import (
+    Series,
+    check_whole_series,
+    find_unplaced,
+    group_series,
+    is_aside,
+    refusal_of,
+    scan_files,
+)
 from medcyclegan.io.discover import by_folder
-from medcyclegan.io.inspect import InspectedVolume, Verdict, geometry_fields
+from medcyclegan.io.inspect import InspectedVolume, Verdict, geometry_fields, with_synthetic
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.synthetic import why_synthetic
 
 __all__ = ["inspect_dicom"]
 
+#: A patient is shorter.
+_ANY_GAP_MM = 1e4
+
 
 def inspect_dicom(
-    files: Sequence[Path], options: ReadOptions, said: Callable[[Path], None]
+    files: Sequence[Path],
+    options: ReadOptions,
+    said: Callable[[Path], None],
+    *,
+    named: Collection[Path] = (),
 ) -> tuple[list[InspectedVolume], Counter[str]]:
-    """Return a row for each series among ``files``, and how many of them are no images; ``said`` after each file."""
+    """Return a row for each series among ``files``, and how many of them are no images; ``said`` after each file.
+
+    ``named``: the files that the user named themselves, rather than their folder.
+    """
     scan = scan_files(files, options.split_by, said=said)
     unplaced = find_unplaced(scan)
     places = [(folder, series) for series in group_series(scan) for folder, series in by_folder(series)]
@@ -39,9 +58,21 @@ def inspect_dicom(
     for folder, series in places:
         lost = [file for file in unplaced if file.path.is_relative_to(folder)]
         claimed |= {file.path for file in lost}
-        rows.append(_inspect_series(folder, series, lost, options, is_beside=folder in volumes))
+        row = _inspect_series(folder, series, lost, options, is_beside=folder in volumes)
+        alone = len(series.paths) == 1 and series.paths[0] in named
+        rows.append(_with_siblings(row, series) if alone and row.verdict.startswith("ok") else row)
     rows += [_damaged_row(file) for file in unplaced if file.path not in claimed]
     return rows, Counter(other.reason for other in scan.others)
+
+
+def _with_siblings(row: InspectedVolume, series: Series) -> InspectedVolume:
+    """Return the row of a file that was named alone, with what its siblings mean for reading it."""
+    notes = Notes(None, row.path)
+    try:
+        check_whole_series(series, notes)
+    except (AmbiguousError, ReadError) as error:
+        return dataclasses.replace(row, verdict="refused", options=(), reason=str(error))
+    return dataclasses.replace(row, notes=(*notes.sentences, *row.notes))
 
 
 def _damaged_row(file: DamagedFile) -> InspectedVolume:
@@ -71,9 +102,10 @@ def _inspect_series(
             return dataclasses.replace(row, reason=refused or str(error))
         else:
             verdict: Verdict = "ok with options" if needed else "ok"
-            return dataclasses.replace(
+            row = dataclasses.replace(
                 row, verdict=verdict, options=needed, reason=refused, notes=notes.sentences, **_planned(plan)
             )
+            return with_synthetic(row, why_synthetic(folder, "SyntheticData" if plan.is_synthetic else ""), options)
     return dataclasses.replace(row, reason=refused)
 
 
@@ -81,11 +113,11 @@ def _attempts(series: Series, options: ReadOptions) -> Iterator[tuple[ReadOption
     """Yield the options as given, then with what a refusal may advise, and how that is written."""
     yield options, ()
     first_volume = dataclasses.replace(options, volume=options.volume or 0)
-    with_gap = dataclasses.replace(options, allow_gap=True)
     if options.volume is None:
         yield first_volume, ("--volume N",)
-    yield with_gap, ("--allow-gap",)
-    yield dataclasses.replace(first_volume, allow_gap=True), ("--volume N", "--allow-gap")
+    for base, needed in ((options, ()), (first_volume, ("--volume N",))):
+        yield dataclasses.replace(base, allow_gap=True), (*needed, "--allow-gap")
+        yield dataclasses.replace(base, allow_gap_mm=_ANY_GAP_MM), (*needed, "--allow-gap-mm N")
     if options.split_by is None and (keyword := _advised_split(series, options)):
         yield dataclasses.replace(first_volume, split_by=keyword), (f"--split-by {keyword}", "--volume N")
 

@@ -51,13 +51,17 @@ class DicomNode:
             host, port = parts.hostname, parts.port
         except ValueError as error:
             raise UsageError(f"{address}: {error}: write {_FORM}") from None
-        if parts.scheme != "dicom" or not parts.username or not host or not port or parts.path not in ("", "/"):
+        title = parts.username or ""
+        if parts.scheme != "dicom" or not title or not host or not port or parts.path not in ("", "/"):
             raise UsageError(f"{address}: not the address of a DICOM node: write {_FORM}")
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        for name in options:
-            if name not in _QUERY:
-                raise UsageError(f"{address}: unknown {name!r} after the port: it takes {', '.join(_QUERY)}")
-        called, calling = unquote(parts.username), options.get("calling", _CALLING_AET)
+        if parts.password is not None:
+            raise UsageError(f"{SCHEME}{title}:…@{host}:{port}: a DICOM node takes no password: write {_FORM}")
+        if "@" in title or "#" in address:
+            raise UsageError(
+                f"{address}: a second @, or a #: write {_FORM}, with %40 for an @ and %23 for a # in a name"
+            )
+        options = _read_query(address, parts.query)
+        called, calling = unquote(title), options.get("calling", _CALLING_AET)
         for title in (called, calling):
             _check_title(title)
         tls = options.get("tls", "off")
@@ -98,6 +102,20 @@ def tls_context(node: DicomNode) -> ssl.SSLContext | None:
             named = f"cert={node.cert}" + (f", key={node.key}" if node.key else "")
             raise UsageError(f"{named}: {error.strerror or error}: name a certificate and its key, PEM files") from None
     return context
+
+
+def _read_query(address: str, query: str) -> dict[str, str]:
+    """Return what follows the port; a name that is unknown, given twice or without a value is refused."""
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _QUERY:
+            raise UsageError(f"{address}: unknown {name!r} after the port: it takes {', '.join(_QUERY)}")
+        if name in options:
+            raise UsageError(f"{address}: {name} is given twice ({options[name]!r} and {value!r}): give it once")
+        if not value:
+            raise UsageError(f"{address}: {name} has no value: write {name}=VALUE, or leave it out")
+        options[name] = value
+    return options
 
 
 def _check_title(title: str) -> None:

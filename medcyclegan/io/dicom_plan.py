@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -16,12 +17,12 @@ from medcyclegan.io.dicom_checks import (
     check_sequence,
 )
 from medcyclegan.io.dicom_frames import Frame
-from medcyclegan.io.dicom_geometry import Stack, even_step, stack_slices
+from medcyclegan.io.dicom_geometry import SAME_PLACE_MM, Stack, even_step, stack_slices
 from medcyclegan.io.dicom_pixels import check_readable, same_pixels
 from medcyclegan.io.dicom_series import Series
 from medcyclegan.io.dicom_split import FrameGroup, place_numbers, split_volumes
 from medcyclegan.io.notes import Notes
-from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.options import ALLOWED_GAP_MM, ReadOptions
 
 __all__ = ["SeriesPlan", "plan_series"]
 
@@ -52,6 +53,11 @@ class SeriesPlan:
     upright: bool
 
     @property
+    def is_synthetic(self) -> bool:
+        """Whether an image of the volume says that it is synthetic."""
+        return any(frame.image.is_synthetic for frame in self.frames)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Columns, rows and slices of what is stored, before any resampling."""
         return self.frames[0].columns, self.frames[0].rows, len(self.frames)
@@ -79,6 +85,8 @@ def plan_series(series: Series, options: ReadOptions, notes: Notes) -> SeriesPla
         raise ReadError(f"{size} voxels, over the limit of {options.max_voxels}: raise it with --max-voxels {size}")
     for image in {frame.image.path: frame.image for frame in chosen}.values():
         check_readable(image)
+    if any(frame.image.has_text for frame in chosen):
+        notes.warn("BurnedInAnnotation is YES: text in the pixels may name the patient, and every output may show it")
     stack = _stack(chosen, options, notes)
     ordered = tuple(chosen[index] for index in stack.order)
     check_sequence(ordered)
@@ -172,8 +180,8 @@ def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack
         notes.tell(f"one slice: {single:g} mm thick" if single else "one slice of unknown thickness: taken as 1 mm")
     positions = np.array([frame.position for frame in frames], dtype=np.float64)
     stack = stack_slices(positions, first.orientation, first.pixel_spacing, single or 1.0)
-    if stack.uneven and not options.allow_gap:
-        raise GeometryError(f"{stack.uneven}: export the complete series, or pass --allow-gap")
+    if stack.uneven:
+        _check_gap(float(np.diff(stack.distances_mm).max()), stack.uneven, options)
     if stack.uneven and even_step(stack.distances_mm)[1] > _MOST_REFINED * len(frames):
         raise GeometryError(
             f"the smallest gap of {len(frames)} slices is {np.diff(stack.distances_mm).min():.3g} mm, no slice spacing "
@@ -191,6 +199,20 @@ def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack
     return stack
 
 
+def _check_gap(gap_mm: float, what: str, options: ReadOptions) -> None:
+    """Refuse a gap between slices that the options do not accept; ``what`` is wrong with it in words."""
+    needed = math.ceil(gap_mm - SAME_PLACE_MM)
+    if gap_mm <= options.largest_gap_mm + SAME_PLACE_MM:
+        return
+    if gap_mm <= ALLOWED_GAP_MM + SAME_PLACE_MM and options.allow_gap_mm is None:
+        raise GeometryError(f"{what}: export the complete series, or pass --allow-gap")
+    filled = f" (--allow-gap fills {ALLOWED_GAP_MM:g} mm)" if options.allow_gap_mm is None else ""
+    raise GeometryError(
+        f"{what}: export the complete series, or, if you want {needed} mm interpolated, pass --allow-gap-mm {needed}"
+        f"{filled}"
+    )
+
+
 def _check_nominal_spacing(frames: Sequence[Frame], stack: Stack, options: ReadOptions, notes: Notes) -> None:
     """Compare the gaps with SpacingBetweenSlices, which alone tells that every other slice is missing."""
     first = frames[0]
@@ -199,9 +221,7 @@ def _check_nominal_spacing(frames: Sequence[Frame], stack: Stack, options: ReadO
     # some scanners write the gap between slices where the standard wants the distance of their centres
     if nominal is None or nominal < (first.slice_thickness or 0) or gap < 1.5 * nominal:
         return
-    if len(frames) == 2 and not options.allow_gap:
-        raise GeometryError(
-            f"two slices {gap:.4g} mm apart where SpacingBetweenSlices says {nominal:.4g} mm (a slice is missing "
-            "between them): export the complete series, or pass --allow-gap"
-        )
+    if len(frames) == 2:
+        apart = f"two slices {gap:.4g} mm apart where SpacingBetweenSlices says {nominal:.4g} mm"
+        _check_gap(gap, f"{apart} (a slice is missing between them)", options)
     notes.warn(f"slices lie {gap:.4g} mm apart where SpacingBetweenSlices says {nominal:.4g} mm: some may be missing")

@@ -16,9 +16,10 @@ from medcyclegan.io.dicom_headers import walk_files
 from medcyclegan.io.dicom_pixels import read_frames, rescale_frames
 from medcyclegan.io.dicom_plan import SeriesPlan, plan_series
 from medcyclegan.io.dicom_resample import resample_even, resample_upright
-from medcyclegan.io.dicom_series import choose_series, scan_files
+from medcyclegan.io.dicom_series import check_whole_series, choose_series, scan_files
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.synthetic import check_synthetic, why_synthetic
 from medcyclegan.volume import Volume
 
 __all__ = ["DicomSource", "read_dicom_files", "read_dicom_series"]
@@ -54,21 +55,30 @@ def read_dicom_series(path: Path, options: ReadOptions) -> Volume:
     intercept. Raises a subclass of :class:`~medcyclegan.errors.VolumeError`, or
     :class:`~medcyclegan.errors.MissingExtraError` for a compression whose decoder is not installed.
     """
-    files = walk_files(path) if path.is_dir() else [path]
-    return read_dicom_files(files, options, str(path))
+    if path.is_dir():
+        return read_dicom_files(walk_files(path), options, str(path))
+    return read_dicom_files([path], options, str(path), named_alone=True)
 
 
-def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str) -> Volume:
-    """Read the one series among ``files``; ``name`` is what a refusal before its UID is known begins with."""
+def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, named_alone: bool = False) -> Volume:
+    """Read the one series among ``files``; ``name`` is the path that their user named, and that a refusal begins with.
+
+    ``named_alone``: there is one file, and its user named it rather than its folder.
+    """
     scan = scan_files(files, options.split_by, keep_datasets=True)
     notes = Notes(_log, name)
     try:
         series = choose_series(scan, options.series, notes)
+        if named_alone:
+            check_whole_series(series, notes)
     except MedCycleGANError as error:
         raise type(error)(f"{name}: {error}") from error
     del scan
     try:
-        return _read_planned(plan_series(series, options, notes), options, notes)
+        plan = plan_series(series, options, notes)
+        why = why_synthetic(Path(name), "SyntheticData" if plan.is_synthetic else "")
+        synthetic = check_synthetic(why, options)
+        return _read_planned(plan, options, notes).replace(synthetic=synthetic)
     except MedCycleGANError as error:
         raise type(error)(f"series {series.uid or '(no UID)'}: {error}") from error
 

@@ -10,12 +10,22 @@ from pathlib import Path
 from medcyclegan.errors import AmbiguousError, GeometryError, ReadError, VolumeError
 from medcyclegan.io.dicom_enhanced import enhanced_frames, is_multi_frame
 from medcyclegan.io.dicom_frames import SPLIT_KEYWORDS, Frame, classic_frame, image_from_header
-from medcyclegan.io.dicom_headers import DamagedFile, DicomFile, OtherFile, read_header
+from medcyclegan.io.dicom_headers import DamagedFile, DicomFile, OtherFile, list_files, read_header
 from medcyclegan.io.dicom_mosaic import is_mosaic, mosaic_frames
 from medcyclegan.io.dicom_values import text
 from medcyclegan.io.notes import Notes
 
-__all__ = ["Scan", "Series", "choose_series", "find_unplaced", "group_series", "is_aside", "refusal_of", "scan_files"]
+__all__ = [
+    "Scan",
+    "Series",
+    "check_whole_series",
+    "choose_series",
+    "find_unplaced",
+    "group_series",
+    "is_aside",
+    "refusal_of",
+    "scan_files",
+]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 #: How many series a refusal lists.
@@ -140,6 +150,41 @@ def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
         raise ReadError(refusal_of(concerning))
     _note_left_out(scan, [series for series in groups if series.uid != chosen[0].uid], wanted, notes)
     return chosen[0]
+
+
+def check_whole_series(series: Series, notes: Notes) -> None:
+    """Refuse a series of one slice, the file of which was named alone, where more of its images lie beside that file.
+
+    A file of several slices may be a volume of its own: its siblings are reported. Raises
+    :class:`~medcyclegan.errors.AmbiguousError`, or :class:`~medcyclegan.errors.ReadError` for a file beside it that
+    may be a slice of any series.
+    """
+    (path,) = series.paths
+    instances = {frame.image.instance_uid for frame in series.frames} - {""}
+    scan = scan_files(file for file in list_files(path.parent) if file.name != path.name)
+    others = {
+        frame.image.path
+        for frame in scan.frames
+        if frame.image.series_uid == series.uid
+        and not frame.image.is_localizer
+        and frame.image.instance_uid not in instances
+    }
+    others |= {file.path for file in scan.damaged if file.series_uid == series.uid}
+    if not others and len(series.frames) == 1 and (unknown := [f for f in scan.damaged if not f.series_uid]):
+        raise ReadError(refusal_of(unknown))
+    if not others:
+        return
+    if len(series.frames) > 1:
+        notes.warn(
+            f"{len(others)} other file(s) of the same series in its folder are not read: name the folder for all"
+        )
+        return
+    several = any(other.uid != series.uid and not is_aside(other) for other in group_series(scan))
+    folder = f"the folder with --series {series.uid}" if several else "the folder"
+    raise AmbiguousError(
+        f"{path.name} is one slice of a series of which {len(others)} other file(s) are in its folder: name {folder} "
+        "to read the volume, or copy the file into a folder of its own to read this slice alone"
+    )
 
 
 def _frames_of(file: DicomFile, keywords: tuple[str, ...], *, keep_datasets: bool) -> list[Frame]:

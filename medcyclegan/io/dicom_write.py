@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medcyclegan.errors import VolumeError, WriteError
-from medcyclegan.io.dicom_deidentify import deidentify_image, require_profile
+from medcyclegan.io.dicom_deidentify import check_deidentifiable, deidentify_image
 from medcyclegan.io.dicom_headers import DicomFile, read_header, walk_files
 from medcyclegan.io.dicom_pixels import read_frames, rescale_frames
 from medcyclegan.io.dicom_plan import plan_series
@@ -54,7 +54,7 @@ def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = 
     shared = build_series(placed, origin, coding, notes)
     series_uid = str(shared.SeriesInstanceUID)
     if deidentify:
-        require_profile()
+        check_deidentifiable(shared)
     with atomic_folder(folder, overwrite=True) as temporary, quiet():
         for k in range(placed.shape[2]):
             image = build_image(shared, placed, origin, k, coding.to_stored(placed.array[:, :, k]))
@@ -74,12 +74,12 @@ def check_dicom_input(volume: Volume, template: Path | None, *, deidentify: bool
     :class:`~medcyclegan.errors.WriteError`.
     """
     silent = Notes(None, "")
-    if deidentify:
-        require_profile()
     if volume.modality not in ("CT", "MR"):
         find_coding(volume)
     placed, origin = find_origin(volume, template, silent)
-    build_series(placed, origin, PixelCoding(signed=True, exponent=0, window=(0.0, 1.0)), silent)
+    shared = build_series(placed, origin, PixelCoding(signed=True, exponent=0, window=(0.0, 1.0)), silent)
+    if deidentify:
+        check_deidentifiable(shared)
 
 
 def check_replaceable(folder: Path) -> None:

@@ -47,6 +47,8 @@ _EQUIPMENT = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions")
 #: SeriesNumber of the output: the source's and this.
 _SERIES_NUMBER_AFTER = 9000
 _LONGEST_LO = 64
+#: Characters of a domain's name in SeriesDescription, which the source's own description shares.
+_LONGEST_DOMAIN = 24
 
 
 def build_series(volume: Volume, origin: Origin, coding: PixelCoding, notes: Notes) -> Dataset:
@@ -140,10 +142,17 @@ def _add_series(shared: Dataset, volume: Volume, origin: Origin, alphabet: Alpha
     found = copy_attributes(origin.header, ("SeriesDescription", "SeriesNumber"), alphabet, notes)
     description = str(found.get("SeriesDescription") or "")
     origin_name = description or (volume.derivation and volume.derivation.source_modality) or ""
-    described = f"SYNTHETIC {volume.modality}" + (f" of {origin_name}" if origin_name else "")
+    described = _title(volume) + (f" from {origin_name}" if origin_name else "")
     shared.SeriesDescription = described[:_LONGEST_LO].rstrip()
     number = int(found.get("SeriesNumber") or 0)
     shared.SeriesNumber = _SERIES_NUMBER_AFTER + (number if 0 <= number < 10**9 else 0)
+
+
+def _title(volume: Volume) -> str:
+    """Return what the series shows: ``SYNTHETIC MR t2``; the domain is left out where it repeats the modality."""
+    made = volume.derivation
+    domain = "" if made is None else _ascii(made.target_domain, _LONGEST_DOMAIN).strip()
+    return f"SYNTHETIC {volume.modality}" + ("" if domain.upper() in ("", volume.modality) else f" {domain}")
 
 
 def _add_equipment(shared: Dataset, origin: Origin, alphabet: Alphabet) -> None:
@@ -176,7 +185,8 @@ def _add_derivation(shared: Dataset, volume: Volume, origin: Origin, coding: Pix
     shared.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if volume.modality == "CT" else "OTHER"]
     shared.SyntheticData = "YES"
     shared.ContentQualification = "RESEARCH"
-    shared.BurnedInAnnotation = "NO"
+    if origin.burned_in:
+        shared.BurnedInAnnotation = origin.burned_in
     shared.DerivationDescription = _description(volume, origin, coding)
     shared.ImageComments = "SYNTHETIC: values made by a neural network. Research only, not for diagnosis."
 

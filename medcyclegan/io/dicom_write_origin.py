@@ -64,6 +64,9 @@ class Origin:
         The output lies in the source's frame of reference.
     ``is_template``
         The input was no DICOM; the series only lends its identity.
+    ``burned_in``
+        What the images that the output was made from say of text in their pixels (BurnedInAnnotation): ``"YES"`` if
+        one of them does, ``"NO"`` if all do, else empty.
     """
 
     header: Dataset
@@ -74,6 +77,7 @@ class Origin:
     in_place: bool
     shares_frame: bool
     is_template: bool
+    burned_in: str = ""
 
     def images_of(self, volume: Volume, k: int) -> tuple[SourceImage, ...]:
         """Return the source images that slice ``k`` was made from; for a resampled one, those that it lies between."""
@@ -128,6 +132,7 @@ def _origin_of_source(volume: Volume, source: DicomSource) -> Origin:
         in_place=not source.resampled,
         shares_frame=True,
         is_template=False,
+        burned_in=_burned_in(source.headers),
     )
 
 
@@ -161,6 +166,7 @@ def _origin_of_template(volume: Volume, template: Path, notes: Notes) -> tuple[V
         in_place=shared,
         shares_frame=shared,
         is_template=True,
+        burned_in=_burned_in(headers) if is_source else "",
     )
 
 
@@ -194,6 +200,14 @@ def _read_template(
         frames, shape, affine = series.frames, None, volume.affine
     headers = tuple(frame.image.dataset for frame in frames if frame.image.dataset is not None)
     return headers, tuple(frame.index for frame in frames), shape, affine, series.uid
+
+
+def _burned_in(headers: tuple[Dataset, ...]) -> str:
+    """Return BurnedInAnnotation for what is made of all these images; empty where one is silent and none says YES."""
+    said = {
+        text(header, "BurnedInAnnotation").upper() for header in {id(header): header for header in headers}.values()
+    }
+    return "YES" if "YES" in said else "NO" if said == {"NO"} else ""
 
 
 def _check_one_study(headers: tuple[Dataset, ...]) -> None:

@@ -9,7 +9,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medcyclegan.errors import ReadError, one_line
+from medcyclegan.errors import AmbiguousError, ReadError, one_line
+from medcyclegan.io.formats import format_of_name
+from medcyclegan.io.links import BROKEN_LINK, check_exists, is_broken_link
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
 from medcyclegan.volume import Volume
@@ -67,19 +69,21 @@ class FoundVolume:
 def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
     """Return the volumes under ``root``, or of the file ``root``, sorted by name.
 
-    Symbolic links are followed; dotfiles and temporary names are not looked at; sidecars and other files are passed
-    over. Each DICOM header is read once. A file that cannot be read does not raise: see :attr:`FoundVolume.refused`.
+    Symbolic links are followed, and broken ones are volumes that are refused, or reported; dotfiles and temporary names
+    are not looked at; sidecars and other files are passed over. Each DICOM header is read once. A file that cannot be
+    read does not raise: see :attr:`FoundVolume.refused`.
     Raises :class:`~medcyclegan.errors.ReadError` where ``root`` is missing or a folder cannot be listed.
     """
     from medcyclegan.io.dicom_headers import walk_files
 
-    if not root.exists():
-        raise ReadError(f"{root}: no such file or folder: check the name")
+    check_exists(root)
     base = root if root.is_dir() else root.parent
     found: list[FoundVolume] = []
     dicom: list[Path] = []
     for path in walk_files(root) if root.is_dir() else [root]:
         kind = kind_of_file(path)
+        if kind is None and is_broken_link(path):
+            _log.warning("%s", one_line(BROKEN_LINK.format(path)))
         if kind == "dicom":
             dicom.append(path)
         elif kind is not None:
@@ -87,8 +91,10 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
             refused = None
             if kind == "pair":
                 kind, refused = "nifti", PAIR_REFUSED.format(path.name)
+            elif is_broken_link(path):
+                refused = BROKEN_LINK.format(path.name)
             found.append(FoundVolume(path, kind, _stem(relative), relative, refused=refused, files=(path,)))
-    found += _find_series(base, dicom, options)
+    found += _find_series(base, dicom, options, named_alone=not root.is_dir())
     return sorted(found, key=lambda volume: (volume.name, volume.relative_path.as_posix()))
 
 
@@ -108,9 +114,14 @@ def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
 
 
 def kind_of_file(path: Path) -> str | None:
-    """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for what is no volume."""
+    """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for what is no volume.
+
+    A broken link is what its name says; one whose name says nothing may be a slice, as files without an ending are.
+    """
     from medcyclegan.io.dicom_headers import is_dicom
 
+    if is_broken_link(path):
+        return format_of_name(path)
     try:
         return find_format(path)
     except ReadError:
@@ -127,8 +138,11 @@ def _stem(relative: Path) -> str:
     return (relative.parent / (Path(name).stem or name)).as_posix()
 
 
-def _find_series(base: Path, files: list[Path], options: ReadOptions) -> list[FoundVolume]:
-    """Return the DICOM series among ``files``, localizers and the like left out aloud."""
+def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_alone: bool) -> list[FoundVolume]:
+    """Return the DICOM series among ``files``, without localizers and the like, which are reported.
+
+    ``named_alone``: there is one file, and its user named it rather than its folder.
+    """
     if not files:
         return []
     from medcyclegan.io.dicom_series import find_unplaced, group_series, is_aside, scan_files
@@ -150,8 +164,23 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions) -> list[Fo
     for folder, beside in kept.items():
         lost = [file for file in unplaced if file.path.is_relative_to(folder)]
         found += _found_in(base, folder, beside, lost)
+    if named_alone and places:
+        reason = _reason_not_whole(places[0][1])
+        found = [dataclasses.replace(volume, refused=volume.refused or reason) for volume in found]
     claimed = {path for volume in found for path in volume.files}
     return found + [_found_damaged(base, file) for file in unplaced if file.path not in claimed]
+
+
+def _reason_not_whole(series: Series) -> str | None:
+    """Return why one file, named alone, is not read by itself; None where it is."""
+    from medcyclegan.io.dicom_series import check_whole_series
+    from medcyclegan.io.notes import Notes
+
+    try:
+        check_whole_series(series, Notes(_log, series.paths[0].name))
+    except (AmbiguousError, ReadError) as error:
+        return str(error)
+    return None
 
 
 def by_folder(series: Series) -> list[tuple[Path, Series]]:

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from medcyclegan.errors import AmbiguousError, ReadError, WriteError
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.streams import read_start
+from medcyclegan.io.synthetic import SYNTHETIC_MARK, check_synthetic, why_synthetic
 from medcyclegan.storage import atomic_write
 from medcyclegan.volume import Volume
 
@@ -51,11 +53,24 @@ def read_image(path: Path, options: ReadOptions | None = None) -> Volume:
         raise ReadError(f"{path}: a PNG of 16-bit colour or transparency: save it as 16-bit greyscale")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
+        synthetic = check_synthetic(why_synthetic_image(path), options, str(path))
         values = _decode(path, options.max_voxels, notes)
     for text in dict.fromkeys(str(w.message) for w in said if w.category is not Image.DecompressionBombWarning):
         notes.warn(f"Pillow says: {text}")
     highest = float(np.iinfo(values.dtype).max)
-    return Volume(values.T[..., None], IMAGE_AFFINE, value_range=(0.0, highest), notes=notes.sentences)
+    grid = values.T[..., None]
+    return Volume(grid, IMAGE_AFFINE, value_range=(0.0, highest), notes=notes.sentences, synthetic=synthetic)
+
+
+def why_synthetic_image(path: Path) -> str:
+    """Return what says that a picture is synthetic, in words: its comment, or the file beside it; empty else."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            comment = image.info.get("Comment", image.info.get("comment", ""))
+    except (*_DAMAGE, Image.DecompressionBombError):  # which decoding it will tell of
+        comment = ""
+    text = comment.decode("latin-1") if isinstance(comment, bytes) else str(comment)
+    return why_synthetic(path, "comment" if SYNTHETIC_MARK in text else "")
 
 
 def _decode(path: Path, max_voxels: int, notes: Notes) -> NDArray[Any]:
@@ -111,8 +126,8 @@ def write_image(volume: Volume, path: Path) -> None:
     """Write a one-slice volume that came from a picture as ``.png`` or ``.jpg``, whole or not at all.
 
     Values are rounded half to even and clipped to ``value_range``; a PNG keeps its 8 or 16 bits and is
-    decoded and compared before it is written. Raises :class:`~medcyclegan.errors.WriteError` for a volume
-    that a picture cannot hold.
+    decoded and compared before it is written. Of a synthetic volume the picture's comment says so. Raises
+    :class:`~medcyclegan.errors.WriteError` for a volume that a picture cannot hold.
     """
     check_image(volume, path)
     if not np.isfinite(volume.array).all():
@@ -121,13 +136,17 @@ def write_image(volume: Volume, path: Path) -> None:
     limits = np.clip(np.rint(volume.array[..., 0].T), *_RANGES[16 if wide else 8])
     values = np.ascontiguousarray(limits.astype(np.uint16 if wide else np.uint8))
     content = io.BytesIO()
+    mark = SYNTHETIC_MARK if volume.is_synthetic else ""
     if path.suffix.lower() == ".png":
-        Image.fromarray(values).save(content, "PNG")
+        texts = PngInfo()
+        if mark:
+            texts.add_text("Comment", mark)
+        Image.fromarray(values).save(content, "PNG", pnginfo=texts)
         with Image.open(io.BytesIO(content.getvalue())) as back:
             if not np.array_equal(np.asarray(back), values):
                 raise WriteError(f"{path}: decoded, the PNG is not the slice: this is a fault, report it")
     else:
-        Image.fromarray(values).save(content, "JPEG", quality=_JPEG_QUALITY)
+        Image.fromarray(values).save(content, "JPEG", quality=_JPEG_QUALITY, comment=mark.encode())
     with atomic_write(path) as file:
         file.write(content.getbuffer())
 

@@ -11,15 +11,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from medcyclegan.errors import MedCycleGANError, ReadError
+from medcyclegan.errors import GeometryError, IntensityError, MedCycleGANError, ReadError
 from medcyclegan.io.discover import PAIR_REFUSED, kind_of_file
+from medcyclegan.io.links import BROKEN_LINK, check_exists, is_broken_link
 from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.synthetic import check_synthetic
 from medcyclegan.progress import progress_bar
 from medcyclegan.volume import Volume
 
-__all__ = ["InspectedVolume", "Inspection", "Verdict", "geometry_fields", "inspect_paths"]
+__all__ = ["InspectedVolume", "Inspection", "Verdict", "geometry_fields", "inspect_paths", "with_synthetic"]
 
 Verdict = Literal["ok", "ok with options", "refused", "left out"]
+
+#: What other programs assume where a header does not say which axis points where: the advice of the refusal.
+_ASSUMED_AXES = {"nifti": "LAS", "itk": "LPS"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +35,8 @@ class InspectedVolume:
     ``gap_mm`` is the smallest and the largest distance between neighbouring slices, along their normal;
     ``orientation`` the patient directions in which array indices grow, such as ``LPS``; ``oblique_degrees`` how far
     the axes are from them. ``options`` are those that the verdict ``ok with options`` needs; ``reason`` is the
-    sentence of the refusal, remedy included; ``notes`` what reading would say aloud. None where nothing is known.
+    sentence of the refusal, remedy included; ``notes`` what reading would say aloud. ``synthetic``: it says of itself
+    that it was not acquired. None where nothing is known.
     """
 
     path: str
@@ -53,6 +59,7 @@ class InspectedVolume:
     orientation: str | None = None
     oblique_degrees: float | None = None
     transfer_syntax: str | None = None
+    synthetic: bool = False
 
     @property
     def remedy(self) -> str:
@@ -78,8 +85,7 @@ def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:
 
     files: dict[Path, None] = {}
     for path in paths:
-        if not path.exists():
-            raise ReadError(f"{path}: no such file or folder: check the name")
+        check_exists(path)
         files |= dict.fromkeys(walk_files(path) if path.is_dir() else [path])
     rows: list[InspectedVolume] = []
     others: Counter[str] = Counter()
@@ -92,13 +98,17 @@ def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:
                 continue
             bar.advance()
             if kind is None:
-                others[f"no volume ({file.suffix.lower() or 'no suffix'})"] += 1
+                what = "broken symbolic link" if is_broken_link(file) else "no volume"
+                others[f"{what} ({file.suffix.lower() or 'no suffix'})"] += 1
+            elif is_broken_link(file):
+                rows.append(InspectedVolume(file.as_posix(), kind, "refused", reason=BROKEN_LINK.format(file.name)))
             else:
                 rows.append(_inspect_file(file, kind, options))
         if dicom:
             from medcyclegan.io.dicom_inspect import inspect_dicom
 
-            found, beside = inspect_dicom(dicom, options, lambda _path: bar.advance())
+            named = frozenset(path for path in paths if not path.is_dir())
+            found, beside = inspect_dicom(dicom, options, lambda _path: bar.advance(), named=named)
             rows += found
             others += beside
     return Inspection(tuple(sorted(rows, key=_order)), dict(sorted(others.items())))
@@ -124,17 +134,42 @@ def _inspect_file(path: Path, kind: str, options: ReadOptions) -> InspectedVolum
     if kind == "pair":
         return InspectedVolume(name, "nifti", "refused", reason=PAIR_REFUSED.format(path.name))
     look = {"nifti": _look_at_nifti, "image": _look_at_picture, "itk": _look_at_itk}[kind]
+    needed: list[str] = []
+    reasons: list[str] = []
     try:
-        fields = look(path, options)
+        try:
+            fields = look(path, options)
+        except GeometryError as error:
+            if options.assume_axes is not None or kind not in _ASSUMED_AXES:
+                raise
+            reasons.append(str(error))
+            fields = look(path, dataclasses.replace(options, assume_axes=_ASSUMED_AXES[kind]))
+            needed.append(f"--assume-axes {_ASSUMED_AXES[kind]}")
     except MedCycleGANError as error:
-        return InspectedVolume(name, kind, "refused", reason=str(error))
+        return InspectedVolume(name, kind, "refused", reason=[*reasons, str(error)][0])
     except OSError as error:
         return InspectedVolume(name, kind, "refused", reason=f"{name}: {error.strerror or error}: check the file")
     volumes = fields["volumes"]
     if volumes > 1 and options.volume is None:
-        reason = f"{name}: a 4-D file of {volumes} volumes: choose one with --volume N, 0 to {volumes - 1}"
-        return InspectedVolume(name, kind, "ok with options", options=("--volume N",), reason=reason, **fields)
-    return InspectedVolume(name, kind, "ok", **fields)
+        reasons.append(f"{name}: a 4-D file of {volumes} volumes: choose one with --volume N, 0 to {volumes - 1}")
+        needed.append("--volume N")
+    verdict: Verdict = "ok with options" if needed else "ok"
+    why = fields.pop("why_synthetic")
+    row = InspectedVolume(name, kind, verdict, options=tuple(needed), reason="; ".join(reasons), **fields)
+    return with_synthetic(row, why, options)
+
+
+def with_synthetic(row: InspectedVolume, why: str, options: ReadOptions) -> InspectedVolume:
+    """Return the row of a volume that can be read, with what it means that it is synthetic (``why``, else empty)."""
+    row = dataclasses.replace(row, synthetic=bool(why))
+    try:
+        if check_synthetic(why, options, row.path):
+            return dataclasses.replace(row, notes=(*row.notes, f"{why} says that it is synthetic, not acquired"))
+    except IntensityError as error:
+        reason = f"{row.reason}; {error}" if row.reason else str(error)
+        needed = (*row.options, "--allow-synthetic")
+        return dataclasses.replace(row, verdict="ok with options", options=needed, reason=reason)
+    return row
 
 
 def _look_at_nifti(path: Path, options: ReadOptions) -> dict[str, Any]:
@@ -149,6 +184,7 @@ def _look_at_nifti(path: Path, options: ReadOptions) -> dict[str, Any]:
         "volumes": facts.volumes,
         "modality": facts.modality,
         "notes": facts.notes,
+        "why_synthetic": facts.why_synthetic,
         **geometry_fields(facts.affine),
     }
 
@@ -156,7 +192,7 @@ def _look_at_nifti(path: Path, options: ReadOptions) -> dict[str, Any]:
 def _look_at_picture(path: Path, options: ReadOptions) -> dict[str, Any]:
     from PIL import Image
 
-    from medcyclegan.io.images import IMAGE_AFFINE
+    from medcyclegan.io.images import IMAGE_AFFINE, why_synthetic_image
 
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
@@ -170,40 +206,24 @@ def _look_at_picture(path: Path, options: ReadOptions) -> dict[str, Any]:
             f"{path}: {columns} x {rows} pixels, more than {options.max_voxels}: "
             f"if that is right, pass --max-voxels {columns * rows}"
         )
-    return {"columns": columns, "rows": rows, "slices": 1, "volumes": 1, **geometry_fields(IMAGE_AFFINE)}
+    why = why_synthetic_image(path)
+    size = {"columns": columns, "rows": rows, "slices": 1, "volumes": 1}
+    return {**size, "why_synthetic": why, **geometry_fields(IMAGE_AFFINE)}
 
 
 def _look_at_itk(path: Path, options: ReadOptions) -> dict[str, Any]:
-    import SimpleITK as sitk  # noqa: N813 - the field's name for it
-
-    from medcyclegan.io.itk_headers import read_metaimage_header, read_nrrd_header
     from medcyclegan.io.notes import Notes
+    from medcyclegan.io.other import read_itk_facts
 
-    notes = Notes(None, path.name)
-    place = (read_nrrd_header if path.name.lower().endswith(".nrrd") else read_metaimage_header)(path, notes)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ReadError(f"{path}: its header cannot be read ({reason}): copy or export it again") from error
-    columns, rows, slices, volumes = (*(int(n) for n in reader.GetSize()), 1, 1)[:4]
-    if columns * rows * slices * volumes > options.max_voxels:
-        raise ReadError(
-            f"{path}: the header claims {columns * rows * slices * volumes} voxels, more than {options.max_voxels}: "
-            f"if that is right, pass --max-voxels {columns * rows * slices * volumes}"
-        )
-    axes = min(reader.GetDimension(), 3)
-    direction = np.array(reader.GetDirection()).reshape((reader.GetDimension(),) * 2)[:axes, :axes]
-    affine = np.eye(4)
-    affine[:axes, :axes] = direction * np.array(reader.GetSpacing()[:axes])
+    facts = read_itk_facts(path, options, Notes(None, path.name))
+    columns, rows, slices = (*facts.shape, 1, 1)[:3]
     return {
         "columns": columns,
         "rows": rows,
         "slices": slices,
-        "volumes": volumes,
-        "modality": place.modality,
-        "notes": notes.sentences,
-        **geometry_fields(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine),
+        "volumes": facts.volumes,
+        "modality": facts.place.modality,
+        "notes": facts.notes,
+        "why_synthetic": facts.why_synthetic,
+        **geometry_fields(facts.affine),
     }

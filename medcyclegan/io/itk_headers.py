@@ -33,18 +33,26 @@ _NRRD_GEOMETRY = {
     "spaceorigin": _VECTOR,
     "spacings": rf"{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}",
 }
+#: The key of a user's own, unlike any field's name, under which SimpleITK writes a comment.
+_COMMENT = "Comment:"
 _MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 
 @dataclasses.dataclass(frozen=True)
 class VoxelsPlace:
-    """Where the voxels of an ITK format lie: ``file``, ``offset`` in bytes, ``packing``, ``byte_order``."""
+    """Where the voxels of an ITK format lie: ``file``, ``offset`` in bytes, ``packing``, ``byte_order``.
+
+    ``missing_axes``: the field that should say which axis points where in the patient, where the header lacks it.
+    ``comment``: the value of Comment, which is anybody's text.
+    """
 
     file: Path
     offset: int
     packing: Packing
     byte_order: Literal["<", ">"]
     modality: str | None = None
+    missing_axes: str = ""
+    comment: str = ""
 
 
 def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
@@ -58,12 +66,8 @@ def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
     _check_numbers(path, fields, ("DimSize", "ElementSpacing", "ElementSize", *_PLACE, *_DIRECTION))
     if "ElementSpacing" not in fields and "ElementSize" not in fields:
         raise ReadError(f"{path}: its header has no ElementSpacing: millimetres are not guessed, add it to the header")
-    for names, assumed in (
-        (_PLACE, "the origin at 0"),
-        (_DIRECTION, "axes to the left, posterior and superior"),
-    ):
-        if not any(name in fields for name in names):
-            notes.warn(f"its header has no {names[0]}: {assumed} assumed")
+    if not any(name in fields for name in _PLACE):
+        notes.warn(f"its header has no {_PLACE[0]}: the origin at 0 assumed")
     file, data_name = path, fields["ElementDataFile"]
     if data_name != "LOCAL":
         file, offset = path.parent / data_name, 0
@@ -76,7 +80,8 @@ def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
     packing: Packing = "zlib" if _is_true(fields.get("CompressedData", "False")) else "raw"
     modality = fields.get("Modality", "").removeprefix("MET_MOD_")
     known = modality if modality in ("CT", "MR", "NM", "US") else None
-    return VoxelsPlace(file, offset, packing, ">" if big else "<", known)
+    missing = "" if any(name in fields for name in _DIRECTION) else _DIRECTION[0]
+    return VoxelsPlace(file, offset, packing, ">" if big else "<", known, missing, fields.get("Comment", ""))
 
 
 _PLACE = ("Offset", "Position", "Origin")
@@ -152,12 +157,12 @@ def read_nrrd_header(path: Path, notes: Notes) -> VoxelsPlace:
     """
     fields, offset = _nrrd_fields(path, read_start(path, _LARGEST_HEADER))
     _refuse_nrrd(path, fields)
-    if "space" not in fields:
-        notes.warn("its header has no space: axes to the left, posterior and superior assumed")
     if "spaceorigin" not in fields:
         notes.warn("its header has no space origin: the origin at 0 assumed")
     big = fields.get("endian", "little").lower() == "big"
-    return VoxelsPlace(path, offset, _NRRD_PACKING[fields["encoding"].lower()], ">" if big else "<")
+    packing = _NRRD_PACKING[fields["encoding"].lower()]
+    missing, comment = "" if "space" in fields else "space", fields.get(_COMMENT, "")
+    return VoxelsPlace(path, offset, packing, ">" if big else "<", None, missing, comment)
 
 
 def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
@@ -174,6 +179,8 @@ def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
     for line in start[:end].decode("latin-1").splitlines()[1:]:
         name, separator, value = line.partition(":")
         if line.startswith("#") or value.startswith("="):  # a comment, a user's own key
+            if line.startswith(f"{_COMMENT}="):
+                fields[_COMMENT] = value[1:].strip()
             continue
         name = name.replace(" ", "").lower()
         if not separator or name in fields:
@@ -199,7 +206,9 @@ def _refuse_nrrd(path: Path, fields: dict[str, str]) -> None:
             refuse(name, "ITK ignores this scaling")
     if any(kind not in ("domain", "space") for kind in fields.get("kinds", "").split()):
         refuse("kinds", "each axis is one of space")
-    if fields.get("space", "lps").lower() not in _NRRD_SPACES:
+    if fields.get("space", "lps").lower() not in _NRRD_SPACES or (
+        "spacedirections" in fields and "space" not in fields
+    ):
         refuse("space", "RAS, LAS and LPS name the patient's directions")
     units = fields.get("spaceunits", "").replace('"', " ").split()
     if any(unit.lower() not in _MILLIMETRES for unit in units):

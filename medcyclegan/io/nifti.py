@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import re
 from pathlib import Path
@@ -17,8 +16,9 @@ from medcyclegan.io.nifti_affine import find_affine
 from medcyclegan.io.nifti_header import NiftiLayout, read_layout
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
-from medcyclegan.io.sidecar import sidecar_path
+from medcyclegan.io.sidecar import read_sidecar
 from medcyclegan.io.streams import ByteStream, open_bytes
+from medcyclegan.io.synthetic import SYNTHETIC_MARK, check_synthetic, why_synthetic
 from medcyclegan.volume import Volume
 
 __all__ = ["NiftiFacts", "NiftiSource", "read_nifti", "read_nifti_facts"]
@@ -27,7 +27,6 @@ _log = logging.getLogger(__name__)
 
 #: Free text in which names, dates and paths have been found.
 _TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
-_LARGEST_SIDECAR = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,13 +43,17 @@ class NiftiSource:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NiftiFacts:
-    """What the header alone says: ``shape`` with all axes, ``affine`` to RAS+ mm, ``dtype`` as stored."""
+    """What the header alone says: ``shape`` with all axes, ``affine`` to RAS+ mm, ``dtype`` as stored.
+
+    ``why_synthetic``: what says that the values are synthetic, in words; empty where nothing does.
+    """
 
     shape: tuple[int, ...]
     volumes: int
     dtype: np.dtype[Any]
     affine: NDArray[np.float64]
     modality: str | None
+    why_synthetic: str
     notes: tuple[str, ...]
 
 
@@ -69,7 +72,8 @@ def read_nifti(path: Path, options: ReadOptions | None = None) -> Volume:
     notes = Notes(_log, path.name)
     with open_bytes(path) as stream:
         layout = read_layout(stream, options.max_voxels, notes)
-        affine = find_affine(stream.name, layout, notes)
+        affine = find_affine(stream.name, layout, notes, options.assume_axes)
+        synthetic = check_synthetic(_why_synthetic(path, layout), options, stream.name)
         stored = _read_volume(stream, layout, _choose_volume(stream.name, layout, options.volume))
     _note_name(path, gzipped=stream.packing == "gzip", notes=notes)
     return Volume(
@@ -78,6 +82,7 @@ def read_nifti(path: Path, options: ReadOptions | None = None) -> Volume:
         modality=_sidecar_modality(path, notes),
         source=NiftiSource(_output_header(layout), affine),
         notes=notes.sentences,
+        synthetic=synthetic,
     )
 
 
@@ -87,10 +92,16 @@ def read_nifti_facts(path: Path, options: ReadOptions | None = None) -> NiftiFac
     notes = Notes(_log, path.name)
     with open_bytes(path) as stream:
         layout = read_layout(stream, options.max_voxels, notes)
-        affine = find_affine(stream.name, layout, notes)
+        affine = find_affine(stream.name, layout, notes, options.assume_axes)
     modality = _sidecar_modality(path, notes)
     dtype = layout.stored_type.newbyteorder("=")
-    return NiftiFacts(layout.shape, layout.volumes, dtype, affine, modality, notes.sentences)
+    why = _why_synthetic(path, layout)
+    return NiftiFacts(layout.shape, layout.volumes, dtype, affine, modality, why, notes.sentences)
+
+
+def _why_synthetic(path: Path, layout: NiftiLayout) -> str:
+    marked = SYNTHETIC_MARK.encode() in layout.header["descrip"].tobytes()
+    return why_synthetic(path, "descrip" if marked else "")
 
 
 def _choose_volume(name: str, layout: NiftiLayout, volume: int | None) -> int:
@@ -161,13 +172,9 @@ def _note_name(path: Path, *, gzipped: bool, notes: Notes) -> None:
 
 def _sidecar_modality(path: Path, notes: Notes) -> str | None:
     """The Modality of a BIDS sidecar, ``NAME.json`` beside ``NAME.nii.gz``; None where it says nothing."""
-    sidecar = sidecar_path(path)
-    try:
-        if not sidecar.is_file() or sidecar.stat().st_size > _LARGEST_SIDECAR:
-            return None
-        content = json.loads(sidecar.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    content = read_sidecar(path)
+    if content is None:
         notes.warn("its JSON sidecar cannot be read: left aside")
         return None
-    modality = content.get("Modality") if isinstance(content, dict) else None
+    modality = content.get("Modality")
     return modality if isinstance(modality, str) and re.fullmatch(r"[A-Z]{2,16}", modality) else None

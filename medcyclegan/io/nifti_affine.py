@@ -10,6 +10,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError
+from medcyclegan.io.axes import axis_directions
 from medcyclegan.io.nifti_header import NiftiLayout
 from medcyclegan.io.notes import Notes
 
@@ -32,11 +33,13 @@ _SINGULAR = (
 )
 
 
-def find_affine(name: str, layout: NiftiLayout, notes: Notes) -> NDArray[np.float64]:
-    """Return voxel to RAS+ mm, 4 x 4: the sform, else the qform, else (aloud) what pixdim allows.
+def find_affine(name: str, layout: NiftiLayout, notes: Notes, assume_axes: str | None = None) -> NDArray[np.float64]:
+    """Return voxel to RAS+ mm, 4 x 4: the sform, else the qform.
 
-    Units of metres or micrometres are brought to mm, aloud. Raises
-    :class:`~medcyclegan.errors.GeometryError` for a place that the header does not fix.
+    Where the header has neither (both codes are 0), only ``assume_axes``, such as ``"LAS"``, says which axis points
+    where; the spacing is then that of pixdim, and the grid's centre is 0, 0, 0. Units of metres or micrometres are
+    converted to mm, with a warning. Raises :class:`~medcyclegan.errors.GeometryError` for a place that the header
+    does not fix.
     """
     header = layout.header
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
@@ -50,11 +53,7 @@ def find_affine(name: str, layout: NiftiLayout, notes: Notes) -> NDArray[np.floa
     elif qform_code:
         affine = _complete_slice(name, _qform(name, header), layout, notes)
     else:
-        affine = _base_affine(name, layout)
-        notes.warn(
-            "sform_code and qform_code are 0: its place in the patient is unknown; spacing is taken from pixdim, "
-            "the axes as left, anterior, superior (LAS), the grid's centre as 0"
-        )
+        affine = _assumed_affine(name, layout, assume_axes, notes)
     return _to_mm(name, affine, header, notes)
 
 
@@ -106,7 +105,8 @@ def _qform(name: str, header: Any) -> NDArray[np.float64]:
         ) from error
 
 
-def _base_affine(name: str, layout: NiftiLayout) -> NDArray[np.float64]:
+def _assumed_affine(name: str, layout: NiftiLayout, assume_axes: str | None, notes: Notes) -> NDArray[np.float64]:
+    """The affine of a header with neither sform nor qform: pixdim's spacing along the axes that the user states."""
     zooms = [float(v) for v in layout.header["pixdim"][1:4]]
     zooms = [1.0 if n == 1 and not z > 0 else z for n, z in zip(layout.grid, zooms, strict=True)]
     if not all(z > 0 for z in zooms):
@@ -114,9 +114,19 @@ def _base_affine(name: str, layout: NiftiLayout) -> NDArray[np.float64]:
             f"{name}: pixdim is {zooms} and neither sform nor qform is set: a spacing is above 0 mm, "
             "repair the header's pixdim"
         )
-    scale = np.array([-zooms[0], zooms[1], zooms[2]])
-    affine = np.diag([*scale, 1.0])
-    affine[:3, 3] = -scale * (np.array(layout.grid) - 1) / 2
+    if assume_axes is None:
+        raise GeometryError(
+            f"{name}: sform_code and qform_code are 0, so the header does not say which axis points where (left and "
+            "right may be exchanged): set its sform, or pass --assume-axes LAS if its axes point to the left, anterior "
+            "and superior, as most programs assume"
+        )
+    notes.warn(
+        f"sform_code and qform_code are 0: the axes are taken as {assume_axes} (--assume-axes), the spacing from "
+        "pixdim, the grid's centre as 0"
+    )
+    affine = np.eye(4)
+    affine[:3, :3] = axis_directions(assume_axes) * zooms
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(layout.grid) - 1) / 2)
     return _finite(name, affine)
 
 

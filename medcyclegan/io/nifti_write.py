@@ -17,12 +17,13 @@ from medcyclegan.io.nifti_header import read_layout
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.stored import count_differing, find_stored_type, slabs, to_stored
 from medcyclegan.io.streams import ByteStream, open_gzip_writer, stream_of
+from medcyclegan.io.synthetic import SYNTHETIC_MARK
 from medcyclegan.storage import atomic_write
 from medcyclegan.volume import Volume
 
 __all__ = ["write_nifti"]
 
-_DESCRIPTION = b"medcyclegan"
+_DESCRIPTION = "medcyclegan"
 #: The longest axis that a NIfTI-1 header can state.
 _LONGEST_NIFTI1 = 32767
 
@@ -33,7 +34,8 @@ def write_nifti(volume: Volume, path: Path) -> None:
     A volume that was read from NIfTI keeps that header's fields: shape, sform and qform with their codes,
     pixdim, units. Others get sform and qform with code 1 (scanner) in mm; a shear fits only the sform,
     the qform's code is then 0. A CT is stored as int16, rounded half to even, with slope 1; all else as
-    float32 (whole numbers beyond 2^24 as float64). Nothing in the header names a patient.
+    float32 (whole numbers beyond 2^24 as float64). Nothing in the header names a patient; of a synthetic volume
+    ``descrip`` says so.
 
     Before the file takes its name it is read back and compared: header, affine and every voxel. Raises
     :class:`~medcyclegan.errors.WriteError`, also for voxels that the type cannot hold.
@@ -57,7 +59,7 @@ def _build_header(volume: Volume, dtype: np.dtype[Any]) -> Any:
     header["cal_min"], header["cal_max"] = 0.0, 0.0  # the input's display window, in the input's units
     header["vox_offset"] = header.single_vox_offset
     header["magic"] = header.single_magic
-    header["descrip"] = _DESCRIPTION
+    header["descrip"] = (SYNTHETIC_MARK if volume.is_synthetic else _DESCRIPTION).encode()
     return header
 
 
@@ -99,7 +101,8 @@ def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
     silent = Notes(None, path.name)
     try:
         layout = read_layout(stream, volume.array.size, silent)
-        affine = find_affine(stream.name, layout, silent)
+        # a header without a place was read with the axes that its user stated
+        affine = find_affine(stream.name, layout, silent, volume.orientation)
         stream.skip(layout.offset - int(header["sizeof_hdr"]), "the voxels")
         differing = sum(count_differing(_read_slab(stream, slab.shape, dtype), slab) for slab in slabs(volume.array))
         stream.finish()

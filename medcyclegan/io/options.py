@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from medcyclegan.errors import UsageError
+from medcyclegan.io.axes import are_axis_codes
 
-__all__ = ["MAX_VOXELS", "ReadOptions"]
+__all__ = ["ALLOWED_GAP_MM", "MAX_VOXELS", "ReadOptions"]
 
 #: Larger volumes are refused before memory is taken, unless ``max_voxels`` allows them: a whole-body
 #: CT of 512 x 512 x 2000 holds 5.2e8 voxels, a damaged or hostile header may claim any number.
 MAX_VOXELS = 2**31
+#: Slices further apart than this are not interpolated between by ``allow_gap`` alone: a missing slice of 5 mm
+#: is a gap of 10 mm, and across more, anatomy would be invented.
+ALLOWED_GAP_MM = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """The reading options, the same wherever volumes are read; each is off unless set.
+    """The reading options, the same wherever volumes are read; each but ``allow_synthetic`` is off unless set.
 
     ``series``
         DICOM: the SeriesInstanceUID to read from a folder that holds several.
@@ -28,7 +33,15 @@ class ReadOptions:
     ``resample_tilt``
         DICOM: resample a series with a tilted gantry to an upright grid.
     ``allow_gap``
-        DICOM: accept uneven slice gaps, by resampling to an even grid.
+        DICOM: accept uneven slice gaps, by resampling to an even grid, where neighbouring slices are at most
+        10 mm apart.
+    ``allow_gap_mm``
+        DICOM: the same for slices that are at most so many mm apart.
+    ``assume_axes``
+        The patient directions in which array indices grow (``"LAS"``), for NIfTI, MetaImage and NRRD files whose
+        header does not say; what a header says is not overruled.
+    ``allow_synthetic``
+        Read a volume that says of itself that it is synthetic. Slicing and translation set it to False unless asked.
     ``nan``
         ``"fill"``: replace voxels that are not finite by the smallest finite value of the volume.
     ``max_voxels``
@@ -42,13 +55,29 @@ class ReadOptions:
     volume: int | None = None
     resample_tilt: bool = False
     allow_gap: bool = False
+    allow_gap_mm: float | None = None
+    assume_axes: str | None = None
+    allow_synthetic: bool = True
     nan: Literal["fill"] | None = None
     max_voxels: int = MAX_VOXELS
 
     def __post_init__(self) -> None:
         if self.volume is not None and self.volume < 0:
             raise UsageError(f"--volume {self.volume}: volumes are counted from 0: give 0 for the first")
+        if self.allow_gap_mm is not None and not 0 < self.allow_gap_mm < math.inf:
+            raise UsageError(f"--allow-gap-mm {self.allow_gap_mm:g}: a distance between slices: give mm above 0")
+        if self.assume_axes is not None and not are_axis_codes(self.assume_axes):
+            raise UsageError(
+                f"--assume-axes {self.assume_axes}: three letters, one each of R or L, A or P, S or I, such as LAS"
+            )
         if self.nan not in (None, "fill"):
             raise UsageError(f"--nan {self.nan}: the only remedy for voxels that are not finite is --nan fill")
         if self.max_voxels < 1:
             raise UsageError(f"--max-voxels {self.max_voxels}: a volume holds at least 1 voxel: give a positive number")
+
+    @property
+    def largest_gap_mm(self) -> float:
+        """How far apart the slices of an uneven stack may be, in mm; 0 where uneven stacks are not accepted."""
+        if self.allow_gap_mm is not None:
+            return self.allow_gap_mm
+        return ALLOWED_GAP_MM if self.allow_gap else 0.0

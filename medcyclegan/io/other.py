@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import shutil
@@ -14,16 +15,18 @@ import SimpleITK as sitk  # noqa: N813 - the field's name for it
 from numpy.typing import NDArray
 
 from medcyclegan.errors import AmbiguousError, GeometryError, ReadError, VolumeError, WriteError
+from medcyclegan.io.axes import axis_directions
 from medcyclegan.io.itk_headers import VoxelsPlace, read_metaimage_header, read_nrrd_header
 from medcyclegan.io.nifti import allocate
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.stored import count_differing, find_stored_type, slabs, to_stored
 from medcyclegan.io.streams import ByteStream
+from medcyclegan.io.synthetic import SYNTHETIC_MARK, check_synthetic, why_synthetic
 from medcyclegan.storage import atomic_write
 from medcyclegan.volume import Volume
 
-__all__ = ["check_itk", "read_itk", "write_itk"]
+__all__ = ["ItkFacts", "check_itk", "read_itk", "read_itk_facts", "write_itk"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,15 +39,43 @@ _SCALARS = {
 _LARGEST_SHEAR_DEGREES = 1e-3
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ItkFacts:
+    """What the header alone says: ``shape`` with all axes, ``affine`` to RAS+ mm, ``dtype`` as stored.
+
+    ``why_synthetic``: what says that the values are synthetic, in words; empty where nothing does.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    dtype: np.dtype[Any]
+    place: VoxelsPlace
+    why_synthetic: str
+    notes: tuple[str, ...]
+
+    @property
+    def volumes(self) -> int:
+        """How many volumes the fourth axis holds."""
+        return self.shape[3] if len(self.shape) > 3 else 1
+
+
 def read_itk(path: Path, options: ReadOptions | None = None) -> Volume:
     """Read a MetaImage or NRRD file; the array keeps the stored type, ``(I, J, K)``.
 
     Raises :class:`~medcyclegan.errors.ReadError` for a damaged file (compressed voxels are read to their
     checksum), several numbers a voxel, or header fields that ITK would pass over;
-    :class:`~medcyclegan.errors.GeometryError` for a singular affine.
+    :class:`~medcyclegan.errors.GeometryError` for a singular affine, and for axes that neither the header nor
+    ``options.assume_axes`` names.
     """
     options = options or ReadOptions()
-    notes = Notes(_log, path.name)
+    facts = read_itk_facts(path, options, Notes(_log, path.name))
+    synthetic = check_synthetic(facts.why_synthetic, options, str(path))
+    stored = _read_voxels(path, facts.place, facts.shape, facts.dtype, options.volume)
+    return Volume(stored, facts.affine, modality=facts.place.modality, notes=facts.notes, synthetic=synthetic)
+
+
+def read_itk_facts(path: Path, options: ReadOptions, notes: Notes) -> ItkFacts:
+    """Read the header alone, with the refusals of :func:`read_itk` that it allows."""
     nrrd = path.name.lower().endswith(".nrrd")
     place = read_nrrd_header(path, notes) if nrrd else read_metaimage_header(path, notes)
     reader = sitk.ImageFileReader()
@@ -57,9 +88,9 @@ def read_itk(path: Path, options: ReadOptions | None = None) -> Volume:
         kind = sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())
         raise ReadError(f"{path}: voxels of type {kind}: a volume holds one real number a voxel, save one component")
     shape = _checked_shape(path, reader, options.max_voxels)
-    affine = _to_affine(path, reader, notes)
-    stored = _read_voxels(path, place, shape, np.dtype(_SCALARS[reader.GetPixelIDValue()]), options.volume)
-    return Volume(stored, affine, modality=place.modality, notes=notes.sentences)
+    affine = _to_affine(path, reader, _directions(path, reader, place, options, notes), notes)
+    why = why_synthetic(path, "Comment" if SYNTHETIC_MARK in place.comment else "")
+    return ItkFacts(shape, affine, np.dtype(_SCALARS[reader.GetPixelIDValue()]), place, why, notes.sentences)
 
 
 def _reason(error: RuntimeError) -> str:
@@ -80,17 +111,38 @@ def _checked_shape(path: Path, reader: sitk.ImageFileReader, max_voxels: int) ->
     return shape
 
 
-def _to_affine(path: Path, reader: sitk.ImageFileReader, notes: Notes) -> NDArray[np.float64]:
-    """Voxel to RAS+ mm from ITK's origin, spacing and direction; of 4 axes the first three."""
+def _directions(
+    path: Path, reader: sitk.ImageFileReader, place: VoxelsPlace, options: ReadOptions, notes: Notes
+) -> NDArray[np.float64]:
+    """Return the axes' directions in LPS+, 3 x 3: the header's, or those that the user states where it has none."""
     dimension = reader.GetDimension()
     axes = min(dimension, 3)
-    direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:axes, :axes]
-    if not np.allclose(np.linalg.norm(direction, axis=0), 1, rtol=0, atol=1e-3):
+    directions = np.eye(3)
+    directions[:axes, :axes] = np.array(reader.GetDirection()).reshape(dimension, dimension)[:axes, :axes]
+    if not place.missing_axes:
+        return directions
+    if options.assume_axes is None:
+        raise GeometryError(
+            f"{path}: its header has no {place.missing_axes}, so it does not say which axis points where (left and "
+            "right may be exchanged): repair the header, or pass --assume-axes LPS if its axes point to the left, "
+            "posterior and superior, as ITK assumes"
+        )
+    notes.warn(f"its header has no {place.missing_axes}: the axes are taken as {options.assume_axes} (--assume-axes)")
+    return _LPS[:3, :3] @ axis_directions(options.assume_axes)
+
+
+def _to_affine(
+    path: Path, reader: sitk.ImageFileReader, directions: NDArray[np.float64], notes: Notes
+) -> NDArray[np.float64]:
+    """Voxel to RAS+ mm from ITK's origin and spacing, and the axes' directions in LPS+; of 4 axes the first three."""
+    dimension = reader.GetDimension()
+    axes = min(dimension, 3)
+    if not np.allclose(np.linalg.norm(directions, axis=0), 1, rtol=0, atol=1e-3):
         raise GeometryError(
             f"{path}: its direction cosines are not of length 1, so the spacing is uncertain: repair the header"
         )
     affine = np.eye(4)
-    affine[:axes, :axes] = direction * np.array(reader.GetSpacing())[:axes]
+    affine[:3, :3] = directions * [*reader.GetSpacing()[:axes], 1.0][:3]
     affine[:axes, 3] = np.array(reader.GetOrigin())[:axes]
     if dimension == 2:
         notes.warn("an image of two axes: taken as one axial slice, 1 mm thick, at z = 0")
@@ -172,6 +224,8 @@ def _to_image(volume: Volume) -> sitk.Image:
     image.SetSpacing(spacing.tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(affine[:3, 3].tolist())
+    if volume.is_synthetic:
+        image.SetMetaData("Comment", SYNTHETIC_MARK)
     return image
 
 
@@ -180,8 +234,9 @@ def _check_written(volume: Volume, scratch: Path, path: Path) -> None:
         back = read_itk(scratch, ReadOptions(max_voxels=volume.array.size))
     except VolumeError as error:
         raise WriteError(f"{path}: read back before it got its name, {error}") from error
-    if back.shape != volume.shape or not np.allclose(back.affine, volume.affine, rtol=1e-9, atol=1e-9):
-        raise WriteError(f"{path}: read back, its shape or affine is not the volume's: this is a fault, report it")
+    moved = not np.allclose(back.affine, volume.affine, rtol=1e-9, atol=1e-9)
+    if back.shape != volume.shape or moved or back.synthetic != volume.is_synthetic:
+        raise WriteError(f"{path}: read back, its header is not the volume's: this is a fault, report it")
     differing = sum(count_differing(b, a) for b, a in zip(slabs(back.array), slabs(volume.array), strict=True))
     if differing:
         raise WriteError(f"{path}: read back, {differing} voxels differ: the disk or memory is faulty, try another")

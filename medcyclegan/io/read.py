@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 
 from medcyclegan.errors import GeometryError, IntensityError, ReadError
+from medcyclegan.io.formats import BESIDE, FORMATS, PAIR_ENDINGS, Format, ending_of
+from medcyclegan.io.links import check_exists
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import MAX_VOXELS, ReadOptions
 from medcyclegan.io.streams import GZIP_MAGIC, read_start
@@ -22,17 +24,9 @@ __all__ = ["find_format", "read_volume"]
 
 _log = logging.getLogger(__name__)
 
-Format = Literal["dicom", "nifti", "image", "itk"]
-
-_FORMATS: dict[str, Format] = {
-    ".nii": "nifti", ".nii.gz": "nifti", ".png": "image", ".jpg": "image", ".jpeg": "image",
-    ".mha": "itk", ".mhd": "itk", ".nrrd": "itk", ".dcm": "dicom", ".dicom": "dicom", ".ima": "dicom",
-}  # fmt: skip
-_PAIR_ENDINGS = (".hdr", ".img", ".hdr.gz", ".img.gz")
 _READ_HERE = "NIfTI (.nii, .nii.gz), a folder of DICOM, .mha, .mhd, .nrrd, PNG and JPEG are read"
 #: A folder's first so many files say what it holds, but for those that may lie beside any volume.
 _LOOKED_AT = 200
-_BESIDE = {".json", ".bval", ".bvec", ".tsv", ".csv", ".txt", ".md"}
 _SHEAR_SAID_DEGREES = 0.01
 
 
@@ -44,6 +38,9 @@ def read_volume(
     volume: int | None = None,
     resample_tilt: bool = False,
     allow_gap: bool = False,
+    allow_gap_mm: float | None = None,
+    assume_axes: str | None = None,
+    allow_synthetic: bool = True,
     nan: Literal["fill"] | None = None,
     max_voxels: int = MAX_VOXELS,
 ) -> Volume:
@@ -51,9 +48,11 @@ def read_volume(
 
     ``.array`` is ``(I, J, K)``, stored value x slope + intercept and nothing else; ``.affine`` takes
     voxel indices to RAS+ mm. The options are those of :class:`~medcyclegan.io.options.ReadOptions`.
-    ``series``, ``split_by``, ``resample_tilt`` and ``allow_gap`` concern DICOM series: with another
+    ``series``, ``split_by``, ``resample_tilt``, ``allow_gap`` and ``allow_gap_mm`` concern DICOM series: with another
     format a ``series`` is refused (no UID there to match), a ``resample_tilt`` is refused where the
     affine is sheared, and the others, which only permit something, are noted.
+
+    A volume that says that it is synthetic has ``.synthetic`` set; with ``allow_synthetic=False`` it is refused.
 
     With ``nan="fill"`` voxels that are not finite take the smallest finite value of the volume; their
     number is logged and kept in ``.notes``. Without it such voxels are refused.
@@ -66,6 +65,9 @@ def read_volume(
         volume=volume,
         resample_tilt=resample_tilt,
         allow_gap=allow_gap,
+        allow_gap_mm=allow_gap_mm,
+        assume_axes=assume_axes,
+        allow_synthetic=allow_synthetic,
         nan=nan,
         max_voxels=max_voxels,
     )
@@ -86,21 +88,15 @@ def find_format(path: Path) -> Format:
     """
     if path.is_dir():
         return _folder_format(path)
-    if not path.exists():
-        raise ReadError(f"{path}: no such file or folder: check the name")
+    check_exists(path)
     if not path.is_file():
         raise ReadError(f"{path}: neither a file nor a folder (a pipe or a device): save the volume as a file")
-    ending = _ending(path)
-    if ending in _PAIR_ENDINGS:
+    ending = ending_of(path)
+    if ending in PAIR_ENDINGS:
         raise ReadError(
             f"{path}: a file of a .hdr/.img pair: one file holds header and voxels here, convert the pair to .nii.gz"
         )
-    return _FORMATS[ending] if ending in _FORMATS else _sniff(path)
-
-
-def _ending(path: Path) -> str:
-    name = path.name.lower()
-    return "".join(Path(name).suffixes[-2:]) if name.endswith(".gz") else Path(name).suffix
+    return FORMATS[ending] if ending in FORMATS else _sniff(path)
 
 
 def _sniff(path: Path) -> Format:
@@ -118,12 +114,12 @@ def _folder_format(folder: Path) -> Format:
     """``dicom``, unless what lies in the folder is plainly something else."""
     from medcyclegan.io.dicom_headers import walk_files
 
-    endings = {_ending(path) for path in itertools.islice(walk_files(folder), _LOOKED_AT)}
+    endings = {ending_of(path) for path in itertools.islice(walk_files(folder), _LOOKED_AT)}
     if not endings:
         raise ReadError(f"{folder}: a folder without files: name a file, or a folder that holds one DICOM series")
-    kinds = {_FORMATS.get(ending, "dicom") for ending in endings - _BESIDE}
+    kinds = {FORMATS.get(ending, "dicom") for ending in endings - BESIDE}
     if kinds and "dicom" not in kinds:
-        held = ", ".join(sorted(endings - _BESIDE))
+        held = ", ".join(sorted(endings - BESIDE))
         raise ReadError(f"{folder}: a folder of {held} files and no DICOM: name the one file that holds the volume")
     return "dicom"
 
@@ -157,7 +153,8 @@ def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
                 "DICOM series only: read the series itself, or leave the option out to keep the shear"
             )
         notes.warn(f"a sheared affine ({found.shear_degrees:.3g} degrees, as of a tilted gantry), kept exactly")
-    for name, given in (("--split-by", options.split_by), ("--allow-gap", options.allow_gap)):
+    permitted = {"--split-by": options.split_by, "--allow-gap": options.allow_gap}
+    for name, given in {**permitted, "--allow-gap-mm": options.allow_gap_mm}.items():
         if given:
             notes.tell(f"{name} concerns DICOM series: nothing to do here")
     return found.replace(notes=found.notes + notes.sentences)

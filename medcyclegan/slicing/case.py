@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import os
 import re
 import warnings
 from typing import Any
@@ -135,6 +136,8 @@ def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
         remarks.append(f"oblique by {volume.oblique_degrees:.1f} degrees: sliced along its own closest-to-axial plane")
     if volume.shear_degrees > 0.1:
         remarks.append(f"sheared by {volume.shear_degrees:.1f} degrees (tilted gantry)")
+    if volume.is_synthetic:
+        remarks.append("synthetic, not acquired (--allow-synthetic)")
     if cut:
         remarks.append("field of view beyond the slice size: cut around the foreground")
     return tuple(remarks)
@@ -145,7 +148,7 @@ def refuse_case(job: CaseJob, reason: str) -> Refusal:
     found = job.found
     log.warning("%s refused: %s", found.path, reason)
     paths = {found.path, found.relative_path, *found.files}
-    hidden = {text for path in paths for text in (str(path), path.name, path.stem, str(path.resolve()))}
+    hidden = {text for path in paths for text in (str(path), path.name, path.stem, os.path.realpath(path))}
     for text in sorted(hidden | {found.name, found.series_uid or ""}, key=len, reverse=True):
         if text:
             reason = reason.replace(text, "…")

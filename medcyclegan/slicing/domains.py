@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medcyclegan.config import Domain
 from medcyclegan.errors import IntensityError, MedCycleGANError, ReadError, UsageError
-from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
+from medcyclegan.io import FoundVolume, ReadOptions, check_exists, find_volumes
 from medcyclegan.manifest import DOMAIN_NAME, Split
 from medcyclegan.slicing.split import patient_of_name
 from medcyclegan.volume import Volume
@@ -85,8 +85,7 @@ def find_members(inputs: Sequence[Path], domain: str | None, reading: ReadOption
     """
     members: list[Member] = []
     for path in inputs:
-        if not path.exists():
-            raise ReadError(f"{path}: no such file or folder: name the folder that holds <domain>/<volumes>")
+        check_exists(path, "name the folder that holds <domain>/<volumes>")
         if domain is not None:
             members += _members_of(path, check_domain_name(domain), None, reading)
             continue
@@ -125,9 +124,12 @@ def _domain_folders(path: Path) -> list[Path]:
     if not path.is_dir():
         raise ReadError(f"{path} is a file: name a folder of domains, or pass --domain NAME with its volumes")
     try:
-        folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+        entries = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     except OSError as error:
         raise ReadError(f"{path} cannot be listed: {os.strerror(error.errno or 0)}") from None
+    for entry in entries:
+        check_exists(entry)  # a broken link may be a domain
+    folders = [entry for entry in entries if entry.is_dir()]
     if not folders:
         raise ReadError(
             f"{path} holds no folders: put each domain's volumes into a folder of its name (volumes/t1, "

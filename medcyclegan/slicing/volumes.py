@@ -65,7 +65,8 @@ def slice_volumes(
     ``config``: its ``slicing``, ``domains`` and ``seed`` count. ``split_file``: a CSV (case, patient,
     split) that decides before any guess; a case is named by its path under the domain, with or
     without ending. ``workers``: processes. ``shard``: (this one, of how many), 0-based. ``reading``:
-    the fields of :class:`~medcyclegan.io.ReadOptions`.
+    the fields of :class:`~medcyclegan.io.ReadOptions`; volumes that say that they are synthetic are refused unless
+    ``allow_synthetic=True``.
 
     Writes ``<domain>/<case>.npy``, ``manifest.jsonl``, ``refused.jsonl`` and a contact sheet per
     domain; cases that are finished are left as they are. A refused volume does not stop the rest.
@@ -77,7 +78,7 @@ def slice_volumes(
         raise UsageError(f"shard {shard[0]} of {shard[1]}: shards count from 0 to one less than their number")
     if workers < 1:
         raise UsageError(f"{workers} workers: at least 1 is needed")
-    started, options = time.monotonic(), ReadOptions(**reading)
+    started, options = time.monotonic(), ReadOptions(**{"allow_synthetic": False, **reading})
     members = _members(inputs, domain, options)
     store = open_store(Path(out))
     with store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
@@ -191,7 +192,8 @@ def _stamps(found: FoundVolume) -> Iterator[str]:
     """Yield what changes when a volume's files do: sizes and modification times."""
     for file in found.files:
         try:
-            status = file.stat()
+            # a broken link, which is refused later, has a size and a time of its own
+            status = file.stat() if file.exists() else file.lstat()
         except OSError as error:
             raise ReadError(f"{file} cannot be looked at: {error.strerror}") from None
         yield f"{status.st_size}:{status.st_mtime_ns}"

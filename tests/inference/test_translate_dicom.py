@@ -50,7 +50,8 @@ def test_a_series_becomes_a_series(tmp_path: Path, model: Path, scan: Path) -> N
     first = [pydicom.dcmread(path).SOPInstanceUID for path in sorted(out.iterdir())]
     translate_file(scan, out, model, TranslationOptions(to="mr", overwrite=True))
     assert [pydicom.dcmread(path).SOPInstanceUID for path in sorted(out.iterdir())] == first
-    synthetic = translate_file(out, tmp_path / "ct", model, TranslationOptions(to="ct"))
+    back = TranslationOptions(to="ct", reading={"allow_synthetic": True})
+    synthetic = translate_file(out, tmp_path / "ct", model, back)
     assert pydicom.dcmread(synthetic / "0001.dcm").Modality == "CT"
 
 

@@ -28,11 +28,25 @@ def test_an_address_says_all():
         ("dicom://SEVENTEEN_LETTERS@host:104", "1 to 16 characters"),
         ("dicom://A%5CB@host:104", "without backslash"),
         ("dicom://PACS@host:104?calling=%20", "1 to 16 characters"),
+        ("dicom://PACS@host:104?tls=on&tls=off", "tls is given twice .'on' and 'off'.: give it once"),
+        ("dicom://PACS@host:104?tls=on&tls=on", "tls is given twice"),
+        ("dicom://PACS@host:104?calling=A&calling=B", "calling is given twice"),
+        ("dicom://PACS@host:104?tls=on&ca=a.pem&cert=b.pem&ca=c.pem", "ca is given twice"),
+        ("dicom://A@B@host:104", "a second @, or a #"),
+        ("dicom://PACS@host:104?tls=on&ca=a#b.pem", "a second @, or a #.*%23"),
+        ("dicom://PACS@host:104?tls=on&ca=", "ca has no value"),
+        ("dicom://PACS@host:104?tls", "tls has no value"),
     ],
 )
 def test_a_wrong_address_is_a_line(address, message):
     with pytest.raises(UsageError, match=message):
         DicomNode.parse(address)
+
+
+def test_a_password_is_refused_and_not_repeated():
+    with pytest.raises(UsageError, match="takes no password") as refusal:
+        DicomNode.parse("dicom://PACS:secret@host:104")
+    assert "secret" not in str(refusal.value)
 
 
 def test_paths_are_no_nodes():

@@ -86,8 +86,8 @@ def test_what_a_synthetic_image_says(tmp_path: Path) -> None:
         assert image.preamble == bytes(128)
         assert image.SOPClassUID == image.file_meta.MediaStorageSOPClassUID == pydicom.uid.CTImageStorage
         assert list(image.ImageType) == ["DERIVED", "SECONDARY", "AXIAL"]
-        assert (image.SyntheticData, image.ContentQualification, image.BurnedInAnnotation) == ("YES", "RESEARCH", "NO")
-        assert image.SeriesDescription == "SYNTHETIC CT of t1 mprage"
+        assert (image.SyntheticData, image.ContentQualification) == ("YES", "RESEARCH")
+        assert image.SeriesDescription == "SYNTHETIC CT from t1 mprage"
         assert "5f" * 32 in image.DerivationDescription
         assert "medcyclegan 0.1.0" in image.DerivationDescription
         assert (image.RescaleSlope, image.RescaleIntercept, image.RescaleType) == (1, 0, "HU")
@@ -112,6 +112,38 @@ def test_what_a_synthetic_image_says(tmp_path: Path) -> None:
         assert image.SOPInstanceUID not in [each.SOPInstanceUID for each in before]
         assert image.SeriesInstanceUID != match.SeriesInstanceUID
     assert len({image.SOPInstanceUID for image in after}) == len(after)
+
+
+@needs_tools
+@pytest.mark.parametrize(
+    ("modality", "domain", "source", "expected"),
+    [
+        ("MR", "t2", "T1/SE/extrp", "SYNTHETIC MR t2 from T1/SE/extrp"),
+        ("CT", "CT", "T1/SE/extrp", "SYNTHETIC CT from T1/SE/extrp"),
+        ("MR", "mr", "", "SYNTHETIC MR from CT"),
+        ("CT", "head_ct", "a" * 64, f"SYNTHETIC CT head_ct from {'a' * 38}"),
+        ("MR", "x" * 90, "a" * 64, f"SYNTHETIC MR {'x' * 24} from {'a' * 21}"),
+        ("MR", "\u00fc\\t2", "T1", "SYNTHETIC MR ??t2 from T1"),
+    ],
+)
+def test_the_description_names_the_target_domain(
+    modality: str, domain: str, source: str, expected: str, tmp_path: Path
+) -> None:
+    folder = series(tmp_path / "in", SeriesDescription=source)
+    volume = peers.made_from(read_volume(folder), modality)
+    assert volume.derivation is not None
+    volume = volume.replace(derivation=dataclasses.replace(volume.derivation, target_domain=domain))
+    write_volume(volume, tmp_path / "out")
+    assert {image.SeriesDescription for image in images(tmp_path / "out")} == {expected}
+    assert peers.new_verdicts(peers.files_of(folder), peers.files_of(tmp_path / "out")) == []
+    write_volume(volume, tmp_path / "nameless", deidentify=True)
+    kept = {image.SeriesDescription for image in images(tmp_path / "nameless")}
+    assert kept == {expected.partition(" from ")[0]}
+
+
+def test_without_a_known_derivation_the_description_names_the_modality(tmp_path: Path) -> None:
+    write_volume(read_volume(series(tmp_path / "in")), tmp_path / "out")
+    assert images(tmp_path / "out")[0].SeriesDescription == "SYNTHETIC CT from t1 mprage"
 
 
 def test_a_synthetic_mr_claims_no_sequence_and_no_rescale(tmp_path: Path) -> None:

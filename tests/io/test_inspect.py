@@ -111,6 +111,17 @@ def test_a_4d_nifti(tmp_path):
     assert rows_of(tmp_path, volume=6)[0].verdict == "ok"
 
 
+def test_a_nifti_that_does_not_say_which_axis_points_where(tmp_path):
+    path = phantoms.write_nifti(phantoms.head_mr((8, 9, 4)), tmp_path / "a.nii.gz", sform_code=0, qform_code=0)
+    (row,) = rows_of(path)
+    assert (row.verdict, row.options, row.orientation) == ("ok with options", ("--assume-axes LAS",), "LAS")
+    assert row.reason.endswith("as most programs assume")
+    (row,) = rows_of(path, assume_axes="RAS")
+    assert (row.verdict, row.options, row.orientation) == ("ok", (), "RAS")
+    phantoms.write_nifti(phantoms.head_mr((8, 9, 4)), path, sform_code=0, qform_code=0, pixdim=[1, 0, 1, 1, 1, 1, 1, 1])
+    assert rows_of(path)[0].verdict == "refused"
+
+
 def test_a_path_that_is_not_there(tmp_path):
     with pytest.raises(ReadError, match="no such file or folder"):
         rows_of(tmp_path / "absent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import itertools
 import json
 import logging
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from phantoms import GRIDS, TILTED_GRID, Grid, linear_error, linear_values, linear_volume, make_affine, write_nifti
 
-from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, ReadError, VolumeError
+from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, ReadError, UsageError, VolumeError
 from medcyclegan.io import ReadOptions, read_volume, streams
 from medcyclegan.io.nifti import NiftiSource, read_nifti, read_nifti_facts
 from medcyclegan.volume import Volume
@@ -115,15 +116,49 @@ def test_the_sform_wins_and_a_different_qform_is_said(tmp_path: Path, caplog: py
     assert caplog.text == ""
 
 
-def test_no_place_is_read_aloud_as_nibabel_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = write_nifti(
-        linear_volume((5, 6, 7), make_affine("RAS", (1, 2, 3))), tmp_path / "a.nii", sform_code=0, qform_code=0
-    )
+AXES = ["".join(letters) for letters in itertools.product("RLAPSI", repeat=3) if len({*"".join(letters).translate(
+    str.maketrans("LPI", "RAS"))}) == 3]  # fmt: skip
+
+
+def test_axes_that_no_header_states_are_refused(tmp_path: Path) -> None:
+    path = write_nifti(stored_box(), tmp_path / "a.nii", sform_code=0, qform_code=0)
+    with pytest.raises(GeometryError, match=r"sform_code and qform_code are 0.*--assume-axes LAS if its axes point"):
+        read_nifti(path)
+
+
+def test_las_is_what_nibabel_takes_them_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    volume = linear_volume((5, 6, 7), make_affine("RAS", (1, 2, 3)))
+    path = write_nifti(volume, tmp_path / "a.nii", sform_code=0, qform_code=0)
     with caplog.at_level(logging.WARNING):
-        found = read_nifti(path)
-    assert "sform_code and qform_code are 0" in caplog.text
+        found = read_nifti(path, ReadOptions(assume_axes="LAS"))
+    assert "the axes are taken as LAS (--assume-axes)" in caplog.text
     np.testing.assert_allclose(found.affine, nib.load(path).affine)
-    assert found.orientation == "LAS"
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_the_axes_are_those_that_the_user_states(axes: str, tmp_path: Path) -> None:
+    assert len(AXES) == 48
+    volume = linear_volume((5, 6, 7), make_affine(axes, (1, 2, 3), origin=(0, 0, 0)))
+    path = write_nifti(volume, tmp_path / "a.nii", sform_code=0, qform_code=0)
+    found = read_volume(path, assume_axes=axes)
+    np.testing.assert_allclose(found.affine[:3, :3], volume.affine[:3, :3])
+    np.testing.assert_allclose(found.affine @ (2, 2.5, 3, 1), (0, 0, 0, 1), atol=1e-12)
+    assert found.orientation == axes
+
+
+def test_axes_that_a_header_states_are_not_overruled(tmp_path: Path) -> None:
+    for codes in ({"sform_code": 1, "qform_code": 0}, {"sform_code": 0, "qform_code": 1}):
+        path = write_nifti(box_volume(), tmp_path / "a.nii", **codes)
+        found = read_volume(path, assume_axes="RAS")
+        assert found.orientation == "LPS"
+        assert found.notes == ()
+
+
+@pytest.mark.parametrize("axes", ["", "LA", "LASS", "LRA", "las", "XYZ", "LAA"])
+def test_axes_that_are_none_are_refused(axes: str, tmp_path: Path) -> None:
+    path = write_nifti(stored_box(), tmp_path / "a.nii", sform_code=0, qform_code=0)
+    with pytest.raises(UsageError, match=f"--assume-axes {axes}: three letters"):
+        read_volume(path, assume_axes=axes)
 
 
 @pytest.mark.parametrize(("units", "scale"), [("meter", 1000.0), ("micron", 0.001), ("mm", 1.0), ("unknown", 1.0)])
@@ -399,7 +434,7 @@ def test_nothing_in_the_source_names_a_patient(tmp_path: Path) -> None:
 
 def test_the_path_stays_out_of_the_notes(tmp_path: Path) -> None:
     path = write_nifti(stored_box(), tmp_path / "DOE_JANE.nii", sform_code=0, qform_code=0)
-    assert "DOE" not in " ".join(read_nifti(path).notes)
+    assert "DOE" not in " ".join(read_nifti(path, ReadOptions(assume_axes="LPS")).notes)
 
 
 @pytest.mark.parametrize(

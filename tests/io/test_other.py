@@ -10,7 +10,8 @@ import SimpleITK as sitk  # noqa: N813
 from phantoms import GRIDS, TILTED_GRID, Grid, head_ct, linear_error, linear_volume, make_affine
 
 from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, ReadError
-from medcyclegan.io import read_volume, write_volume
+from medcyclegan.io import ReadOptions, read_volume, write_volume
+from medcyclegan.io.inspect import inspect_paths
 from medcyclegan.volume import Volume
 
 ENDINGS = [".mha", ".nrrd", ".mhd"]
@@ -120,10 +121,31 @@ def test_two_axes_are_one_slice_aloud(tmp_path: Path) -> None:
     assert "two axes" in found.notes[0]
 
 
-@pytest.mark.parametrize(("missing", "said"), [("Offset", "origin at 0"), ("TransformMatrix", "axes to the left")])
-def test_a_place_that_is_not_stated_is_said(tmp_path: Path, missing: str, said: str) -> None:
-    found = read_volume(write_mha(tmp_path / "a.mha", {missing: None}, VALUES))
-    assert said in found.notes[0]
+def test_an_origin_that_is_not_stated_is_reported(tmp_path: Path) -> None:
+    found = read_volume(write_mha(tmp_path / "a.mha", {"Offset": None}, VALUES))
+    assert "origin at 0" in found.notes[0]
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_axes_that_no_header_states(tmp_path: Path, ending: str) -> None:
+    """ITK itself takes them for LPS in silence."""
+    path = tmp_path / f"a{ending}"
+    if ending == ".mha":
+        write_mha(path, {"TransformMatrix": None}, VALUES)
+    else:
+        write_nrrd(path, {"space": None, "space directions": None, "space origin": None, "spacings": "1 2 3"}, VALUES)
+    with pytest.raises(GeometryError, match=r"its header has no (TransformMatrix|space), so .*--assume-axes LPS if"):
+        read_volume(path)
+    (row,) = inspect_paths([path], ReadOptions()).volumes
+    assert (row.verdict, row.options) == ("ok with options", ("--assume-axes LPS",))
+    for axes in ("LPS", "RAS", "SLA"):
+        found = read_volume(path, assume_axes=axes)
+        np.testing.assert_allclose(found.affine[:3, :3], make_affine(axes, (1, 2, 3))[:3, :3])
+        assert f"taken as {axes} (--assume-axes)" in " ".join(found.notes)
+        np.testing.assert_array_equal(found.array, VALUES)
+    origin = read_volume(path, assume_axes="RAS").affine[:3, 3]
+    np.testing.assert_allclose(origin, read_volume(path, assume_axes="LPS").affine[:3, 3])
+    np.testing.assert_allclose(origin, LPS[:3, :3] @ sitk.ReadImage(path).GetOrigin())
 
 
 MHA_REFUSED = {
@@ -202,6 +224,7 @@ NRRD_REFUSED = {
     "two vectors": ({"space directions": "(1,0,0) (0,2,0)"}, "vectors of three"),
     "lost number": ({"space origin": "(10,,30)"}, "vectors of three"),
     "nan": ({"space origin": "(nan,0,0)"}, "vectors of three"),
+    "directions in no space": ({"space": None}, "RAS, LAS and LPS"),
     "scanner": ({"space": "scanner-xyz"}, "RAS, LAS and LPS"),
     "metres": ({"space units": '"m" "m" "m"'}, "only mm"),
     "old range": ({"old min": "0"}, "ITK ignores this scaling"),
@@ -226,11 +249,9 @@ def test_a_nrrd_that_cannot_be_believed(tmp_path: Path, case: str) -> None:
     assert str(refusal.value).startswith(str(path))
 
 
-@pytest.mark.parametrize(("fields", "said"), [({"space": None, "space directions": None, "space origin": None,
-                                                "spacings": "1 2 3"}, 2), ({"space origin": None}, 1)])  # fmt: skip
-def test_a_nrrd_place_that_is_not_stated_is_said(tmp_path: Path, fields: dict, said: int) -> None:
-    found = read_volume(write_nrrd(tmp_path / "a.nrrd", fields, VALUES))
-    assert len(found.notes) == said
+def test_a_nrrd_origin_that_is_not_stated_is_reported(tmp_path: Path) -> None:
+    found = read_volume(write_nrrd(tmp_path / "a.nrrd", {"space origin": None}, VALUES))
+    assert len(found.notes) == 1
     assert found.spacing_mm == (1, 2, 3)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from phantoms import GRIDS, TILTED_GRID, Grid, head_ct, head_mr, linear_error, linear_volume, make_affine, write_nifti
 
-from medcyclegan.errors import WriteError
+from medcyclegan.errors import GeometryError, WriteError
 from medcyclegan.io import check_writable, nifti_write, read_volume, stored, streams, write_volume
 from medcyclegan.volume import Volume
 
@@ -63,7 +63,7 @@ def test_the_header_comes_back_field_by_field(
         units="mm", dim_info=57, slice_code=3, slice_duration=0.07, slice_end=9, toffset=1.5, intent_code=5,
         cal_max=9.0, descrip=b"DOE^JANE", aux_file=b"/home/doe",
     )  # fmt: skip
-    found = read_volume(before)
+    found = read_volume(before, assume_axes="LAS")
     write_volume(found, tmp_path / f"out{ending}")
     assert differing_fields(before, tmp_path / f"out{ending}") - OWN_FIELDS - TEXT_FIELDS == set()
     image = nib.load(tmp_path / f"out{ending}")
@@ -72,6 +72,18 @@ def test_the_header_comes_back_field_by_field(
     assert image.get_data_dtype() == np.float32
     assert b"DOE" not in raw_header(tmp_path / f"out{ending}").binaryblock
     assert b"doe" not in raw_header(tmp_path / f"out{ending}").binaryblock
+
+
+@pytest.mark.parametrize("axes", ["LAS", "RSP", "IAL"])
+def test_axes_that_the_user_stated_come_back_unstated(axes: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (4, 5, 6)).astype("f4")
+    before = write_nifti(Volume(values, make_affine(axes, (1, 2, 3))), tmp_path / "a.nii", sform_code=0, qform_code=0)
+    found = read_volume(before, assume_axes=axes)
+    write_volume(found, tmp_path / "b.nii")
+    assert differing_fields(before, tmp_path / "b.nii") - OWN_FIELDS - TEXT_FIELDS == set()
+    with pytest.raises(GeometryError, match="--assume-axes"):
+        read_volume(tmp_path / "b.nii")
+    np.testing.assert_array_equal(read_volume(tmp_path / "b.nii", assume_axes=axes).affine, found.affine)
 
 
 @pytest.mark.parametrize("units", ["meter", "micron", "unknown"])

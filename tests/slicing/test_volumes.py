@@ -112,7 +112,8 @@ def test_nothing_of_the_patient_is_in_the_store(tmp_path):
         descrip=name_of_patient.encode(),
     )
     (tmp_path / "volumes" / "mr" / f"{name_of_patient}.nii").write_text("no NIfTI")
-    slice_volumes(tmp_path / "volumes", tmp_path / "s", config=SMALL)
+    result = slice_volumes(tmp_path / "volumes", tmp_path / "s", config=SMALL, allow_synthetic=True)
+    assert (len(result.sliced), len(result.refused)) == (2, 1)
     for name, data in contents(tmp_path / "s").items():
         for word in (name_of_patient, "1961", "MADE", str(tmp_path), "volumes/"):
             assert word not in name
