@@ -3,11 +3,12 @@
 import contextlib
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from medcyclegan.data import prefetched_batches
+from medcyclegan.data import BATCHES_AHEAD, prefetched_batches
 from medcyclegan.errors import StoreError
 
 
@@ -44,7 +45,32 @@ def test_batches_are_read_ahead_but_not_without_bound() -> None:
     with contextlib.closing(prefetched_batches(read_and_note, 0, 1000)) as batches:
         next(batches)
         deadline = time.monotonic() + 5
-        while len(asked) < 4 and time.monotonic() < deadline:
+        while len(asked) <= BATCHES_AHEAD and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert 4 <= len(asked) <= 6
+        time.sleep(0.05)
+        assert asked == list(range(BATCHES_AHEAD + 1)), "the one that was taken, and those ahead of it"
     assert not [t for t in threading.enumerate() if t.name.startswith("medcyclegan-batches")]
+
+
+def test_one_thread_reads_which_tells_what_it_is() -> None:
+    """What reads the stacks may not be called by two threads at once."""
+    names, inside, most = set(), [], []
+
+    def read_slowly(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        names.add(threading.current_thread().name.rpartition("_")[0])
+        inside.append(step)
+        most.append(len(inside))
+        time.sleep(0.002)
+        inside.remove(step)
+        return read_batch(step)
+
+    assert len(list(prefetched_batches(read_slowly, 0, 20))) == 20
+    assert max(most) == 1
+    assert names == {"medcyclegan-batches"}
+
+
+@pytest.mark.parametrize(("pin", "kind", "pinned"), [(True, "cpu", True), (True, "cuda", False), (False, "cpu", False)])
+def test_what_lies_on_the_host_is_pinned_where_that_is_wished(pin: bool, kind: str, pinned: bool) -> None:
+    image = SimpleNamespace(device=torch.device(kind), pin_memory=lambda: "pinned")
+    (batch,) = prefetched_batches(lambda _step: (image, image), 0, 1, pin=pin)  # type: ignore[arg-type,return-value]
+    assert batch == (("pinned", "pinned") if pinned else (image, image))

@@ -40,20 +40,40 @@ def test_it_needs_no_file_once_it_is_made(rows, tmp_path):
 
 @pytest.mark.parametrize(("wish", "kind"), [("auto", StackReader), ("off", StackReader), ("on", ResidentStacks)])
 def test_a_cpu_reads_files_unless_told_otherwise(rows, tmp_path, wish, kind):
-    assert type(open_reader(tmp_path, rows, CPU, wish)) is kind
+    reader = open_reader(tmp_path, rows, CPU, wish)
+    assert type(reader) is kind
+    assert torch.equal(reader.read_context(rows[1], 1), StackReader(tmp_path).read_context(rows[1], 1))
 
 
-@pytest.mark.parametrize(("free", "wish", "kind"), [(10**6, "auto", ResidentStacks), (9 * 10**4, "auto", StackReader)])
-def test_a_cuda_device_holds_what_fits_in_a_quarter_of_its_free_memory(rows, tmp_path, monkeypatch, free, wish, kind):
-    """The store has 12 slices of 2,048 bytes; the device is made believe, the tensors stay on the CPU."""
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**9))
+def test_slices_lie_on_the_device_that_is_named(rows, tmp_path):
+    reader = open_reader(tmp_path, rows, torch.device("meta"), "on")
+    assert reader.read_context(rows[0], 1).device.type == "meta"
+
+
+@pytest.mark.parametrize(("free", "kind"), [(4 * 12 * 2048, ResidentStacks), (4 * 12 * 2048 - 4, StackReader)])
+def test_a_cuda_device_holds_what_fits_in_a_quarter_of_its_free_memory(rows, tmp_path, monkeypatch, caplog, free, kind):
+    """The store has 12 slices of 2,048 bytes; the tensors stay on the CPU."""
+    caplog.set_level("INFO")
+    device, asked = torch.device("cuda", 3), []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda named: asked.append(named) or (free, 10**9))
     monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self)
-    assert type(open_reader(tmp_path, rows, torch.device("cuda"), wish)) is kind
+    reader = open_reader(tmp_path, rows, device, "auto")
+    assert type(reader) is kind
+    assert reader.read_context(rows[0], 1).shape == (1, 32, 32)
+    assert asked == [device]
+    (said,) = caplog.messages
+    assert said == (
+        "the slices lie in the memory of cuda:3: 0.000 GiB"
+        if kind is ResidentStacks
+        else "the slices take 0.00 GiB, too much for cuda:3: they are read from files"
+    )
 
 
 def test_on_refuses_what_does_not_fit(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**4, 10**9))
-    with pytest.raises(TrainingError, match=r"slices_on_device = on: the slices take .* GiB .* take auto or off"):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 2**30, 10**9))
+    monkeypatch.setattr("medcyclegan.data.resident._SHARE", 1e-9)
+    message = r"slices_on_device = on: the slices take 0.00 GiB and cuda has 3.00 GiB free, .*: take auto or off"
+    with pytest.raises(TrainingError, match=message):
         open_reader(tmp_path, rows, torch.device("cuda"), "on")
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from stores import make_row, make_store
 
-from medcyclegan.data import SliceIndex, StackReader, check_stacks
-from medcyclegan.data.stacks import neighbours
+from medcyclegan.data import SliceIndex, StackReader, check_stacks, stacks
+from medcyclegan.data.stacks import neighbours, open_stack
 from medcyclegan.errors import StoreError
 
 
@@ -50,7 +50,25 @@ def test_many_stacks_do_not_exhaust_the_open_files(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) - before <= 66
 
 
+def test_a_stack_is_opened_once_and_the_one_used_longest_ago_is_closed_first(tmp_path: Path, monkeypatch) -> None:
+    rows = make_store(tmp_path, {"t1": [stack(number / 8, count=1) for number in range(6)]})
+    opened = []
+    monkeypatch.setattr(stacks, "_MOST_OPEN", 4)
+    monkeypatch.setattr(stacks, "open_stack", lambda store, row: opened.append(row) or open_stack(store, row))
+    reader = StackReader(tmp_path)
+    for number in (0, 1, 2, 3, 0, 3, 0):
+        assert reader.read(rows[number], 0)[0, 0] == number / 8
+    assert opened == rows[:4]
+    reader.read(rows[4], 0)  # in the place of 1
+    for number in (0, 2, 3, 4):
+        assert reader.read(rows[number], 0)[0, 0] == number / 8
+    assert opened == rows[:5]
+    reader.read(rows[1], 0)
+    assert opened == [*rows[:5], rows[1]]
+
+
 def test_check_returns_the_size(tmp_path: Path) -> None:
+    assert check_stacks(tmp_path, make_store(tmp_path, {"t1": [stack(0)]})) == 32
     assert check_stacks(tmp_path, make_store(tmp_path, {"t1": [stack(0)], "t2": [stack(1)]})) == 32
 
 
@@ -98,11 +116,12 @@ def test_a_stack_that_is_not_as_its_row_says_is_refused_by_name(tmp_path: Path, 
         StackReader(tmp_path).read(rows[1], 0)
 
 
-def test_stacks_made_in_different_ways_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "value"), [("size", 64), ("fit", "stretch"), ("pixel_mm", 2.0)])
+def test_stacks_made_in_different_ways_are_refused(tmp_path: Path, key: str, value: object) -> None:
     rows = make_store(tmp_path, {"t1": [stack(0)]})
-    other = make_row("t1", 1, (3, 32, 32), preparation={**rows[0].preparation, "fit": "stretch"})
+    other = make_row("t1", 1, (3, 32, 32), preparation={**rows[0].preparation, key: value})
     np.save(tmp_path / other.file, stack(0))
-    with pytest.raises(StoreError, match="fit stretch, others with physical"):
+    with pytest.raises(StoreError, match=f"with {key} {value}, others with {rows[0].preparation[key]}: slice all"):
         check_stacks(tmp_path, [*rows, other])
 
 
@@ -116,6 +135,7 @@ def test_missing_neighbours_are_repeated_at_ends_and_gaps(place, context, expect
 
 def test_a_slice_lies_between_its_neighbours(tmp_path: Path) -> None:
     (row,) = make_store(tmp_path, {"t1": [np.arange(4, dtype=np.float32)[:, None, None] / 4 + np.zeros((4, 32, 32))]})
+    assert StackReader(tmp_path).read_context(row, 3)[:, 0, 0].tolist() == [0.75]
     context = StackReader(tmp_path).read_context(row, 3, 5)
     assert context.shape == (5, 32, 32)
     assert context[:, 0, 0].tolist() == [0.25, 0.5, 0.75, 0.75, 0.75]

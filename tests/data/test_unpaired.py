@@ -8,7 +8,7 @@ import pytest
 import torch
 from stores import make_row, make_store
 
-from medcyclegan.data import HEIGHT_BAND, Sampling, UnpairedSlices
+from medcyclegan.data import HEIGHT_BAND, Sampling, Stream, UnpairedSlices, random_at, unpaired
 from medcyclegan.manifest import SliceRow
 
 SIZE = 32
@@ -128,11 +128,59 @@ def test_pairing_by_height_stays_within_the_band(tmp_path) -> None:
     for i in range(2000):
         sample = slices.sample(i)
         height_A = slices.slices_A.heights[sample.slices[0]]
-        differences.append(abs(slices.slices_B.heights[sample.slices[1]] - height_A))
+        differences.append(slices.slices_B.heights[sample.slices[1]] - height_A)
         seen[sample.slices[1]] += 1
-    assert max(differences) <= HEIGHT_BAND
-    assert np.mean(differences) > HEIGHT_BAND / 4
-    assert len(seen) > 100  # nearly all of the 110
+    assert max(np.abs(differences)) <= HEIGHT_BAND
+    # As often below as above, to both ends of the band.
+    assert min(differences) < -0.9 * HEIGHT_BAND
+    assert max(differences) > 0.9 * HEIGHT_BAND
+    assert abs(np.mean(differences)) < HEIGHT_BAND / 20
+    assert 0.45 < np.mean(np.array(differences) > 0) < 0.55
+    assert len(seen) == 110
+
+
+def test_the_band_is_as_wide_below_as_above(tmp_path) -> None:
+    """Heights of B in steps of a hundredth; whether the band's own edges are in it is a matter of rounding."""
+    rows = [make_row("t1", 0, (11, SIZE, SIZE)), make_row("t2", 0, (101, SIZE, SIZE))]
+    slices = build(rows, tmp_path, pairing="height")
+    chosen = {round(100 * slices.slices_B.heights[slices._slice_at_height(0.5, n / 1000)]) for n in range(1000)}
+    assert chosen - {45, 55} == set(range(46, 55))
+
+
+def test_slices_of_one_height_are_in_the_order_of_the_index(tmp_path) -> None:
+    """An unstable sort may order them otherwise on another machine, and so another slice would be drawn."""
+    rows = [make_row("t1", 0, (3, SIZE, SIZE)), *(make_row("t2", number, (7, SIZE, SIZE)) for number in range(40))]
+    slices = build(rows, tmp_path, pairing="height")
+    heights = slices.slices_B.heights
+    assert slices._by_height.tolist() == sorted(range(len(heights)), key=lambda number: heights[number])
+
+
+def test_a_pass_is_shuffled_once(rows, tmp_path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        unpaired,
+        "random_at",
+        lambda seed, stream, counter: drawn.append((stream, counter)) or random_at(seed, stream, counter),
+    )
+    slices = build(rows, tmp_path)
+    for i in range(34):
+        slices.sample(i)
+    of_A = [counter for stream, counter in drawn if stream == Stream.PASS_A]
+    of_B = [counter for stream, counter in drawn if stream == Stream.PASS_B]
+    assert (of_A, of_B) == ([0, 1], [0, 1, 2, 3])
+
+
+def test_random_numbers_are_those_of_every_version() -> None:
+    """A checkpoint of an earlier version continues with the samples that it would have had."""
+    words = [
+        random_at(seed, stream, counter).bit_generator.random_raw(2).tolist()
+        for seed, stream, counter in ((0, Stream.SAMPLE, 0), (7, Stream.POOL_B, 0), (7, Stream.POOL_B, 12345))
+    ]
+    assert words == [
+        [213000021201967259, 4455796210202625458],
+        [10178753427918985433, 385477333659443678],
+        [3279099501880363934, 15068510813730458814],
+    ]
 
 
 def test_pairing_by_height_takes_the_nearest_where_the_band_is_empty(tmp_path) -> None:

@@ -1,5 +1,6 @@
 """The structure terms: what they are blind to, what they see, and what they push a fake towards."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -112,6 +113,25 @@ def test_the_step_adds_it_with_its_weight(form) -> None:
     added = 3.0 * (after["structure_AB"] + after["structure_BA"])
     torch.testing.assert_close(after["generators"], before["generators"] + added)
     assert set(one_step(make({"structure": form, "structure_weight": 0.0}))) == set(before)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_fake_is_compared_with_its_own_input(form) -> None:
+    step = make({"structure": form})
+    n = copy.deepcopy(step.networks)
+    real_A, real_B = head()[..., 16:48, 16:48], -head(3)[..., 16:48, 16:48]
+    losses = one_step(step)
+    with torch.no_grad():
+        fake_B, fake_A = n.G_AB(real_A), n.G_BA(real_B)
+    expected = {
+        (fake, real): structure_loss({"A": fake_A, "B": fake_B}[fake], {"A": real_A, "B": real_B}[real], form)
+        for fake in "AB"
+        for real in "AB"
+    }
+    torch.testing.assert_close(losses["structure_AB"], expected["B", "A"])
+    torch.testing.assert_close(losses["structure_BA"], expected["A", "B"])
+    values = [float(value) for value in expected.values()]
+    assert len({round(value, 4) for value in values}) == 4, "the four comparisons can be told apart"
 
 
 def test_gradients_are_clipped_for_generators_and_discriminators_apart() -> None:

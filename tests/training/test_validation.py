@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from medcyclegan.training import train
 from medcyclegan.training.plan import build_plan
 from medcyclegan.training.scores import HeldOut, held_out_slices, patches_of, scores_of
 from medcyclegan.training.step import CycleGANStep, build_step
-from medcyclegan.training.validation import key_value
+from medcyclegan.training.validation import Validation, key_value
 
 
 class Exchanged(torch.nn.Module):
@@ -154,6 +155,64 @@ def test_the_best_weights_become_the_model_and_the_last_are_kept(store: Path, ti
         for key, tensor in last.weights[name].items():
             assert torch.equal(tensor, checkpoint["averages"][name][key])
             assert torch.equal(model.weights[name][key], checkpoint["validation"]["best"]["weights"][name][key])
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [("sliced_wasserstein", 24), ("histogram", 24), ("cycle", 24), ("mae", 24), ("psnr", 16), ("ssim", 16)],
+)
+def test_the_best_is_the_highest_of_what_rises_and_the_lowest_of_the_rest(
+    store, tiny, monkeypatch, metric: str, best: int
+) -> None:
+    """Two directions, or domains, count by their mean; of equal ones the first stays."""
+    ends = ("A", "B") if metric == "cycle" else ("AB", "BA")
+    values = {8: (0.5, 0.3), 16: (0.9, 0.7), 24: (0.1, 0.3), 25: (0.3, 0.1), 26: (0.7, 0.9)}
+    plan = build_plan(store, with_values(tiny, key_metric=metric, every_steps=1))
+    step = step_of(plan.config, torch.nn.Conv2d(1, 1, 1), torch.nn.Identity())
+    rows: dict[int, dict[str, float]] = {}
+    validation = Validation(plan, step, SimpleNamespace(write_row=rows.__setitem__))
+    now = SimpleNamespace(state=SimpleNamespace(iteration=0))
+    for now.state.iteration, scores in values.items():
+        torch.nn.init.constant_(step.model.G_AB.weight, now.state.iteration)
+        named = {f"{metric}_{end}": value for end, value in zip(ends, scores, strict=True)}
+        monkeypatch.setattr(
+            "medcyclegan.training.validation.scores_of", lambda step, slices, named=named: {**named, "other_AB": 99.0}
+        )
+        validation._validate_if_due(now)
+    assert rows[8] == {
+        f"validation_{metric}_{ends[0]}": 0.5,
+        f"validation_{metric}_{ends[1]}": 0.3,
+        "validation_other_AB": 99,
+    }
+    assert validation.best["step"] == best
+    assert validation.best["value"] == pytest.approx(sum(values[best]) / 2)
+    assert validation.best["weights"]["G_AB"]["weight"].item() == best
+
+
+def test_pairs_are_scored_in_both_heads_and_each_way_round() -> None:
+    """Slice 0 of A shows what slice 1 of B does; the head of B is larger than that of A by a ring."""
+    rows, columns = np.mgrid[:48, :48]
+    distance = np.hypot(rows - 24, columns - 24)
+    small, large = (
+        np.where(distance < radius, level, -1.0).astype(np.float32) for radius, level in ((9, 0.5), (14, 0.1))
+    )
+    empty = np.full_like(small, -1.0)
+    images = {"A": np.stack([small, empty]), "B": np.stack([empty, large])}
+    slices = HeldOut(
+        inputs=tuple(torch.from_numpy(images[name])[:, None] for name in "AB"),
+        real=(images["A"], images["B"]),
+        levels=(-0.5, -0.5),
+        pairs=((0, 1),),
+    )
+    config = parse_config({}, "test")
+    darker = type("Darker", (torch.nn.Module,), {"forward": lambda self, image: image - 0.25})()
+    scores = scores_of(step_of(config, torch.nn.Identity(), darker), slices)
+    union = distance < 14
+    assert scores["mae_AB"] == pytest.approx(np.abs(small - large)[union].mean(), rel=1e-5)
+    assert scores["mae_BA"] == pytest.approx(np.abs(large - 0.25 - small)[union].mean(), rel=1e-5)
+    for name, fake, real in (("AB", small, large), ("BA", large - 0.25, small)):
+        square = np.square(fake - real)[union].mean()
+        assert scores[f"psnr_{name}"] == pytest.approx(10 * np.log10(4 / square), rel=1e-4)
 
 
 def test_a_resumed_run_keeps_the_best_of_before(store: Path, tiny, tmp_path, falling) -> None:
