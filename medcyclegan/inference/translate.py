@@ -116,7 +116,7 @@ def translate(
     ``spread``: also keep how far the predictions lie apart (two more arrays of the volume's size).
     """
     name, source, target = bundles[0].direction(to)
-    check_modality(volume, source, force=force)
+    check_modality(volume, source, target, force=force)
     scaling = source_scaling(volume, source, force=force)
     _say_geometry(volume, computing)
     passes = {plane: plan_canvas(volume, bundles[0], plane) for plane in PLANES[computing.planes]}
