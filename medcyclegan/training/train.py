@@ -34,7 +34,7 @@ from medcyclegan.training.step import CycleGANStep, build_step
 from medcyclegan.training.stopping import StopSignals
 from medcyclegan.training.time_left import TimeLeft
 from medcyclegan.training.validation import Validation, check_key_metric
-from medcyclegan.training.warm_start import initial_model, put_generators
+from medcyclegan.training.warm_start import initial_model, put_generators, steps_behind
 
 __all__ = ["train"]
 
@@ -219,7 +219,8 @@ def _build_step(plan: Plan, device: torch.device, processes: Processes, initial:
             "networks.generator.filters"
         ) from None
     step = build_step(plan.config, networks, device, precision, processes)
-    step.init_from = None if initial is None else initial.fingerprint
+    if initial is not None:
+        step.init_from, step.steps_before = initial.fingerprint, steps_behind(initial)
     compile_step(step, plan)
     record_step(step)
     return step
