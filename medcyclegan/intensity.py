@@ -39,12 +39,15 @@ class IntensityScaling:
 
     ``kind`` says where the numbers come from: ``"window"`` (CT, HU), ``"percentile"`` (MR, of one
     volume's foreground, or their median over a training set), ``"range"`` (pictures, bit depth).
+    ``air``: the median of the background around the patient, where there is one; measured for
+    ``"percentile"`` only, since ``lower`` is then the value of dark tissue.
     """
 
     kind: Kind
     lower: float
     upper: float
     unit: str
+    air: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
@@ -52,6 +55,8 @@ class IntensityScaling:
                 f"an intensity range from {self.lower:g} to {self.upper:g} {self.unit}: it must ascend; "
                 "a constant or empty image has no contrast to translate"
             )
+        if self.air is not None and not math.isfinite(self.air):
+            raise IntensityError(f"an air value of {self.air:g} {self.unit}: it must be finite")
 
     @classmethod
     def fit(
@@ -76,11 +81,20 @@ class IntensityScaling:
         if value_range is not None:
             return cls("range", float(value_range[0]), float(value_range[1]), "grey level")
         sample = _sample(array)
-        values = sample[foreground_mask(sample, foreground_threshold(sample, modality))]
+        mask = foreground_mask(sample, foreground_threshold(sample, modality))
+        values, around = sample[mask], sample[~mask]
         if values.size == 0:
             raise IntensityError("a constant image has no foreground and no contrast to translate: leave it out")
         lower, upper = np.percentile(values, percentiles)
-        return cls("percentile", float(lower), float(upper), "arbitrary units")
+        air = float(np.median(around)) if around.size else None
+        return cls("percentile", float(lower), float(upper), "arbitrary units", air)
+
+    @property
+    def background(self) -> float:
+        """The value of air: what was measured; else 0 for an MR whose tissue is positive, and ``lower`` otherwise."""
+        if self.air is not None:
+            return self.air
+        return min(self.lower, 0.0) if self.kind == "percentile" else self.lower
 
     def normalize(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """Map stored values to float32 in [-1, 1]; CT padding (below -1024 HU) counts as -1024 HU."""
@@ -113,8 +127,8 @@ class IntensityScaling:
         return above + int(np.count_nonzero((values < self.lower) & (values >= PADDING_HU)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
-        return dataclasses.asdict(self)
+        """Return the fields as plain JSON types; ``air`` only where it was measured, as in earlier versions."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "air" or value is not None}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> IntensityScaling:
@@ -122,13 +136,14 @@ class IntensityScaling:
         try:
             kind, unit = fields["kind"], fields["unit"]
             lower, upper = float(fields["lower"]), float(fields["upper"])
+            air = None if fields.get("air") is None else float(fields["air"])
         except (KeyError, TypeError, ValueError) as error:
             raise IntensityError(f"an intensity scaling needs kind, lower, upper and unit: {error!r}") from None
         if kind not in ("window", "percentile", "range"):
             raise IntensityError(f"an intensity scaling of kind {kind!r}: known are window, percentile and range")
         if not isinstance(unit, str) or not unit.isprintable() or len(unit) > 64:
             raise IntensityError(f"an intensity unit {str(unit)[:80]!r}: it is a short printable text")
-        return cls(kind, lower, upper, unit)
+        return cls(kind, lower, upper, unit, air)
 
 
 def check_hu(array: NDArray[Any]) -> None:

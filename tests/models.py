@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from medcyclegan.config import Generator
 from medcyclegan.inference import DomainModel, ModelBundle
+from medcyclegan.inference.fitness import Fitness
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.networks import build_generator
 from medcyclegan.slicing import Preparation
@@ -33,3 +36,15 @@ def tiny_model(a: DomainModel = CT_DOMAIN, b: DomainModel = MR_DOMAIN, size: int
             torch.manual_seed(seed)
             weights[name] = build_generator(generator, size).state_dict()
     return ModelBundle((a, b), Preparation(size, "physical", 4.0), generator, weights, {"steps": 7})
+
+
+def fit_for(model: ModelBundle, **changes) -> Fitness:
+    """Return a fitness with nothing that speaks against ``model``, but for ``changes``."""
+    patients = {domain.name: 12 for domain in model.domains}
+    return Fitness(**{"steps": 20_000, "patients": patients, "learned": True, **changes})
+
+
+def with_fitness(model: ModelBundle, **changes) -> ModelBundle:
+    """Return ``model`` with a record of :func:`fit_for`."""
+    fitness = fit_for(model, **changes).to_dict()
+    return dataclasses.replace(model, provenance={**model.provenance, "fitness": fitness})

@@ -134,3 +134,15 @@ def test_it_travels_as_json():
     ):
         with pytest.raises(IntensityError):
             IntensityScaling.from_dict(broken)
+
+
+def test_air_is_measured_around_an_mr():
+    mr = head_mr().array
+    assert IntensityScaling.fit(mr + 40, modality="MR").background == pytest.approx(44, abs=2)
+    scaling = IntensityScaling.fit(mr, modality="MR")
+    assert 0 < scaling.air < 10
+    assert IntensityScaling.from_dict(scaling.to_dict()) == scaling
+    cropped = IntensityScaling.fit(np.linspace(100, 900, 1000).reshape(10, 10, 10), modality="MR")
+    assert cropped.background == pytest.approx(cropped.air)
+    with pytest.raises(IntensityError, match="air"):
+        IntensityScaling.from_dict({**scaling.to_dict(), "air": "nan"})

@@ -65,7 +65,8 @@ def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
             "pictures in domains of their own"
         )
     lower, upper = median(s.lower for s in each), median(s.upper for s in each)
-    return dataclasses.replace(each[0], lower=lower, upper=upper)
+    measured = [s.air for s in each if s.air is not None]
+    return dataclasses.replace(each[0], lower=lower, upper=upper, air=median(measured) if measured else None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -31,23 +31,28 @@ def choose_target(volume: Volume, bundle: ModelBundle) -> str:
     return target.name
 
 
-def check_modality(volume: Volume, source: DomainModel, *, force: bool) -> None:
+def check_modality(volume: Volume, source: DomainModel, target: DomainModel, *, force: bool) -> None:
     """Refuse an input that is not of the source domain's modality, unless ``force``.
 
-    What the file says counts; where it says nothing, a volume in Hounsfield units is a CT.
+    The file's modality counts; where the file has none, a volume in Hounsfield units is a CT. The refusal advises to
+    translate from ``target`` to ``source`` only where the input is of the target's modality.
     """
     if fits_domain(volume, source):
         return
+    if fits_domain(volume, target):
+        remedy = f"translate to {source.name} with --to {source.name}"
+    else:
+        remedy = f"its {target.name} does not fit the input either, so take another model with --model"
     if volume.modality is None and source.modality == "CT" and not force:
         try:
             check_hu(volume.array)
         except IntensityError as error:
-            raise IntensityError(f"{error}; where it is no CT, translate the other way with --to") from None
-    found = volume.modality or ("no CT (its values are not in HU)" if source.modality == "CT" else "CT (in HU)")
+            raise IntensityError(f"{error}; if it is not a CT, {remedy}") from None
+    found = volume.modality or ("not CT (its values are not in HU)" if source.modality == "CT" else "CT (in HU)")
     message = f"the input is {found}, but the model's {source.name} is {source.modality}"
     if not force:
-        raise IntensityError(f"{message}: translate the other way with --to, or accept it with --force")
-    log.warning("%s; going on as --force asks", message)
+        raise IntensityError(f"{message}: {remedy}, or accept it with --force")
+    log.warning("%s; continuing because of --force", message)
 
 
 def fits_domain(volume: Volume, domain: DomainModel) -> bool:

@@ -34,7 +34,8 @@ def model_card(record: Mapping[str, Any]) -> str:
         f"## Training data\n\n{_data(provenance, (a['name'], b['name']))}",
         f"## How volumes are prepared\n\n{_preparation(preparation, a, b)}",
         f"## Networks and training\n\n{_training(record['generator'], provenance)}",
-        f"## Scores\n\n{_scores(provenance)}",
+        f"## Fitness\n\n{_fitness(provenance.get('fitness'))}",
+        f"## Scores\n\n{_scores(provenance.get('fitness'))}",
         "## Use\n\n    medcyclegan translate-volume IN OUT.nii.gz --model <this folder> --to " + b["name"],
     ]
     return "\n\n".join(parts) + "\n"
@@ -94,11 +95,34 @@ def _training(generator: Mapping[str, Any], provenance: Mapping[str, Any]) -> st
     )
 
 
-def _scores(provenance: Mapping[str, Any]) -> str:
-    found = provenance.get("validation")
-    if not isinstance(found, Mapping) or not found:
+def _fitness(fitness: Any) -> str:
+    """Say what the verdict on every translation takes into account."""
+    if not isinstance(fitness, Mapping):
+        return "Not recorded: no translation by this model gets the verdict `ok`."
+    patients = ", ".join(f"{count} of {name}" for name, count in fitness["patients"].items())
+    learned = {True: "yes", False: "no", None: "not measured"}[fitness["learned"]]
+    lines = [
+        f"- steps behind these weights: {fitness['steps']}",
+        f"- patients trained on: {patients}",
+        f"- learned the inside of the head: {learned}",
+        *(f"- **warning of step {w['step']} that still holds**: {w['message']}" for w in fitness["warnings"]),
+    ]
+    if not fitness["warnings"]:
+        lines.append("- warnings that still hold: none")
+    lines.append("- the verdict on every translation takes these and the scores below into account")
+    return "\n".join(lines)
+
+
+def _scores(fitness: Any) -> str:
+    scores = fitness["scores"] if isinstance(fitness, Mapping) else {}
+    if not scores:
         return (
             "None are recorded with the model. Score it on patients that it has never seen with "
             "`medcyclegan evaluate`, beside its baselines."
         )
-    return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in found.items())
+    given = fitness["input_scores"]
+    lines = ["On held-out slices, scaled to [-1, 1]; in brackets, that of the input taken as the output.\n"]
+    for name, value in scores.items():
+        beside = f" ({given[name]:.4g})" if name in given else ""
+        lines.append(f"- {name.replace('_', ' ')}: {value:.4g}{beside}")
+    return "\n".join(lines)

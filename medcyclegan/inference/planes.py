@@ -34,7 +34,7 @@ __all__ = [
     "Predictions",
     "SpreadSums",
     "TranslatedVolume",
-    "may_skip_air",
+    "knows_air",
     "plan_canvas",
     "plane_chunks",
     "predict",
@@ -136,7 +136,7 @@ def predict(
 ) -> Predictions:
     """Translate slices ``(N, C, *fit.canvas)`` by each runner, and where ``mirror`` mirrored left to right too.
 
-    ``skip_air``: slices of mere air become the darkest value, unseen by the generators (:func:`may_skip_air`).
+    ``skip_air``: slices of mere air become the darkest value, unseen by the generators (:func:`knows_air`).
     Raises :class:`~medcyclegan.errors.ModelError` where a generator gives NaN or infinite values.
     """
     shown = (middle_slice(canvas) > _SHOWN).flatten(1).float().mean(1) >= _LEAST_SHOWN
@@ -152,7 +152,7 @@ def predict(
     return Predictions(total, tuple(fakes))
 
 
-def may_skip_air(bundle: ModelBundle, scaling: IntensityScaling) -> bool:
+def knows_air(bundle: ModelBundle, scaling: IntensityScaling) -> bool:
     """Whether a slice of air need not be translated: air is the darkest in CT and MR, in pictures nobody knows.
 
     Slices of air are not trained on, and instance normalisation makes grey of their noise.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.inference.computing import Computing
+from medcyclegan.inference.fitness import Finding, Fitness, Verdict, gravest, judge_model
 from medcyclegan.inference.flicker import measure_flicker
 from medcyclegan.inference.planes import spread_slices
 from medcyclegan.inference.training_set import TrainingSet, acquisition, axial_spacing, histogram_of
@@ -31,20 +32,19 @@ _LEAST_SPREAD = 0.02
 #: Spacing this many times beyond the training set's is unlike it.
 _SPACING_FACTOR = 1.5
 
-Verdict = Literal["ok", "check", "doubtful"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """What speaks for and against one translation.
+    """What speaks for and against one translation: what was measured of it, and the fitness of its model.
 
     ``flicker``: :func:`~medcyclegan.inference.flicker.measure_flicker`. ``clipped_share``: of
     the input's voxels. ``cycle_error``: mean of |G_BA(G_AB(x)) - x| over the foreground of some slices, as a share of
     the input's range. ``histogram_score``: the distance of the input's histogram from the training set's, in
     multiples of the largest that a training volume has; None where the model does not say. ``spacing_mm``: of the
-    input's rows, columns and slices in the axial plane; ``acquisition``: its plane. ``verdict``: ``ok``, ``check``
-    (somebody should look), ``doubtful`` (unlike what the model was trained on). ``reasons``: for a verdict that
-    is not ``ok``, a sentence each.
+    input's rows, columns and slices in the axial plane; ``acquisition``: its plane. ``verdict``: ``ok`` (nothing
+    that was measured speaks against it), ``check`` (somebody should look), ``doubtful`` (the input is unlike what the
+    model was trained on, or the model itself is unfit). ``reasons``: for a verdict that is not ``ok``, a sentence
+    each, the model's first. docs/verdict.md lists the limits.
     """
 
     flicker: float | None
@@ -64,23 +64,23 @@ class Quality:
 def assess(
     volume: Volume, done: Translation, bundles: Sequence[ModelBundle], computing: Computing, *, forced: bool = False
 ) -> Quality:
-    """Measure the translation ``done`` of ``volume`` and judge it; what is found is said aloud.
+    """Measure the translation ``done`` of ``volume``, judge it and its models, and warn of what is found.
 
     Takes a few slices through the other generator. ``forced``: the input is of a modality that the model
-    does not know, which is doubtful from the start.
+    does not know.
     """
     known = _training_set(bundles[0], done.source.name)
     error = cycle_error(volume, done, bundles, computing, spread_slices(volume, _CYCLED))
     clipped = done.scaling.count_clipped(volume.array) / volume.array.size
     flicker = measure_flicker(volume, done, bundles[0], computing.planes)
     score = None if known is None else _histogram_score(volume, done, known)
-    reasons = _reasons(clipped, flicker, error, score, planes=computing.planes)
+    findings = _judge_models(done, bundles)
     if forced:
-        reasons.insert(0, "the input is not of the modality that the model was trained on")
+        findings.append(("doubtful", "the input is not of the modality that the model was trained on"))
+    findings += _judge_numbers(clipped, flicker, error, score, planes=computing.planes)
     if known is not None:
-        reasons += _odd_places(volume, known)
-    doubtful = forced or (score is not None and score > _ALIEN_HISTOGRAM)
-    for reason in reasons:
+        findings += [("check", reason) for reason in _odd_places(volume, known)]
+    for _, reason in findings:
         log.warning("quality: %s", reason)
     return Quality(
         flicker=None if flicker is None else round(flicker, 4),
@@ -89,23 +89,39 @@ def assess(
         histogram_score=None if score is None else round(score, 3),
         spacing_mm=axial_spacing(volume),
         acquisition=acquisition(volume),
-        verdict="doubtful" if doubtful else "check" if reasons else "ok",
-        reasons=tuple(reasons),
+        verdict=gravest(findings),
+        reasons=tuple(reason for _, reason in findings),
     )
 
 
-def _reasons(clipped: float, flicker: float | None, error: float, score: float | None, *, planes: str) -> list[str]:
-    reasons = []
+def _judge_models(done: Translation, bundles: Sequence[ModelBundle]) -> list[Finding]:
+    """Return what speaks against the models themselves; of several, each reason once."""
+    findings: dict[Finding, None] = {}
+    for bundle in bundles:
+        direction = bundle.direction(done.target.name)[0].removeprefix("G_")
+        findings |= dict.fromkeys(
+            judge_model(Fitness.of(bundle.provenance), done.source.name, done.target.name, direction)
+        )
+    return list(findings)
+
+
+def _judge_numbers(
+    clipped: float, flicker: float | None, error: float, score: float | None, *, planes: str
+) -> list[Finding]:
+    findings: list[Finding] = []
     if clipped > _MOST_CLIPPED:
-        reasons.append(f"{clipped:.1%} of the input's voxels lie outside the scaled range and were clipped")
+        reason = f"{clipped:.1%} of the input's voxels lie outside the scaled range and were clipped"
+        findings.append(("check", reason))
     if flicker is not None and flicker > _MOST_FLICKER:
         advice = ": --planes three is smoother" if planes == "axial" else ""
-        reasons.append(f"it changes {flicker:.0%} more than the input from slice to slice{advice}")
+        findings.append(("check", f"it changes {flicker:.0%} more than the input from slice to slice{advice}"))
     if error > _MOST_CYCLE_ERROR:
-        reasons.append(f"translated back it is off by {error:.1%} of the input's range on average")
+        reason = f"translated back it is off by {error:.1%} of the input's range on average"
+        findings.append(("check", reason))
     if score is not None and score > _ODD_HISTOGRAM:
-        reasons.append(f"the input's histogram is {score:.1f} times as odd as any training volume's: another contrast?")
-    return reasons
+        reason = f"the input's histogram is {score:.1f} times as odd as any training volume's: another contrast?"
+        findings.append(("doubtful" if score > _ALIEN_HISTOGRAM else "check", reason))
+    return findings
 
 
 def _odd_places(volume: Volume, known: TrainingSet) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from medcyclegan.inference.bundle import DomainModel, ModelBundle
 from medcyclegan.inference.computing import Computing
+from medcyclegan.inference.fitness import Fitness
 from medcyclegan.inference.training_set import tissue_means_fields
 from medcyclegan.inference.translate import Translation
 from medcyclegan.intensity import IntensityScaling
@@ -42,6 +43,7 @@ def build_record(
         "versions": versions(),
         "model": bundles[0].fingerprint,
         **({"models": [bundle.fingerprint for bundle in bundles]} if len(bundles) > 1 else {}),
+        "model_fitness": _fitness(bundles),
         "from": _domain(done.source, done.scaling),
         "to": _domain(done.target, done.target.scaling),
         **({} if means is None else {"tissue_means": dict(means)}),
@@ -58,6 +60,12 @@ def build_record(
         "fast": None if done.fast is None else dataclasses.asdict(done.fast),
         "quality": None,
     }
+
+
+def _fitness(bundles: Sequence[ModelBundle]) -> Any:
+    """Return the fitness of the model, or of each of several; null for one that does not say it."""
+    each = [None if (fitness := Fitness.of(bundle.provenance)) is None else fitness.to_dict() for bundle in bundles]
+    return each if len(each) > 1 else each[0]
 
 
 def _domain(domain: DomainModel, scaling: IntensityScaling) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import medcyclegan
 from medcyclegan.errors import IntensityError
+from medcyclegan.inference.background import restore_air
 from medcyclegan.inference.batching import SliceGenerator
 from medcyclegan.inference.bundle import DomainModel, ModelBundle
 from medcyclegan.inference.computing import Computing, ComputingOptions
@@ -23,7 +24,7 @@ from medcyclegan.inference.planes import (
     PLANES,
     SpreadSums,
     TranslatedVolume,
-    may_skip_air,
+    knows_air,
     plan_canvas,
     plane_chunks,
     predict,
@@ -123,7 +124,7 @@ def translate(
     ``spread``: also keep how far the predictions lie apart (two more arrays of the volume's size).
     """
     name, source, target = bundles[0].direction(to)
-    check_modality(volume, source, force=force)
+    check_modality(volume, source, target, force=force)
     scaling = source_scaling(volume, source, force=force)
     _say_geometry(volume, computing)
     passes = {plane: plan_canvas(volume, bundles[0], plane) for plane in PLANES[computing.planes]}
@@ -131,7 +132,7 @@ def translate(
     fast = _measure_fast(volume, bundles[0], to, scaling, generators[0], computing) if computing.fast else None
     output = TranslatedVolume(volume, target.scaling, list(passes))
     sums = SpreadSums(volume) if spread else None
-    skip_air = may_skip_air(bundles[0], scaling)
+    skip_air = knows_air(bundles[0], scaling)
     context = bundles[0].generator.context_slices
     with progress_bar("translating", output.slices) as bar:
         for plane, fit in passes.items():
@@ -144,13 +145,15 @@ def translate(
                     if sums is not None:
                         sums.add(plane, part, predictions)
                     bar.advance(len(canvas))
+    deviation = None if sums is None else sums.deviation(half_range(target.scaling))
+    if skip_air and target.scaling.kind == "percentile":
+        restore_air(output.array, volume, scaling, target.scaling, deviation)
     result = volume.replace(
         array=output.array,
         modality=output_modality(volume, target),
         value_range=(target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None,
         derivation=_derivation(volume, source, target, bundles, computing),
     )
-    deviation = None if sums is None else sums.deviation(half_range(target.scaling))
     return Translation(result, source, target, scaling, deviation, generators[0].device, runners[0].batch_size, fast)
 
 

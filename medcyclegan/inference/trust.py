@@ -13,7 +13,7 @@ from medcyclegan.inference.bundle import ModelBundle
 from medcyclegan.inference.computing import Computing
 from medcyclegan.inference.domains import AIR, half_range
 from medcyclegan.inference.generators import open_generators, open_runners
-from medcyclegan.inference.planes import Part, may_skip_air, plan_canvas, plane_chunks, predict
+from medcyclegan.inference.planes import Part, knows_air, plan_canvas, plane_chunks, predict
 from medcyclegan.inference.translate import Translation
 from medcyclegan.progress import progress_bar
 from medcyclegan.slicing.plane import from_plane, plane_view, to_plane
@@ -75,7 +75,7 @@ def cycle_residuals(
     name, _, _ = bundles[0].direction(done.source.name)
     fit = plan_canvas(volume, bundles[0])
     generators = open_generators(bundles, name, computing, few=slices is not None)
-    skip_air = may_skip_air(bundles[0], done.scaling)
+    skip_air = knows_air(bundles[0], done.scaling)
     context = bundles[0].generator.context_slices
     with open_runners(generators, bundles[0], volume, fit, computing) as runners:
         most = max(runner.at_once for runner in runners)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medcyclegan.errors import ReadError
+from medcyclegan.inference.fitness import Fitness, gravest, judge_model
 from medcyclegan.report.charts import Chart, curve_chart
 from medcyclegan.report.page import picture_url, plain_rows, render
 from medcyclegan.run_record import INTERRUPTED, RECORD_FILE, load_run_record, run_state
@@ -42,6 +43,7 @@ _CHARTS = {
     "Cycle error, synthetic slice as it is and in 8 bits": (
         *("health_cycle_AB", "health_cycle_8bit_AB", "health_cycle_BA", "health_cycle_8bit_BA"),
     ),
+    "Inside of the head not restored (1: one grey level)": ("health_unrestored_AB", "health_unrestored_BA"),
     "Learning rate": ("learning_rate",),
     "Images a second": ("images_per_second",),
 }
@@ -74,13 +76,16 @@ def build_run_page(run: Path) -> str:
     record = _load_record(run)
     rows = _load_rows(run / "metrics.jsonl")
     panels, left_out = _load_panels(run / "panels")
+    current, earlier = _health_of_record(record, rows)
     domains = [str(name) for name in record.get("domains", ())]
     title = f"Training run: {' and '.join(domains)}" if domains else "Training run"
     return render(
         "run.html.j2",
         title=title,
         cards=_cards(record, rows),
-        warnings=[*_health_of_record(record), *_health_of_rows(rows)],
+        warnings=[*_state_of_record(record), *current, *_health_of_rows(rows)],
+        earlier=earlier,
+        model=_judge_model(run / "model" / "model.json"),
         watched="health" in record,
         panels=panels,
         panels_left_out=left_out,
@@ -156,21 +161,56 @@ def _cards(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> li
     return cards
 
 
-def _health_of_record(record: Mapping[str, Any]) -> list[str]:
-    """Return what the run said of its own health (``health`` in run.json), and how it ended."""
-    said = []
-    if record.get("state") in _UNFINISHED:
-        reason = f": {record['reason']}" if record.get("reason") else ""
-        said.append(f"The run {_UNFINISHED[record['state']]} at step {record.get('step')}{reason}.")
+def _state_of_record(record: Mapping[str, Any]) -> list[str]:
+    """Return how the run ended, where it did not finish."""
+    state = record.get("state")
+    if state not in _UNFINISHED:
+        return []
+    reason = f": {record['reason']}" if record.get("reason") else ""
+    return [f"The run {_UNFINISHED[state]} at step {record.get('step')}{reason}."]
+
+
+def _health_of_record(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> tuple[list[str], list[str]]:
+    """Return the warnings of the run (``health`` in run.json) that held at its last look, and those that are over.
+
+    A warning that does not say until when it held counts as current.
+    """
     health = record.get("health")
     entries = health.get("warnings", ()) if isinstance(health, dict) else health
+    last = _last_look(health, rows)
+    current: list[str] = []
+    earlier: list[str] = []
     for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict):
-            step = f"Step {entry['step']}: " if "step" in entry else ""
-            said.append(step + str(entry.get("message") or entry.get("warning") or entry.get("name") or entry))
+        if not isinstance(entry, dict):
+            current.append(str(entry))
+            continue
+        step = f"Step {entry['step']}: " if "step" in entry else ""
+        text = step + str(entry.get("message") or entry.get("warning") or entry.get("name") or entry)
+        held = entry.get("last_step")
+        if isinstance(held, int) and last is not None and held < last:
+            earlier.append(f"{text} (last seen at step {held})")
         else:
-            said.append(str(entry))
-    return said
+            current.append(text)
+    return current, earlier
+
+
+def _judge_model(file: Path) -> dict[str, Any] | None:
+    """Return the verdict on the run's model before any translation, with its reasons; None without a model yet."""
+    try:
+        record = json.loads(file.read_text("utf-8"))
+        a, b = (str(record["domains"][side]["name"]) for side in "AB")
+        fitness = Fitness.of(record.get("provenance", {}))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    findings = [*judge_model(fitness, a, b, "AB"), *judge_model(fitness, b, a, "BA")]
+    return {"verdict": gravest(findings), "reasons": list(dict.fromkeys(reason for _, reason in findings))}
+
+
+def _last_look(health: Any, rows: Sequence[Mapping[str, float]]) -> float | None:
+    """Return the step of the last look at the run's health; records of earlier versions leave it to the curves."""
+    if isinstance(health, dict) and isinstance(health.get("last_look"), int):
+        return int(health["last_look"])
+    return max((row["step"] for row in rows if any(name.startswith("health_") for name in row)), default=None)
 
 
 def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Warnings while it trains: what goes wrong with CycleGANs, seen on a few slices and said once, in words.
+"""Warnings during training: what goes wrong with CycleGANs, measured on a few slices and reported once.
 
 Where the thresholds come from: the same measures on true pairs (made heads, and real T1 and T2 of one
 patient on one grid), on networks that fail in known ways, and on trained ones, good and bad.
@@ -24,15 +24,26 @@ from medcyclegan.training.plan import Plan
 from medcyclegan.training.signs import Reference, Slices, build_reference, signs_of
 from medcyclegan.training.step import CycleGANStep
 
-__all__ = ["Health", "find_faults", "look", "read_reference"]
+__all__ = ["Health", "Look", "find_faults", "look", "read_reference"]
 
 log = logging.getLogger(__name__)
 
 #: Slices of each domain that are looked at, and real slices of the other one around the height of each.
 _SLICES, _TARGETS = 8, 12
-#: A fault is said when so many looks in a row have shown it, the first tenth of the steps left out: networks
-#: that have hardly begun show all of them.
-_LOOKS, _FIRST_SHARE = 3, 0.1
+#: A fault is reported when this many looks in a row have shown it.
+_LOOKS = 3
+#: Networks that have learned nothing show all faults, so looks count only after this share of the steps, and only
+#: once the way back restores something. They are waited for until half of the steps, at most this number of steps.
+_FIRST_SHARE, _PATIENCE_SHARE, _PATIENCE_STEPS = 0.1, 0.5, 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What one look found: whether the networks have learned something, and the names of the warnings that held."""
+
+    step: int
+    learned: bool
+    active: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +63,15 @@ class Fault:
 _CLOSE = 0.05
 #: Why these thresholds: see each line; ``tests/benchmarks/health.py`` prints the figures.
 _FAULTS = (
+    Fault(
+        "nothing learned",
+        # 0.2 to 0.7 with working networks (the best grey-level curves on synthetic heads: 0.6 and 0.7), 1.1 after 600
+        # small steps on real heads, whose fakes are noise in the shape of a head.
+        lambda s, r: s["unrestored"] >= 1.0,
+        "the inside of the head is not learned: the way from {source} to {target} and back errs {unrestored:.2f} times "
+        "as much as one grey level for the whole head",
+        "train for more steps, or try a higher losses.cycle_weight or training.learning_rate",
+    ),
     Fault(
         "identity collapse",
         # True pairs of made heads differ by 0.35 to 1.0 where this bound is 0.03, real ones by 0.85 where it is 0.13.
@@ -110,7 +130,8 @@ class Health:
 
     The slices are evenly spaced ones of the held-out volumes, or of the training volumes where none are held out.
     Rows of ``metrics.jsonl`` hold the signs as ``health_<sign>_AB`` and ``_BA``; ``record["health"]`` holds the
-    warnings, each with the step at which it was said and the last one at which it still held.
+    warnings, each with the step at which it was given and the last one at which it still held, and the step of the
+    last look: what did not hold then is over.
     """
 
     def __init__(self, plan: Plan, step: CycleGANStep, metrics: MetricsLog, record: dict[str, Any]) -> None:
@@ -119,7 +140,9 @@ class Health:
         self._metrics = metrics
         self._seen: dict[str, int] = {}
         self._warnings: list[dict[str, Any]] = []
-        record["health"] = {"warnings": self._warnings}
+        self._looks: list[Look] = []
+        self._have_learned: set[str] = set()
+        self._record = record["health"] = {"warnings": self._warnings, "last_look": None}
         self._references = {"AB": read_reference(plan, 0), "BA": read_reference(plan, 1)}
 
     def attach(self, engine: Engine) -> None:
@@ -127,13 +150,32 @@ class Health:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._look_if_due)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was seen and said so far."""
-        return {"seen": dict(self._seen), "warnings": [dict(warning) for warning in self._warnings]}
+        """Return what was seen and reported so far."""
+        return {
+            "seen": dict(self._seen),
+            "warnings": [dict(warning) for warning in self._warnings],
+            "looks": [dataclasses.asdict(look) for look in self._looks],
+            "have_learned": sorted(self._have_learned),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put back what :meth:`state_dict` returned."""
         self._seen = dict(state["seen"])
         self._warnings[:] = [dict(warning) for warning in state["warnings"]]
+        # Checkpoints of earlier versions hold neither; their runs did not wait.
+        self._looks = [Look(int(v["step"]), bool(v["learned"]), tuple(v["active"])) for v in state.get("looks", ())]
+        self._have_learned = set(state.get("have_learned", ("AB", "BA")))
+        self._record["last_look"] = self._looks[-1].step if self._looks else None
+
+    def look_at(self, step: int) -> Look | None:
+        """Return the last look up to ``step``, or the first one where there is none so early; None without any."""
+        earlier = [look for look in self._looks if look.step <= step]
+        return earlier[-1] if earlier else self._looks[0] if self._looks else None
+
+    def warnings_at(self, step: int) -> list[dict[str, Any]]:
+        """Return the warnings that held at the look of :meth:`look_at`."""
+        look = self.look_at(step)
+        return [dict(w) for w in self._warnings if look is not None and w["name"] in look.active]
 
     def _look_if_due(self, engine: Engine) -> None:
         step = engine.state.iteration
@@ -141,17 +183,30 @@ class Health:
             return
         signs = look(self._step, self._references)
         self._metrics.write_row(step, {f"health_{s}_{d}": v for d, values in signs.items() for s, v in values.items()})
-        if step >= _FIRST_SHARE * self._plan.steps:
-            faults = find_faults(signs, self._references, self._plan.domains)
-            self._note(step, faults | _saturated(self._metrics.last, self._plan.config, self._plan.domains))
+        learned = {direction for direction, values in signs.items() if values["unrestored"] < 1.0}
+        self._have_learned |= learned
+        faults = find_faults(signs, self._references, self._plan.domains)
+        faults |= _saturated(self._metrics.last, self._plan.config, self._plan.domains)
+        self._note(step, {name: message for name, message in faults.items() if self._counts(step, name)})
+        active = tuple(w["name"] for w in self._warnings if w["last_step"] == step)
+        self._looks.append(Look(step, learned == set(signs), active))
+        self._record["last_look"] = step
+
+    def _counts(self, step: int, fault: str) -> bool:
+        """Whether a fault counts at ``step``: the networks of its direction have learned something, or had the time."""
+        about = fault.rpartition(" ")[2]
+        direction = {"A": "BA", "B": "AB"}.get(about, about)  # a discriminator judges what is made of the other domain
+        first = _FIRST_SHARE * self._plan.steps
+        patience = max(first, min(_PATIENCE_SHARE * self._plan.steps, _PATIENCE_STEPS))
+        return step >= (first if direction in self._have_learned else patience)
 
     def _note(self, step: int, faults: Mapping[str, str]) -> None:
-        """Count the faults of one look; say those that have lasted and were not said before."""
+        """Count the faults of one look; report those that have lasted and were not reported before."""
         self._seen = {name: self._seen.get(name, 0) + 1 for name in faults}
-        said = {warning["name"]: warning for warning in self._warnings}
+        reported = {warning["name"]: warning for warning in self._warnings}
         for name, message in faults.items():
-            if name in said:
-                said[name]["last_step"] = step
+            if name in reported:
+                reported[name]["last_step"] = step
             elif self._seen[name] >= _LOOKS:
                 self._warnings.append({"step": step, "name": name, "message": message, "last_step": step})
                 log.warning("step %d: %s", step, message)

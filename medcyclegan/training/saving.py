@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 
 from medcyclegan.errors import TrainingError
 from medcyclegan.inference.bundle import DomainModel, ModelBundle, target_scaling
+from medcyclegan.inference.fitness import Fitness, ModelWarning
 from medcyclegan.slicing.plane import Preparation
 from medcyclegan.storage import check_space
 from medcyclegan.training.checkpoint import save_checkpoint, step_state
@@ -23,7 +24,7 @@ from medcyclegan.training.step import CycleGANStep
 from medcyclegan.training.stopping import StopSignals
 from medcyclegan.training.validation import Validation, weights_of
 
-__all__ = ["Checkpoints", "Watchers", "build_bundle", "check_room"]
+__all__ = ["Checkpoints", "Watchers", "build_bundle", "check_room", "fitness_after"]
 
 log = logging.getLogger(__name__)
 
@@ -130,20 +131,47 @@ class Checkpoints:
         """Write the model folder as it is after ``step`` steps: the best weights so far, and the last beside them."""
         if not self._step.processes.first:
             return
-        last = build_bundle(self._plan, self._step, step)
+        last = build_bundle(self._plan, self._step, step, fitness_after(step, self._plan, self._step, self._watchers))
         best = self._watchers.validation.best if self._watchers.validation is not None else None
         if best is None:
             last.save(self._run.model, overwrite=True)
             return
         choice = {"key_metric": self._plan.config.validation.key_metric, "value": best["value"]}
-        provenance = {**last.provenance, "steps": best["step"], "chosen_by": choice}
+        fitness = fitness_after(best["step"], self._plan, self._step, self._watchers)
+        provenance = {**last.provenance, "steps": best["step"], "chosen_by": choice, "fitness": fitness.to_dict()}
         chosen = dataclasses.replace(last, weights=best["weights"], provenance=provenance)
         chosen.save(self._run.model, overwrite=True)
         last.save(self._run.model_last, overwrite=True)
 
 
-def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int) -> ModelBundle:
-    """Return the model that the networks are now, in float32, with all that translation needs."""
+def fitness_after(steps_done: int, plan: Plan, step: CycleGANStep, watchers: Watchers) -> Fitness:
+    """Return the fitness of the generators as they were after ``steps_done`` steps of this run."""
+    health, validation = watchers.health, watchers.validation
+    look = None if health is None else health.look_at(steps_done)
+    # "contrast inversion AB" is about synthetic B, "saturated discriminator A" about A.
+    domains = dict(zip(("AB", "BA", "A", "B"), (*plan.domains[::-1], *plan.domains), strict=True))
+    warnings = []
+    for warning in health.warnings_at(steps_done) if health is not None else ():
+        name, _, about = warning["name"].rpartition(" ")
+        warnings.append(ModelWarning(name, domains[about], warning["step"], warning["message"]))
+    scores = {} if validation is None else validation.scores_at(steps_done)
+    return Fitness(
+        steps=steps_done + step.steps_before,
+        patients={
+            name: len({row.patient for row in rows}) for name, rows in zip(plan.domains, plan.training, strict=True)
+        },
+        learned=None if look is None else look.learned,
+        warnings=tuple(warnings),
+        scores=scores,
+        input_scores=validation.input_scores if validation is not None and scores else {},
+    )
+
+
+def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int, fitness: Fitness | None = None) -> ModelBundle:
+    """Return the model that the networks are now, in float32, with all that translation needs.
+
+    ``fitness`` is left out before the first step, when the bundle is only checked.
+    """
     domains = []
     for name, rows in zip(plan.domains, plan.training, strict=True):
         # The plan has made sure that there is at most one.
@@ -168,5 +196,6 @@ def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int) -> ModelBundle
             "slices_sha256": plan.fingerprint,
             "precision": step.precision,
             "init_from": step.init_from,
+            **({} if fitness is None else {"fitness": fitness.to_dict()}),
         },
     )

@@ -18,7 +18,7 @@ from medcyclegan.networks import middle_slice
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.step import CycleGANStep
 
-__all__ = ["HeldOut", "held_out_slices", "paired_places", "patches_of", "scores_of"]
+__all__ = ["HeldOut", "held_out_slices", "paired_places", "patches_of", "scores_of", "scores_of_inputs"]
 
 Slices = NDArray[np.float32]
 
@@ -76,26 +76,41 @@ def scores_of(step: CycleGANStep, slices: HeldOut) -> dict[str, float]:
     ``histogram_AB``: that of their intensities. ``mae_AB``, ``psnr_AB``, ``ssim_AB``, of true pairs: inside the
     union of both heads. ``_BA``: the same for fakes of A.
     """
-    scores = {}
+    scores: dict[str, float] = {}
     model = step.model
     for source, (there, back) in enumerate(((model.G_AB, model.G_BA), (model.G_BA, model.G_AB))):
         inputs = slices.inputs[source]
         if not len(inputs):
             continue
-        fake, error = _translate(step, there, back, inputs)
-        real, direction = slices.real[1 - source], "AB" if source == 0 else "BA"
-        scores[f"cycle_{direction[0]}"] = error
-        head = _heads(middle_slice(inputs)[:, 0].numpy(), slices.levels[source])
-        real_head = _heads(real, slices.levels[1 - source])
-        scores[f"sliced_wasserstein_{direction}"] = sliced_wasserstein(
-            patches_of(fake, head), patches_of(real, real_head), projections=_PROJECTIONS
+        fake, scores[f"cycle_{'AB'[source]}"] = _translate(step, there, back, inputs)
+        scores |= _compare(slices, source, fake)
+    return scores
+
+
+def scores_of_inputs(slices: HeldOut) -> dict[str, float]:
+    """Return the scores that the inputs have when they are taken as the outputs: those of doing nothing."""
+    scores: dict[str, float] = {}
+    for source, inputs in enumerate(slices.inputs):
+        if len(inputs):
+            scores |= _compare(slices, source, middle_slice(inputs)[:, 0].numpy())
+    return scores
+
+
+def _compare(slices: HeldOut, source: int, fake: Slices) -> dict[str, float]:
+    """Return how fakes ``(N, H, W)`` of the held-out slices of domain ``source`` compare with real slices."""
+    real, direction = slices.real[1 - source], "AB" if source == 0 else "BA"
+    head = _heads(middle_slice(slices.inputs[source])[:, 0].numpy(), slices.levels[source])
+    real_head = _heads(real, slices.levels[1 - source])
+    distance = sliced_wasserstein(patches_of(fake, head), patches_of(real, real_head), projections=_PROJECTIONS)
+    scores = {
+        f"sliced_wasserstein_{direction}": distance,
+        f"histogram_{direction}": histogram_distance(fake[head], real[real_head]),
+    }
+    if slices.pairs:
+        own, other = (
+            list(numbers) for numbers in zip(*(pair[:: 1 - 2 * source] for pair in slices.pairs), strict=True)
         )
-        scores[f"histogram_{direction}"] = histogram_distance(fake[head], real[real_head])
-        if slices.pairs:
-            own, other = (
-                list(numbers) for numbers in zip(*(pair[:: 1 - 2 * source] for pair in slices.pairs), strict=True)
-            )
-            scores |= _pair_scores(fake[own], real[other], head[own] | real_head[other], direction)
+        scores |= _pair_scores(fake[own], real[other], head[own] | real_head[other], direction)
     return scores
 
 

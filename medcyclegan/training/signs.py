@@ -91,6 +91,8 @@ def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) 
     rightly negative). ``edges``: :func:`edge_agreement`. ``shift``: the length of :func:`displacement`, in
     pixels. ``outside``: the area of signal outside the input's head, as a share of the head's. ``cycle`` and
     ``cycle_8bit``: mean absolute cycle errors; a signal hidden below the eighth bit raises the second.
+    ``unrestored``: the mean cycle error inside the head, as a share of that of the best constant, the median: from 1
+    on, networks have learned nothing of the head but its outline.
     """
     real, around = reference.real, reference.around
     outside = int(np.count_nonzero((fake > reference.target_level) & ~around))
@@ -102,7 +104,14 @@ def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) 
         "outside": outside / max(int(np.count_nonzero(reference.head)), 1),
         "cycle": float(np.abs(rec - real).mean()),
         "cycle_8bit": float(np.abs(rec_8bit - real).mean()),
+        "unrestored": _unrestored(real[reference.head], rec[reference.head]),
     }
+
+
+def _unrestored(real: NDArray[np.float32], rec: NDArray[np.float32]) -> float:
+    """Return the mean error of ``rec`` relative to that of the median of ``real``; 0 where ``real`` is constant."""
+    variation = float(np.abs(real - np.median(real)).mean()) if real.size else 0.0
+    return float(np.abs(rec - real).mean()) / variation if variation > 0 else 0.0
 
 
 def edge_agreement(real: Slices, fake: Slices, where: Masks) -> float:

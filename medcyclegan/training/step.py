@@ -29,8 +29,8 @@ class CycleGANStep:
     """The update of Zhu et al. 2017 (arXiv 1703.10593), called by the engine once per batch.
 
     ``compiled``: whether its networks are; ``init_from``: the fingerprint of the model that its generators were taken
-    from. It returns its losses as 0-dimensional tensors on the device, detached: reading them would make the host
-    wait, so nobody does until it is time to log.
+    from, and ``steps_before`` the steps that these had been trained for. It returns its losses as 0-dimensional tensors
+    on the device, detached: reading them would make the host wait, so nobody does until it is time to log.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class CycleGANStep:
         self.discriminators_update: Callable[..., Losses] = self.update_discriminators
         self.compiled = False
         self.init_from: str | None = None
+        self.steps_before = 0
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> Losses:

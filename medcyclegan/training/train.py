@@ -35,7 +35,7 @@ from medcyclegan.training.step_memory import check_memory
 from medcyclegan.training.stopping import StopSignals
 from medcyclegan.training.time_left import TimeLeft
 from medcyclegan.training.validation import Validation, check_key_metric
-from medcyclegan.training.warm_start import initial_model, put_generators
+from medcyclegan.training.warm_start import initial_model, put_generators, steps_behind
 
 __all__ = ["train"]
 
@@ -248,7 +248,8 @@ def _build_step(plan: Plan, device: torch.device, processes: Processes, initial:
             "networks.generator.filters"
         ) from None
     step = build_step(plan.config, networks, device, precision, processes)
-    step.init_from = None if initial is None else initial.fingerprint
+    if initial is not None:
+        step.init_from, step.steps_before = initial.fingerprint, steps_behind(initial)
     if processes.first:
         # All that the first checkpoint's model needs, hours later.
         build_bundle(plan, step, 0).check()

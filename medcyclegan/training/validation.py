@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from ignite.engine import Engine, Events
 from medcyclegan.errors import ConfigError
 from medcyclegan.training.metrics_log import MetricsLog
 from medcyclegan.training.plan import Plan
-from medcyclegan.training.scores import held_out_slices, paired_places, scores_of
+from medcyclegan.training.scores import held_out_slices, paired_places, scores_of, scores_of_inputs
 from medcyclegan.training.step import CycleGANStep
 
 __all__ = ["Best", "Validation", "check_key_metric", "key_value", "weights_of"]
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 _RISING = ("psnr", "ssim")
 _NEED_PAIRS = ("mae", "psnr", "ssim")
 
-#: ``{"step": ..., "value": ..., "weights": {"G_AB": ..., "G_BA": ...}}``: the best validation so far.
+#: ``{"step": ..., "value": ..., "scores": {...}, "weights": {"G_AB": ..., "G_BA": ...}}``: the best validation so far.
 Best = dict[str, Any]
 
 
@@ -36,6 +37,7 @@ class Validation:
 
     def __init__(self, plan: Plan, step: CycleGANStep, metrics: MetricsLog) -> None:
         self.best: Best | None = None
+        self._last: dict[str, Any] = {"step": None, "scores": {}}
         self._plan = plan
         self._step = step
         self._metrics = metrics
@@ -54,14 +56,27 @@ class Validation:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best validation so far, with its weights."""
-        return {"metric": self._metric, "best": self.best}
+        return {"metric": self._metric, "best": self.best, "last": dict(self._last)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what :meth:`state_dict` returned; a best one by another metric says nothing and is dropped."""
+        self._last = dict(state.get("last", self._last))
         if state["metric"] == self._metric:
             self.best = state["best"]
         elif state["best"] is not None:
             log.info("the best weights so far were chosen by %s: the choice begins anew", state["metric"])
+
+    @functools.cached_property
+    def input_scores(self) -> dict[str, float]:
+        """The scores of the held-out slices taken as their own translations."""
+        return scores_of_inputs(self._slices)
+
+    def scores_at(self, step: int) -> dict[str, float]:
+        """Return the scores that were measured after ``step``; none where it was neither the best nor the last one."""
+        for measured in (self.best, self._last):
+            if measured is not None and measured["step"] == step:
+                return dict(measured.get("scores", {}))
+        return {}
 
     @property
     def words(self) -> str:
@@ -78,6 +93,7 @@ class Validation:
             return
         scores = scores_of(self._step, self._slices)
         self._metrics.write_row(step, {f"validation_{name}": value for name, value in scores.items()})
+        self._last = {"step": step, "scores": scores}
         value = key_value(scores, self._metric)
         sign = -1.0 if self._metric in _RISING else 1.0
         if self.best is None or sign * value < sign * self.best["value"]:
@@ -85,6 +101,7 @@ class Validation:
             self.best = {
                 "step": step,
                 "value": value,
+                "scores": scores,
                 "weights": {"G_AB": weights_of(model.G_AB), "G_BA": weights_of(model.G_BA)},
             }
 

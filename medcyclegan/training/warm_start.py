@@ -8,11 +8,12 @@ from typing import Any
 from medcyclegan.config import Generator
 from medcyclegan.errors import TrainingError
 from medcyclegan.inference.bundle import ModelBundle
+from medcyclegan.inference.fitness import Fitness
 from medcyclegan.networks import CycleGAN, resnet_blocks, unet_levels
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.run_folder import RunFolder
 
-__all__ = ["initial_model", "put_generators"]
+__all__ = ["initial_model", "put_generators", "steps_behind"]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,15 @@ def initial_model(run: RunFolder, record: dict[str, Any]) -> ModelBundle | None:
     if not (run.path / "initial").is_dir():
         raise TrainingError(f"{run.path} was stopped before it kept its initial model: start it again with --init-from")
     return ModelBundle.load(run.path / "initial")
+
+
+def steps_behind(model: ModelBundle) -> int:
+    """Return the steps that ``model`` was trained for, with those of the models before it; 0 where it does not say."""
+    fitness = Fitness.of(model.provenance)
+    if fitness is not None:
+        return fitness.steps
+    steps = model.provenance.get("steps")
+    return steps if isinstance(steps, int) else 0
 
 
 def _shape(generator: Generator, size: int) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_volume, make_a
 from medcyclegan import translate_volume
 from medcyclegan.errors import GeometryError, ModelError
 from medcyclegan.inference import Computing, DomainModel, translate
-from medcyclegan.inference.planes import TranslatedVolume
+from medcyclegan.inference.planes import TranslatedVolume, predict
 from medcyclegan.intensity import IntensityScaling
-from medcyclegan.slicing.plane import AXIAL, CORONAL, SAGITTAL
+from medcyclegan.slicing.plane import AXIAL, CORONAL, SAGITTAL, PlaneFit
 
 EVERY_GRID = {**GRIDS, "tilted": TILTED_GRID}
 CT_TO_CT = identity_model(CT_DOMAIN, DomainModel("ct2", "CT", HU))
@@ -60,8 +60,9 @@ def test_the_cost_of_three_planes_is_said(caplog):
 
 
 def test_a_thin_volume_has_no_three_planes():
-    with pytest.raises(GeometryError, match=r"40 x 40 x 3 voxels.*--planes axial"):
-        translate_volume(head_ct((40, 40, 3)), CT_TO_CT, "ct2", planes="three")
+    with pytest.raises(GeometryError, match=r"40 x 40 x 7 voxels.*--planes axial"):
+        translate_volume(head_ct((40, 40, 7)), CT_TO_CT, "ct2", planes="three")
+    assert translate_volume(head_ct((40, 40, 8)), CT_TO_CT, "ct2", planes="three").shape == (40, 40, 8)
 
 
 def test_mirrored_slices_are_turned_back(monkeypatch):
@@ -104,6 +105,30 @@ def test_models_of_other_slices_do_not_vote_together():
         translate_volume(head_ct(), [tiny_model(), tiny_model(size=64)], "mr")
     with pytest.raises(ModelError, match="--model number 2"):
         translate_volume(head_ct(), [tiny_model(), tiny_model(b=DomainModel("t2", "MR", MR))], "mr")
+
+
+@pytest.mark.parametrize(
+    ("value", "pixels", "shown"),
+    [(-0.899, 2, True), (-0.901, 2, False), (-0.899, 1, False), (1.0, 1, False), (-0.901, 10_000, False)],
+)
+def test_a_slice_is_air_below_a_twentieth_of_the_range_or_on_too_few_pixels(value, pixels, shown):
+    """2 of 10,000 pixels are the least that a slice must show."""
+    fit = PlaneFit((100, 100), (100, 100), (100, 100), (0, 0), (1.0, 1.0))
+    canvas = torch.full((2, 1, 100, 100), -1.0)
+    canvas.view(2, -1)[0, :pixels] = value
+    canvas.view(2, -1)[1] = 0.5
+    seen = []
+
+    def run(slices):
+        seen.append(len(slices))
+        return torch.zeros(len(slices), 1, 100, 100)
+
+    fakes = predict([run], canvas, fit, mirror=False, skip_air=True).mean
+    assert seen == [2 if shown else 1]
+    assert torch.all(fakes[0] == (0.0 if shown else -1.0))
+    assert torch.all(fakes[1] == 0.0)
+    predict([run], canvas, fit, mirror=False)
+    assert seen[1] == 2, "in pictures nothing is air"
 
 
 def test_slices_of_air_are_not_given_to_the_networks():

@@ -27,6 +27,12 @@ def test_spacings_are_those_of_the_axial_plane(tmp_path):
     assert described["acquisitions"] == {"sagittal": 1}
 
 
+@pytest.mark.parametrize(("value", "counts"), [(-0.951, False), (-0.949, True)])
+def test_the_foreground_of_a_histogram_begins_above_air(value, counts):
+    scaled = np.array([-1.0, *[value] * 20, *[0.5] * 20])
+    assert histogram_of(scaled)[0] == pytest.approx(value if counts else 0.5)
+
+
 def test_air_has_no_histogram():
     assert histogram_of(np.full((2, 3, 3), -1.0)) is None
 

@@ -118,6 +118,29 @@ def test_a_ct_is_not_given_to_an_mr_model():
         translate_volume(head_mr().replace(modality="PT"), mr_only, "t2")
 
 
+@pytest.mark.parametrize("declared", ["CT", None])
+@pytest.mark.parametrize("to", ["mr", "t2"])
+def test_the_other_direction_is_advised_only_where_it_fits(declared, to):
+    """A CT fits neither direction of a T1 and T2 model, so no --to helps."""
+    mr_only = identity_model(MR_DOMAIN, DomainModel("t2", "MR", MR_DOMAIN.scaling))
+    ct = head_ct().replace(modality=declared)
+    with pytest.raises(IntensityError) as refused:
+        translate_volume(ct, mr_only, to)
+    assert f"its {to} does not fit the input either, so take another model with --model" in str(refused.value)
+    assert "--to" not in str(refused.value)
+    with pytest.raises(IntensityError, match=r"is MR: translate to mr with --to mr, or accept it with --force"):
+        translate_volume(ct, identity_model(), "ct")
+
+
+def test_an_unknown_volume_that_is_not_in_hu_is_told_what_fits():
+    unknown = head_mr().replace(modality=None)
+    with pytest.raises(IntensityError, match=r"not in HU.*; if it is not a CT, translate to ct with --to ct"):
+        translate_volume(unknown, identity_model(), "mr")
+    ct_only = identity_model(CT_DOMAIN, DomainModel("ct2", "CT", HU))
+    with pytest.raises(IntensityError, match=r"not in HU.*; if it is not a CT, its ct2 does not fit"):
+        translate_volume(unknown, ct_only, "ct2")
+
+
 def test_a_ct_that_is_not_in_hu_is_refused():
     ct = head_ct()
     with pytest.raises(IntensityError, match="not in HU"):

@@ -10,7 +10,7 @@ import failing_networks
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from scipy import ndimage
 from stores import blobs, make_store
 
@@ -63,13 +63,14 @@ def names_of(record: dict) -> set[str]:
 
 def test_sound_networks_are_passed_over_in_silence(plan: Plan, pairs, tmp_path: Path, caplog) -> None:
     _, record = watch(plan, pairs["nothing"], tmp_path / "metrics.jsonl")
-    assert record == {"warnings": []}
+    assert record == {"warnings": [], "last_look": 40}
     assert caplog.text == ""
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [10, 20, 30, 40]
     assert rows[0]["health_edges_AB"] > 0.4
     assert rows[0]["health_contrast_BA"] > 0.1
     assert rows[0]["health_shift_AB"] < 0.2
+    assert rows[0]["health_unrestored_AB"] < 0.9
 
 
 @pytest.mark.parametrize(
@@ -84,13 +85,63 @@ def test_sound_networks_are_passed_over_in_silence(plan: Plan, pairs, tmp_path: 
     ],
 )
 def test_each_fault_is_seen_and_said_once(plan: Plan, pairs, tmp_path: Path, caplog, fault: str, words: str) -> None:
-    _, record = watch(plan, pairs[fault], tmp_path / "metrics.jsonl")
+    has_learned = fault in ("identity collapse", "hidden signal", "displacement", "signal outside the head")
+    first = 30 if has_learned else 70
+    _, record = watch(plan, pairs[fault], tmp_path / "metrics.jsonl", steps=first + 10)
     assert f"{fault} AB" in names_of(record)
     said = [r.getMessage() for r in caplog.records if re.search(words, r.getMessage(), re.IGNORECASE)]
     assert len(said) == 1
     warning = next(w for w in record["warnings"] if w["name"] == f"{fault} AB")
+    assert (warning["step"], warning["last_step"]) == (first, first + 10)
+    assert said[0] == f"step {first}: {warning['message']}"
+    assert ("nothing learned AB" in names_of(record)) is not has_learned
+
+
+def test_networks_that_have_learned_nothing_are_waited_for(plan: Plan, pairs, tmp_path: Path, monkeypatch) -> None:
+    """The way back restores nothing of the head: until half of the steps, none of what they show is a fault."""
+    collapsed = pairs["edges lost"]
+    health, record = watch(plan, collapsed, tmp_path / "a.jsonl", steps=69)
+    assert record == {"warnings": [], "last_look": 60}
+    assert health.look_at(60).learned is False
+    _, record = watch(plan, collapsed, tmp_path / "b.jsonl", steps=70)
+    assert {"nothing learned AB", "nothing learned BA", "edges lost AB"} <= names_of(record)
+    # Of a longer run, at most 2,000 steps are waited for, but never less than the first tenth.
+    for steps, most, first in ((100, 20, 40), (100, 5, 30)):
+        monkeypatch.setattr("medcyclegan.training.health._PATIENCE_STEPS", most)
+        _, record = watch(plan, collapsed, tmp_path / f"{most}.jsonl", steps=first)
+        assert {w["step"] for w in record["warnings"]} == {first}, steps
+
+
+def test_one_direction_does_not_wait_for_the_other(plan: Plan, pairs, tmp_path: Path) -> None:
+    _, record = watch(plan, pairs["hidden signal"], tmp_path / "a.jsonl", steps=40)
+    assert names_of(record) == {"hidden signal AB"}, "BA has learned nothing"
+
+
+def test_networks_that_had_learned_and_fall_apart_are_warned_of(plan: Plan, pairs, tmp_path: Path) -> None:
+    health, _ = watch(plan, pairs["nothing"], tmp_path / "a.jsonl", steps=20)
+    assert health.look_at(20).learned is True
+    _, record = watch(plan, pairs["edges lost"], tmp_path / "b.jsonl", steps=30, state=health.state_dict())
+    assert "nothing learned AB" in names_of(record)
+
+
+def test_warnings_of_a_step_are_those_that_held_at_its_look(plan: Plan, pairs, tmp_path: Path) -> None:
+    health, record = watch(plan, pairs["signal outside the head"], tmp_path / "a.jsonl", steps=40)
+    health._step.networks.G_AB, health._step.networks.G_BA = pairs["nothing"]
+    engine = Engine(lambda engine, batch: {})
+    health.attach(engine)
+    for engine.state.iteration in range(41, 61):
+        engine.fire_event(Events.ITERATION_COMPLETED)
+    assert record["last_look"] == 60
+    (warning,) = record["warnings"]
     assert (warning["step"], warning["last_step"]) == (30, 40)
-    assert said[0] == f"step 30: {warning['message']}"
+    names = {n: [w["name"] for w in health.warnings_at(n)] for n in (1, 29, 30, 49, 50, 60, 99)}
+    held = ["signal outside the head AB"]
+    assert names == {1: [], 29: [], 30: held, 49: held, 50: [], 60: [], 99: []}
+    again, _ = watch(plan, pairs["nothing"], tmp_path / "c.jsonl", steps=1, state=health.state_dict())
+    assert again.warnings_at(49) == health.warnings_at(49)
+    assert again.look_at(0).step == 10, "before the first look, that one"
+    earlier = {"seen": {}, "warnings": []}
+    assert watch(plan, pairs["nothing"], tmp_path / "d.jsonl", steps=1, state=earlier)[0].look_at(50) is None
 
 
 def test_one_bad_look_says_nothing_and_a_resumed_run_goes_on_counting(plan: Plan, pairs, tmp_path: Path) -> None:
