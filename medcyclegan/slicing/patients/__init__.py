@@ -1,0 +1,15 @@
+"""Whose volume each is, by headers, names and a split file, and which images are the same under two names."""
+
+from medcyclegan.slicing.patients.guess import Guess, Named, guess_patients
+from medcyclegan.slicing.patients.identify import Identity, identify_patients
+from medcyclegan.slicing.patients.likeness import describe_likeness, find_alike
+
+__all__ = [
+    "Guess",
+    "Identity",
+    "Named",
+    "describe_likeness",
+    "find_alike",
+    "guess_patients",
+    "identify_patients",
+]
