@@ -31,14 +31,14 @@ Split = Literal["train", "validation", "test"]
 PatientSource = Literal["split file", "PatientID", "BIDS", "image set", "folder", "name", "doubtful", "same image", ""]
 #: The same in words.
 PATIENT_SOURCES: Mapping[PatientSource, str] = {
-    "split file": "a split file",
-    "PatientID": "DICOM PatientID",
-    "BIDS": "the BIDS label sub-",
-    "image set": "the name in a public image set",
-    "folder": "the name of the folder, a guess",
-    "name": "the name of the volume, a guess",
-    "doubtful": "nothing that is clear: all of these volumes count as one patient",
-    "same image": "the image, which is the same, or nearly, as one of another name",
+    "split file": "from a split file",
+    "PatientID": "from DICOM PatientID",
+    "BIDS": "from the BIDS label sub-",
+    "image set": "from the name in a public image set",
+    "folder": "guessed from the name of the folder",
+    "name": "guessed from the name of the volume",
+    "doubtful": "not clear from the names: all of these volumes count as one patient",
+    "same image": "from the image, which is the same, or nearly, as one of another name",
     "": "not recorded",
 }
 #: Fields that rows of earlier versions lack, and those that only the store's own rows have.

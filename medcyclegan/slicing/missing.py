@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from medcyclegan.errors import StoreError
@@ -14,7 +15,7 @@ from medcyclegan.manifest import SliceRow
 from medcyclegan.slicing.domains import Member, Source
 from medcyclegan.slicing.store import Refusal, SliceStore
 
-__all__ = ["case_of", "origin_of", "prune_missing"]
+__all__ = ["Missing", "case_of", "find_missing", "origin_of", "remove_missing"]
 
 log = logging.getLogger(__name__)
 
@@ -33,38 +34,63 @@ def origin_of(store: SliceStore, source: Source) -> tuple[str, str]:
     return _place(store, kind, source.folder), _place(store, "folder", source.folder / "..")
 
 
-def prune_missing(
-    store: SliceStore, rows: Sequence[SliceRow], members: Sequence[Member], sources: Sequence[Source], *, keep: bool
-) -> list[SliceRow]:
-    """Remove the slices of volumes that were found in these sources before and no longer are; return the other rows.
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """What the store has of volumes that are gone from the inputs: rows, and refusals."""
 
-    What was found elsewhere stays. With ``keep`` nothing is removed. Both are reported. Raises
-    :class:`~medcyclegan.errors.StoreError` where a folder holds no volume any more: a disk may be missing.
+    rows: tuple[SliceRow, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+
+def find_missing(
+    store: SliceStore, rows: Sequence[SliceRow], members: Sequence[Member], sources: Sequence[Source], *, keep: bool
+) -> Missing:
+    """Return what was found in these sources before and no longer is: what is to be removed, nothing with ``keep``.
+
+    It is reported. What was found elsewhere is not missing. Raises :class:`~medcyclegan.errors.StoreError` where a
+    folder holds no volume any more, unless ``keep``: a disk may be missing.
     """
     present = {(member.domain, case_of(store, member)) for member in members}
     looked = _Looked(store, sources)
     absent = [row for row in rows if (row.domain, row.case) not in present]
-    gone = [row for row in absent if looked.misses(row)]
-    counts = sorted(collections.Counter(row.domain for row in gone).items())
+    gone = tuple(row for row in absent if looked.misses(row))
     if len(absent) > len(gone):
         log.info("%s of other inputs and stay in the store", _volumes(len(absent) - len(gone)))
+    counts = sorted(collections.Counter(row.domain for row in gone).items())
     if keep:
         for domain, count in counts:
             log.warning("%s: %s no longer among the inputs; --keep-missing keeps the slices", domain, _volumes(count))
-        return list(rows)
-    _check_folders(store, members, sources, gone)
+        return Missing()
+    _check_folders(store, gone, {member.source for member in members}, sources)
     for domain, count in counts:
         log.warning(
             "%s: %s no longer among the inputs: the slices are removed (--keep-missing would keep them); models and "
             "pictures that were made of them are not", domain, _volumes(count),
         )  # fmt: skip
-    refused = [item for item in store.refusals() if (item.domain, item.case) not in present and looked.misses(item)]
-    for domain, case in [(item.domain, item.case) for item in gone] + [(item.domain, item.case) for item in refused]:
-        store.remove_case(domain, case)
-    if refused:
-        store.save_refusals([(item.domain, item.case) for item in refused], [])
-    lost = {(row.domain, row.case) for row in gone}
-    return [row for row in rows if (row.domain, row.case) not in lost]
+    refusals = [item for item in store.refusals() if (item.domain, item.case) not in present and looked.misses(item)]
+    return Missing(gone, tuple(refusals))
+
+
+def _check_folders(
+    store: SliceStore, gone: Sequence[SliceRow], full: Collection[Source], sources: Sequence[Source]
+) -> None:
+    """Refuse a folder without any volume of which the store has some."""
+    for source in sources:
+        folder = origin_of(store, source)[0]
+        lost = sum(row.domain == source.domain and row.origin[0] == folder for row in gone)
+        if lost and source not in full:
+            raise StoreError(
+                f"{source.folder} holds no volumes, but {store.folder} has slices of {lost}: is a disk missing? Bring "
+                "them back, keep their slices with --keep-missing, or remove the folder and the slices go too"
+            )
+
+
+def remove_missing(store: SliceStore, missing: Missing) -> None:
+    """Remove the slices, the rows and the refusals of volumes that are gone; the manifest names them still."""
+    for row in missing.rows:
+        store.remove_case(row.domain, row.case)
+    if missing.refusals:
+        store.save_refusals([(item.domain, item.case) for item in missing.refusals], [])
 
 
 class _Looked:
@@ -101,21 +127,6 @@ class _Looked:
             return item.case not in self.files[item.domain, folder]
         beside, domains = self.above.get(above, ({folder}, None))
         return folder not in beside and (domains is None or item.domain in domains)
-
-
-def _check_folders(
-    store: SliceStore, members: Sequence[Member], sources: Sequence[Source], gone: Sequence[SliceRow]
-) -> None:
-    """Refuse a folder without any volume of which the store has some."""
-    full = {member.source for member in members}
-    for source in sources:
-        folder = origin_of(store, source)[0]
-        lost = sum(row.domain == source.domain and row.origin[0] == folder for row in gone)
-        if lost and source not in full:
-            raise StoreError(
-                f"{source.folder} holds no volumes, but {store.folder} has slices of {lost}: is a disk missing? Bring "
-                "them back, keep their slices with --keep-missing, or remove the folder and the slices go too"
-            )
 
 
 def _volumes(count: int) -> str:

@@ -26,7 +26,15 @@ from medcyclegan.slicing.settle import strongest_split
 from medcyclegan.slicing.split import assign_splits, read_split_file
 from medcyclegan.slicing.store import SliceStore
 
-__all__ = ["PlannedCase", "build_job", "find_modalities", "plan_cases", "report_patients", "sort_out"]
+__all__ = [
+    "PlannedCase",
+    "apply_plan",
+    "build_job",
+    "find_modalities",
+    "plan_cases",
+    "report_patients",
+    "sort_out",
+]
 
 log = logging.getLogger(__name__)
 
@@ -80,32 +88,27 @@ def report_patients(cases: Sequence[PlannedCase]) -> None:
     sources = collections.Counter(case.identity.patient_source for case in cases)
     for source, words in PATIENT_SOURCES.items():
         if sources[source]:
-            log.info("patients of %d volume%s by %s", sources[source], "" if sources[source] == 1 else "s", words)
+            log.info("patients of %d volume%s: %s", sources[source], "" if sources[source] == 1 else "s", words)
     guessed: dict[str, list[PlannedCase]] = collections.defaultdict(list)
     for case in cases:
         if case.identity.patient_source in _GUESSES:
             guessed[case.identity.patient].append(case)
     if not guessed:
         return
-    width = max(len("patient"), *(len(patient) for patient in sorted(guessed)[:_LISTED]))
-    log.info("%-*s  %-10s  cases", width, "patient", "split")
+    log.info("patient | split | cases")
     for patient in sorted(guessed)[:_LISTED]:
         names = sorted(f"{case.member.folder}/{case.member.found.name}" for case in guessed[patient])
         more = f" and {len(names) - _LISTED_CASES} more" if len(names) > _LISTED_CASES else ""
-        split = guessed[patient][0].split
-        log.info("%-*s  %-10s  %s%s", width, patient, split, ", ".join(names[:_LISTED_CASES]), more)
+        log.info("%s | %s | %s%s", patient, guessed[patient][0].split, ", ".join(names[:_LISTED_CASES]), more)
     if len(guessed) > _LISTED:
         log.info("... and %d more patients", len(guessed) - _LISTED)
-    log.info(
-        "these are guesses: write all of them with --write-split-file CSV, correct them, pass them by --split-file"
-    )
+    log.info("check these guesses; --write-split-file CSV writes all of them, --split-file CSV takes them corrected")
     doubtful = [case for case in cases if case.identity.patient_source == "doubtful"]
     if doubtful:
-        example = doubtful[0].member.found.name
         log.warning(
             "the names of %d volumes, such as %s, leave open which of them are of one patient: all count as one and "
             "are kept in one split; name their patients with --split-file (--write-split-file CSV writes a template)",
-            len(doubtful), example,
+            len(doubtful), doubtful[0].member.found.name,
         )  # fmt: skip
 
 
@@ -167,6 +170,14 @@ def build_job(
     )
 
 
+def apply_plan(row: SliceRow, case: PlannedCase | None, store: SliceStore) -> SliceRow:
+    """Return a row with the patient and the split that are planned for its volume, if it is among those of the call."""
+    if case is None:
+        return row
+    patient, source = store.name("patient", case.identity.patient), case.identity.patient_source
+    return dataclasses.replace(row, patient=patient, split=case.split, patient_source=source)
+
+
 def sort_out(
     jobs: Sequence[CaseJob], store: SliceStore, rows: Sequence[SliceRow]
 ) -> tuple[list[SliceRow], list[CaseJob]]:
@@ -191,7 +202,7 @@ def sort_out(
                 "choose another --out, or remove the folder"
             )
         now = dataclasses.replace(
-            row, split=job.split, patient=job.patient, patient_source=job.patient_source, origin=job.origin
+            row, patient=job.patient, split=job.split, patient_source=job.patient_source, origin=job.origin
         )
         if now != row:
             store.save_row(now)

@@ -25,17 +25,18 @@ _STRONGEST: tuple[Split, ...] = ("train", "validation", "test")
 _LISTED = 5
 
 
-def settle_rows(rows: Sequence[SliceRow], names: Names) -> list[SliceRow]:
+def settle_rows(rows: Sequence[SliceRow], names: Names, *, report: bool = False) -> list[SliceRow]:
     """Return the manifest's rows. They depend on the set of ``rows`` alone, whatever their order.
 
     Patients of whom two volumes are the same image, or nearly, become one, and all its volumes get one split: that of
-    the split file, else train before validation before test. What only the store needs is left out.
+    the split file, else train before validation before test. What only the store needs is left out. ``report``: warn of
+    each pair of like images.
 
     Raises :class:`~medcyclegan.errors.IntensityError` for a domain of several modalities, and
     :class:`~medcyclegan.errors.ConfigError` where the split file puts the same image into two splits.
     """
     _check_modalities(rows, names)
-    groups = _group_patients(rows, names)
+    groups = _group_patients(rows, names, report=report)
     members: dict[str, list[SliceRow]] = collections.defaultdict(list)
     for row in rows:
         members[groups[row.patient]].append(row)
@@ -70,7 +71,7 @@ def _check_modalities(rows: Sequence[SliceRow], names: Names) -> None:
         check_one_modality(domain, modalities)
 
 
-def _group_patients(rows: Sequence[SliceRow], names: Names) -> dict[str, str]:
+def _group_patients(rows: Sequence[SliceRow], names: Names, *, report: bool) -> dict[str, str]:
     """Return for each patient the one that stands for all patients with the same images."""
     groups = {row.patient: row.patient for row in rows}
 
@@ -86,12 +87,12 @@ def _group_patients(rows: Sequence[SliceRow], names: Names) -> dict[str, str]:
             continue
         groups[max(one, other)] = min(one, other)
         joined += 1
-        if joined <= _LISTED:
+        if report and joined <= _LISTED:
             log.warning(
                 "%s and %s are the same image, or nearly: they count as one patient and are in one split",
                 _name(rows[a], names), _name(rows[b], names),
             )  # fmt: skip
-    if joined > _LISTED:
+    if report and joined > _LISTED:
         log.warning("%d more pairs of patients have the same images and count as one each", joined - _LISTED)
     return {patient: find(patient) for patient in groups}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import logging
 import time
@@ -20,9 +19,17 @@ from medcyclegan.provenance import now, versions
 from medcyclegan.shards import share_of
 from medcyclegan.slicing.case import CaseJob, refuse_case, slice_case
 from medcyclegan.slicing.domains import Member, Source, find_members, members_by_domain
-from medcyclegan.slicing.missing import case_of, prune_missing
-from medcyclegan.slicing.planning import build_job, find_modalities, plan_cases, report_patients, sort_out
-from medcyclegan.slicing.settle import Names, settle_rows
+from medcyclegan.slicing.missing import Missing, case_of, find_missing, remove_missing
+from medcyclegan.slicing.planning import (
+    PlannedCase,
+    apply_plan,
+    build_job,
+    find_modalities,
+    plan_cases,
+    report_patients,
+    sort_out,
+)
+from medcyclegan.slicing.settle import settle_rows
 from medcyclegan.slicing.sheets import save_contact_sheets
 from medcyclegan.slicing.split import FEWEST_TO_SPLIT, describe_patients, describe_splits
 from medcyclegan.slicing.store import Refusal, SliceStore, open_store
@@ -87,7 +94,7 @@ def slice_volumes(
     call = _Call(members, sources, open_store(Path(out)), config or Config(), options, file, keep_missing, shard)
     with call.store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
         call.store.remove_leftovers()
-        return _slice(call, *_plan(call), workers)
+        return _slice(call, _prepare(call), workers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,48 +110,56 @@ class _Call:
     keep_missing: bool
     shard: tuple[int, int]
 
-    @functools.cached_property
-    def names(self) -> Names:
-        """What the volumes are called, for messages."""
-        return {(m.domain, case_of(self.store, m)): f"{m.folder}/{m.found.name}" for m in self.members}
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What a call is to do: all ``cases``, its ``own`` share of them, and which of these are ``finished``."""
+
+    cases: Sequence[PlannedCase]
+    own: Sequence[CaseJob]
+    finished: Sequence[SliceRow]
+    todo: Sequence[CaseJob]
 
 
-def _plan(call: _Call) -> tuple[list[CaseJob], list[SliceRow]]:
-    """Return the jobs of the call's shard, and the store's rows without those of volumes that are gone."""
+def _prepare(call: _Call) -> _Work:
+    """Decide what is to be done, and remove the slices of volumes that are gone."""
     store, config = call.store, call.config
-    rows = store.rows()
+    rows, missing = store.rows(), Missing()
+    if not call.reading.series:  # one series that is named says nothing of the others
+        missing = find_missing(store, rows, call.members, call.sources, keep=call.keep_missing)
+    gone = {(row.domain, row.case) for row in missing.rows}
+    rows = [row for row in rows if (row.domain, row.case) not in gone]
     modalities = find_modalities(call.members, config, store, rows)
     cases = plan_cases(call.members, config, call.split_file, store, rows)
     if call.shard[0] == 0:
         report_patients(cases)
-    if not call.reading.series:  # one series that is named says nothing of the others
-        kept = prune_missing(store, rows, call.members, call.sources, keep=call.keep_missing)
-        if len(kept) < len(rows):
-            rows = kept
-            _publish(call)
-    return [build_job(case, store, config, call.reading, modalities) for case in share_of(cases, call.shard)], rows
+    own = [build_job(case, store, config, call.reading, modalities) for case in share_of(cases, call.shard)]
+    finished, todo = sort_out(own, store, rows)
+    remove_missing(store, missing)
+    if missing.rows:
+        _publish(store, cases)
+    return _Work(cases, own, finished, todo)
 
 
-def _slice(call: _Call, own: Sequence[CaseJob], rows: Sequence[SliceRow], workers: int) -> SlicingResult:
+def _slice(call: _Call, work: _Work, workers: int) -> SlicingResult:
     """Slice what is not finished, and bring the store up to date."""
     store, started = call.store, time.monotonic()
-    finished, todo = sort_out(own, store, rows)
-    if finished:
-        log.info("%d of %d volumes are sliced already", len(finished), len(own))
-    results = _run(todo, workers)
-    refused = [(job, r) for job, r in zip(todo, results, strict=True) if isinstance(r, Refusal)]
+    if work.finished:
+        log.info("%d of %d volumes are sliced already", len(work.finished), len(work.own))
+    results = _run(work.todo, workers)
+    refused = [(job, r) for job, r in zip(work.todo, results, strict=True) if isinstance(r, Refusal)]
     for job, _ in refused:
         store.remove_case(job.domain, job.case)  # the slices of the file before it changed
-    store.save_refusals([(job.domain, job.case) for job in own], [refusal for _, refusal in refused])
-    published = _publish(call)
-    _save_record(store.folder, published, len(refused), time.monotonic() - started)
-    _report_counts(published, call.config)
-    by_case = {(row.domain, row.case): row for row in published}
+    store.save_refusals([(job.domain, job.case) for job in work.own], [refusal for _, refusal in refused])
+    rows = _publish(store, work.cases, report=True)
+    _save_record(store.folder, rows, len(refused), time.monotonic() - started)
+    _report_counts(rows, call.config)
+    by_case = {(row.domain, row.case): row for row in rows}
     sliced = [row for row in results if isinstance(row, SliceRow)]
     return SlicingResult(
         store.folder,
         tuple(by_case.get((row.domain, row.case), row) for row in sliced),
-        tuple(by_case.get((row.domain, row.case), row) for row in finished),
+        tuple(by_case.get((row.domain, row.case), row) for row in work.finished),
         tuple(refusal for _, refusal in refused),
         tuple(job.found for job, _ in refused),
     )
@@ -161,10 +176,19 @@ def find_inputs(inputs: Inputs, domain: str | None, options: ReadOptions) -> tup
     return find_members([Path(path) for path in paths], domain, options)
 
 
-def _publish(call: _Call) -> list[SliceRow]:
-    """Bring the manifest and the contact sheets up to date with the store's rows."""
-    rows = call.store.save_manifest(lambda rows: settle_rows(rows, call.names))
-    save_contact_sheets(call.store.folder, rows)
+def _publish(store: SliceStore, cases: Sequence[PlannedCase], *, report: bool = False) -> list[SliceRow]:
+    """Bring the manifest and the contact sheets up to date with the store's rows and with the plan for all volumes."""
+    keys = [(case.member.domain, case_of(store, case.member)) for case in cases]
+    names = {key: f"{case.member.folder}/{case.member.found.name}" for key, case in zip(keys, cases, strict=True)}
+    planned = dict(zip(keys, cases, strict=True))
+
+    def settle(rows: Sequence[SliceRow]) -> list[SliceRow]:
+        # The rows of another shard may be of an earlier plan.
+        current = [apply_plan(row, planned.get((row.domain, row.case)), store) for row in rows]
+        return settle_rows(current, names, report=report)
+
+    rows = store.save_manifest(settle)
+    save_contact_sheets(store.folder, rows)
     return rows
 
 
