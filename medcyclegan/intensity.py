@@ -17,13 +17,24 @@ from scipy import ndimage
 
 from medcyclegan.errors import IntensityError
 
-__all__ = ["PADDING_HU", "IntensityScaling", "check_hu", "foreground_mask", "foreground_threshold"]
+__all__ = [
+    "PADDING_HU",
+    "IntensityScaling",
+    "check_hu",
+    "foreground_mask",
+    "foreground_threshold",
+    "looks_like_hu",
+]
 
 #: Below this a CT voxel is scanner padding (outside the reconstructed circle), not a measurement.
 PADDING_HU = -1024.0
 
 #: A CT's body is denser than this; air and lung are not.
 _BODY_HU = -500.0
+
+#: A volume is in HU where this percentile of its measurements is air, and this share of them lies among soft tissue.
+_AIR_PERCENTILE, _LARGEST_AIR_HU = 0.05, -800.0
+_TISSUE_HU, _LEAST_TISSUE = (-250.0, 350.0), 0.001
 
 #: Statistics of a volume are taken over about this many evenly spaced voxels.
 _SAMPLE = 2_000_000
@@ -149,24 +160,37 @@ class IntensityScaling:
 def check_hu(array: NDArray[Any]) -> None:
     """Refuse a CT that is not in Hounsfield units (air -1000, water 0).
 
-    Scanner padding left aside, something must lie near air, and something near soft tissue. Raises
+    Scanner padding (below -1024) left aside, the 0.05th percentile must be at most -800, which only air and lung are,
+    and at least 0.1 % of the voxels must lie between -250 and 350, where soft tissue does. Raises
     :class:`~medcyclegan.errors.IntensityError` naming the lowest values found.
     """
     values = _sample(array)
     values = values[values >= PADDING_HU]
-    darkest = float(np.percentile(values, 0.05)) if values.size else math.nan
-    tissue = float(np.mean((values > -250) & (values < 350))) if values.size else 0.0
-    if not (-1100 <= darkest <= -800):
+    darkest = float(np.percentile(values, _AIR_PERCENTILE)) if values.size else math.nan
+    if not darkest <= _LARGEST_AIR_HU:
         raise IntensityError(
             f"a CT whose darkest voxels are at {darkest:.4g}, where air is near -1000 HU: not in HU; "
             "restore the rescale slope and intercept, or treat it as arbitrary units in a domain of "
             "another name with domains.NAME.modality=MR"
         )
-    if tissue < 0.001:
+    low, high = _TISSUE_HU
+    if np.mean((values > low) & (values < high)) < _LEAST_TISSUE:
         raise IntensityError(
-            "a CT without voxels between -250 and 350 HU, where soft tissue lies: not in HU; "
+            f"a CT without voxels between {low:.0f} and {high:.0f} HU, where soft tissue lies: not in HU; "
             "restore the rescale slope and intercept"
         )
+
+
+def looks_like_hu(array: NDArray[Any]) -> bool:
+    """Whether the values of a volume are those of a CT in Hounsfield units, by the rule of :func:`check_hu`."""
+    sample = _sample(array)
+    if sample.size == 0 or sample.min() > _LARGEST_AIR_HU:
+        return False
+    try:
+        check_hu(array)
+    except IntensityError:
+        return False
+    return True
 
 
 def foreground_threshold(array: NDArray[Any], modality: str | None) -> float:

@@ -7,15 +7,42 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from medcyclegan.errors import StoreError
 
-__all__ = ["DOMAIN_NAME", "MANIFEST", "SliceRow", "load_manifest", "row_from_json", "rows_to_text", "stack_file"]
+__all__ = [
+    "DOMAIN_NAME",
+    "MANIFEST",
+    "PATIENT_SOURCES",
+    "SliceRow",
+    "Split",
+    "PatientSource",
+    "load_manifest",
+    "row_from_json",
+    "rows_to_text",
+    "stack_file",
+]
 
 MANIFEST = "manifest.jsonl"
 
 Split = Literal["train", "validation", "test"]
+#: What says whose volume it is; stores of earlier versions do not record it.
+PatientSource = Literal["split file", "PatientID", "BIDS", "image set", "folder", "name", "doubtful", "same image", ""]
+#: The same in words.
+PATIENT_SOURCES: Mapping[PatientSource, str] = {
+    "split file": "from a split file",
+    "PatientID": "from DICOM PatientID",
+    "BIDS": "from the BIDS label sub-",
+    "image set": "from the name in a public image set",
+    "folder": "guessed from the name of the folder",
+    "name": "guessed from the name of the volume",
+    "doubtful": "not clear from the names: all of these volumes count as one patient",
+    "same image": "from the image, which is the same, or nearly, as one of another name",
+    "": "not recorded",
+}
+#: Fields that rows of earlier versions lack, and those that only the store's own rows have.
+_LATER = ("content", "patient_source", "likeness", "origin")
 
 #: What a domain may be called: its name becomes a folder.
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -34,7 +61,9 @@ class SliceRow:
     ``scaling``: :meth:`IntensityScaling.to_dict`. ``preparation``: size, fit, pixel_mm, foreground
     and dtype that were asked for. ``input``: a keyed hash that changes when the input does. ``content``: the SHA-256 of
     the stack's values, by which slices are counted: so the same volumes are trained on in the same order whatever the
-    store's key (empty in stores of earlier versions).
+    store's key (empty in stores of earlier versions). ``patient_source``: what says whose volume it is. Only in the
+    rows that a store keeps for itself: ``likeness``, by which the same image is found under another name, and
+    ``origin``, keyed hashes of the folder that the volume was found in and of the folder above.
     """
 
     domain: str
@@ -53,6 +82,9 @@ class SliceRow:
     input: str
     notes: tuple[str, ...] = ()
     content: str = ""
+    patient_source: PatientSource = ""
+    likeness: str = ""
+    origin: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{8,64}", self.case) or not re.fullmatch(r"[0-9a-f]{8,64}", self.patient):
@@ -65,12 +97,14 @@ class SliceRow:
             raise ValueError(f"the file {self.file!r} must be <domain>/<case>.npy")
         if self.split not in ("train", "validation", "test"):
             raise ValueError(f"the split {self.split!r} must be train, validation or test")
+        if self.patient_source not in get_args(PatientSource):
+            raise ValueError(f"the source {self.patient_source!r} of the patient is not known")
         if not self.slices or len(self.slices) != len(self.heights):
             raise ValueError("slices and heights must be of one length, and not empty")
 
     def to_json(self) -> str:
         """Return the row as one line of JSON; that of a store of an earlier version as it was."""
-        fields = {key: value for key, value in dataclasses.asdict(self).items() if key != "content" or value}
+        fields = {key: value for key, value in dataclasses.asdict(self).items() if key not in _LATER or value}
         return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
@@ -107,6 +141,7 @@ def row_from_json(text: str) -> SliceRow:
     fields["slices"] = tuple(int(k) for k in fields["slices"])
     fields["heights"] = tuple(float(h) for h in fields["heights"])
     fields["notes"] = tuple(str(note) for note in fields.get("notes", ()))
+    fields["origin"] = tuple(str(part) for part in fields.get("origin", ()))
     return SliceRow(**fields)
 
 

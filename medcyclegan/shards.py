@@ -17,13 +17,24 @@ def choose_shard(number: int | None, shard_id: int | None = None) -> tuple[int, 
     """Return (this one, of how many): ``shard_id``, or else the task's place in a SLURM job array.
 
     Without ``number`` all work is one shard, also inside a job array. Raises
-    :class:`~medcyclegan.errors.UsageError` for a shard that is none of ``number``.
+    :class:`~medcyclegan.errors.UsageError` for a shard that is none of ``number``, and where nothing says which of
+    several it is.
     """
     count = 1 if number is None else number
-    task = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
-    if shard_id is None and count > 1 and not task.isdecimal():
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    if shard_id is not None:
+        chosen = shard_id
+    elif count <= 1:
+        chosen = 0
+    elif task is None:
+        raise UsageError(
+            f"--num-shards {count} without --shard-id, outside a SLURM job array: only one of the {count} shares would "
+            f"be done; pass --shard-id 0 to {count - 1} in {count} calls"
+        )
+    elif task.isdecimal():
+        chosen = int(task)
+    else:
         raise UsageError(f"SLURM_ARRAY_TASK_ID is {task!r}, not a number: pass --shard-id")
-    chosen = shard_id if shard_id is not None else int(task) if count > 1 else 0
     if not 0 <= chosen < count:
         raise UsageError(f"shard {chosen} of {count}: shards count from 0 to one less than their number")
     return chosen, count

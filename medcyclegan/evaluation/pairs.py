@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medcyclegan.errors import AmbiguousError, ReadError
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
-from medcyclegan.slicing.split import patient_of_name
+from medcyclegan.slicing.patients import Named, bids_subject, guess_patients
 
 __all__ = ["Pair", "find_one", "find_pairs", "names_pairs", "read_pairs", "with_fakes"]
 
@@ -161,7 +161,10 @@ def _with_patients(pairs: Sequence[Pair]) -> list[Pair]:
         identity = next((v.patient for v in volumes if v is not None and v.patient), None)
         if patient is None and identity is not None:
             patient = named.setdefault(identity, pair.case)
-        known.append(dataclasses.replace(pair, patient=patient or patient_of_name(pair.case, "")))
+        known.append(dataclasses.replace(pair, patient=patient or bids_subject(pair.case)))
+    unknown = [pair.case for pair in known if pair.patient is None]
+    guesses = dict(zip(unknown, guess_patients([Named("", case) for case in unknown], {}), strict=True))
+    known = [pair if pair.patient else dataclasses.replace(pair, patient=guesses[pair.case].patient) for pair in known]
     count = len({pair.patient for pair in known})
     if count < len(known):
         log.warning(

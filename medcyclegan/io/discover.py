@@ -28,6 +28,7 @@ __all__ = [
     "kind_of_file",
     "read_found_volume",
     "series_order",
+    "volume_name",
 ]
 
 _log = logging.getLogger(__name__)
@@ -48,8 +49,8 @@ class FoundVolume:
         for the second of several.
     ``relative_path``
         The path below the searched folder, as it is.
-    ``series_uid``, ``patient``
-        SeriesInstanceUID and PatientID, for DICOM; else None.
+    ``series_uid``, ``patient``, ``modality``
+        SeriesInstanceUID, PatientID and Modality, for DICOM; else None.
     ``refused``
         Why it cannot be read, where the headers show it already; else None.
     ``files``
@@ -64,6 +65,13 @@ class FoundVolume:
     patient: str | None = None
     refused: str | None = None
     files: tuple[Path, ...] = ()
+    modality: str | None = None
+
+    @property
+    def base(self) -> Path:
+        """The searched folder; that of the file, where one file was named."""
+        depth = len(self.relative_path.parts)
+        return self.path.parents[depth - 1] if depth else self.path
 
 
 def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
@@ -93,7 +101,7 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
                 kind, refused = "nifti", PAIR_REFUSED.format(path.name)
             elif is_broken_link(path):
                 refused = BROKEN_LINK.format(path.name)
-            found.append(FoundVolume(path, kind, _stem(relative), relative, refused=refused, files=(path,)))
+            found.append(FoundVolume(path, kind, volume_name(relative), relative, refused=refused, files=(path,)))
     found += _find_series(base, dicom, options, named_alone=not root.is_dir())
     return sorted(found, key=lambda volume: (volume.name, volume.relative_path.as_posix()))
 
@@ -130,8 +138,8 @@ def kind_of_file(path: Path) -> str | None:
         return "pair" if path.name.lower().endswith((".hdr", ".hdr.gz")) else None
 
 
-def _stem(relative: Path) -> str:
-    """Return a relative path with ``/`` and without the suffix, both parts of ``.nii.gz``."""
+def volume_name(relative: Path) -> str:
+    """Return the name of a file's volume: its relative path with ``/``, without suffix (both parts of ``.nii.gz``)."""
     name = relative.name
     if name.lower().endswith(".gz"):
         name = name[:-3]
@@ -229,6 +237,7 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
                 patient=min(patients) if patients else None,
                 refused=refusal_of(damaged) if damaged else None,
                 files=(*series.paths, *(file.path for file in lost)),
+                modality=series.frames[0].image.modality or None if series.frames else None,
             )
         )
     return found
@@ -242,4 +251,4 @@ def series_order(series: Series) -> tuple[int, str]:
 
 def _found_damaged(base: Path, file: DamagedFile) -> FoundVolume:
     relative = file.path.relative_to(base)
-    return FoundVolume(file.path, "dicom", _stem(relative), relative, refused=file.reason, files=(file.path,))
+    return FoundVolume(file.path, "dicom", volume_name(relative), relative, refused=file.reason, files=(file.path,))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from medcyclegan.slicing.folds import save_fold
     from medcyclegan.slicing.held_out import HeldOutVolume, find_held_out
     from medcyclegan.slicing.plane import PlaneFit, Preparation
+    from medcyclegan.slicing.template import save_split_file
     from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
     from medcyclegan.slicing.volumes import SlicingResult, slice_volumes
 
@@ -26,6 +27,7 @@ _HOME = {
     "UnitRanged": "transforms",
     "find_held_out": "held_out",
     "save_fold": "folds",
+    "save_split_file": "template",
     "slice_volumes": "volumes",
 }
 
@@ -40,6 +42,7 @@ __all__ = [
     "UnitRanged",
     "find_held_out",
     "save_fold",
+    "save_split_file",
     "slice_volumes",
 ]
 

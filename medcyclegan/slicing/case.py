@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from medcyclegan.config import Domain, Slicing
 from medcyclegan.errors import IntensityError, MedCycleGANError
 from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume
-from medcyclegan.manifest import SliceRow, Split
+from medcyclegan.manifest import PatientSource, SliceRow, Split
 from medcyclegan.slicing.domains import choose_modality
+from medcyclegan.slicing.patients import describe_likeness
 from medcyclegan.slicing.store import Refusal, SliceStore
 from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
 from medcyclegan.volume import Volume
@@ -35,7 +36,10 @@ _OBLIQUE_DEGREES = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class CaseJob:
-    """All that a worker needs for one volume; ``case``, ``patient`` and ``input`` are keyed hashes."""
+    """All that a worker needs for one volume; ``case``, ``patient``, ``input`` and ``origin`` are keyed hashes.
+
+    ``headers``: the modality that DICOM headers of the domain name.
+    """
 
     found: FoundVolume
     reading: ReadOptions
@@ -45,8 +49,11 @@ class CaseJob:
     store: SliceStore
     case: str
     patient: str
+    patient_source: PatientSource
     split: Split
     input: str
+    origin: tuple[str, ...] = ()
+    headers: str | None = None
 
 
 def preparation_of(slicing: Slicing, rule: Domain) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def slice_case(job: CaseJob) -> SliceRow | Refusal:
 
 
 def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]]:
-    modality = choose_modality(volume, job.domain, job.rule)
+    modality = choose_modality(volume, job.domain, job.rule, job.headers)
     items = cut_slices(volume, modality, job.slicing, job.rule)
     kept, stack = items["image_slices"], items["image"].numpy()
     if not kept:
@@ -96,6 +103,9 @@ def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]
         input=job.input,
         notes=_remarks(volume, items["image_fit"].cuts),
         content=hashlib.sha256(values.data).hexdigest(),
+        patient_source=job.patient_source,
+        likeness=describe_likeness(volume),
+        origin=job.origin,
     )
     return row, values
 
@@ -153,4 +163,4 @@ def refuse_case(job: CaseJob, reason: str) -> Refusal:
         if text:
             reason = reason.replace(text, "…")
     # What is quoted or listed may be a header's text; the log says it, the store keeps it from no one.
-    return Refusal(job.domain, job.case, re.sub(r"'[^']*'|\([^()]*\)", "…", reason))
+    return Refusal(job.domain, job.case, re.sub(r"'[^']*'|\([^()]*\)", "…", reason), job.origin)

@@ -1,4 +1,4 @@
-"""Which volumes belong to which domain, whose they are, and what modality a domain has."""
+"""Which volumes belong to which domain, where they were found, and what modality a domain has."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from medcyclegan.config import Domain
 from medcyclegan.errors import IntensityError, MedCycleGANError, ReadError, UsageError
+from medcyclegan.intensity import looks_like_hu
 from medcyclegan.io import FoundVolume, ReadOptions, check_exists, find_volumes
 from medcyclegan.manifest import DOMAIN_NAME, Split
-from medcyclegan.slicing.split import patient_of_name
 from medcyclegan.volume import Volume
 
 __all__ = [
     "Member",
+    "Source",
     "check_domain_name",
+    "check_one_modality",
     "choose_modality",
     "find_members",
     "members_by_domain",
@@ -32,16 +35,38 @@ _IMAGE_SETS: dict[str, tuple[str, Split]] = {
     "testA": ("A", "test"),
     "testB": ("B", "test"),
 }
+_CT_WORDS = {"ct", "cbct", "cta", "ncct", "cect", "ldct", "sct"}
+_MR_WORDS = {"mr", "mri"}
+#: Names that an error lists.
+_LISTED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a call looked for the volumes of ``domain``.
+
+    ``kind``: ``"tree"``: a folder among those of other domains; ``"folder"``: one that was named with its domain;
+    ``"files"``: some files of a folder; ``"list"``: volumes that the caller had found, all of the domain.
+    """
+
+    domain: str
+    folder: Path
+    kind: Literal["tree", "folder", "files", "list"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A volume that was found, its domain and its patient; ``split`` where the folder decides it."""
+    """A volume that was found, its domain and its source; ``split`` where the folder decides it."""
 
     domain: str
     found: FoundVolume
-    patient: str
+    source: Source
     split: Split | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that was searched; it is the domain's in a tree, or that of an image set."""
+        return Path(os.path.abspath(self.source.folder)).name
 
 
 def check_domain_name(name: str, error: type[MedCycleGANError] = UsageError) -> str:
@@ -51,12 +76,12 @@ def check_domain_name(name: str, error: type[MedCycleGANError] = UsageError) -> 
     return name
 
 
-def choose_modality(volume: Volume, domain: str, rule: Domain) -> str | None:
-    """Return what a volume of ``domain`` shows: ``"CT"``, ``"MR"`` or None (a picture, or not known).
+def choose_modality(volume: Volume, domain: str, rule: Domain, headers: str | None = None) -> str | None:
+    """Return what a volume of ``domain`` shows: ``"CT"``, ``"MR"`` or None (a picture).
 
-    What the file says counts first, then the configuration, then the domain's name (``ct`` and
-    ``cbct`` are CT). Raises :class:`~medcyclegan.errors.IntensityError` where file and configuration
-    disagree.
+    What the file says counts first, then the configuration, then what the ``headers`` of the domain's DICOM series
+    say, then the domain's name (:func:`modality_of_name`). Raises :class:`~medcyclegan.errors.IntensityError` where two
+    of these disagree, and where a volume that nothing calls CT looks like one in HU.
     """
     if volume.modality in ("CT", "MR"):
         if rule.modality and rule.modality != volume.modality:
@@ -64,39 +89,76 @@ def choose_modality(volume: Volume, domain: str, rule: Domain) -> str | None:
                 f"its header says {volume.modality}, but domains.{domain}.modality is {rule.modality}: "
                 "move it to a domain of its own, or correct the configuration"
             )
+        if headers in ("CT", "MR") and headers != volume.modality:
+            raise IntensityError(
+                f"its header says {volume.modality}, but other volumes of {domain} are {headers}: move it to a domain "
+                "of its own"
+            )
         return volume.modality
     if rule.modality:
         return rule.modality
     if volume.value_range is not None:
         return None
-    return modality_of_name(domain)
+    modality = headers if headers in ("CT", "MR") else modality_of_name(domain)
+    if modality != "CT" and looks_like_hu(volume.array):
+        raise IntensityError(
+            f"its values look like a CT in HU (air near -1000), but nothing says that {domain} is CT: pass --set "
+            f"domains.{domain}.modality=CT, or =MR if it is none"
+        )
+    return modality
 
 
 def modality_of_name(domain: str) -> str:
-    """Return the modality that a domain's name tells: CT for ct and cbct (also ct_head), else MR."""
-    return "CT" if re.split(r"[^a-z0-9]", domain.lower())[0] in ("ct", "cbct") else "MR"
+    """Return the modality that a domain's name tells.
+
+    CT, where one of its words is CT or a variant such as CBCT (``ct``, ``head_ct``, ``CT2``, ``planCT``) and none is
+    MR; else MR. Words end at a digit, at a separator, and where a capital follows a small letter.
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", domain)
+    words = {word.lower() for word in re.split(r"[^A-Za-z]+", spaced)}
+    return "CT" if words & _CT_WORDS and not words & _MR_WORDS else "MR"
 
 
-def find_members(inputs: Sequence[Path], domain: str | None, reading: ReadOptions) -> list[Member]:
-    """Find the volumes of every input: folders of domains, or one ``domain``'s volumes.
+def check_one_modality(domain: str, modalities: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a domain of several modalities; ``modalities``: the names of the volumes that show each.
 
-    A volume's patient is DICOM's PatientID, else guessed from its name. Raises
-    :class:`~medcyclegan.errors.ReadError` where an input is missing or holds no volume.
+    Raises :class:`~medcyclegan.errors.IntensityError`, naming volumes of each.
+    """
+    if len(modalities) < 2:
+        return
+    listed = []
+    for modality, names in sorted(modalities.items(), key=lambda item: (-len(item[1]), item[0])):
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        listed.append(f"{modality} ({', '.join(sorted(names)[:_LISTED])}{more})")
+    raise IntensityError(
+        f"the domain {domain} mixes {' with '.join(listed)}: a domain has one modality; move the others to a domain of "
+        f"their own, or set domains.{domain}.modality to the one that is wanted, and the others are refused"
+    )
+
+
+def find_members(inputs: Sequence[Path], domain: str | None, reading: ReadOptions) -> tuple[list[Member], list[Source]]:
+    """Find the volumes of every input: folders of domains, or one ``domain``'s volumes. Return where it looked, too.
+
+    Raises :class:`~medcyclegan.errors.ReadError` where an input is missing or holds no volume.
     """
     members: list[Member] = []
+    sources: list[Source] = []
     for path in inputs:
         check_exists(path, "name the folder that holds <domain>/<volumes>")
-        if domain is not None:
-            members += _members_of(path, check_domain_name(domain), None, reading)
-            continue
-        folders = _domain_folders(path)
-        for folder in folders:
-            name, split = _IMAGE_SETS.get(folder.name, (folder.name, None))
-            members += _members_of(folder, check_domain_name(name, ReadError), split, reading)
+        found: list[tuple[Source, Path, Split | None]]
+        if domain is None:
+            found = [_source_in_tree(folder) for folder in _domain_folders(path)]
+        elif path.is_dir():
+            found = [(Source(check_domain_name(domain), path, "folder"), path, None)]
+        else:
+            found = [(Source(check_domain_name(domain), path.parent, "files"), path, None)]
+        for source, place, split in found:
+            sources.append(source)
+            members += [Member(source.domain, volume, source, split) for volume in find_volumes(place, reading)]
     if not members:
         raise ReadError(f"{', '.join(map(str, inputs))}: no volumes found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG)")
     _check_names(members)
-    return members
+    return members, sources
 
 
 def members_by_domain(volumes: Mapping[str, Sequence[FoundVolume]]) -> list[Member]:
@@ -105,7 +167,7 @@ def members_by_domain(volumes: Mapping[str, Sequence[FoundVolume]]) -> list[Memb
     Raises :class:`~medcyclegan.errors.ReadError` for two volumes of one name in a domain.
     """
     members = [
-        Member(check_domain_name(domain), found, found.patient or patient_of_name(found.name, domain))
+        Member(check_domain_name(domain), found, Source(domain, found.base, "list"))
         for domain, volumes_of_domain in volumes.items()
         for found in volumes_of_domain
     ]
@@ -138,10 +200,6 @@ def _domain_folders(path: Path) -> list[Path]:
     return folders
 
 
-def _members_of(folder: Path, domain: str, split: Split | None, reading: ReadOptions) -> list[Member]:
-    members = []
-    for found in find_volumes(folder, reading):
-        patient = found.patient or patient_of_name(found.name, domain)
-        # Image sets number their files anew in each folder: 1.jpg of trainA and of testA are two patients.
-        members.append(Member(domain, found, patient if split is None else f"{folder.name}/{patient}", split))
-    return members
+def _source_in_tree(folder: Path) -> tuple[Source, Path, Split | None]:
+    name, split = _IMAGE_SETS.get(folder.name, (folder.name, None))
+    return Source(check_domain_name(name, ReadError), folder, "tree"), folder, split

@@ -20,8 +20,15 @@ _CASES = 24
 
 
 def save_contact_sheets(store: Path, rows: Sequence[SliceRow]) -> None:
-    """Write ``<store>/<domain>.png`` for every domain: evenly spaced slices of up to 24 volumes."""
-    for domain in sorted({row.domain for row in rows}):
+    """Write ``<store>/<domain>.png`` for every domain: evenly spaced slices of up to 24 volumes.
+
+    The sheet of a domain of which no volume is left is removed.
+    """
+    domains = {row.domain for row in rows}
+    for path in store.glob("*.png"):
+        if path.stem not in domains and (store / path.stem).is_dir():
+            path.unlink()
+    for domain in sorted(domains):
         own = [row for row in rows if row.domain == domain]
         chosen = [own[i] for i in sorted({int(i) for i in np.linspace(0, len(own) - 1, _CASES)})]
         stacks = []

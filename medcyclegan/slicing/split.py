@@ -4,52 +4,32 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from medcyclegan.errors import ConfigError
 from medcyclegan.manifest import Split
+from medcyclegan.storage import atomic_write, check_output
 
-__all__ = ["FEWEST_TO_SPLIT", "assign_splits", "describe_splits", "patient_of_name", "read_split_file"]
+__all__ = [
+    "FEWEST_TO_SPLIT",
+    "SplitFileRow",
+    "assign_splits",
+    "describe_patients",
+    "describe_splits",
+    "read_split_file",
+    "write_split_file",
+]
 
 log = logging.getLogger(__name__)
 
 #: With fewer patients in a domain than this, all of them train.
 FEWEST_TO_SPLIT = 5
 
-_VISIT = re.compile(r"(visit|ses|session|study|scan|tp|timepoint|time|run|acq|echo)[-]?\w*|v\d+|\d{8}")
-#: A visit whose number or label stands apart, a date in parts. Not scan and study: these may number patients.
-_VISIT_APART = re.compile(
-    r"(?<![A-Za-z0-9])((ses|run|acq|echo)-[A-Za-z0-9+]+|(visit|ses|session|tp|timepoint|run|acq|echo)[-_.\s]+\d+[a-z]?"
-    r"|(19|20)\d\d([-_.])(0[1-9]|1[0-2])\5(0[1-9]|[12]\d|3[01]))"
-    r"(?![A-Za-z0-9])",
-    re.IGNORECASE,
-)
-_BIDS_SUBJECT = re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)")
+_COLUMNS = ("case", "patient", "split")
 _SPLITS: Mapping[str, Split] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-
-
-def patient_of_name(name: str, domain: str) -> str:
-    """Guess the patient from a volume's relative name (``sub/folder/stem``), where no header says it.
-
-    BIDS's ``sub-`` label; else the first sub-folder under the domain; else the stem without the
-    domain's name and the visit (``patient12_t1_visit2`` in ``t1`` is ``patient12``).
-    """
-    subject = _BIDS_SUBJECT.search(name)
-    if subject:
-        return f"sub-{subject[1]}"
-    folder, _, stem = name.rpartition("/")
-    if folder:
-        return folder.split("/")[0]
-    return _without_visits(_VISIT_APART.sub("_", stem), domain) or _without_visits(stem, domain) or stem
-
-
-def _without_visits(stem: str, domain: str) -> str:
-    tokens = [token for token in re.split(r"[_.\s-]+", stem) if token]
-    contrast = (domain.lower(), f"{domain.lower()}w")
-    return "_".join(t for t in tokens if t.lower() not in contrast and not _VISIT.fullmatch(t.lower()))
 
 
 def assign_splits(
@@ -94,8 +74,11 @@ def _order(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest()
 
 
-def read_split_file(path: Path) -> list[tuple[str, str, Split]]:
-    """Read the rows (case, patient, split) of a CSV with these three headings.
+SplitFileRow = tuple[str, str, Split]
+
+
+def read_split_file(path: Path) -> list[SplitFileRow]:
+    """Read the rows (case, patient, split) of a CSV with these three headings; others are passed over.
 
     Raises :class:`~medcyclegan.errors.ConfigError` for a missing file, missing headings, an unknown
     split, or a patient in two splits.
@@ -104,15 +87,15 @@ def read_split_file(path: Path) -> list[tuple[str, str, Split]]:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: the split file cannot be read: {error}") from None
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
         lines = list(reader)
     except csv.Error as error:
         raise ConfigError(f"{path}, line {reader.line_num}: not a line of a CSV file ({error}): repair it") from None
-    missing = {"case", "patient", "split"} - set(reader.fieldnames or ())
+    missing = set(_COLUMNS) - set(reader.fieldnames or ())
     if missing:
         raise ConfigError(f"{path}: no column {', '.join(sorted(missing))}: its first line must be case,patient,split")
-    rows: list[tuple[str, str, Split]] = []
+    rows: list[SplitFileRow] = []
     seen: dict[str, Split] = {}
     for number, row in enumerate(lines, start=2):
         case, patient = (row["case"] or "").strip(), (row["patient"] or "").strip()
@@ -128,6 +111,31 @@ def read_split_file(path: Path) -> list[tuple[str, str, Split]]:
             )
         rows.append((case, patient, split))
     return rows
+
+
+def write_split_file(path: Path, rows: Iterable[tuple[SplitFileRow, str]]) -> Path:
+    """Write a CSV that :func:`read_split_file` reads, each row with what says who the patient is; return ``path``.
+
+    It names patients and files, so only its owner can read it. Raises :class:`~medcyclegan.errors.WriteError` where it
+    exists, and :class:`~medcyclegan.errors.ConfigError` for names that no CSV in UTF-8 can hold.
+    """
+    check_output(path, overwrite=False)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*_COLUMNS, "source"))
+    for row, patient_source in sorted(rows):
+        for name in row[:2]:
+            if name != name.strip() or not name.isprintable():
+                raise ConfigError(f"the name {name!r} does not fit into a CSV file: rename the volume or its folder")
+        writer.writerow((*row, patient_source))
+    with atomic_write(path, mode=0o600) as file:
+        file.write(text.getvalue().encode("utf-8"))
+    return path
+
+
+def describe_patients(splits: Mapping[str, Split]) -> str:
+    """Return the number of patients as words, by split: ``12 patients (10 train, 1 validation, 1 test)``."""
+    return f"{len(splits)} patient{'' if len(splits) == 1 else 's'} ({describe_splits(list(splits.values()))})"
 
 
 def describe_splits(splits: Sequence[Split]) -> str:

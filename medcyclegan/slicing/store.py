@@ -9,14 +9,14 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import StoreError, WriteError
-from medcyclegan.manifest import MANIFEST, SliceRow, row_from_json, rows_to_text, stack_file
+from medcyclegan.manifest import DOMAIN_NAME, MANIFEST, SliceRow, row_from_json, rows_to_text, stack_file
 from medcyclegan.provenance import keyed_hash
 from medcyclegan.storage import atomic_write, check_space, is_temporary, remove_leftovers
 
@@ -32,11 +32,15 @@ _REFUSED = "refused.jsonl"
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """A volume that was not sliced: its domain, its keyed hash, and the reason without any name in it."""
+    """A volume that was not sliced: its domain, its keyed hash, and the reason without any name in it.
+
+    ``origin``: keyed hashes of where it was found, as in :class:`~medcyclegan.manifest.SliceRow`.
+    """
 
     domain: str
     case: str
     reason: str
+    origin: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +93,34 @@ class SliceStore:
         with atomic_write(self._row_path(row.domain, row.case)) as file:
             file.write(row.to_json().encode())
 
-    def save_manifest(self) -> list[SliceRow]:
-        """Gather the rows into ``manifest.jsonl``; one process at a time, so that none is lost."""
+    def remove_case(self, domain: str, case: str) -> None:
+        """Remove a case's slices, then its row; the manifest names it until it is written again."""
+        for path in (self.stack_path(domain, case), self._row_path(domain, case)):
+            if path.parent.resolve().parent != self.folder.resolve():
+                raise StoreError(f"{path} leads out of the slice store by a link: remove the link and slice again")
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise WriteError(f"{path} cannot be removed: {error.strerror}") from None
+
+    def save_manifest(self, publish: Callable[[Sequence[SliceRow]], list[SliceRow]]) -> list[SliceRow]:
+        """Gather the rows into ``manifest.jsonl``, as ``publish`` returns them; one process at a time.
+
+        Where no row is left, the manifest is removed.
+        """
+        file = self.folder / MANIFEST
         with self.lock("manifest", wait=True):
-            rows = self.rows()
+            rows = publish(self.rows())
             if rows:
-                with atomic_write(self.folder / MANIFEST) as file:
-                    file.write(rows_to_text(rows).encode())
+                with atomic_write(file) as stream:
+                    stream.write(rows_to_text(rows).encode())
+            else:
+                file.unlink(missing_ok=True)
         return rows
+
+    def refusals(self) -> list[Refusal]:
+        """Return what ``refused.jsonl`` holds."""
+        return _read_refusals(self.folder / _REFUSED)
 
     def save_refusals(self, looked_at: Sequence[tuple[str, str]], refused: Sequence[Refusal]) -> None:
         """Bring ``refused.jsonl`` up to date: what it says of the cases ``looked_at`` is replaced."""
@@ -184,5 +208,7 @@ def _read_refusals(file: Path) -> list[Refusal]:
     found = []
     for line in file.read_text("utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError, TypeError):
-            found.append(Refusal(**json.loads(line)))
+            refusal = Refusal(**json.loads(line))
+            if DOMAIN_NAME.fullmatch(refusal.domain) and re.fullmatch(r"[0-9a-f]{8,64}", refusal.case):
+                found.append(dataclasses.replace(refusal, origin=tuple(refusal.origin)))
     return found

@@ -6,31 +6,42 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medcyclegan.config import Config, Domain
-from medcyclegan.errors import ConfigError, ReadError, StoreError, UsageError
+from medcyclegan.config import Config
+from medcyclegan.errors import UsageError
 from medcyclegan.io import FoundVolume, ReadOptions
-from medcyclegan.manifest import SliceRow, Split
+from medcyclegan.manifest import SliceRow
 from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import now, versions
 from medcyclegan.shards import share_of
-from medcyclegan.slicing.case import CaseJob, preparation_of, refuse_case, slice_case
-from medcyclegan.slicing.domains import Member, find_members, members_by_domain
+from medcyclegan.slicing.case import CaseJob, refuse_case, slice_case
+from medcyclegan.slicing.domains import Member, Source, find_members, members_by_domain
+from medcyclegan.slicing.missing import Missing, case_of, find_missing, remove_missing
+from medcyclegan.slicing.planning import (
+    PlannedCase,
+    apply_plan,
+    build_job,
+    find_modalities,
+    plan_cases,
+    report_patients,
+    sort_out,
+)
+from medcyclegan.slicing.settle import settle_rows
 from medcyclegan.slicing.sheets import save_contact_sheets
-from medcyclegan.slicing.split import assign_splits, describe_splits, read_split_file
+from medcyclegan.slicing.split import FEWEST_TO_SPLIT, describe_patients, describe_splits
 from medcyclegan.slicing.store import Refusal, SliceStore, open_store
 from medcyclegan.slicing.workers import run_in_processes
 from medcyclegan.storage import atomic_write
 
-__all__ = ["SlicingResult", "slice_volumes"]
+__all__ = ["Inputs", "SlicingResult", "find_inputs", "slice_volumes"]
 
 log = logging.getLogger(__name__)
 
-#: What all slices of a store share, whatever their domain: a training wants it so.
-_ONE_FORM = ("size", "fit", "pixel_mm")
+#: Folders or files, or the volumes of each domain.
+Inputs = str | Path | Sequence[str | Path] | Mapping[str, Sequence[FoundVolume]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,199 +59,153 @@ class SlicingResult:
 
 
 def slice_volumes(
-    inputs: str | Path | Sequence[str | Path] | Mapping[str, Sequence[FoundVolume]] = "volumes",
+    inputs: Inputs = "volumes",
     out: str | Path = "slices",
     *,
     config: Config | None = None,
     domain: str | None = None,
     split_file: str | Path | None = None,
+    keep_missing: bool = False,
     workers: int = 1,
     shard: tuple[int, int] = (0, 1),
     **reading: Any,
 ) -> SlicingResult:
     """Cut axial slices out of volumes into the slice store ``out``.
 
-    ``inputs``: folders that hold ``<domain>/<volumes>``, or with ``domain`` that domain's volumes; or
-    the volumes that were found already, by domain.
-    ``config``: its ``slicing``, ``domains`` and ``seed`` count. ``split_file``: a CSV (case, patient,
-    split) that decides before any guess; a case is named by its path under the domain, with or
-    without ending. ``workers``: processes. ``shard``: (this one, of how many), 0-based. ``reading``:
-    the fields of :class:`~medcyclegan.io.ReadOptions`; volumes that say that they are synthetic are refused unless
+    ``inputs``: folders that hold ``<domain>/<volumes>``, or with ``domain`` that domain's volumes; or the volumes that
+    were found already, by domain: all of them. ``config``: its ``slicing``, ``domains`` and ``seed`` count.
+    ``split_file``: a CSV (case, patient, split) that decides before any guess; a case is named by its path under the
+    domain, with or without ending. ``keep_missing``: keep the slices of volumes that are gone from the inputs.
+    ``workers``: processes. ``shard``: (this one, of how many), 0-based. ``reading``: the fields of
+    :class:`~medcyclegan.io.ReadOptions`; volumes that say that they are synthetic are refused unless
     ``allow_synthetic=True``.
 
-    Writes ``<domain>/<case>.npy``, ``manifest.jsonl``, ``refused.jsonl`` and a contact sheet per
-    domain; cases that are finished are left as they are. A refused volume does not stop the rest.
-    Raises :class:`~medcyclegan.errors.ReadError` for inputs without volumes,
-    :class:`~medcyclegan.errors.StoreError` for a store that was made another way.
+    Writes ``<domain>/<case>.npy``, ``manifest.jsonl``, ``refused.jsonl`` and a contact sheet per domain; cases that are
+    finished are left as they are. A refused volume does not stop the rest. Raises
+    :class:`~medcyclegan.errors.ReadError` for inputs without volumes, :class:`~medcyclegan.errors.IntensityError` for a
+    domain of several modalities, :class:`~medcyclegan.errors.StoreError` for a store that was made another way.
     """
-    config = config or Config()
     if not 0 <= shard[0] < shard[1]:
         raise UsageError(f"shard {shard[0]} of {shard[1]}: shards count from 0 to one less than their number")
     if workers < 1:
         raise UsageError(f"{workers} workers: at least 1 is needed")
-    started, options = time.monotonic(), ReadOptions(**{"allow_synthetic": False, **reading})
-    members = _members(inputs, domain, options)
-    store = open_store(Path(out))
-    with store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
-        store.remove_leftovers()
-        own = _plan(members, store, config, options, _read_splits(split_file), shard)
-        finished, todo = _sort_out(own, store)
-        if finished:
-            log.info("%d of %d volumes are sliced already", len(finished), len(own))
-        results = _run(todo, workers)
-        refused = tuple(r for r in results if isinstance(r, Refusal))
-        volumes = tuple(job.found for job, r in zip(todo, results, strict=True) if isinstance(r, Refusal))
-        store.save_refusals([(job.domain, job.case) for job in own], refused)
-        rows = store.save_manifest()
-        save_contact_sheets(store.folder, rows)
-        _save_record(store.folder, rows, len(refused), time.monotonic() - started)
-    _say_counts(rows)
-    sliced = tuple(r for r in results if isinstance(r, SliceRow))
-    return SlicingResult(store.folder, sliced, tuple(finished), refused, volumes)
+    options = ReadOptions(**{"allow_synthetic": False, **reading})
+    members, sources = find_inputs(inputs, domain, options)
+    file = Path(split_file) if split_file is not None else None
+    call = _Call(members, sources, open_store(Path(out)), config or Config(), options, file, keep_missing, shard)
+    with call.store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
+        call.store.remove_leftovers()
+        return _slice(call, _prepare(call), workers)
 
 
-def _members(
-    inputs: str | Path | Sequence[str | Path] | Mapping[str, Sequence[FoundVolume]],
-    domain: str | None,
-    options: ReadOptions,
-) -> list[Member]:
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """A call of :func:`slice_volumes`, its volumes found."""
+
+    members: Sequence[Member]
+    sources: Sequence[Source]
+    store: SliceStore
+    config: Config
+    reading: ReadOptions
+    split_file: Path | None
+    keep_missing: bool
+    shard: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What a call is to do: all ``cases``, its ``own`` share of them, and which of these are ``finished``."""
+
+    cases: Sequence[PlannedCase]
+    own: Sequence[CaseJob]
+    finished: Sequence[SliceRow]
+    todo: Sequence[CaseJob]
+
+
+def _prepare(call: _Call) -> _Work:
+    """Decide what is to be done, and remove the slices of volumes that are gone."""
+    store, config = call.store, call.config
+    rows, missing = store.rows(), Missing()
+    if not call.reading.series:  # one series that is named says nothing of the others
+        missing = find_missing(store, rows, call.members, call.sources, keep=call.keep_missing)
+    gone = {(row.domain, row.case) for row in missing.rows}
+    rows = [row for row in rows if (row.domain, row.case) not in gone]
+    modalities = find_modalities(call.members, config, store, rows)
+    cases = plan_cases(call.members, config, call.split_file, store, rows)
+    if call.shard[0] == 0:
+        report_patients(cases)
+    own = [build_job(case, store, config, call.reading, modalities) for case in share_of(cases, call.shard)]
+    finished, todo = sort_out(own, store, rows)
+    remove_missing(store, missing)
+    if missing.rows:
+        _publish(store, cases)
+    return _Work(cases, own, finished, todo)
+
+
+def _slice(call: _Call, work: _Work, workers: int) -> SlicingResult:
+    """Slice what is not finished, and bring the store up to date."""
+    store, started = call.store, time.monotonic()
+    if work.finished:
+        log.info("%d of %d volumes are sliced already", len(work.finished), len(work.own))
+    results = _run(work.todo, workers)
+    refused = [(job, r) for job, r in zip(work.todo, results, strict=True) if isinstance(r, Refusal)]
+    for job, _ in refused:
+        store.remove_case(job.domain, job.case)  # the slices of the file before it changed
+    store.save_refusals([(job.domain, job.case) for job in work.own], [refusal for _, refusal in refused])
+    rows = _publish(store, work.cases, report=True)
+    _save_record(store.folder, rows, len(refused), time.monotonic() - started)
+    _report_counts(rows, call.config)
+    by_case = {(row.domain, row.case): row for row in rows}
+    sliced = [row for row in results if isinstance(row, SliceRow)]
+    return SlicingResult(
+        store.folder,
+        tuple(by_case.get((row.domain, row.case), row) for row in sliced),
+        tuple(by_case.get((row.domain, row.case), row) for row in work.finished),
+        tuple(refusal for _, refusal in refused),
+        tuple(job.found for job, _ in refused),
+    )
+
+
+def find_inputs(inputs: Inputs, domain: str | None, options: ReadOptions) -> tuple[list[Member], list[Source]]:
+    """Return the volumes of ``inputs``, as :func:`slice_volumes` takes them, and where they were looked for."""
     if isinstance(inputs, Mapping):
         if domain is not None:
             raise UsageError(f"domain {domain!r} and volumes by domain: name the domains once")
-        return members_by_domain(inputs)
+        members = members_by_domain(inputs)
+        return members, sorted({member.source for member in members}, key=lambda s: (s.domain, str(s.folder)))
     paths = [inputs] if isinstance(inputs, (str, Path)) else inputs
     return find_members([Path(path) for path in paths], domain, options)
 
 
-def _say_counts(rows: Sequence[SliceRow]) -> None:
+def _publish(store: SliceStore, cases: Sequence[PlannedCase], *, report: bool = False) -> list[SliceRow]:
+    """Bring the manifest and the contact sheets up to date with the store's rows and with the plan for all volumes."""
+    keys = [(case.member.domain, case_of(store, case.member)) for case in cases]
+    names = {key: f"{case.member.folder}/{case.member.found.name}" for key, case in zip(keys, cases, strict=True)}
+    planned = dict(zip(keys, cases, strict=True))
+
+    def settle(rows: Sequence[SliceRow]) -> list[SliceRow]:
+        # The rows of another shard may be of an earlier plan.
+        current = [apply_plan(row, planned.get((row.domain, row.case)), store) for row in rows]
+        return settle_rows(current, names, report=report)
+
+    rows = store.save_manifest(settle)
+    save_contact_sheets(store.folder, rows)
+    return rows
+
+
+def _report_counts(rows: Sequence[SliceRow], config: Config) -> None:
+    wanted = {"validation": config.slicing.validation_fraction, "test": config.slicing.test_fraction}
     for name in sorted({row.domain for row in rows}):
         own = [row for row in rows if row.domain == name]
         slices, plural = sum(len(row.slices) for row in own), "" if len(own) == 1 else "s"
-        splits = describe_splits([row.split for row in own])
-        log.info("%s: %d slices of %d volume%s (%s)", name, slices, len(own), plural, splits)
-
-
-def _read_splits(split_file: str | Path | None) -> dict[str, tuple[str, Split]]:
-    if split_file is None:
-        return {}
-    return {case: (patient, split) for case, patient, split in read_split_file(Path(split_file))}
-
-
-def _plan(
-    members: Sequence[Member],
-    store: SliceStore,
-    config: Config,
-    options: ReadOptions,
-    given: dict[str, tuple[str, Split]],
-    shard: tuple[int, int],
-) -> list[CaseJob]:
-    """Name every case, decide its split, and return the jobs of one shard: only its files are looked at."""
-    unused = set(given)
-    patients: dict[str, set[str]] = {}
-    known: dict[str, Split] = {}
-    named: list[tuple[Member, str]] = []
-    earlier = {row.patient: row.split for row in store.rows()}
-    for member in members:
-        key = next((k for k in _split_keys(member) if k in given), None)
-        patient, split = given[key] if key is not None else (member.patient, member.split)
-        unused.discard(key or "")
-        if split is not None:
-            known[patient] = split
-        elif store.name("patient", patient) in earlier:
-            known.setdefault(patient, earlier[store.name("patient", patient)])
-        patients.setdefault(member.domain, set()).add(patient)
-        named.append((member, patient))
-    if unused and len(unused) == len(given):
-        raise ConfigError(
-            f"none of the {len(given)} cases of the split file is among the volumes, such as {min(unused)!r}"
-        )
-    for case in sorted(unused):
-        log.warning("the split file names %r, which is not among the volumes", case)
-    fractions = (config.slicing.validation_fraction, config.slicing.test_fraction)
-    splits = assign_splits(patients, seed=config.seed, fractions=fractions, known=known)
-    own = share_of(named, shard)
-    return [_job(member, patient, splits[patient], store, config, options) for member, patient in own]
-
-
-def _split_keys(member: Member) -> Iterator[str]:
-    """The names by which a split file may call a case."""
-    yield member.found.name
-    yield f"{member.domain}/{member.found.name}"
-    yield member.found.path.name
-    yield member.found.name.rpartition("/")[2]
-
-
-def _job(
-    member: Member, patient: str, split: Split, store: SliceStore, config: Config, options: ReadOptions
-) -> CaseJob:
-    found = member.found
-    return CaseJob(
-        found=found,
-        reading=options,
-        domain=member.domain,
-        rule=config.domains.get(member.domain, Domain()),
-        slicing=config.slicing,
-        store=store,
-        case=store.name("case", member.domain, member.split or "", found.name),
-        patient=store.name("patient", patient),
-        split=split,
-        input=store.name("input", *_stamps(found), json.dumps(dataclasses.asdict(options))),
-    )
-
-
-def _stamps(found: FoundVolume) -> Iterator[str]:
-    """Yield what changes when a volume's files do: sizes and modification times."""
-    for file in found.files:
-        try:
-            # a broken link, which is refused later, has a size and a time of its own
-            status = file.stat() if file.exists() else file.lstat()
-        except OSError as error:
-            raise ReadError(f"{file} cannot be looked at: {error.strerror}") from None
-        yield f"{status.st_size}:{status.st_mtime_ns}"
-
-
-def _sort_out(jobs: Iterable[CaseJob], store: SliceStore) -> tuple[list[SliceRow], list[CaseJob]]:
-    """Part the cases that are finished from those to be sliced; never mix two preparations."""
-    finished, todo = [], []
-    own = list(jobs)
-    _check_one_form(own, store)
-    for job in own:
-        row = store.row(job.domain, job.case)
-        if row is None or row.input != job.input:
-            todo.append(job)
-            continue
-        wanted = preparation_of(job.slicing, job.rule)
-        if row.preparation != wanted:
-            changed = [k for k in wanted if row.preparation.get(k) != wanted[k]]
-            before, after = ({k: p.get(k) for k in changed} for p in (row.preparation, wanted))
-            raise StoreError(
-                f"{store.folder} was made with {before}, not {after}: slices made in two ways cannot be mixed; "
-                "choose another --out, or remove the folder"
-            )
-        if row.split != job.split or row.patient != job.patient:
-            row = dataclasses.replace(row, split=job.split, patient=job.patient)
-            store.save_row(row)
-        finished.append(row)
-    return finished, todo
-
-
-def _check_one_form(jobs: Sequence[CaseJob], store: SliceStore) -> None:
-    """Refuse slices of another size than the store's, and of a domain's volumes prepared in another way.
-
-    The store's other volumes are looked at: those of earlier calls, of other shards, and of the other domain.
-    """
-    own, of_domain = {(job.domain, job.case) for job in jobs}, {job.domain: job for job in jobs}
-    for row in store.rows() if jobs else ():
-        if (row.domain, row.case) in own:
-            continue
-        job = of_domain.get(row.domain, jobs[0])
-        wanted = preparation_of(job.slicing, job.rule)
-        for key in wanted if row.domain in of_domain else _ONE_FORM:
-            if row.preparation.get(key) != wanted[key]:
-                raise StoreError(
-                    f"{store.folder} holds {row.domain} with {key} {row.preparation.get(key)}, not {wanted[key]}: all "
-                    "of a store need one form; slice with the same options, or choose another --out"
-                )
+        patients = {row.patient: row.split for row in own}
+        log.info(
+            "%s: %d slices of %d volume%s (%s) of %s",
+            name, slices, len(own), plural, describe_splits([row.split for row in own]), describe_patients(patients),
+        )  # fmt: skip
+        lacking = [split for split, share in wanted.items() if share > 0 and split not in patients.values()]
+        if lacking and len(patients) >= FEWEST_TO_SPLIT:
+            log.warning("%s: no patient is held out for %s", name, " and ".join(lacking))
 
 
 def _run(jobs: Sequence[CaseJob], workers: int) -> list[SliceRow | Refusal]:

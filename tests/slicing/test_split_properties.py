@@ -5,7 +5,7 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medcyclegan.slicing.split import FEWEST_TO_SPLIT, assign_splits, patient_of_name
+from medcyclegan.slicing.split import FEWEST_TO_SPLIT, assign_splits
 
 patients = st.dictionaries(
     st.sampled_from(["ct", "mr", "t1"]), st.sets(st.integers(0, 40).map(str), min_size=1, max_size=30), min_size=1
@@ -34,22 +34,3 @@ def test_as_many_are_held_out_as_was_asked_for(members, shares, seed):
         wanted = max(1, round(share * len(members))) if share > 0 and len(members) >= FEWEST_TO_SPLIT else 0
         assert splits.count(name) == wanted
     assert "train" in splits
-
-
-@given(
-    name=st.builds("{}{}".format, st.text("abcxyz", min_size=3, max_size=8), st.integers(0, 9999)),
-    visits=st.lists(
-        st.sampled_from(
-            ["visit1", "visit 2", "ses-2", "ses-pre", "tp_04", "20240131", "2024-01-31", "v3", "run-02", "T1w", "t1"]
-        ),
-        max_size=3,
-    ),
-    separator=st.sampled_from("_. -"),
-)
-def test_visits_and_contrasts_of_a_patient_are_the_same_patient(name, visits, separator):
-    assert patient_of_name(separator.join([name, *visits]), "t1") == name
-
-
-@given(name=st.text(min_size=1, max_size=40).filter(lambda text: text.rpartition("/")[2]))
-def test_any_name_has_a_patient(name):
-    assert patient_of_name(name, "t1") or name.startswith("/")

@@ -1,0 +1,145 @@
+"""Volumes that are gone from the inputs of a slice store: their slices are found by keyed hashes, and removed."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import os
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from medcyclegan.errors import StoreError
+from medcyclegan.io.discover import volume_name
+from medcyclegan.manifest import SliceRow
+from medcyclegan.slicing.domains import Member, Source
+from medcyclegan.slicing.store import Refusal, SliceStore
+
+__all__ = ["Missing", "case_of", "find_missing", "origin_of", "remove_missing"]
+
+log = logging.getLogger(__name__)
+
+
+def case_of(store: SliceStore, member: Member) -> str:
+    """Return the keyed hash that names a volume in the store."""
+    return store.name("case", member.domain, member.split or "", member.found.name)
+
+
+def origin_of(store: SliceStore, source: Source) -> tuple[str, str]:
+    """Return keyed hashes of the folder of a source and of the folder above, as seen from the store.
+
+    So they stay the same where inputs and store are moved together.
+    """
+    kind = "files" if source.kind == "files" else "folder"
+    return _place(store, kind, source.folder), _place(store, "folder", source.folder / "..")
+
+
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """What the store has of volumes that are gone from the inputs: rows, and refusals."""
+
+    rows: tuple[SliceRow, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+
+def find_missing(
+    store: SliceStore, rows: Sequence[SliceRow], members: Sequence[Member], sources: Sequence[Source], *, keep: bool
+) -> Missing:
+    """Return what was found in these sources before and no longer is: what is to be removed, nothing with ``keep``.
+
+    It is reported. What was found elsewhere is not missing. Raises :class:`~medcyclegan.errors.StoreError` where a
+    folder holds no volume any more, unless ``keep``: a disk may be missing.
+    """
+    present = {(member.domain, case_of(store, member)) for member in members}
+    looked = _Looked(store, sources)
+    absent = [row for row in rows if (row.domain, row.case) not in present]
+    gone = tuple(row for row in absent if looked.misses(row))
+    if len(absent) > len(gone):
+        log.info("%s of other inputs and stay in the store", _volumes(len(absent) - len(gone)))
+    counts = sorted(collections.Counter(row.domain for row in gone).items())
+    if keep:
+        for domain, count in counts:
+            log.warning("%s: %s no longer among the inputs; --keep-missing keeps the slices", domain, _volumes(count))
+        return Missing()
+    _check_folders(store, gone, {member.source for member in members}, sources)
+    for domain, count in counts:
+        log.warning(
+            "%s: %s no longer among the inputs: the slices are removed (--keep-missing would keep them); models and "
+            "pictures that were made of them are not", domain, _volumes(count),
+        )  # fmt: skip
+    refusals = [item for item in store.refusals() if (item.domain, item.case) not in present and looked.misses(item)]
+    return Missing(gone, tuple(refusals))
+
+
+def _check_folders(
+    store: SliceStore, gone: Sequence[SliceRow], full: Collection[Source], sources: Sequence[Source]
+) -> None:
+    """Refuse a folder without any volume of which the store has some."""
+    for source in sources:
+        folder = origin_of(store, source)[0]
+        lost = sum(row.domain == source.domain and row.origin[0] == folder for row in gone)
+        if lost and source not in full:
+            raise StoreError(
+                f"{source.folder} holds no volumes, but {store.folder} has slices of {lost}: is a disk missing? Bring "
+                "them back, keep their slices with --keep-missing, or remove the folder and the slices go too"
+            )
+
+
+def remove_missing(store: SliceStore, missing: Missing) -> None:
+    """Remove the slices, the rows and the refusals of volumes that are gone; the manifest names them still."""
+    for row in missing.rows:
+        store.remove_case(row.domain, row.case)
+    if missing.refusals:
+        store.save_refusals([(item.domain, item.case) for item in missing.refusals], [])
+
+
+class _Looked:
+    """What was looked through, by keyed hashes: whole folders, folders above them, and folders of single files."""
+
+    def __init__(self, store: SliceStore, sources: Iterable[Source]) -> None:
+        self.folders: set[tuple[str, str]] = set()
+        self.files: dict[tuple[str, str], set[str]] = {}
+        #: For a folder above: the folders in it, and the domains that were looked for, None for all.
+        self.above: dict[str, tuple[set[str], set[str] | None]] = {}
+        for source in set(sources):
+            folder, above = origin_of(store, source)
+            if source.kind == "files":
+                found = _list(source.folder)
+                names = {volume_name(Path(path.name)) for path in found} | {source.folder.name}
+                if found:
+                    self.files[source.domain, folder] = {store.name("case", source.domain, "", name) for name in names}
+                continue
+            self.folders.add((source.domain, folder))
+            beside = {_place(store, "folder", path) for path in _list(source.folder / "..")}
+            if source.kind != "list" and folder in beside:
+                domains = self.above.get(above, (beside, set()))[1]
+                in_tree = source.kind == "tree" or domains is None
+                self.above[above] = (beside, None if in_tree else {source.domain, *(domains or ())})
+
+    def misses(self, item: SliceRow | Refusal) -> bool:
+        """Whether a case that is not there now came from what was looked through, or from a folder that is gone."""
+        if len(item.origin) != 2:
+            return False  # of an earlier version
+        folder, above = item.origin
+        if (item.domain, folder) in self.folders:
+            return True
+        if (item.domain, folder) in self.files:
+            return item.case not in self.files[item.domain, folder]
+        beside, domains = self.above.get(above, ({folder}, None))
+        return folder not in beside and (domains is None or item.domain in domains)
+
+
+def _volumes(count: int) -> str:
+    return "1 volume is" if count == 1 else f"{count} volumes are"
+
+
+def _place(store: SliceStore, kind: str, folder: Path) -> str:
+    place = os.path.relpath(os.path.abspath(folder), os.path.abspath(store.folder))
+    return store.name("origin", kind, place)
+
+
+def _list(folder: Path) -> list[Path]:
+    try:
+        return [Path(os.path.abspath(folder), name) for name in os.listdir(folder)]
+    except OSError:
+        return []
