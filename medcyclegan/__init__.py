@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medcyclegan.evaluation import evaluate_volumes
-    from medcyclegan.inference import ModelBundle, translate_volume
+    from medcyclegan.inference import translate_volume
     from medcyclegan.io import read_volume, write_volume
+    from medcyclegan.model import ModelBundle
     from medcyclegan.slicing import slice_volumes
     from medcyclegan.training.train import train
     from medcyclegan.volume import Volume
@@ -22,7 +23,7 @@ __version__ = "0.1.0"
 #: Public name -> the module that defines it; imported on first use, so that ``import medcyclegan``
 #: and ``medcyclegan --help`` load neither torch nor MONAI.
 _HOME = {
-    "ModelBundle": "medcyclegan.inference",
+    "ModelBundle": "medcyclegan.model",
     "Volume": "medcyclegan.volume",
     "evaluate_volumes": "medcyclegan.evaluation",
     "read_volume": "medcyclegan.io",

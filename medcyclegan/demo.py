@@ -17,9 +17,9 @@ from medcyclegan.config import Config, load_config
 from medcyclegan.errors import WriteError
 from medcyclegan.evaluation import Evaluation, evaluate_volumes
 from medcyclegan.inference import TranslationOptions, translate_file
-from medcyclegan.inference.computing import Computing
+from medcyclegan.inference.runtime.options import Computing
 from medcyclegan.io import read_volume, write_volume
-from medcyclegan.io.made_series import write_made_series
+from medcyclegan.io.dicom.write.synthetic import write_made_series
 from medcyclegan.phantom import Head, make_head, t1_volume, t2_volume
 from medcyclegan.pictures import comparison_panel, png_bytes
 from medcyclegan.progress import progress_bar

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from medcyclegan.config import load_config
 from medcyclegan.errors import MedCycleGANError
-from medcyclegan.inference import ModelBundle, TranslationOptions, translate_file
+from medcyclegan.inference import TranslationOptions, translate_file
 from medcyclegan.io import ReadOptions, find_volumes
+from medcyclegan.model import ModelBundle
 from medcyclegan.slicing import slice_volumes
 from medcyclegan.training import train
 

@@ -23,8 +23,9 @@ from medcyclegan.cohort import (
     translate_cohort,
 )
 from medcyclegan.config import Config, load_config
-from medcyclegan.inference import Computing, ModelBundle, TranslationOptions
+from medcyclegan.inference import Computing, TranslationOptions
 from medcyclegan.manifest import MANIFEST
+from medcyclegan.model import ModelBundle
 from medcyclegan.provenance import hash_file, hash_json
 from medcyclegan.report import ReportOptions, write_report
 from medcyclegan.slicing import HeldOutVolume, find_held_out

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from phantoms import head_ct, head_mr
+from support.phantoms import head_ct, head_mr
 
 from medcyclegan.errors import IntensityError
 from medcyclegan.intensity import IntensityScaling, foreground_mask, foreground_threshold

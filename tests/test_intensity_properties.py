@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from phantoms import head_mr
+from support.phantoms import head_mr
 
 from medcyclegan.intensity import IntensityScaling, foreground_threshold
 

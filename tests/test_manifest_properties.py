@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stores import make_row
-from strategies import slice_rows
+from support.stores import make_row
+from support.strategies import slice_rows
 
 from medcyclegan.manifest import row_from_json, rows_to_text
 from medcyclegan.provenance import keyed_hash

@@ -1,8 +1,8 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from phantoms import GRIDS, TILTED_GRID, make_affine
 from scipy.spatial.transform import Rotation
+from support.phantoms import GRIDS, TILTED_GRID, make_affine
 
 from medcyclegan import Volume
 from medcyclegan.errors import GeometryError

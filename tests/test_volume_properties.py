@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from phantoms import make_affine
-from strategies import AXCODES, affines, angles, shapes
+from support.phantoms import make_affine
+from support.strategies import AXCODES, affines, angles, shapes
 
 from medcyclegan.volume import Volume
 

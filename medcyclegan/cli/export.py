@@ -24,8 +24,8 @@ def command(form: str, model: str, out: str | None, compare: str | None, overwri
     """
     from medcyclegan.errors import UsageError
     from medcyclegan.export import export_monai_bundle, export_onnx
-    from medcyclegan.inference import ModelBundle
     from medcyclegan.io import read_volume
+    from medcyclegan.model import ModelBundle
 
     folder, reading = out or form, reading_arguments(options)
     if compare is None and reading:

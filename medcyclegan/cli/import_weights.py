@@ -49,8 +49,8 @@ def command(
 
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
-    from medcyclegan.inference.import_weights import describe_domain, import_generators
-    from medcyclegan.slicing.plane import Preparation
+    from medcyclegan.model.import_weights import describe_domain, import_generators
+    from medcyclegan.plane import Preparation
     from medcyclegan.storage import check_output
 
     check_output(Path(out), overwrite=overwrite)

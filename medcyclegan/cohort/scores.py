@@ -23,9 +23,9 @@ from medcyclegan.evaluation import (
     to_json,
     write_table,
 )
-from medcyclegan.inference import ModelBundle
-from medcyclegan.inference.training_set import tissue_means_fields
 from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume
+from medcyclegan.model import ModelBundle
+from medcyclegan.model.training_set import tissue_means_fields
 from medcyclegan.slicing import HeldOutVolume
 from medcyclegan.storage import atomic_write
 from medcyclegan.volume import Volume

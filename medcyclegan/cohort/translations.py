@@ -13,8 +13,9 @@ from typing import Any
 from medcyclegan.cohort.bids import RAW, derivative_path, generated_by, open_derivative
 from medcyclegan.cohort.ledger import update_ledger
 from medcyclegan.errors import MedCycleGANError, ReadError, UsageError, WriteError, one_line
-from medcyclegan.inference import ModelBundle, TranslationOptions, load_models, translate_file
+from medcyclegan.inference import TranslationOptions, load_models, translate_file
 from medcyclegan.io import FoundVolume
+from medcyclegan.model import ModelBundle
 from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import hash_json
 from medcyclegan.shards import share_of

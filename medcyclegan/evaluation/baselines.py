@@ -12,7 +12,7 @@ from medcyclegan.metrics import InputToHu, TissueMeans
 from medcyclegan.volume import Volume
 
 if TYPE_CHECKING:
-    from medcyclegan.inference import ModelBundle
+    from medcyclegan.model import ModelBundle
 
 __all__ = ["input_to_hu", "input_to_hu_of_record"]
 
@@ -23,8 +23,8 @@ def input_to_hu(volume: Volume, model: ModelBundle | str | Path) -> InputToHu:
     Raises :class:`~medcyclegan.errors.ModelError` for a folder that is no model, and for a model without tissue means.
     """
     from medcyclegan.inference import load_models
-    from medcyclegan.inference.domains import source_scaling
-    from medcyclegan.inference.training_set import tissue_means_fields
+    from medcyclegan.model.domains import source_scaling
+    from medcyclegan.model.training_set import tissue_means_fields
 
     (bundle,) = load_models(model)
     fields = {domain.name: tissue_means_fields(bundle.provenance, domain.name) for domain in bundle.domains}

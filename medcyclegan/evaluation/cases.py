@@ -25,7 +25,7 @@ from medcyclegan.storage import check_output
 from medcyclegan.volume import Volume
 
 if TYPE_CHECKING:
-    from medcyclegan.inference import ModelBundle
+    from medcyclegan.model import ModelBundle
 
 __all__ = ["PICTURED_CASES", "CaseScores", "EvaluationOptions", "Refusal", "evaluate_pairs"]
 

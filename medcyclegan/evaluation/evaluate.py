@@ -18,7 +18,7 @@ from medcyclegan.metrics import InputToHu, head_mask, mae, mae_by_tissue, mean_e
 from medcyclegan.volume import Volume
 
 if TYPE_CHECKING:
-    from medcyclegan.inference import ModelBundle
+    from medcyclegan.model import ModelBundle
 
 __all__ = ["BASELINES", "Evaluation", "Scored", "comparable", "evaluate_volumes", "score_aligned"]
 

@@ -19,7 +19,7 @@ from medcyclegan.storage import atomic_write, check_output
 from medcyclegan.volume import Volume
 
 if TYPE_CHECKING:
-    from medcyclegan.inference import ModelBundle
+    from medcyclegan.model import ModelBundle
 
 __all__ = ["EvaluatedSet", "EvaluationRequest", "evaluate_files", "evaluate_unpaired_files"]
 
@@ -177,7 +177,7 @@ def _check_outputs(request: EvaluationRequest) -> None:
 
 
 def _load_model(path: Path) -> ModelBundle:
-    from medcyclegan.inference import ModelBundle
+    from medcyclegan.model import ModelBundle
 
     return ModelBundle.load(path)
 

@@ -20,7 +20,7 @@ from medcyclegan.pictures import to_ras
 from medcyclegan.volume import Volume
 
 if TYPE_CHECKING:
-    from medcyclegan.inference import ModelBundle
+    from medcyclegan.model import ModelBundle
 
 __all__ = ["SetSamples", "compare_sets", "frechet_of_files", "sample_set", "sample_tissue_means"]
 

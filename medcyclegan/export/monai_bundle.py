@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medcyclegan import __version__
-from medcyclegan.inference.bundle import DomainModel, ModelBundle
+from medcyclegan.model.bundle import DomainModel, ModelBundle
 from medcyclegan.provenance import now
 from medcyclegan.storage import atomic_folder
 

@@ -11,12 +11,12 @@ import torch
 
 from medcyclegan import __version__
 from medcyclegan.errors import ModelError
-from medcyclegan.inference.bundle import ModelBundle
-from medcyclegan.inference.domains import fits_domain, half_range, source_scaling
-from medcyclegan.inference.generators import TorchGenerator
-from medcyclegan.inference.onnx_graph import OPSET, OnnxGenerator, to_onnx
 from medcyclegan.inference.planes import plan_canvas, plane_chunks, spread_slices
-from medcyclegan.inference.precision import Difference, compare
+from medcyclegan.inference.runtime.generators import TorchGenerator
+from medcyclegan.inference.runtime.onnx import OPSET, OnnxGenerator, to_onnx
+from medcyclegan.inference.runtime.precision import Difference, compare
+from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.domains import fits_domain, half_range, source_scaling
 from medcyclegan.storage import atomic_folder, check_output
 from medcyclegan.volume import Volume
 

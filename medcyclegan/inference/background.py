@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medcyclegan.inference.domains import AIR
 from medcyclegan.intensity import IntensityScaling, foreground_threshold
-from medcyclegan.slicing.plane import plane_axes, plane_view
+from medcyclegan.model.domains import AIR
+from medcyclegan.plane import plane_axes, plane_view
 from medcyclegan.volume import Volume
 
 __all__ = ["restore_air"]

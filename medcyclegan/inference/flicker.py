@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError
-from medcyclegan.inference.bundle import ModelBundle
-from medcyclegan.inference.domains import AIR
 from medcyclegan.inference.planes import PLANES, plan_canvas
 from medcyclegan.inference.translate import Translation
 from medcyclegan.metrics import flicker_index
-from medcyclegan.slicing.plane import CORONAL, plane_view
+from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.domains import AIR
+from medcyclegan.plane import CORONAL, plane_view
 from medcyclegan.volume import Volume
 
 __all__ = ["measure_flicker", "resampled_input"]

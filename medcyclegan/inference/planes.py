@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError, ModelError
-from medcyclegan.inference.batching import SliceRunner
-from medcyclegan.inference.bundle import ModelBundle
+from medcyclegan.inference.runtime.runner import SliceRunner
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.networks import middle_slice
-from medcyclegan.slicing.plane import (
+from medcyclegan.plane import (
     AXIAL,
     CORONAL,
     SAGITTAL,

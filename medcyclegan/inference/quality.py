@@ -7,14 +7,14 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from medcyclegan.inference.bundle import ModelBundle
-from medcyclegan.inference.computing import Computing
-from medcyclegan.inference.fitness import Finding, Fitness, Verdict, gravest, judge_model
 from medcyclegan.inference.flicker import measure_flicker
 from medcyclegan.inference.planes import spread_slices
-from medcyclegan.inference.training_set import TrainingSet, acquisition, axial_spacing, histogram_of
+from medcyclegan.inference.runtime.options import Computing
 from medcyclegan.inference.translate import Translation
-from medcyclegan.inference.trust import cycle_error
+from medcyclegan.inference.uncertainty import cycle_error
+from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.fitness import Finding, Fitness, Verdict, gravest, judge_model
+from medcyclegan.model.training_set import TrainingSet, acquisition, axial_spacing, histogram_of
 from medcyclegan.volume import Volume
 
 __all__ = ["Quality", "assess"]

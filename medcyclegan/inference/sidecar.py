@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from medcyclegan.inference.bundle import DomainModel, ModelBundle
-from medcyclegan.inference.computing import Computing
-from medcyclegan.inference.fitness import Fitness
-from medcyclegan.inference.training_set import tissue_means_fields
+from medcyclegan.inference.runtime.options import Computing
 from medcyclegan.inference.translate import Translation
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.io.sidecar import MADE_BY
+from medcyclegan.model.bundle import DomainModel, ModelBundle
+from medcyclegan.model.fitness import Fitness
+from medcyclegan.model.training_set import tissue_means_fields
 from medcyclegan.provenance import now, versions
 from medcyclegan.volume import Volume
 

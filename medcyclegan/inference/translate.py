@@ -15,11 +15,6 @@ from numpy.typing import NDArray
 import medcyclegan
 from medcyclegan.errors import IntensityError
 from medcyclegan.inference.background import restore_air
-from medcyclegan.inference.batching import SliceGenerator
-from medcyclegan.inference.bundle import DomainModel, ModelBundle
-from medcyclegan.inference.computing import Computing, ComputingOptions
-from medcyclegan.inference.domains import check_modality, choose_target, half_range, output_modality, source_scaling
-from medcyclegan.inference.generators import TorchGenerator, check_members, open_generators, open_runners
 from medcyclegan.inference.planes import (
     PLANES,
     SpreadSums,
@@ -30,10 +25,15 @@ from medcyclegan.inference.planes import (
     predict,
     spread_slices,
 )
-from medcyclegan.inference.precision import Difference, compare
+from medcyclegan.inference.runtime.generators import TorchGenerator, check_members, open_generators, open_runners
+from medcyclegan.inference.runtime.options import Computing, ComputingOptions
+from medcyclegan.inference.runtime.precision import Difference, compare
+from medcyclegan.inference.runtime.runner import SliceGenerator
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.model.bundle import DomainModel, ModelBundle
+from medcyclegan.model.domains import check_modality, choose_target, half_range, output_modality, source_scaling
+from medcyclegan.plane import SAGITTAL, plane_axes
 from medcyclegan.progress import progress_bar
-from medcyclegan.slicing.plane import SAGITTAL, plane_axes
 from medcyclegan.volume import Derivation, Volume
 
 __all__ = ["Model", "Translation", "load_models", "translate", "translate_volume"]
@@ -86,7 +86,7 @@ def translate_volume(
     modality. ``force`` accepts an input of a modality that the model was not trained on, ``allow_synthetic`` one that
     was read from a file that says that it is synthetic. Several models give their mean. ``computing``: ``device``,
     ``batch_size``, ``fast``, ``backend``, ``tta`` and ``planes``, as in
-    :class:`~medcyclegan.inference.computing.Computing`.
+    :class:`~medcyclegan.inference.runtime.options.Computing`.
 
     Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not know, and
     :class:`~medcyclegan.errors.IntensityError` for an input that is of another modality, not in HU

@@ -15,15 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from medcyclegan.device import choose_device
 from medcyclegan.errors import IncompleteError, MedCycleGANError, ReadError, UsageError, WriteError
-from medcyclegan.inference.bundle import ModelBundle
-from medcyclegan.inference.computing import Computing
-from medcyclegan.inference.device import choose_device
-from medcyclegan.inference.domains import AIR, choose_target, fits_domain, output_modality
 from medcyclegan.inference.quality import assess
+from medcyclegan.inference.runtime.options import Computing
 from medcyclegan.inference.sidecar import build_record
 from medcyclegan.inference.translate import Model, Translation, load_models, translate
-from medcyclegan.inference.trust import trust_map
+from medcyclegan.inference.uncertainty import trust_map
 from medcyclegan.io import (
     check_output_format,
     check_writable,
@@ -33,6 +31,8 @@ from medcyclegan.io import (
     sidecar_path,
     write_volume,
 )
+from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.domains import AIR, choose_target, fits_domain, output_modality
 from medcyclegan.pictures import png_bytes, preview
 from medcyclegan.storage import atomic_write, check_output, remove_leftovers
 from medcyclegan.volume import Volume
@@ -79,7 +79,7 @@ def translate_file(
     Beside the output lies its sidecar (:func:`~medcyclegan.io.sidecar.sidecar_path`): versions,
     model and its hash, device, timings, clipped voxels, quality verdict. Returns the output. An output
     ``dicom://AET@host:port`` is sent there as a DICOM series instead
-    (:class:`~medcyclegan.io.dicom_node.DicomNode`), and no file stays here.
+    (:class:`~medcyclegan.io.dicom.network.address.DicomNode`), and no file stays here.
     Raises a :class:`~medcyclegan.errors.MedCycleGANError` before any work where an output cannot be
     written, and :class:`~medcyclegan.errors.IncompleteError` where the output is written (or sent) but its quality
     could not be measured, or its map or preview not be made.
@@ -172,8 +172,8 @@ def _translate_and_send(
     source: str | Path, address: str, model: Model | Sequence[Model], options: TranslationOptions
 ) -> list[str]:
     """Translate into a folder that only the user can read, send the series there, and remove it whatever happens."""
-    from medcyclegan.io.dicom_node import DicomNode
-    from medcyclegan.io.dicom_send import check_node, send_series
+    from medcyclegan.io.dicom.network.address import DicomNode
+    from medcyclegan.io.dicom.network.send import check_node, send_series
 
     node = DicomNode.parse(address)
     check_node(node)

@@ -3,7 +3,7 @@
 Importing this is quick: nibabel, SimpleITK, pydicom and Pillow are imported by the first file that needs them.
 """
 
-from medcyclegan.io.dicom_node import is_dicom_node
+from medcyclegan.io.dicom.network.address import is_dicom_node
 from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
 from medcyclegan.io.links import check_exists
 from medcyclegan.io.options import ReadOptions

@@ -17,8 +17,8 @@ from medcyclegan.io.read import find_format, read_volume
 from medcyclegan.volume import Volume
 
 if TYPE_CHECKING:
-    from medcyclegan.io.dicom_headers import DamagedFile
-    from medcyclegan.io.dicom_series import Series
+    from medcyclegan.io.dicom.read.headers import DamagedFile
+    from medcyclegan.io.dicom.read.series import Series
 
 __all__ = [
     "PAIR_REFUSED",
@@ -82,7 +82,7 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
     read does not raise: see :attr:`FoundVolume.refused`.
     Raises :class:`~medcyclegan.errors.ReadError` where ``root`` is missing or a folder cannot be listed.
     """
-    from medcyclegan.io.dicom_headers import walk_files
+    from medcyclegan.io.dicom.read.headers import walk_files
 
     check_exists(root)
     base = root if root.is_dir() else root.parent
@@ -114,7 +114,7 @@ def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
     if found.refused is not None:
         raise ReadError(found.refused)
     if found.kind == "dicom":
-        from medcyclegan.io.dicom_read import read_dicom_files
+        from medcyclegan.io.dicom.read.volume import read_dicom_files
 
         return read_dicom_files(found.files, dataclasses.replace(options, series=found.series_uid), str(found.path))
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
@@ -126,7 +126,7 @@ def kind_of_file(path: Path) -> str | None:
 
     A broken link is what its name says; one whose name says nothing may be a slice, as files without an ending are.
     """
-    from medcyclegan.io.dicom_headers import is_dicom
+    from medcyclegan.io.dicom.read.headers import is_dicom
 
     if is_broken_link(path):
         return format_of_name(path)
@@ -153,7 +153,7 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_a
     """
     if not files:
         return []
-    from medcyclegan.io.dicom_series import find_unplaced, group_series, is_aside, scan_files
+    from medcyclegan.io.dicom.read.series import find_unplaced, group_series, is_aside, scan_files
 
     scan = scan_files(files, options.split_by)
     places = [(folder, series) for series in group_series(scan) for folder, series in by_folder(series)]
@@ -181,7 +181,7 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_a
 
 def _reason_not_whole(series: Series) -> str | None:
     """Return why one file, named alone, is not read by itself; None where it is."""
-    from medcyclegan.io.dicom_series import check_whole_series
+    from medcyclegan.io.dicom.read.series import check_whole_series
     from medcyclegan.io.notes import Notes
 
     try:
@@ -220,7 +220,7 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
     """Return the series of one folder as volumes; ``lost`` are damaged files that may belong to any of them."""
     relative = folder.relative_to(base)
     name = folder.name if relative == Path() else relative.as_posix()
-    from medcyclegan.io.dicom_series import refusal_of
+    from medcyclegan.io.dicom.read.series import refusal_of
 
     found = []
     ordered = sorted(beside, key=lambda series: (series_order(series), series.uid))

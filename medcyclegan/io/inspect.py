@@ -81,7 +81,7 @@ def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:
     Raises :class:`~medcyclegan.errors.ReadError` where a path is missing or a folder cannot be listed; whatever is
     wrong with a file is in its row.
     """
-    from medcyclegan.io.dicom_headers import walk_files
+    from medcyclegan.io.dicom.read.headers import walk_files
 
     files: dict[Path, None] = {}
     for path in paths:
@@ -105,7 +105,7 @@ def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:
             else:
                 rows.append(_inspect_file(file, kind, options))
         if dicom:
-            from medcyclegan.io.dicom_inspect import inspect_dicom
+            from medcyclegan.io.dicom.inspect import inspect_dicom
 
             named = frozenset(path for path in paths if not path.is_dir())
             found, beside = inspect_dicom(dicom, options, lambda _path: bar.advance(), named=named)
@@ -173,7 +173,7 @@ def with_synthetic(row: InspectedVolume, why: str, options: ReadOptions) -> Insp
 
 
 def _look_at_nifti(path: Path, options: ReadOptions) -> dict[str, Any]:
-    from medcyclegan.io.nifti import read_nifti_facts
+    from medcyclegan.io.nifti.read import read_nifti_facts
 
     facts = read_nifti_facts(path, options)
     columns, rows, slices = (*facts.shape, 1, 1)[:3]
@@ -212,8 +212,8 @@ def _look_at_picture(path: Path, options: ReadOptions) -> dict[str, Any]:
 
 
 def _look_at_itk(path: Path, options: ReadOptions) -> dict[str, Any]:
+    from medcyclegan.io.itk.read import read_itk_facts
     from medcyclegan.io.notes import Notes
-    from medcyclegan.io.other import read_itk_facts
 
     facts = read_itk_facts(path, options, Notes(None, path.name))
     columns, rows, slices = (*facts.shape, 1, 1)[:3]

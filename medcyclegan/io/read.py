@@ -112,7 +112,7 @@ def _sniff(path: Path) -> Format:
 
 def _folder_format(folder: Path) -> Format:
     """``dicom``, unless what lies in the folder is plainly something else."""
-    from medcyclegan.io.dicom_headers import walk_files
+    from medcyclegan.io.dicom.read.headers import walk_files
 
     endings = {ending_of(path) for path in itertools.islice(walk_files(folder), _LOOKED_AT)}
     if not endings:
@@ -127,7 +127,7 @@ def _folder_format(folder: Path) -> Format:
 def _find_reader(kind: Format) -> Callable[[Path, ReadOptions], Volume]:
     """The reader of a format, imported only when it is needed."""
     if kind == "nifti":
-        from medcyclegan.io.nifti import read_nifti
+        from medcyclegan.io.nifti.read import read_nifti
 
         return read_nifti
     if kind == "image":
@@ -135,10 +135,10 @@ def _find_reader(kind: Format) -> Callable[[Path, ReadOptions], Volume]:
 
         return read_image
     if kind == "itk":
-        from medcyclegan.io.other import read_itk
+        from medcyclegan.io.itk.read import read_itk
 
         return read_itk
-    from medcyclegan.io.dicom_read import read_dicom_series
+    from medcyclegan.io.dicom.read.volume import read_dicom_series
 
     return read_dicom_series
 

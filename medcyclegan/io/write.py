@@ -43,18 +43,18 @@ def write_volume(
     check_output_format(path)
     name = path.name.lower()
     if not path.suffix:
-        from medcyclegan.io.dicom_write import write_dicom_series
+        from medcyclegan.io.dicom.write.series import write_dicom_series
 
         lender = None if template is None else Path(template)
         write_dicom_series(volume, path, template=lender, deidentify=deidentify)
         return
     _check_no_template(path, template)
     if name.endswith((".nii", ".nii.gz")):
-        from medcyclegan.io.nifti_write import write_nifti
+        from medcyclegan.io.nifti.write import write_nifti
 
         write_nifti(volume, path)
     elif name.endswith((".mha", ".nrrd")):
-        from medcyclegan.io.other import write_itk
+        from medcyclegan.io.itk.read import write_itk
 
         write_itk(volume, path)
     else:
@@ -73,7 +73,7 @@ def check_output_format(path: Path) -> None:
         raise WriteError(f"{path}: a folder that is there is never the output: name a new file or folder")
     if not path.suffix:
         if path.exists():
-            from medcyclegan.io.dicom_write import check_replaceable
+            from medcyclegan.io.dicom.write.series import check_replaceable
 
             check_replaceable(path)
     elif not path.name.lower().endswith(_ENDINGS):
@@ -97,13 +97,13 @@ def check_writable(
     ending = path.suffix.lower()
     _check_space(volume, path)
     if not path.suffix:
-        from medcyclegan.io.dicom_write import check_dicom_input
+        from medcyclegan.io.dicom.write.series import check_dicom_input
 
         check_dicom_input(volume, None if template is None else Path(template), deidentify=deidentify)
         return
     _check_no_template(path, template)
     if ending in (".mha", ".nrrd"):
-        from medcyclegan.io.other import check_itk
+        from medcyclegan.io.itk.read import check_itk
 
         check_itk(volume, path)
     elif ending not in (".nii", ".gz"):

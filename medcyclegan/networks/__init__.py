@@ -4,7 +4,6 @@ from medcyclegan.networks.context import keep_middle_slice, middle_slice
 from medcyclegan.networks.cyclegan import CycleGAN, build_cyclegan, build_discriminator, build_generator
 from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
 from medcyclegan.networks.normalization import InstanceNorm
-from medcyclegan.networks.public_weights import convert_public_generator
 from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
 from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
 
@@ -18,7 +17,6 @@ __all__ = [
     "build_cyclegan",
     "build_discriminator",
     "build_generator",
-    "convert_public_generator",
     "keep_middle_slice",
     "middle_slice",
     "resnet_blocks",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medcyclegan.errors import ReadError
-from medcyclegan.inference.fitness import Fitness, gravest, judge_model
+from medcyclegan.model.fitness import Fitness, gravest, judge_model
 from medcyclegan.report.charts import Chart, curve_chart
 from medcyclegan.report.page import picture_url, plain_rows, render
 from medcyclegan.run_record import INTERRUPTED, RECORD_FILE, load_run_record, run_state

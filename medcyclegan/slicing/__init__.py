@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medcyclegan.slicing.folds import save_fold
     from medcyclegan.slicing.held_out import HeldOutVolume, find_held_out
-    from medcyclegan.slicing.plane import PlaneFit, Preparation
     from medcyclegan.slicing.template import save_split_file
     from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
     from medcyclegan.slicing.volumes import SlicingResult, slice_volumes
@@ -20,9 +19,7 @@ _HOME = {
     "AxialOrientationd": "transforms",
     "AxialSlicesd": "transforms",
     "HeldOutVolume": "held_out",
-    "PlaneFit": "plane",
     "PlaneFitd": "transforms",
-    "Preparation": "plane",
     "SlicingResult": "volumes",
     "UnitRanged": "transforms",
     "find_held_out": "held_out",
@@ -35,9 +32,7 @@ __all__ = [
     "AxialOrientationd",
     "AxialSlicesd",
     "HeldOutVolume",
-    "PlaneFit",
     "PlaneFitd",
-    "Preparation",
     "SlicingResult",
     "UnitRanged",
     "find_held_out",

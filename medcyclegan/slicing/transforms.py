@@ -29,7 +29,7 @@ from monai.utils import TraceKeys
 
 from medcyclegan.errors import GeometryError, IntensityError
 from medcyclegan.intensity import IntensityScaling, foreground_threshold
-from medcyclegan.slicing.plane import AXIAL, PlaneFit, Preparation, canvas_fit, cut_fit, from_plane, to_plane
+from medcyclegan.plane import AXIAL, PlaneFit, Preparation, canvas_fit, cut_fit, from_plane, to_plane
 
 __all__ = ["AxialOrientationd", "AxialSlicesd", "PlaneFitd", "UnitRanged"]
 

@@ -14,9 +14,9 @@ from typing import Any
 from medcyclegan.config import Config, Domain, Scaling
 from medcyclegan.data import SliceIndex, check_stacks
 from medcyclegan.errors import ConfigError, IntensityError, StoreError, UsageError
-from medcyclegan.inference.training_set import describe_training_set
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow, load_manifest
+from medcyclegan.model.training_set import describe_training_set
 from medcyclegan.provenance import hash_json
 
 __all__ = ["Plan", "build_plan", "check_domain", "choose_domains"]

@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from medcyclegan.training.plan import Plan
-from medcyclegan.training.step import CycleGANStep
+from medcyclegan.training.update.step import CycleGANStep
 
 __all__ = ["LearningRate", "rate_factor"]
 

@@ -13,29 +13,29 @@ import torch
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import ConfigError, TrainingError, UsageError
-from medcyclegan.inference.bundle import ModelBundle
+from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.networks import build_cyclegan
-from medcyclegan.training.boards import Board, mlflow_handlers, open_tensorboard
-from medcyclegan.training.checkpoint import check_state, load_newest_checkpoint, restore_step
-from medcyclegan.training.compilation import compile_step
-from medcyclegan.training.engine import run_engine
-from medcyclegan.training.health import Health
-from medcyclegan.training.metrics_log import MetricsLog, drop_rows_after
-from medcyclegan.training.panels import Panels
+from medcyclegan.training.monitor.health import Health
+from medcyclegan.training.monitor.metrics_log import MetricsLog, drop_rows_after
+from medcyclegan.training.monitor.panels import Panels
+from medcyclegan.training.monitor.time_left import TimeLeft
+from medcyclegan.training.monitor.trackers import Board, mlflow_handlers, open_tensorboard
+from medcyclegan.training.monitor.validation import Validation, check_key_metric
 from medcyclegan.training.plan import Plan, build_plan
-from medcyclegan.training.precision import choose_precision
-from medcyclegan.training.processes import Processes, joined, own_device
-from medcyclegan.training.recording import record_step
-from medcyclegan.training.run_folder import RunFolder, create_run, find_run
-from medcyclegan.training.saving import Checkpoints, Watchers, build_bundle, check_room
+from medcyclegan.training.run.checkpoint import check_state, load_newest_checkpoint, restore_step
+from medcyclegan.training.run.engine import run_engine
+from medcyclegan.training.run.folder import RunFolder, create_run, find_run
+from medcyclegan.training.run.init_from import initial_model, put_generators, steps_behind
+from medcyclegan.training.run.saving import Checkpoints, Watchers, build_bundle, check_room
+from medcyclegan.training.run.session import announce, check_config, is_complete, new_record, session
+from medcyclegan.training.run.signals import StopSignals
 from medcyclegan.training.schedule import LearningRate
-from medcyclegan.training.session import announce, check_config, is_complete, new_record, session
-from medcyclegan.training.step import CycleGANStep, build_step
-from medcyclegan.training.step_memory import check_memory
-from medcyclegan.training.stopping import StopSignals
-from medcyclegan.training.time_left import TimeLeft
-from medcyclegan.training.validation import Validation, check_key_metric
-from medcyclegan.training.warm_start import initial_model, put_generators, steps_behind
+from medcyclegan.training.update.compilation import compile_step
+from medcyclegan.training.update.cuda_graphs import record_step
+from medcyclegan.training.update.distributed import Processes, joined, own_device
+from medcyclegan.training.update.precision import choose_precision
+from medcyclegan.training.update.step import CycleGANStep, build_step
+from medcyclegan.training.update.step_memory import check_memory
 
 __all__ = ["train"]
 

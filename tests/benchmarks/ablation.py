@@ -18,8 +18,9 @@ import torch
 from medcyclegan.config import load_config
 from medcyclegan.demo import run_demo
 from medcyclegan.evaluation import evaluate_volumes
-from medcyclegan.inference import ModelBundle, translate_volume
+from medcyclegan.inference import translate_volume
 from medcyclegan.io import read_volume
+from medcyclegan.model import ModelBundle
 from medcyclegan.storage import atomic_write
 from medcyclegan.training import train
 

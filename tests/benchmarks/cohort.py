@@ -23,7 +23,7 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from cohorts import make_cohort  # noqa: E402
+from support.cohorts import make_cohort  # noqa: E402
 
 STEPS = [
     word

@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import dicom_readback
 import numpy as np
+from support import dicom_readback
 
 from medcyclegan import Volume, read_volume, write_volume
 

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import dicom_own_cases  # noqa: F401 - adds its cases
-from dicom_cases import CASES, judge
+from support.dicom_cases import CASES, judge
 
 
 def main(arguments: list[str]) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from dicom_mutations import SERIES, outcome, write_series
+from support.dicom_mutations import SERIES, outcome, write_series
 
 #: For a batch, which takes some 10 s on an idle machine.
 _MOST_SECONDS = 600

@@ -18,9 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import dicom_readback
-import orthanc_server
 from pydicom import dcmread
+from support import dicom_readback, orthanc_server
 
 from medcyclegan import read_volume, write_volume
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import dicom_phantoms as made
 import numpy as np
-import phantoms
 from pydicom.dataset import Dataset
+from support import dicom_phantoms as made
+from support import phantoms
 
 from medcyclegan.io import ReadOptions, find_volumes, read_volume
 from medcyclegan.volume import Volume
@@ -29,7 +29,7 @@ _MEMORY = """
 import re, sys
 from pathlib import Path
 from medcyclegan.io import read_volume
-import medcyclegan.io.dicom_read
+import medcyclegan.io.dicom.read.volume
 
 def peak():
     return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

@@ -19,16 +19,17 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from models import CT_DOMAIN, MR_DOMAIN, identity_model
+from support.models import CT_DOMAIN, MR_DOMAIN, identity_model
 
 from medcyclegan.errors import GeometryError, MedCycleGANError
-from medcyclegan.inference import Computing, DomainModel, Translation, translate
-from medcyclegan.inference.domains import AIR
+from medcyclegan.inference import Computing, Translation, translate
 from medcyclegan.inference.flicker import measure_flicker
 from medcyclegan.inference.quality import _MOST_FLICKER
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes, read_found_volume
 from medcyclegan.metrics import flicker_index
-from medcyclegan.slicing.plane import plane_view
+from medcyclegan.model import DomainModel
+from medcyclegan.model.domains import AIR
+from medcyclegan.plane import plane_view
 from medcyclegan.volume import Volume
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

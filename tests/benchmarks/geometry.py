@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-from geometry_figures import Figures, any_model, changed_fields, measure
+from support.geometry_figures import Figures, any_model, changed_fields, measure
 
 from medcyclegan.inference import TranslationOptions, translate_file
 

@@ -15,14 +15,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import failing_networks
+from support import failing_networks
 
-from medcyclegan.inference import ModelBundle
+from medcyclegan.model import ModelBundle
 from medcyclegan.networks import build_cyclegan
-from medcyclegan.training.health import find_faults, look, read_reference
+from medcyclegan.training.monitor.health import find_faults, look, read_reference
 from medcyclegan.training.plan import Plan, build_plan
-from medcyclegan.training.run_folder import find_run
-from medcyclegan.training.step import build_step
+from medcyclegan.training.run.folder import find_run
+from medcyclegan.training.update.step import build_step
 
 COLUMNS = ("change", "contrast", "edges", "shift", "outside", "cycle", "cycle_8bit")
 

@@ -27,7 +27,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stores import blobs, make_store
+from support.stores import blobs, make_store
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.provenance import hash_file

@@ -40,16 +40,18 @@ import medcyclegan.slicing.case
 from medcyclegan.cohort import select_volumes, translate_cohort
 from medcyclegan.config import load_config
 from medcyclegan.evaluation import EvaluationRequest, evaluate_files
-from medcyclegan.inference import DomainModel, ModelBundle, TranslationOptions, translate_volume
+from medcyclegan.inference import TranslationOptions, translate_volume
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.io import write_volume
-from medcyclegan.io.made_series import write_made_series
+from medcyclegan.io.dicom.write.synthetic import write_made_series
+from medcyclegan.model import DomainModel, ModelBundle
 from medcyclegan.networks import build_generator
 from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
-from medcyclegan.slicing import Preparation, slice_volumes
+from medcyclegan.plane import Preparation
+from medcyclegan.slicing import slice_volumes
 from medcyclegan.slicing.store import SliceStore
 from medcyclegan.training import train
-from medcyclegan.training.step import CycleGANStep
+from medcyclegan.training.update.step import CycleGANStep
 
 T = TypeVar("T")
 

@@ -26,8 +26,8 @@ from medcyclegan.config import parse_config
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.phantom import make_head, t1_volume, t2_volume
-from medcyclegan.training.precision import choose_precision
-from medcyclegan.training.step import CycleGANStep, build_step
+from medcyclegan.training.update.precision import choose_precision
+from medcyclegan.training.update.step import CycleGANStep, build_step
 from medcyclegan.volume import Volume
 
 BLOCKS = 9

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 def train_once(batch_size: int, size: int, steps: int, device: str) -> None:
     """Train some steps and print a line; called in a process of its own."""
-    from stores import blobs, make_store
+    from support.stores import blobs, make_store
 
     from medcyclegan.config import parse_config
     from medcyclegan.training import train

@@ -20,10 +20,10 @@ from reference_step import ReferenceStep
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.networks import build_cyclegan
-from medcyclegan.training.compilation import compile_step
-from medcyclegan.training.precision import choose_precision
-from medcyclegan.training.recording import record_step
-from medcyclegan.training.step import build_step
+from medcyclegan.training.update.compilation import compile_step
+from medcyclegan.training.update.cuda_graphs import record_step
+from medcyclegan.training.update.precision import choose_precision
+from medcyclegan.training.update.step import build_step
 
 Images = tuple[torch.Tensor, torch.Tensor]
 

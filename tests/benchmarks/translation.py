@@ -26,18 +26,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
-import phantoms
 import torch
-from models import CT_DOMAIN
 from numpy.typing import NDArray
 from reference_step import resnet_generator
+from support import phantoms
+from support.models import CT_DOMAIN
 
 from medcyclegan.config import Generator
-from medcyclegan.inference import Computing, DomainModel, ModelBundle, translate
-from medcyclegan.inference.onnx_graph import to_onnx
+from medcyclegan.inference import Computing, translate
+from medcyclegan.inference.runtime.onnx import to_onnx
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.model import DomainModel, ModelBundle
 from medcyclegan.networks import build_generator
-from medcyclegan.slicing import Preparation
+from medcyclegan.plane import Preparation
 from medcyclegan.volume import Volume
 
 #: Floors of DESIGN section 6: times the reference's speed, error in HU, memory in float32 volumes beside the model.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-import dicom_phantoms as made
-import phantoms
 import pytest
 from click.testing import CliRunner
+from support import dicom_phantoms as made
+from support import phantoms
 
 from medcyclegan.cli.inspect import command
 

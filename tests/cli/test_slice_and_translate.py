@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from models import tiny_model
-from phantoms import head_ct, head_mr, write_nifti
+from support.models import tiny_model
+from support.phantoms import head_ct, head_mr, write_nifti
 
 from medcyclegan.cli.main import main
 

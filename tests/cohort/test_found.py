@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from phantoms import head_mr, write_nifti
+from support.phantoms import head_mr, write_nifti
 
 from medcyclegan.cohort import load_found, save_found, select_volumes
 from medcyclegan.errors import ReadError

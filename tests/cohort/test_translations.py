@@ -6,13 +6,14 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-from cohorts import make_cohort
-from models import tiny_model
+from support.cohorts import make_cohort
+from support.models import tiny_model
 
 from medcyclegan.cohort import read_ledger, select_volumes, translate_cohort
 from medcyclegan.errors import UsageError
-from medcyclegan.inference import DomainModel, TranslationOptions
+from medcyclegan.inference import TranslationOptions
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.model import DomainModel
 
 SCALING = IntensityScaling("percentile", 0.0, 900.0, "arbitrary units")
 

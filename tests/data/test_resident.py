@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from stores import blobs, make_store
+from support.stores import blobs, make_store
 
 from medcyclegan.data import ResidentStacks, Sampling, StackReader, UnpairedSlices, open_reader, prefetched_batches
 from medcyclegan.errors import StoreError, TrainingError

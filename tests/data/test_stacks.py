@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stores import make_row, make_store
+from support.stores import make_row, make_store
 
 from medcyclegan.data import SliceIndex, StackReader, check_stacks, stacks
 from medcyclegan.data.stacks import neighbours, open_stack

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stores import make_row, make_store
+from support.stores import make_row, make_store
 
 from medcyclegan.data import HEIGHT_BAND, Sampling, Stream, UnpairedSlices, random_at, unpaired
 from medcyclegan.manifest import SliceRow

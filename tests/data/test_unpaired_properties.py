@@ -5,7 +5,7 @@ import itertools
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import slice_rows
+from support.strategies import slice_rows
 
 from medcyclegan.data import Sampling, SliceIndex, UnpairedSlices
 from medcyclegan.data.stacks import neighbours

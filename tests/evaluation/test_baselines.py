@@ -8,15 +8,15 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from models import CT_DOMAIN, MR_DOMAIN, identity_model
+from support.models import CT_DOMAIN, MR_DOMAIN, identity_model
 
 from medcyclegan.cli import main
 from medcyclegan.errors import ModelError
 from medcyclegan.evaluation import evaluate_volumes
-from medcyclegan.inference.domains import source_scaling
-from medcyclegan.inference.training_set import TrainingSet
 from medcyclegan.io import read_volume, write_volume
 from medcyclegan.metrics import TissueMeans, head_mask, mae
+from medcyclegan.model.domains import source_scaling
+from medcyclegan.model.training_set import TrainingSet
 from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
 
 MEANS = TissueMeans((-0.7, 0.4), (500.0, 30.0, -80.0), "pairs", 3)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-import dicom_phantoms as made
 import numpy as np
 import pytest
+from support import dicom_phantoms as made
 
 from medcyclegan.errors import AmbiguousError, ReadError
 from medcyclegan.evaluation import find_pairs, read_pairs

@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from models import identity_model
+from support.models import identity_model
 
 from medcyclegan.errors import IntensityError, ReadError, UsageError
 from medcyclegan.evaluation import SetSamples, compare_sets, frechet_of_files, sample_set, sample_tissue_means
-from medcyclegan.inference.training_set import TrainingSet
 from medcyclegan.metrics import TissueMeans, head_mask
+from medcyclegan.model.training_set import TrainingSet
 from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
 from medcyclegan.volume import Volume
 

@@ -5,12 +5,13 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
-from models import tiny_model
-from phantoms import head_ct, write_nifti
+from support.models import tiny_model
+from support.phantoms import head_ct, write_nifti
 
 from medcyclegan.errors import WriteError
 from medcyclegan.export import export_monai_bundle
-from medcyclegan.inference import ModelBundle, TranslationOptions, translate_file
+from medcyclegan.inference import TranslationOptions, translate_file
+from medcyclegan.model import ModelBundle
 
 
 @pytest.fixture(scope="module")

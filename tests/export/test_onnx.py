@@ -8,16 +8,17 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
-from models import tiny_model
-from phantoms import head_ct, write_nifti
+from support.models import tiny_model
+from support.phantoms import head_ct, write_nifti
 
 from medcyclegan import translate_volume
 from medcyclegan.cli.main import main
 from medcyclegan.config import Generator
 from medcyclegan.errors import MissingExtraError, ModelError, UsageError, WriteError
 from medcyclegan.export import export_onnx
-from medcyclegan.inference import Computing, ModelBundle, Translation, assess, load_models, translate
-from medcyclegan.inference.onnx_graph import OnnxGenerator, to_onnx
+from medcyclegan.inference import Computing, Translation, assess, load_models, translate
+from medcyclegan.inference.runtime.onnx import OnnxGenerator, to_onnx
+from medcyclegan.model import ModelBundle
 from medcyclegan.networks import InstanceNorm, build_generator
 
 

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from models import CT_DOMAIN, GREY, HU, MR, MR_DOMAIN, identity_model, tiny_model
-from phantoms import head_ct, head_mr, make_affine
 from scipy import ndimage
-from stores import make_row
+from support.models import CT_DOMAIN, GREY, HU, MR, MR_DOMAIN, identity_model, tiny_model
+from support.phantoms import head_ct, head_mr, make_affine
+from support.stores import make_row
 
 from medcyclegan import ModelBundle, translate_volume
-from medcyclegan.inference import Computing, DomainModel, translate
+from medcyclegan.inference import Computing, translate
 from medcyclegan.inference.background import restore_air
-from medcyclegan.inference.bundle import target_scaling
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.model import DomainModel
+from medcyclegan.model.bundle import target_scaling
 
 #: Tissue begins at 100, as in real T2 heads; air was measured at 7.
 T2 = IntensityScaling("percentile", 100.0, 1100.0, "arbitrary units", air=7.0)
@@ -34,7 +35,7 @@ class Contrast(torch.nn.Module):
 
 @pytest.fixture
 def model(monkeypatch):
-    monkeypatch.setattr("medcyclegan.inference.bundle.build_generator", lambda config, size: Contrast())
+    monkeypatch.setattr("medcyclegan.model.bundle.build_generator", lambda config, size: Contrast())
     kind = dataclasses.replace(tiny_model(MR_DOMAIN, T2_DOMAIN), weights={"G_AB": {}, "G_BA": {}})
     return dataclasses.replace(kind, preparation=dataclasses.replace(kind.preparation, size=64, pixel_mm=5.0))
 

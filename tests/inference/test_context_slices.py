@@ -6,21 +6,21 @@ import json
 import numpy as np
 import pytest
 import torch
-from models import CT_DOMAIN, MR_DOMAIN, identity_model
-from phantoms import head_ct, make_affine
+from support.models import CT_DOMAIN, MR_DOMAIN, identity_model
+from support.phantoms import head_ct, make_affine
 
 from medcyclegan import translate_volume
 from medcyclegan.config import Generator
 from medcyclegan.errors import ModelError
 from medcyclegan.export import export_monai_bundle, export_onnx
 from medcyclegan.export.onnx import graph_metadata
-from medcyclegan.inference import Computing, DomainModel, ModelBundle, translate
+from medcyclegan.inference import Computing, translate
 from medcyclegan.inference.planes import plan_canvas, plane_chunks
-from medcyclegan.inference.trust import cycle_error
+from medcyclegan.inference.uncertainty import cycle_error
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.model import DomainModel, ModelBundle
 from medcyclegan.networks import build_generator
-from medcyclegan.slicing import Preparation
-from medcyclegan.slicing.plane import AXIAL, CORONAL, plane_view
+from medcyclegan.plane import AXIAL, CORONAL, Preparation, plane_view
 
 GREY = IntensityScaling("range", -1.0, 1.0, "x")
 A, B = DomainModel("a", None, GREY), DomainModel("b", None, GREY)

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import dicom_phantoms as made
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from models import tiny_model
-from phantoms import head_ct, make_affine, write_nifti
+from support import dicom_phantoms as made
+from support.models import tiny_model
+from support.phantoms import head_ct, make_affine, write_nifti
 
 from medcyclegan import read_volume
 from medcyclegan.cli.main import main
@@ -108,9 +108,10 @@ def test_a_replaced_output_has_its_own_sidecar_at_once(workspace, monkeypatch):
 
 def test_a_series_is_sent_though_it_could_not_be_judged(workspace, monkeypatch):
     sent = []
-    monkeypatch.setattr("medcyclegan.io.dicom_send.check_node", lambda node: None)
+    monkeypatch.setattr("medcyclegan.io.dicom.network.send.check_node", lambda node: None)
     monkeypatch.setattr(
-        "medcyclegan.io.dicom_send.send_series", lambda folder, *_, **__: sent.append(len(list(folder.iterdir())))
+        "medcyclegan.io.dicom.network.send.send_series",
+        lambda folder, *_, **__: sent.append(len(list(folder.iterdir()))),
     )
     fail(monkeypatch, "assess", ZeroDivisionError("float division by zero"))
     with pytest.raises(IncompleteError, match=r"^dicom://A@localhost:104 is sent, but its quality was not measured"):

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from models import CT_DOMAIN, HU, MR, MR_DOMAIN, identity_model
-from phantoms import head_ct, head_mr, make_affine
 from scipy import ndimage
+from support.models import CT_DOMAIN, HU, MR, MR_DOMAIN, identity_model
+from support.phantoms import head_ct, head_mr, make_affine
 
-from medcyclegan.inference import Computing, DomainModel, assess, translate
+from medcyclegan.inference import Computing, assess, translate
 from medcyclegan.inference.flicker import measure_flicker, resampled_input
 from medcyclegan.metrics import flicker_index
-from medcyclegan.slicing.plane import plane_view
+from medcyclegan.model import DomainModel
+from medcyclegan.plane import plane_view
 
 SAME = {"CT": (CT_DOMAIN, DomainModel("same", "CT", HU)), "MR": (MR_DOMAIN, DomainModel("same", "MR", MR))}
 #: Axis codes, shape and spacing in mm of volumes whose slices are resampled to 1 mm and back.

@@ -3,15 +3,16 @@ import logging
 import numpy as np
 import pytest
 import torch
-from models import CT_DOMAIN, GREY, HU, MR, MR_DOMAIN, identity_model, tiny_model
-from phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_volume, make_affine
+from support.models import CT_DOMAIN, GREY, HU, MR, MR_DOMAIN, identity_model, tiny_model
+from support.phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_volume, make_affine
 
 from medcyclegan import translate_volume
 from medcyclegan.errors import GeometryError, ModelError
-from medcyclegan.inference import Computing, DomainModel, translate
+from medcyclegan.inference import Computing, translate
 from medcyclegan.inference.planes import TranslatedVolume, predict
 from medcyclegan.intensity import IntensityScaling
-from medcyclegan.slicing.plane import AXIAL, CORONAL, SAGITTAL, PlaneFit
+from medcyclegan.model import DomainModel
+from medcyclegan.plane import AXIAL, CORONAL, SAGITTAL, PlaneFit
 
 EVERY_GRID = {**GRIDS, "tilted": TILTED_GRID}
 CT_TO_CT = identity_model(CT_DOMAIN, DomainModel("ct2", "CT", HU))
@@ -36,7 +37,7 @@ def test_the_median_of_three_is_taken_voxel_by_voxel():
     output = TranslatedVolume(volume, scaling, [AXIAL, CORONAL, SAGITTAL])
     assert output.slices == 9 + 10 + 11
     three = np.random.default_rng(0).uniform(-1, 1, (3, 9, 10, 11)).astype(np.float32)
-    from medcyclegan.slicing.plane import plane_view
+    from medcyclegan.plane import plane_view
 
     for plane, values in zip((AXIAL, CORONAL, SAGITTAL), three, strict=True):
         view = plane_view(values, volume.orientation, plane).transpose(2, 0, 1)
@@ -73,7 +74,7 @@ def test_mirrored_slices_are_turned_back(monkeypatch):
     mr = head_mr()
     model = identity_model(MR_DOMAIN, DomainModel("t2", "MR", MR))
     straight = translate_volume(mr, model, "t2").array
-    monkeypatch.setattr("medcyclegan.inference.bundle.build_generator", lambda config, size: Leaning())
+    monkeypatch.setattr("medcyclegan.model.bundle.build_generator", lambda config, size: Leaning())
     plain = translate(mr, [model], "t2", Computing(), spread=True)
     both = translate(mr, [model], "t2", Computing(tta=True), spread=True)
     assert plain.spread is None

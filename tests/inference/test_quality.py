@@ -5,12 +5,13 @@ import logging
 import numpy as np
 import pytest
 import torch
-from models import CT_DOMAIN, HU, MR, MR_DOMAIN, identity_model, tiny_model, with_fitness
-from phantoms import head_ct, head_mr, make_affine, write_nifti
+from support.models import CT_DOMAIN, HU, MR, MR_DOMAIN, identity_model, tiny_model, with_fitness
+from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
-from medcyclegan.inference import Computing, DomainModel, TranslationOptions, assess, translate, translate_file
-from medcyclegan.inference.fitness import ModelWarning
-from medcyclegan.inference.training_set import TrainingSet, histogram_of
+from medcyclegan.inference import Computing, TranslationOptions, assess, translate, translate_file
+from medcyclegan.model import DomainModel
+from medcyclegan.model.fitness import ModelWarning
+from medcyclegan.model.training_set import TrainingSet, histogram_of
 
 T2_DOMAIN = DomainModel("t2", "MR", MR)
 
@@ -139,7 +140,7 @@ def test_flicker_and_clipping_are_found(monkeypatch, known):
             shift = 0.3 * torch.sin(1e4 * x.mean(dim=(1, 2, 3), keepdim=True))
             return torch.where(x > -0.9, (x + shift).clamp(-1, 1), x)
 
-    monkeypatch.setattr("medcyclegan.inference.bundle.build_generator", lambda config, size: Shaking())
+    monkeypatch.setattr("medcyclegan.model.bundle.build_generator", lambda config, size: Shaking())
     quality = judge(head_mr(), known)
     assert quality.flicker > 0.15
     assert any("--planes three" in reason for reason in quality.reasons)

@@ -3,14 +3,15 @@ import logging
 import numpy as np
 import pytest
 import torch
-from models import CT_DOMAIN, HU, MR_DOMAIN, identity_model, tiny_model
-from phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_volume, make_affine
+from support.models import CT_DOMAIN, HU, MR_DOMAIN, identity_model, tiny_model
+from support.phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_volume, make_affine
 
 from medcyclegan import Volume, translate_volume
+from medcyclegan.device import choose_device
 from medcyclegan.errors import IntensityError, ModelError, UsageError
-from medcyclegan.inference import DomainModel, choose_device
-from medcyclegan.inference.batching import SliceRunner
+from medcyclegan.inference.runtime.runner import SliceRunner
 from medcyclegan.intensity import IntensityScaling
+from medcyclegan.model import DomainModel
 
 EVERY_GRID = {**GRIDS, "tilted": TILTED_GRID}
 CT_TO_CT = identity_model(CT_DOMAIN, DomainModel("ct2", "CT", HU))
@@ -152,7 +153,7 @@ def test_a_broken_network_gives_no_volume(monkeypatch):
         def forward(self, x):
             return x * float("nan")
 
-    monkeypatch.setattr("medcyclegan.inference.bundle.build_generator", lambda config, size: Broken())
+    monkeypatch.setattr("medcyclegan.model.bundle.build_generator", lambda config, size: Broken())
     with pytest.raises(ModelError, match="NaN"):
         translate_volume(head_ct(), identity_model(), "mr")
 

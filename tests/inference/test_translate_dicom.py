@@ -6,12 +6,12 @@ import json
 import sys
 from pathlib import Path
 
-import dicom_phantoms as made
 import numpy as np
 import pydicom
 import pytest
-from models import tiny_model
-from phantoms import head_ct, make_affine, write_nifti
+from support import dicom_phantoms as made
+from support.models import tiny_model
+from support.phantoms import head_ct, make_affine, write_nifti
 
 from medcyclegan import read_volume
 from medcyclegan.errors import MedCycleGANError, UsageError, WriteError

@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 
-import dicom_phantoms as made
 import pytest
 from click.testing import CliRunner
-from models import GREY, MR, tiny_model
-from phantoms import head_ct, head_mr, make_affine, write_nifti
+from support import dicom_phantoms as made
+from support.models import GREY, MR, tiny_model
+from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 from medcyclegan.cli.main import main
-from medcyclegan.inference import DomainModel
+from medcyclegan.model import DomainModel
 
 NOBODY = 65534
 

@@ -2,17 +2,18 @@ import json
 import sys
 from pathlib import Path
 
-import dicom_phantoms as made
 import nibabel as nib
 import numpy as np
 import pytest
-from models import GREY, identity_model, tiny_model
-from phantoms import head_ct, head_mr, make_affine, write_nifti
 from PIL import Image
+from support import dicom_phantoms as made
+from support.models import GREY, identity_model, tiny_model
+from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
-from medcyclegan.inference import Computing, DomainModel, TranslationOptions, translate_file
+from medcyclegan.inference import Computing, TranslationOptions, translate_file
 from medcyclegan.io import sidecar_path
+from medcyclegan.model import DomainModel
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cohorts import make_cohort
+from support.cohorts import make_cohort
 
 from medcyclegan.cohort import read_ledger
 

@@ -12,24 +12,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-import dicom_phantoms as made
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from cohorts import make_cohort
-from dicom_node_server import running_node
-from models import tiny_model
-from networks.test_public_weights import PublicResnet, initialised
-from phantoms import head_ct, head_mr, make_affine, write_nifti
+from model.test_public_weights import PublicResnet, initialised
 from PIL import Image
+from support import dicom_phantoms as made
+from support.cohorts import make_cohort
+from support.dicom_node_server import running_node
+from support.models import tiny_model
+from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 import medcyclegan.config
 from medcyclegan.cli.main import main
-from medcyclegan.inference import DomainModel
-from medcyclegan.inference.training_set import TrainingSet
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.metrics import TissueMeans
+from medcyclegan.model import DomainModel
+from medcyclegan.model.training_set import TrainingSet
 
 ROOT = Path(__file__).parents[2]
 SHAPE, PLACE = (24, 28, 16), make_affine("LPS", (8.0, 8.0, 12.0), rotation_degrees=(4.0, 0.0, 3.0))

@@ -10,8 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from models import tiny_model
-from phantoms import head_ct, head_mr, make_affine, write_nifti
+from support.models import tiny_model
+from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from geometry_figures import measure, random_affine
+from support.geometry_figures import measure, random_affine
 
 from medcyclegan.volume import Volume
 

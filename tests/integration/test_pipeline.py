@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from phantoms import head_mr, write_nifti
+from support.phantoms import head_mr, write_nifti
 
 from medcyclegan import slice_volumes, train
 from medcyclegan.config import load_config

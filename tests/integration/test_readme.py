@@ -10,7 +10,7 @@ import click
 import nibabel as nib
 import numpy as np
 import pytest
-from phantoms import head_mr, make_affine, write_nifti
+from support.phantoms import head_mr, make_affine, write_nifti
 
 from medcyclegan.cli.main import main
 
@@ -67,10 +67,10 @@ def test_the_first_screen_works_as_written(tmp_path):
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
-    from models import tiny_model
+    from support.models import tiny_model
 
-    from medcyclegan.inference import DomainModel
     from medcyclegan.intensity import IntensityScaling
+    from medcyclegan.model import DomainModel
 
     monkeypatch.chdir(tmp_path)
     scaling = IntensityScaling("percentile", 0.0, 900.0, "arbitrary units")

@@ -7,14 +7,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from models import CT_DOMAIN, MR, MR_DOMAIN, identity_model
 from PIL import Image
+from support.models import CT_DOMAIN, MR, MR_DOMAIN, identity_model
 
 from medcyclegan import read_volume, translate_volume
 from medcyclegan.cli.main import main
 from medcyclegan.errors import IntensityError
-from medcyclegan.inference import Computing, DomainModel, assess, translate
+from medcyclegan.inference import Computing, assess, translate
 from medcyclegan.intensity import check_hu
+from medcyclegan.model import DomainModel
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 CT = DATA / "dicom" / "ct_ge_hispeed_tilt" / "ref" / "2__Tilt_Eq_1.nii.gz"

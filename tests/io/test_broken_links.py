@@ -6,11 +6,11 @@ import logging
 import shutil
 from pathlib import Path
 
-import dicom_phantoms as made
-import phantoms
 import pytest
 from click.testing import CliRunner
-from models import tiny_model
+from support import dicom_phantoms as made
+from support import phantoms
+from support.models import tiny_model
 
 from medcyclegan.cli.main import main
 from medcyclegan.errors import ReadError

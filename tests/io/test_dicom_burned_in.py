@@ -8,13 +8,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import dicom_phantoms as made
-import dicom_readback as peers
 import numpy as np
 import pydicom
 import pytest
-from models import tiny_model
-from phantoms import head_ct, make_affine, write_nifti
+from support import dicom_phantoms as made
+from support import dicom_readback as peers
+from support.models import tiny_model
+from support.phantoms import head_ct, make_affine, write_nifti
 
 from medcyclegan import Volume
 from medcyclegan.errors import WriteError

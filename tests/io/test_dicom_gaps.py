@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import dicom_phantoms as made
 import numpy as np
-import phantoms
 import pytest
+from support import dicom_phantoms as made
+from support import phantoms
 
 from medcyclegan.errors import GeometryError, UsageError
 from medcyclegan.io import ReadOptions, read_volume

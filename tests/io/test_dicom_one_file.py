@@ -6,9 +6,9 @@ import logging
 import shutil
 from pathlib import Path
 
-import dicom_phantoms as made
 import pytest
-from models import tiny_model
+from support import dicom_phantoms as made
+from support.models import tiny_model
 
 from medcyclegan.errors import AmbiguousError
 from medcyclegan.inference import TranslationOptions, translate_file

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-import dicom_phantoms as made
 import numpy as np
-import phantoms
 import pytest
 from PIL import Image
+from support import dicom_phantoms as made
+from support import phantoms
 
 from medcyclegan.errors import ReadError
 from medcyclegan.io import ReadOptions, find_volumes, read_found_volume, read_volume

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantoms import head_ct
 from PIL import Image
+from support.phantoms import head_ct
 
 from medcyclegan.errors import AmbiguousError, MedCycleGANError, ReadError, WriteError
 from medcyclegan.io import read_volume, write_volume

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dicom_own_cases  # noqa: F401 - adds its cases
-import dicom_phantoms as made
 import numpy as np
-import phantoms
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from dicom_cases import CASES
 from PIL import Image
+from support import dicom_phantoms as made
+from support import phantoms
+from support.dicom_cases import CASES
 
 from medcyclegan.errors import MedCycleGANError, ReadError
 from medcyclegan.io import ReadOptions, read_volume
@@ -34,7 +34,7 @@ def test_a_dicom_series(tmp_path):
 
 
 def test_only_headers_are_read(tmp_path, monkeypatch):
-    from medcyclegan.io import dicom_pixels
+    from medcyclegan.io.dicom.read import pixels as dicom_pixels
 
     monkeypatch.setattr(dicom_pixels, "read_frames", None)
     monkeypatch.setattr(dicom_pixels, "_pixel_bytes", None)

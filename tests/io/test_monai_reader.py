@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dicom_phantoms as made
 import numpy as np
-import phantoms
 import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage, LoadImaged, Orientation
+from support import dicom_phantoms as made
+from support import phantoms
 
 from medcyclegan.errors import GeometryError
 from medcyclegan.io import read_volume

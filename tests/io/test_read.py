@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from phantoms import GRIDS, head_ct, linear_volume, write_nifti
 from PIL import Image
+from support.phantoms import GRIDS, head_ct, linear_volume, write_nifti
 
 from medcyclegan.errors import IntensityError, ReadError, UsageError
 from medcyclegan.io import find_format, read_volume, write_volume

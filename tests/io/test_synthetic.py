@@ -8,17 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import dicom_phantoms as made
-import dicom_readback as peers
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from click.testing import CliRunner
-from models import tiny_model
-from phantoms import head_ct, head_mr, make_affine, write_nifti
 from PIL import Image
+from support import dicom_phantoms as made
+from support import dicom_readback as peers
+from support.models import tiny_model
+from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 from medcyclegan import Volume, translate_volume
 from medcyclegan.cli.main import main

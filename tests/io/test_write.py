@@ -14,10 +14,21 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from phantoms import GRIDS, TILTED_GRID, Grid, head_ct, head_mr, linear_error, linear_volume, make_affine, write_nifti
+from support.phantoms import (
+    GRIDS,
+    TILTED_GRID,
+    Grid,
+    head_ct,
+    head_mr,
+    linear_error,
+    linear_volume,
+    make_affine,
+    write_nifti,
+)
 
 from medcyclegan.errors import GeometryError, WriteError
-from medcyclegan.io import check_writable, nifti_write, read_volume, stored, streams, write_volume
+from medcyclegan.io import check_writable, read_volume, stored, streams, write_volume
+from medcyclegan.io.nifti import write as nifti_write
 from medcyclegan.volume import Volume
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -253,7 +264,7 @@ def test_a_fault_on_the_way_to_the_disk_is_found(tmp_path: Path, ending: str, mo
         wrong[0, 0, 0] += 1
         return wrong
 
-    monkeypatch.setattr("medcyclegan.io.other.to_stored", faulty)
+    monkeypatch.setattr("medcyclegan.io.itk.read.to_stored", faulty)
     monkeypatch.setattr(nifti_write, "to_stored", faulty)
     for volume in (head_ct(), head_mr()):
         with pytest.raises(WriteError, match="voxels differ"):

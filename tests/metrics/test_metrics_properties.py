@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import shapes
+from support.strategies import shapes
 
 from medcyclegan.metrics.image_metrics import mae, mean_error, ncc, psnr
 

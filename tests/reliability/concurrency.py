@@ -17,10 +17,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from phantoms import head_ct, write_nifti
 from reliability import wholeness
 from reliability.sandbox import Limits, Row, run, start
 from reliability.workspace import AFFINE, make_workspace
+from support.phantoms import head_ct, write_nifti
 
 _SLICE = ["slice-volumes", "--config", "config.yaml"]
 

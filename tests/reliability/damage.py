@@ -13,19 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dicom_phantoms as made
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from models import tiny_model
-from phantoms import head_ct, write_nifti
 from PIL import Image
-from stores import blobs, make_store
+from support import dicom_phantoms as made
+from support.models import tiny_model
+from support.phantoms import head_ct, write_nifti
+from support.stores import blobs, make_store
 
 from medcyclegan.config import Config, load_config, to_yaml
 from medcyclegan.data.stacks import StackReader, check_stacks
-from medcyclegan.inference import ModelBundle
 from medcyclegan.io import read_volume
 from medcyclegan.manifest import load_manifest
+from medcyclegan.model import ModelBundle
 
 Mutation = Callable[[bytes, random.Random], tuple[str, bytes]]
 

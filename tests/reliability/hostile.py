@@ -20,14 +20,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import dicom_phantoms as made
 import nibabel as nib
 import numpy as np
 import torch
-from phantoms import head_ct
 from reliability import hostile_images, planted
 from reliability.sandbox import Limits, Outcome, Row, run
 from reliability.workspace import AFFINE, GRID, edit_record, make_workspace
+from support import dicom_phantoms as made
+from support.phantoms import head_ct
 
 #: No refusal may take more than this, nor more memory: the package itself has some 400 MB.
 LIMITS = Limits(seconds=90.0)

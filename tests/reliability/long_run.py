@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 from ignite.engine import Events
-from phantoms import head_ct, write_nifti
 from reliability.sandbox import Row
 from reliability.workspace import AFFINE, make_workspace
-from stores import blobs, make_store
+from support.phantoms import head_ct, write_nifti
+from support.stores import blobs, make_store
 
 #: What counts as flat: megabytes in a thousand steps, and in a hundred volumes.
 MOST_MB = 20.0
@@ -51,7 +51,7 @@ def train_long(root: Path, steps: int) -> Watch:
     """Train ``steps`` steps; a sample every 20."""
     from medcyclegan import train
     from medcyclegan.config import Config
-    from medcyclegan.training.metrics_log import MetricsLog
+    from medcyclegan.training.monitor.metrics_log import MetricsLog
 
     make_store(
         root / "slices", {"t1": [blobs(8, 32, n) for n in range(100)], "t2": [blobs(8, 32, n) for n in range(100)]}

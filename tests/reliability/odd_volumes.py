@@ -19,18 +19,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import dicom_phantoms as made
 import numpy as np
 from click.testing import CliRunner
-from models import GREY, MR, MR_DOMAIN, tiny_model
 from numpy.typing import NDArray
-from phantoms import make_affine, write_nifti
 from PIL import Image
 from reliability.sandbox import Row
+from support import dicom_phantoms as made
+from support.models import GREY, MR, MR_DOMAIN, tiny_model
+from support.phantoms import make_affine, write_nifti
 
 from medcyclegan import read_volume
 from medcyclegan.cli.main import main
-from medcyclegan.inference import DomainModel
+from medcyclegan.model import DomainModel
 from medcyclegan.volume import Volume
 
 _LENGTHS = (1, 1, 1, 2, 3, 5, 8, 9, 16, 31, 40)

@@ -10,12 +10,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import dicom_phantoms as made
 import nibabel as nib
 import numpy as np
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
+from support import dicom_phantoms as made
 
 from medcyclegan.volume import Volume
 

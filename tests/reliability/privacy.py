@@ -11,11 +11,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from models import tiny_model
-from phantoms import head_ct, head_mr
 from reliability import planted
 from reliability.sandbox import Row, run
 from reliability.workspace import AFFINE, CONFIG, GRID
+from support.models import tiny_model
+from support.phantoms import head_ct, head_mr
 
 _NAME, _ALL = planted.IN_NAMES, (planted.IN_NAMES, *planted.IN_HEADERS)
 

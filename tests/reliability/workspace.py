@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import dicom_phantoms as made
-from models import tiny_model
-from phantoms import head_ct, head_mr, make_affine, write_nifti
+from support import dicom_phantoms as made
+from support.models import tiny_model
+from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 #: A training of seconds, with a checkpoint, a panel and a row every few steps.
 CONFIG = """

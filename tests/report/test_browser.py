@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import browser as chromium
 import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
+from support import browser as chromium
 
 from medcyclegan.evaluation import CaseScores, Evaluation, write_table
 from medcyclegan.io import write_volume

@@ -5,8 +5,8 @@ import hashlib
 
 import numpy as np
 import pytest
-from cohorts import make_cohort
-from stores import make_store
+from support.cohorts import make_cohort
+from support.stores import make_store
 
 from medcyclegan.cohort import select_volumes
 from medcyclegan.config import load_config

@@ -4,10 +4,10 @@ import json
 import logging
 import shutil
 
-import dicom_phantoms as made
 import numpy as np
 import pytest
-from phantoms import head_mr, write_nifti
+from support import dicom_phantoms as made
+from support.phantoms import head_mr, write_nifti
 
 from medcyclegan.config import load_config
 from medcyclegan.errors import StoreError

@@ -3,7 +3,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
-from phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_values
+from support.phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_values
 
 from medcyclegan.errors import GeometryError, IntensityError
 from medcyclegan.intensity import IntensityScaling

@@ -9,13 +9,13 @@ import time
 
 import numpy as np
 import pytest
-from phantoms import GRIDS, head_ct, head_mr, linear_volume, make_affine, write_nifti
 from PIL import Image
+from support.phantoms import GRIDS, head_ct, head_mr, linear_volume, make_affine, write_nifti
 
 from medcyclegan.config import load_config
 from medcyclegan.data import SliceIndex
 from medcyclegan.errors import ConfigError, ReadError, StoreError, UsageError
-from medcyclegan.io.made_series import write_made_series
+from medcyclegan.io.dicom.write.synthetic import write_made_series
 from medcyclegan.manifest import load_manifest
 from medcyclegan.slicing import slice_volumes
 

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from run_folders import PowerCutError, cut_power
-from stores import blobs, make_store
+from support.run_folders import PowerCutError, cut_power
+from support.stores import blobs, make_store
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.training import train
-from medcyclegan.training.step import CycleGANStep
+from medcyclegan.training.update.step import CycleGANStep
 
 
 @pytest.fixture(scope="session")

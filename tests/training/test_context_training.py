@@ -1,7 +1,7 @@
 """A run with neighbouring slices as channels, from store to translation."""
 
 from medcyclegan.config import parse_config
-from medcyclegan.inference import ModelBundle
+from medcyclegan.model import ModelBundle
 from medcyclegan.training import train
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from stores import blobs, make_store
+from support.stores import blobs, make_store
 
 from medcyclegan.config import parse_config
-from medcyclegan.inference import ModelBundle
+from medcyclegan.model import ModelBundle
 from medcyclegan.training import train
 
 CONFIG = {

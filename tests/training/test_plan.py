@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stores import make_row, make_store
+from support.stores import make_row, make_store
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import ConfigError, StoreError, UsageError

@@ -18,7 +18,7 @@ from medcyclegan.networks import (
     build_cyclegan,
 )
 from medcyclegan.training.schedule import rate_factor
-from medcyclegan.training.step import CycleGANStep, build_step
+from medcyclegan.training.update.step import CycleGANStep, build_step
 
 
 def build(name: str) -> CycleGANStep:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medcyclegan.data import Stream
-from medcyclegan.training.image_pool import ImagePool
 from medcyclegan.training.schedule import rate_factor
+from medcyclegan.training.update.image_pool import ImagePool
 
 
 @given(steps=st.integers(1, 10**6), data=st.data())

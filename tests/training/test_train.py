@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from run_folders import PowerCutError, cut_power, record_of, rows_of, weights_of, with_training
+from support.run_folders import PowerCutError, cut_power, record_of, rows_of, weights_of, with_training
 
 from medcyclegan.config import Config, load_config
 from medcyclegan.errors import ModelError, StoreError, TrainingError, UsageError, WriteError
-from medcyclegan.inference import ModelBundle
-from medcyclegan.inference.training_set import TrainingSet
 from medcyclegan.manifest import load_manifest, rows_to_text
+from medcyclegan.model import ModelBundle
+from medcyclegan.model.training_set import TrainingSet
 from medcyclegan.training import train
-from medcyclegan.training.run_folder import create_run
-from medcyclegan.training.step import CycleGANStep
+from medcyclegan.training.run.folder import create_run
+from medcyclegan.training.update.step import CycleGANStep
 
 
 def test_a_run_leaves_what_the_design_says(store: Path, tiny: Config, tmp_path: Path, caplog) -> None:
@@ -168,7 +168,7 @@ def test_weights_that_are_not_finite_are_not_saved(store, tiny, tmp_path, monkey
 
 def test_a_validation_that_is_not_finite_ends_the_run_by_name(store, tiny, tmp_path, monkeypatch) -> None:
     scores = {"cycle_A": float("inf"), "cycle_B": 0.1, "sliced_wasserstein_AB": float("nan")}
-    monkeypatch.setattr("medcyclegan.training.validation.scores_of", lambda step, slices: scores)
+    monkeypatch.setattr("medcyclegan.training.monitor.validation.scores_of", lambda step, slices: scores)
     with pytest.raises(TrainingError, match=r"step 8: validation_cycle_A, validation_sliced_wasserstein_AB became NaN"):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
 
@@ -213,7 +213,7 @@ def test_no_thread_is_left(store, tiny, tmp_path, interrupt) -> None:
 def test_runs_that_start_in_one_second_have_folders_of_their_own(tiny, tmp_path, monkeypatch) -> None:
     """Both jobs of an array find the name free; the second to finish its folder must not replace the first's."""
     out, lexists = tmp_path / "runs", os.path.lexists
-    monkeypatch.setattr("medcyclegan.training.run_folder.time.strftime", lambda form: "20260101-120000")
+    monkeypatch.setattr("medcyclegan.training.run.folder.time.strftime", lambda form: "20260101-120000")
     first = create_run(out, tiny, {"of": "first"}).path
     seen_free = [first, first]  # the second's two looks, before the first was there
 

@@ -7,17 +7,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from run_folders import with_training
+from support.run_folders import with_training
 
 from medcyclegan.config import parse_config
 from medcyclegan.errors import TrainingError
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
-from medcyclegan.training.checkpoint import restore_step, step_state
-from medcyclegan.training.compilation import compile_step
-from medcyclegan.training.precision import choose_precision
-from medcyclegan.training.recording import Recorded, record_step
-from medcyclegan.training.step import CycleGANStep, build_step
+from medcyclegan.training.run.checkpoint import restore_step, step_state
+from medcyclegan.training.update.compilation import compile_step
+from medcyclegan.training.update.cuda_graphs import Recorded, record_step
+from medcyclegan.training.update.precision import choose_precision
+from medcyclegan.training.update.step import CycleGANStep, build_step
 
 pytestmark = [
     pytest.mark.gpu,

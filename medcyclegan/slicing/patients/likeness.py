@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from medcyclegan.slicing.plane import plane_view
+from medcyclegan.plane import plane_view
 from medcyclegan.volume import Volume
 
 __all__ = ["describe_likeness", "find_alike"]

@@ -1,0 +1,1 @@
+"""How networks are executed: PyTorch or ONNX Runtime, number format, memory layout, batches."""

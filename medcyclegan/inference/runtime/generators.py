@@ -1,0 +1,114 @@
+"""A model's generator, ready to translate slices on a device."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from medcyclegan.device import choose_device
+from medcyclegan.errors import ModelError
+from medcyclegan.inference.runtime.cpu_layout import tune_for_cpu
+from medcyclegan.inference.runtime.onnx import OnnxGenerator, to_onnx
+from medcyclegan.inference.runtime.options import Computing
+from medcyclegan.inference.runtime.precision import exact_convolutions, fast_format, to_reduced_precision
+from medcyclegan.inference.runtime.runner import SliceGenerator, SliceRunner, choose_batch_size
+from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.plane import PlaneFit
+from medcyclegan.volume import Volume
+
+__all__ = ["TorchGenerator", "check_members", "open_generators", "open_runners"]
+
+log = logging.getLogger(__name__)
+
+
+class TorchGenerator:
+    """The generator ``name`` of ``bundle`` in PyTorch, on ``device``.
+
+    ``fast``: in the device's short number format; where it has none, said aloud, in float32. ``few``: it is for
+    some slices only, so that little is spent on laying it out.
+    """
+
+    shareable = True
+
+    def __init__(
+        self, bundle: ModelBundle, name: str, device: torch.device, *, fast: bool = False, few: bool = False
+    ) -> None:
+        self.device = device
+        network = bundle.build(name)
+        dtype = fast_format(device) if fast else torch.float32
+        if fast and dtype == torch.float32:
+            log.warning("--fast: this %s has no short number format in hardware: computing in float32", device)
+        if device.type == "cpu":
+            self._network = tune_for_cpu(network, dtype, few=few)
+        else:
+            self._network = to_reduced_precision(network, dtype).to(device)
+
+    def __call__(self, slices: torch.Tensor) -> torch.Tensor:
+        """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1]; both are float32 on the CPU."""
+        with torch.inference_mode(), exact_convolutions(self.device):
+            return self._network(slices.to(self.device)).to("cpu", torch.float32)
+
+    def to(self, device: torch.device) -> None:
+        """Go on computing on ``device``."""
+        self._network.to(device)
+        self.device = device
+
+
+def open_generators(
+    bundles: Sequence[ModelBundle], name: str, computing: Computing, *, few: bool = False
+) -> list[SliceGenerator]:
+    """Return the generator ``name`` (``"G_AB"`` or ``"G_BA"``) of each bundle, computed as ``computing`` says.
+
+    ``few``: for some slices of a volume only.
+    """
+    if computing.backend == "onnx":
+        return [OnnxGenerator(_graph(bundle, name)) for bundle in bundles]
+    device = choose_device(computing.device)
+    return [TorchGenerator(bundle, name, device, fast=computing.fast, few=few) for bundle in bundles]
+
+
+def _graph(bundle: ModelBundle, name: str) -> bytes:
+    if bundle.graphs:
+        return bundle.graphs[name]
+    log.info("making the ONNX graph of %s; medcyclegan export --format onnx makes it once and for all", name)
+    return to_onnx(bundle.build(name), bundle.canvas_multiple(), channels=bundle.generator.context_slices)
+
+
+@contextlib.contextmanager
+def open_runners(
+    generators: Sequence[SliceGenerator], bundle: ModelBundle, volume: Volume, fit: PlaneFit, computing: Computing
+) -> Iterator[list[SliceRunner]]:
+    """Yield a runner for each generator, with the batch size that was asked for or that fits."""
+    with contextlib.ExitStack() as stack:
+        runners = []
+        for generator in generators:
+            size = computing.batch_size
+            if size == "auto":
+                size = choose_batch_size(bundle.generator, fit.canvas, generator.device, volume.array.size)
+                log.debug("slices at a time on %s: %d", generator.device, size)
+            runners.append(stack.enter_context(SliceRunner(generator, size)))
+        yield runners
+
+
+def check_members(bundles: Sequence[ModelBundle]) -> None:
+    """Refuse several models that do not all translate between the same domains in the same way.
+
+    Raises :class:`~medcyclegan.errors.ModelError` where domains, modalities, preparation or the number of
+    slices that they read at once differ.
+    """
+    first, *others = bundles
+    known = [(d.name, d.modality, d.rule) for d in first.domains]
+    for number, other in enumerate(others, start=2):
+        if [(d.name, d.modality, d.rule) for d in other.domains] != known or other.preparation != first.preparation:
+            raise ModelError(
+                f"--model number {number} has other domains or another preparation than the first: models that "
+                "are averaged must be trained on slices of one kind"
+            )
+        if other.generator.context_slices != first.generator.context_slices:
+            raise ModelError(
+                f"--model number {number} reads {other.generator.context_slices} slices at once, the first "
+                f"{first.generator.context_slices}: average models with the same context_slices"
+            )

@@ -1,0 +1,90 @@
+"""How a generator is laid out in memory and in which number format it computes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from medcyclegan.model.domains import AIR
+from medcyclegan.networks import middle_slice
+
+__all__ = ["Difference", "compare", "exact_convolutions", "fast_format", "to_reduced_precision"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How far two translations of the same slices lie apart, in the unit of the output.
+
+    ``mean`` and ``largest``: of the absolute difference. ``slices``: how many were compared.
+    """
+
+    mean: float
+    largest: float
+    unit: str
+    slices: int
+
+    def __str__(self) -> str:
+        count = f"{self.slices} slice{'s' if self.slices != 1 else ''}"
+        return f"{self.mean:.3g} {self.unit} on average, at most {self.largest:.3g} {self.unit}, on {count}"
+
+
+def fast_format(device: torch.device) -> torch.dtype:
+    """Return the short number format that ``device`` computes in hardware; float32 where it has none.
+
+    bf16 on CUDA from Ampere on and on CPUs with AVX512-BF16 or AMX, fp16 on older CUDA devices.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    features = torch.cpu.get_capabilities()
+    has_bf16 = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def to_reduced_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Turn a generator in place into one that computes in ``dtype`` between its first and last convolution.
+
+    These two stay in float32, for a bf16 number near 1 is rounded to 1/256, which a CT shows as steps of
+    8 HU. Input and output remain float32.
+    """
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    if dtype == torch.float32 or len(convolutions) < 3:
+        return network
+    for convolution in convolutions[1:-1]:
+        convolution.to(dtype)
+        convolution.register_forward_pre_hook(lambda _module, inputs: (inputs[0].to(dtype),))
+    convolutions[0].register_forward_hook(lambda _module, _inputs, output: output.to(dtype))
+    convolutions[-1].register_forward_pre_hook(lambda _module, inputs: (inputs[0].float(),))
+    return network
+
+
+def exact_convolutions(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Return the context in which a CUDA device's convolutions keep all 24 bits (no TF32); else nothing."""
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    context: contextlib.AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return context
+
+
+def compare(
+    one: Callable[[torch.Tensor], torch.Tensor],
+    other: Callable[[torch.Tensor], torch.Tensor],
+    slices: torch.Tensor,
+    *,
+    half_range: float,
+    unit: str,
+) -> Difference:
+    """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1] both ways and say how far the results differ.
+
+    The mean is taken where the slices show something (air would flatter it), the largest everywhere.
+    ``half_range``: what a difference of 1 means, in ``unit``.
+    """
+    difference = (one(slices) - other(slices)).abs() * half_range
+    shown = difference[middle_slice(slices) > AIR]
+    mean = shown.mean() if shown.numel() else difference.mean()
+    return Difference(float(mean), float(difference.max()), unit, slices.shape[0])

@@ -1,0 +1,1 @@
+"""DICOM: series in, derived series out, and the network between."""

@@ -1,0 +1,1 @@
+"""Exchange series with DICOM nodes."""

@@ -1,0 +1,1 @@
+"""Read DICOM series: find their images, check them, compute their geometry, decode their pixels."""

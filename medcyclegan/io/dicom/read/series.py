@@ -1,0 +1,244 @@
+"""The series in a set of DICOM files: which one is read, what is left out, and what forbids reading it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from medcyclegan.errors import AmbiguousError, GeometryError, ReadError, VolumeError
+from medcyclegan.io.dicom.read.enhanced import enhanced_frames, is_multi_frame
+from medcyclegan.io.dicom.read.frames import SPLIT_KEYWORDS, Frame, classic_frame, image_from_header
+from medcyclegan.io.dicom.read.headers import DamagedFile, DicomFile, OtherFile, list_files, read_header
+from medcyclegan.io.dicom.read.mosaic import is_mosaic, mosaic_frames
+from medcyclegan.io.dicom.values import text
+from medcyclegan.io.notes import Notes
+
+__all__ = [
+    "Scan",
+    "Series",
+    "check_whole_series",
+    "choose_series",
+    "find_unplaced",
+    "group_series",
+    "is_aside",
+    "refusal_of",
+    "scan_files",
+]
+
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+#: How many series a refusal lists.
+_LISTED = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """The frames that share a SeriesInstanceUID, and the files of it that cannot be read."""
+
+    uid: str
+    frames: tuple[Frame, ...] = ()
+    damaged: tuple[DamagedFile, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its files, readable or not, in the order in which they were found."""
+        return tuple(
+            dict.fromkeys([*(frame.image.path for frame in self.frames), *(file.path for file in self.damaged)])
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """What a set of files holds: frames, files that are no DICOM images, DICOM files that cannot be read."""
+
+    frames: tuple[Frame, ...]
+    others: tuple[OtherFile, ...]
+    damaged: tuple[DamagedFile, ...]
+
+
+def scan_files(
+    paths: Iterable[Path],
+    split_by: str | None = None,
+    *,
+    keep_datasets: bool = False,
+    said: Callable[[Path], None] | None = None,
+) -> Scan:
+    """Read the header of each file once, without its pixels.
+
+    ``keep_datasets`` keeps whole headers, for a volume that will be read; ``said`` is called after each file (a
+    progress bar). Never raises for a bad file: it is among ``damaged``, with its reason.
+    """
+    keywords = SPLIT_KEYWORDS if split_by in (None, *SPLIT_KEYWORDS) else (*SPLIT_KEYWORDS, str(split_by))
+    frames: list[Frame] = []
+    others: list[OtherFile] = []
+    damaged: list[DamagedFile] = []
+    for path in paths:
+        found = read_header(path)
+        if isinstance(found, OtherFile):
+            others.append(found)
+        elif isinstance(found, DamagedFile):
+            damaged.append(found)
+        else:
+            try:
+                frames += _frames_of(found, keywords, keep_datasets=keep_datasets)
+            except VolumeError as error:
+                series_uid = text(found.dataset, "SeriesInstanceUID")
+                is_whole = not isinstance(error, ReadError)
+                damaged.append(DamagedFile(path, f"{path.name}: {error}", series_uid, is_whole=is_whole))
+        if said is not None:
+            said(path)
+    return Scan(tuple(frames), tuple(others), tuple(damaged))
+
+
+def group_series(scan: Scan) -> list[Series]:
+    """Group a scan by SeriesInstanceUID, in the order in which the series were met.
+
+    Damaged files whose series is in doubt belong to no group: see :func:`find_unplaced`.
+    """
+    frames: dict[str, list[Frame]] = defaultdict(list)
+    damaged: dict[str, list[DamagedFile]] = defaultdict(list)
+    for frame in scan.frames:
+        frames[frame.image.series_uid].append(frame)
+    for file in scan.damaged:
+        if file.is_whole or file.series_uid in frames:
+            damaged[file.series_uid].append(file)
+    uids = dict.fromkeys([*frames, *damaged])
+    return [Series(uid, tuple(frames[uid]), tuple(damaged[uid])) for uid in uids]
+
+
+def find_unplaced(scan: Scan) -> list[DamagedFile]:
+    """Return the damaged files that may belong to any series: the UID of theirs, if legible, is no other image's."""
+    known = {frame.image.series_uid for frame in scan.frames}
+    return [file for file in scan.damaged if not file.is_whole and file.series_uid not in known]
+
+
+def is_aside(series: Series) -> str:
+    """Say why a series that lies beside a volume is none itself (a localizer, no place in space); else nothing."""
+    if not series.frames:
+        return "not readable"
+    if all(frame.image.is_localizer for frame in series.frames):
+        return "a localizer"
+    # a scanner's own images have a place; without one they are damaged, and may be missing slices
+    if not any(frame.position or frame.image.is_scan for frame in series.frames):
+        return "without a place in space"
+    return ""
+
+
+def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
+    """Return the one series to read: the ``wanted`` UID, or the only one that is a volume.
+
+    Raises :class:`~medcyclegan.errors.AmbiguousError` for several, and
+    :class:`~medcyclegan.errors.ReadError` where there is none or where a file may be a missing slice.
+    """
+    groups = group_series(scan)
+    if wanted is not None:
+        chosen = [series for series in groups if series.uid == wanted]
+        if not chosen and groups:
+            raise AmbiguousError(f"no series {wanted} here: choose one with --series: {_listing(groups)}")
+    else:
+        chosen = [series for series in groups if not is_aside(series)] or groups
+        if len(chosen) > 1:
+            raise AmbiguousError(f"{len(chosen)} series: choose one with --series UID: {_listing(chosen)}")
+    unplaced = find_unplaced(scan)
+    if not chosen:
+        if unplaced:
+            raise ReadError(refusal_of(unplaced))
+        raise ReadError(f"no DICOM images here ({_counted(scan.others)}): name the folder that holds the series")
+    concerning = [*chosen[0].damaged, *unplaced]
+    if concerning:
+        raise ReadError(refusal_of(concerning))
+    _note_left_out(scan, [series for series in groups if series.uid != chosen[0].uid], wanted, notes)
+    return chosen[0]
+
+
+def check_whole_series(series: Series, notes: Notes) -> None:
+    """Refuse a series of one slice, the file of which was named alone, where more of its images lie beside that file.
+
+    A file of several slices may be a volume of its own: its siblings are reported. Raises
+    :class:`~medcyclegan.errors.AmbiguousError`, or :class:`~medcyclegan.errors.ReadError` for a file beside it that
+    may be a slice of any series.
+    """
+    (path,) = series.paths
+    instances = {frame.image.instance_uid for frame in series.frames} - {""}
+    scan = scan_files(file for file in list_files(path.parent) if file.name != path.name)
+    others = {
+        frame.image.path
+        for frame in scan.frames
+        if frame.image.series_uid == series.uid
+        and not frame.image.is_localizer
+        and frame.image.instance_uid not in instances
+    }
+    others |= {file.path for file in scan.damaged if file.series_uid == series.uid}
+    if not others and len(series.frames) == 1 and (unknown := [f for f in scan.damaged if not f.series_uid]):
+        raise ReadError(refusal_of(unknown))
+    if not others:
+        return
+    if len(series.frames) > 1:
+        notes.warn(
+            f"{len(others)} other file(s) of the same series in its folder are not read: name the folder for all"
+        )
+        return
+    several = any(other.uid != series.uid and not is_aside(other) for other in group_series(scan))
+    folder = f"the folder with --series {series.uid}" if several else "the folder"
+    raise AmbiguousError(
+        f"{path.name} is one slice of a series of which {len(others)} other file(s) are in its folder: name {folder} "
+        "to read the volume, or copy the file into a folder of its own to read this slice alone"
+    )
+
+
+def _frames_of(file: DicomFile, keywords: tuple[str, ...], *, keep_datasets: bool) -> list[Frame]:
+    """Return the frames of one file.
+
+    Raises :class:`~medcyclegan.errors.ReadError` for a damaged one, another
+    :class:`~medcyclegan.errors.VolumeError` for a whole one that is no part of a volume.
+    """
+    image = image_from_header(file, keep_dataset=keep_datasets)
+    if is_multi_frame(file.dataset):
+        return enhanced_frames(file.dataset, image, keywords)
+    if image.number_of_frames != 1:
+        raise GeometryError(
+            f"{image.number_of_frames} frames without functional groups, so without a place in space: "
+            "convert it first, for example with dcm2niix"
+        )
+    whole = classic_frame(file, image, keywords)
+    return mosaic_frames(file.dataset, whole) if is_mosaic(file.dataset) else [whole]
+
+
+def refusal_of(damaged: list[DamagedFile]) -> str:
+    """Return the sentence for files of which any may be a missing slice."""
+    return (
+        damaged[0].reason if len(damaged) == 1 else f"{len(damaged)} files are refused, the first: {damaged[0].reason}"
+    )
+
+
+def _listing(groups: list[Series]) -> str:
+    """Name the first few series: UID, modality, number of images, description."""
+    named = []
+    for series in groups[:_LISTED]:
+        image = series.frames[0].image if series.frames else None
+        what = "not readable" if image is None else f"{image.modality}, {len(series.frames)} images"
+        described = f", {image.description[:40]!r}" if image and image.description else ""
+        named.append(f"{series.uid or '(no UID)'} ({what}{described})")
+    more = f", and {len(groups) - _LISTED} more" if len(groups) > _LISTED else ""
+    return "; ".join(named) + more
+
+
+def _counted(others: tuple[OtherFile, ...]) -> str:
+    reasons: dict[str, int] = defaultdict(int)
+    for other in others:
+        reasons[other.reason] += 1
+    return ", ".join(f"{count} file(s) {reason}" for reason, count in sorted(reasons.items())) or "no files"
+
+
+def _note_left_out(scan: Scan, beside: list[Series], wanted: str | None, notes: Notes) -> None:
+    """Say what lies beside the series and is not read."""
+    if wanted is None:
+        for series in beside:
+            count = len(series.frames) or len(series.damaged)
+            notes.warn(f"a series beside it is left out: {count} image(s), {is_aside(series)}")
+    lost = [other for other in scan.others if not other.is_dicom and other.path.suffix.lower() in _DICOM_SUFFIXES]
+    if lost:
+        notes.warn(f"{len(lost)} file(s) are named like DICOM but are none: a slice may be missing")
+    if scan.others:
+        notes.tell(f"left out: {_counted(scan.others)}")

@@ -1,0 +1,1 @@
+"""Write derived DICOM series."""

@@ -1,0 +1,122 @@
+"""A derived image without its patient: the Basic Application Confidentiality Profile (PS3.15 Annex E), and stricter.
+
+The profile is dicom-anonymizer's table of the standard's edition 2026c. Before it is asked, all that an output copies
+from its source is left out or emptied, but for the geometry, UIDs (which it replaces) and a few words that name no one.
+Pixels are not touched: a head's surface shows a face. Images that say of themselves that text is burned into their
+pixels (BurnedInAnnotation YES) are refused.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+from highdicom.sr import CodedConcept
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+
+from medcyclegan.errors import MissingExtraError, WriteError
+from medcyclegan.io.dicom.write.copied import PATIENT_AND_STUDY
+
+__all__ = ["check_deidentifiable", "deidentify_image"]
+
+_EDITION = "dicomfields_2026c"
+#: All of the patient's and the study's modules but the UID that holds series together.
+_COPIED = ("SpecificCharacterSet", *(keyword for keyword in PATIENT_AND_STUDY if keyword != "StudyInstanceUID"))
+_BASIC_PROFILE = CodedConcept("113100", "DCM", "Basic Application Confidentiality Profile")
+#: Written by this program, and free of the source's text: kept where the profile would remove it.
+_OURS = ("DerivationDescription", "ImageComments", "ContributingEquipmentSequence", "SeriesDescription")
+#: They name instances that exist under other numbers only.
+_REFERENCES = ("SourceImageSequence", "ReferencedSeriesSequence", "ReferencedStudySequence")
+_DATES = ("SeriesDate", "SeriesTime", "InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime")
+#: What the standard wants to be there; the profile allows it to be empty.
+_EMPTIED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+            "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator")  # fmt: skip
+#: The words that a source may leave in the output; anything else there could be a name.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "PatientPosition": ("HFS", "HFP", "HFDL", "HFDR", "FFS", "FFP", "FFDL", "FFDR"),
+    "AnatomicalOrientationType": ("BIPED", "QUADRUPED"),
+    "BodyPartExamined": ("HEAD", "BRAIN", "HEADNECK", "NECK", "CHEST", "ABDOMEN", "PELVIS", "SPINE", "EXTREMITY"),
+    "RecognizableVisualFeatures": ("YES", "NO"),
+    "LossyImageCompression": ("00", "01"),
+    "LossyImageCompressionMethod": ("ISO_10918_1", "ISO_14495_1", "ISO_15444_1"),
+}
+_REQUIRED = ("PatientPosition", "BodyPartExamined")
+
+
+def check_deidentifiable(image: Dataset) -> None:
+    """Refuse what cannot be de-identified: pixels that hold text by their own statement.
+
+    Raises :class:`~medcyclegan.errors.WriteError`, and :class:`~medcyclegan.errors.MissingExtraError` where the extra
+    ``deid`` is not installed.
+    """
+    try:
+        _actions()
+    except ImportError:
+        raise MissingExtraError(
+            "dicom-anonymizer is not installed, which --deidentify needs: install the extra with "
+            "pip install 'medcyclegan[deid]'"
+        ) from None
+    if image.get("BurnedInAnnotation") == "YES":
+        raise WriteError(
+            "BurnedInAnnotation is YES: text in the source's pixels may name the patient, and --deidentify does not "
+            "change pixels: remove the text from the source and set BurnedInAnnotation to NO, or leave --deidentify out"
+        )
+
+
+def deidentify_image(image: Dataset) -> Dataset:
+    """Return an image made by ``build_image`` without the patient, the study and their dates.
+
+    UIDs become random ones, the same for the same within one process, so that the images of a series, and the series
+    of a study, stay together; references to the source are left out. The flags of PS3.15 say what was done. Raises as
+    :func:`check_deidentifiable` does.
+    """
+    check_deidentifiable(image)
+    from dicomanonymizer.simpledicomanonymizer import anonymize_dataset
+
+    image = copy.deepcopy(image)  # the images of a series share their elements, and the library changes these
+    image.SeriesDescription = str(image.SeriesDescription).partition(" from ")[0]  # the source's own text follows
+    image.ContributingEquipmentSequence = [
+        item for item in image.ContributingEquipmentSequence if item.get("ManufacturerModelName") == "medcyclegan"
+    ][:1]
+    for keyword in {*_COPIED, *_REFERENCES, *_DATES} & set(image.dir()):
+        delattr(image, keyword)
+    for keyword in _EMPTIED:
+        setattr(image, keyword, "")
+    for keyword, words in _WORDS.items():
+        if keyword in image and str(image.get(keyword)) not in words:
+            delattr(image, keyword)
+    for keyword in _REQUIRED:
+        if keyword not in image:
+            setattr(image, "Laterality" if keyword == "BodyPartExamined" else keyword, "")
+    anonymize_dataset(image, base_rules_gen=_rules)
+    image.PatientIdentityRemoved = "YES"
+    image.LongitudinalTemporalInformationModified = "REMOVED"
+    image.DeidentificationMethod = (
+        f"dicom-anonymizer {importlib.metadata.version('dicom-anonymizer')} 2026c, nothing copied"
+    )
+    image.DeidentificationMethodCodeSequence = [_BASIC_PROFILE]
+    return image
+
+
+@functools.cache
+def _actions() -> dict[tuple[int, ...], Any]:
+    """Return the profile: what to do with each tag that it names."""
+    from dicomanonymizer.simpledicomanonymizer import initialize_actions
+
+    found: dict[tuple[int, ...], Any] = initialize_actions(_EDITION)
+    return found
+
+
+def _rules() -> dict[tuple[int, ...], Any]:
+    """Return the profile without what was settled before it is asked."""
+    settled = {_pair(keyword) for keyword in (*_OURS, *_EMPTIED)}
+    return {tag: action for tag, action in _actions().items() if tag not in settled}
+
+
+def _pair(keyword: str) -> tuple[int, int]:
+    tag = int(tag_for_keyword(keyword) or 0)
+    return tag >> 16, tag & 0xFFFF

@@ -1,0 +1,1 @@
+"""MetaImage and NRRD files, read and written by SimpleITK."""

@@ -1,0 +1,1 @@
+"""NIfTI files: header, affine, voxels, in both directions."""

@@ -1,0 +1,328 @@
+"""A trained model as a folder: ``model.json`` and two weight files, all that translation needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from medcyclegan.config import Generator, Scaling, Slicing
+from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
+from medcyclegan.intensity import IntensityScaling
+from medcyclegan.manifest import SliceRow
+from medcyclegan.model.card import CARD, model_card
+from medcyclegan.networks import build_generator, keep_middle_slice, unet_levels
+from medcyclegan.plane import Preparation
+from medcyclegan.provenance import hash_json, now, versions
+from medcyclegan.slicing.domains import check_domain_name
+from medcyclegan.storage import atomic_folder
+
+__all__ = ["DomainModel", "ModelBundle", "target_scaling"]
+
+_FORMAT = 1
+_JSON = "model.json"
+_GENERATORS = ("G_AB", "G_BA")
+#: The key of model.json that holds the SHA-256 of all the others.
+_CHECKSUM = "record_sha256"
+_LARGEST_RECORD = 1 << 24
+
+
+@dataclasses.dataclass(frozen=True)
+class DomainModel:
+    """What a model knows of one domain: its name, modality, the scaling of its output and of its input.
+
+    ``scaling``: unscales what is translated into this domain. ``rule``: how a volume of this domain
+    is scaled when it is the input (for CT the window, for MR the percentiles of its own foreground).
+    """
+
+    name: str
+    modality: str | None
+    scaling: IntensityScaling
+    rule: Scaling = dataclasses.field(default_factory=Scaling)
+
+
+def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
+    """Return the scaling that a domain's outputs get: the median over its training volumes.
+
+    The same for all of them where the rule is a window or a bit depth.
+    """
+    each = [IntensityScaling.from_dict(row.scaling) for row in rows]
+    kinds = {(s.kind, s.unit) for s in each}
+    if len(kinds) != 1:
+        raise IntensityError(
+            f"one domain mixes intensities in {', '.join(sorted(unit for _, unit in kinds))}: keep CT, MR and "
+            "pictures in domains of their own"
+        )
+    lower, upper = median(s.lower for s in each), median(s.upper for s in each)
+    measured = [s.air for s in each if s.air is not None]
+    return dataclasses.replace(each[0], lower=lower, upper=upper, air=median(measured) if measured else None)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ModelBundle:
+    """The two generators and what must be known to use them.
+
+    ``domains``: A and B. ``preparation``: how slices are made. ``generator``: the networks' shape.
+    ``weights``: ``{"G_AB": state, "G_BA": state}``, tensors on the CPU. ``provenance``: JSON values
+    (training configuration, steps, data counts); no patient data, no path. ``graphs``: the generators as
+    ONNX instead of weights, in an ONNX export, and ``exported_from`` the fingerprint of what it was made of.
+    """
+
+    domains: tuple[DomainModel, DomainModel]
+    preparation: Preparation
+    generator: Generator
+    weights: Mapping[str, Mapping[str, torch.Tensor]]
+    provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    graphs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    exported_from: str = ""
+
+    def __post_init__(self) -> None:
+        if self.domains[0].name == self.domains[1].name:
+            raise ModelError(f"both domains are named {self.domains[0].name!r}: a model translates between two")
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 over both weight files and the preparation: what names this model in an output."""
+        if self.exported_from:
+            return self.exported_from
+        return hash_json({"weights": self._hashes(), "domains": self._domains(), **self._shape()})
+
+    def direction(self, to: str) -> tuple[str, DomainModel, DomainModel]:
+        """Return the generator's name and the source and target domains for output in domain ``to``.
+
+        Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have.
+        """
+        a, b = self.domains
+        for name, source, target in (("G_AB", a, b), ("G_BA", b, a)):
+            if to == target.name:
+                return name, source, target
+        raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
+
+    def canvas_multiple(self) -> int:
+        """The number that a canvas's rows and columns must be multiples of for these generators."""
+        return 2 ** unet_levels(self.preparation.size) if self.generator.kind == "unet" else 4
+
+    def build(self, name: str) -> nn.Module:
+        """Build the generator ``name`` (``"G_AB"`` or ``"G_BA"``) with its weights, in evaluation mode.
+
+        ``(N, C, H, W)`` to ``(N, 1, H, W)``: C slices in, of which the middle one is translated
+        (``generator.context_slices``).
+        """
+        if self.graphs:
+            raise ModelError("this folder holds ONNX graphs and no weights: translate with --backend onnx")
+        with torch.device("meta"):  # no first weights are drawn, which takes longer than reading these
+            network = build_generator(self.generator, self.preparation.size)
+        network.to_empty(device="cpu")
+        try:
+            network.load_state_dict(dict(self.weights[name]))
+        except (RuntimeError, KeyError) as error:
+            raise ModelError(f"the weights of {name} do not fit the {self.generator.kind} generator: {error}") from None
+        if self.generator.context_slices > 1:
+            network = keep_middle_slice(network)
+        return network.eval().requires_grad_(False)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model folder, whole or not at all; returns its path.
+
+        Raises :class:`~medcyclegan.errors.WriteError` where it exists and ``overwrite`` is not set.
+        """
+        path = Path(folder)
+        with atomic_folder(path, overwrite=overwrite) as temporary:
+            self.write_into(temporary)
+        return path
+
+    def write_into(self, folder: Path, graphs: Mapping[str, bytes] | None = None) -> None:
+        """Write the model's files into an existing ``folder``: with its weights, or with ``graphs`` (ONNX) instead."""
+        contents = graphs or {name: _serialize(self.weights[name]) for name in _GENERATORS}
+        ending = "onnx" if graphs else "safetensors"
+        files = {f"{name}.{ending}": contents[name] for name in _GENERATORS}
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        record = self._record(files)
+        (folder / _JSON).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        (folder / CARD).write_text(model_card(record), "utf-8")
+
+    def _record(self, files: Mapping[str, bytes]) -> dict[str, Any]:
+        record = {
+            "format": _FORMAT,
+            "created": now(),
+            "versions": versions(),
+            "fingerprint": self.fingerprint,
+            "domains": self._domains(),
+            **self._shape(),
+            "weights": {
+                name.split(".")[0]: {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
+                for name, content in files.items()
+            },
+            "provenance": dict(self.provenance),
+            "intended_use": "research only; not a medical device; every output is synthetic",
+        }
+        return {**record, _CHECKSUM: _checksum(record)}
+
+    @classmethod
+    def load(cls, folder: str | Path) -> ModelBundle:
+        """Read a model folder.
+
+        Raises :class:`~medcyclegan.errors.ModelError` where it is missing, incomplete, of a newer
+        format, or where a weight file is not the one that ``model.json`` names.
+        """
+        path = Path(folder)
+        record = _read_record(path)
+        try:
+            bundle = cls._without_weights(record)
+            hashes = {name: str(record["weights"][name]["sha256"]) for name in _GENERATORS}
+            is_onnx = all(record["weights"][name]["file"] == f"{name}.onnx" for name in _GENERATORS)
+            exported_from = str(record["fingerprint"]) if is_onnx else ""
+        except (KeyError, TypeError, ValueError, MedCycleGANError) as error:
+            raise ModelError(f"{path / _JSON} is not a model of medcyclegan: {error!r}") from None
+        if is_onnx:
+            graphs = {name: _read_checked(path, f"{name}.onnx", hashes[name]) for name in _GENERATORS}
+            return dataclasses.replace(bundle, graphs=graphs, exported_from=exported_from)
+        weights = {name: _read_weights(path, name, hashes[name]) for name in _GENERATORS}
+        bundle = dataclasses.replace(bundle, weights=weights)
+        for name in _GENERATORS:
+            bundle.build(name)
+        return bundle
+
+    @classmethod
+    def _without_weights(cls, record: Mapping[str, Any]) -> ModelBundle:
+        """Return what ``model.json`` says, checked."""
+        a, b = (_domain_of(record["domains"][side]) for side in "AB")
+        preparation = _preparation_of(record["preparation"])
+        generator = Generator.model_validate(record["generator"])
+        return cls((a, b), preparation, generator, {}, dict(record.get("provenance", {})))
+
+    def check(self) -> None:
+        """Refuse a model whose folder could not be written, or not be loaded again, before anything is written.
+
+        Raises :class:`~medcyclegan.errors.ModelError`.
+        """
+        record = self._record(dict.fromkeys((f"{name}.safetensors" for name in _GENERATORS), b""))
+        try:
+            self._without_weights(json.loads(json.dumps(record, allow_nan=False)))
+            model_card(record)
+        except (KeyError, TypeError, ValueError, MedCycleGANError) as error:
+            raise ModelError(f"no model can be made of these slices ({error!r}): slice the volumes again") from None
+
+    def _hashes(self) -> dict[str, str]:
+        return {name: hashlib.sha256(_serialize(self.weights[name])).hexdigest() for name in _GENERATORS}
+
+    def _domains(self) -> dict[str, Any]:
+        return {
+            side: {
+                "name": domain.name,
+                "modality": domain.modality,
+                "scaling": domain.scaling.to_dict(),
+                "rule": domain.rule.model_dump(mode="json"),
+            }
+            for side, domain in zip("AB", self.domains, strict=True)
+        }
+
+    def _shape(self) -> dict[str, Any]:
+        return {
+            "preparation": dataclasses.asdict(self.preparation),
+            "generator": self.generator.model_dump(mode="json"),
+        }
+
+
+def _domain_of(fields: Mapping[str, Any]) -> DomainModel:
+    modality = fields["modality"]
+    if modality is not None and not re.fullmatch(r"[A-Z]{2,16}", modality):
+        raise ValueError(f"a domain's modality {modality!r}")
+    return DomainModel(
+        check_domain_name(str(fields["name"]), ModelError),
+        modality,
+        IntensityScaling.from_dict(fields["scaling"]),
+        Scaling.model_validate(fields["rule"]),
+    )
+
+
+def _preparation_of(fields: Mapping[str, Any]) -> Preparation:
+    """Return how slices are made, within the bounds that the configuration sets."""
+    checked = Slicing.model_validate(dict(fields))
+    return Preparation(**{name: getattr(checked, name) for name in fields})
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a record's other keys, as they come back from JSON."""
+    return hash_json(json.loads(json.dumps({key: value for key, value in record.items() if key != _CHECKSUM})))
+
+
+def _serialize(weights: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the safetensors bytes: they depend on names and values alone."""
+    plain = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in sorted(weights.items())}
+    return save_tensors(plain)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    file = path / _JSON
+    if not path.is_dir():
+        raise ModelError(f"{path}: no model folder here: train one (medcyclegan train), or name one with --model")
+    try:
+        if _inside(path, _JSON).stat().st_size > _LARGEST_RECORD:
+            raise ModelError(f"{file} is over {_LARGEST_RECORD} bytes, which no model's record is: name a model folder")
+        record = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} holds no {_JSON}: name a model folder, such as runs/latest/model") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from None
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        found = record.get("format") if isinstance(record, dict) else type(record).__name__
+        raise ModelError(
+            f"{file}: format {found!r}, but this version reads format {_FORMAT}: use the version that made it"
+        )
+    if _CHECKSUM in record and record[_CHECKSUM] != _checksum(record):
+        raise ModelError(
+            f"{file} was changed after it was written ({_CHECKSUM} differs): copy it again, or remove "
+            "that key if you changed it yourself"
+        )
+    return record
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return ``folder / name``, refused where it leads out of the folder by a link."""
+    file = folder / name
+    if file.resolve().parent != folder.resolve():
+        raise ModelError(f"{file} leads out of the model folder: copy the file itself into it")
+    if file.exists() and not file.is_file():
+        raise ModelError(f"{file} is no plain file: copy the model folder again")
+    return file
+
+
+def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
+    """Return the bytes of a file of the model folder, which must be the one that its record names."""
+    file = _inside(folder, name)
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{folder} holds no {file.name}: the model folder is incomplete; copy it whole") from None
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ModelError(f"{file} is not the file that {_JSON} names (SHA-256 differs): copy the model folder again")
+    return data
+
+
+def _read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tensor]:
+    file = f"{name}.safetensors"
+    try:
+        weights: dict[str, torch.Tensor] = load_tensors(_read_checked(folder, file, sha256))
+    except SafetensorError as error:
+        raise ModelError(f"{folder / file} is not a safetensors file: {error}") from None
+    for key, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelError(
+                f"{folder / file}: {key} holds NaN or infinite weights: train again from an earlier checkpoint"
+            )
+    return weights

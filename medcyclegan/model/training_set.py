@@ -1,0 +1,146 @@
+"""What a model's training set was like: a few numbers a domain, kept in ``model.json``, no patient data."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcyclegan.manifest import SliceRow
+from medcyclegan.metrics import TissueMeans
+from medcyclegan.model.domains import AIR
+from medcyclegan.model.hu_baseline import fit_tissue_means
+from medcyclegan.plane import plane_axes
+from medcyclegan.volume import Volume
+
+__all__ = [
+    "TrainingSet",
+    "acquisition",
+    "axial_spacing",
+    "describe_training_set",
+    "histogram_of",
+    "tissue_means_fields",
+]
+
+#: Quantiles that stand for a histogram.
+_QUANTILES = 64
+#: Volumes that are looked at, evenly spaced, and slices of each.
+_MOST_VOLUMES, _MOST_SLICES = 48, 16
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSet:
+    """What the volumes of one domain were like.
+
+    ``volumes``: how many. ``histogram``: quantiles of the scaled values of the foreground, the mean over
+    the volumes. ``histogram_spread``: the largest earth mover's distance of one of them from that mean.
+    ``pixel_mm``, ``slice_mm``: the smallest and largest pixel size in the axial plane, and distance of
+    axial slices. ``acquisitions``: how many volumes were acquired axial, coronal and sagittal.
+    ``tissue_means``: of a domain in HU, the mean CT number of each tissue class of the other domain, which is a
+    baseline for translations (:func:`~medcyclegan.model.hu_baseline.fit_tissue_means`); None where there is none.
+    """
+
+    volumes: int
+    histogram: tuple[float, ...]
+    histogram_spread: float
+    pixel_mm: tuple[float, float]
+    slice_mm: tuple[float, float]
+    acquisitions: Mapping[str, int]
+    tissue_means: TissueMeans | None = None
+
+    def histogram_distance(self, histogram: Sequence[float]) -> float:
+        """Return the earth mover's distance of ``histogram`` from the training set's, in the scaled range's units."""
+        return float(np.abs(np.subtract(histogram, self.histogram)).mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        means = None if self.tissue_means is None else self.tissue_means.to_dict()
+        return {**dataclasses.asdict(self), "tissue_means": means}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> TrainingSet:
+        """Build it from :meth:`to_dict`'s result; raises KeyError, TypeError or ValueError for anything else."""
+        means = fields.get("tissue_means")
+        histogram = tuple(float(v) for v in fields["histogram"])
+        if len(histogram) != _QUANTILES:
+            raise ValueError(f"a histogram of {len(histogram)} quantiles, not {_QUANTILES}")
+        return cls(
+            volumes=int(fields["volumes"]),
+            histogram=histogram,
+            histogram_spread=float(fields["histogram_spread"]),
+            pixel_mm=(float(fields["pixel_mm"][0]), float(fields["pixel_mm"][1])),
+            slice_mm=(float(fields["slice_mm"][0]), float(fields["slice_mm"][1])),
+            acquisitions={str(k): int(v) for k, v in fields["acquisitions"].items()},
+            tissue_means=None if means is None else TissueMeans.from_dict(means),
+        )
+
+
+def describe_training_set(rows: Sequence[SliceRow], store: Path, inputs: Sequence[SliceRow] = ()) -> dict[str, Any]:
+    """Describe the training volumes ``rows`` of one domain of the slice store ``store``, for ``model.json``.
+
+    ``inputs``: those of the other domain, which are translated into this one. Reads some slices of each of at most 48
+    volumes, and for ``tissue_means`` of at most 24 whole ones of each domain. Returns :meth:`TrainingSet.to_dict`.
+    """
+    seen = [rows[int((n + 0.5) * len(rows) / count)] for count in [min(len(rows), _MOST_VOLUMES)] for n in range(count)]
+    histograms = np.array([_stack_histogram(store / row.file) for row in seen])
+    mean = histograms.mean(axis=0)
+    spread = float(np.abs(histograms - mean).mean(axis=1).max())
+    grids = [Volume(np.broadcast_to(np.False_, row.shape), np.array(row.affine)) for row in rows]
+    described = TrainingSet(
+        volumes=len(rows),
+        histogram=tuple(mean.round(4).tolist()),
+        histogram_spread=round(spread, 4),
+        pixel_mm=_range([mm for grid in grids for mm in axial_spacing(grid)[:2]]),
+        slice_mm=_range([axial_spacing(grid)[2] for grid in grids]),
+        acquisitions=dict(collections.Counter(acquisition(grid) for grid in grids)),
+        tissue_means=fit_tissue_means(inputs, rows, store),
+    )
+    return described.to_dict()
+
+
+def tissue_means_fields(provenance: Mapping[str, Any], target: str) -> Mapping[str, Any] | None:
+    """Return the fields of the tissue means that a model's ``provenance`` has for outputs of ``target``, or None.
+
+    They are as the file holds them: :meth:`~medcyclegan.metrics.TissueMeans.from_dict` checks them.
+    """
+    fields: Any = provenance
+    for key in ("training_set", target, "tissue_means"):
+        fields = fields.get(key) if isinstance(fields, Mapping) else None
+    return fields if isinstance(fields, Mapping) else None
+
+
+def histogram_of(scaled: NDArray[Any]) -> tuple[float, ...] | None:
+    """Return the quantiles of the foreground of ``scaled`` values in [-1, 1]; None where there is none."""
+    values = scaled[scaled > AIR]
+    if values.size == 0:
+        return None
+    levels = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return tuple(np.quantile(values.astype(np.float32), levels).tolist())
+
+
+def axial_spacing(volume: Volume) -> tuple[float, float, float]:
+    """Return the distance of rows, columns and slices of the axial plane through ``volume``, in mm."""
+    axes, _ = plane_axes(volume.orientation)
+    rows, columns, slices = (volume.spacing_mm[axis] for axis in axes)
+    return rows, columns, slices
+
+
+def acquisition(volume: Volume) -> str:
+    """Return ``"axial"``, ``"coronal"`` or ``"sagittal"``: the plane of the array's first two axes."""
+    return {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}.get(volume.orientation[2], "sagittal")
+
+
+def _stack_histogram(file: Path) -> tuple[float, ...]:
+    stack = np.load(file, mmap_mode="r")
+    step = max(1, len(stack) // _MOST_SLICES)
+    histogram = histogram_of(np.asarray(stack[::step]))
+    return histogram if histogram is not None else (-1.0,) * _QUANTILES
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    return round(min(values), 4), round(max(values), 4)

@@ -1,0 +1,126 @@
+"""Validation: held-out patients' slices are translated, measured, and decide which weights become the model."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+from medcyclegan.errors import ConfigError
+from medcyclegan.training.monitor.metrics_log import MetricsLog
+from medcyclegan.training.monitor.scores import held_out_slices, paired_places, scores_of, scores_of_inputs
+from medcyclegan.training.plan import Plan
+from medcyclegan.training.update.step import CycleGANStep
+
+__all__ = ["Best", "Validation", "check_key_metric", "key_value", "weights_of"]
+
+log = logging.getLogger(__name__)
+
+#: Scores of which more is better.
+_RISING = ("psnr", "ssim")
+_NEED_PAIRS = ("mae", "psnr", "ssim")
+
+#: ``{"step": ..., "value": ..., "scores": {...}, "weights": {"G_AB": ..., "G_BA": ...}}``: the best validation so far.
+Best = dict[str, Any]
+
+
+class Validation:
+    """Adds a row of scores to ``metrics.jsonl`` when it is due, and keeps the weights of the best one.
+
+    Where no volume is held out nothing is measured, ``best`` stays None, and the last weights are the model.
+    """
+
+    def __init__(self, plan: Plan, step: CycleGANStep, metrics: MetricsLog) -> None:
+        self.best: Best | None = None
+        self._last: dict[str, Any] = {"step": None, "scores": {}}
+        self._plan = plan
+        self._step = step
+        self._metrics = metrics
+        self._slices = held_out_slices(plan)
+        self._metric = plan.config.validation.key_metric
+        missing = [name for name, images in zip(plan.domains, self._slices.inputs, strict=True) if not len(images)]
+        if len(missing) == 2:
+            log.info("no volumes are held out, so nothing is validated and the last weights become the model")
+        elif missing:
+            log.info("no volumes of %s are held out: only those of the other domain are validated", missing[0])
+
+    def attach(self, engine: Engine) -> None:
+        """Validate after the steps of ``engine``, where anything is held out."""
+        if any(len(images) for images in self._slices.inputs):
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._validate_if_due)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best validation so far, with its weights."""
+        return {"metric": self._metric, "best": self.best, "last": dict(self._last)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what :meth:`state_dict` returned; a best one by another metric says nothing and is dropped."""
+        self._last = dict(state.get("last", self._last))
+        if state["metric"] == self._metric:
+            self.best = state["best"]
+        elif state["best"] is not None:
+            log.info("the best weights so far were chosen by %s: the choice begins anew", state["metric"])
+
+    @functools.cached_property
+    def input_scores(self) -> dict[str, float]:
+        """The scores of the held-out slices taken as their own translations."""
+        return scores_of_inputs(self._slices)
+
+    def scores_at(self, step: int) -> dict[str, float]:
+        """Return the scores that were measured after ``step``; none where it was neither the best nor the last one."""
+        for measured in (self.best, self._last):
+            if measured is not None and measured["step"] == step:
+                return dict(measured.get("scores", {}))
+        return {}
+
+    @property
+    def words(self) -> str:
+        """What the model is and why, for the last line of a run."""
+        if self.best is None:
+            return "of the last step, for nothing is held out to choose by"
+        return (
+            f"of step {self.best['step']}, the best by validation.key_metric {self._metric} ({self.best['value']:.4g})"
+        )
+
+    def _validate_if_due(self, engine: Engine) -> None:
+        step = engine.state.iteration
+        if not self._plan.is_due(step, self._plan.validate_every):
+            return
+        scores = scores_of(self._step, self._slices)
+        self._metrics.write_row(step, {f"validation_{name}": value for name, value in scores.items()})
+        self._last = {"step": step, "scores": scores}
+        value = key_value(scores, self._metric)
+        sign = -1.0 if self._metric in _RISING else 1.0
+        if self.best is None or sign * value < sign * self.best["value"]:
+            model = self._step.model
+            self.best = {
+                "step": step,
+                "value": value,
+                "scores": scores,
+                "weights": {"G_AB": weights_of(model.G_AB), "G_BA": weights_of(model.G_BA)},
+            }
+
+
+def check_key_metric(plan: Plan) -> None:
+    """Raise :class:`~medcyclegan.errors.ConfigError` for a key metric that the held-out volumes do not offer."""
+    metric = plan.config.validation.key_metric
+    if any(plan.held_out) and metric in _NEED_PAIRS and not paired_places(plan, 1):
+        raise ConfigError(
+            f"validation.key_metric = {metric} compares pairs, but no held-out patient has both domains on one grid: "
+            "take sliced_wasserstein, histogram or cycle"
+        )
+
+
+def key_value(scores: Mapping[str, float], metric: str) -> float:
+    """Return the mean of one metric over the directions, or domains, that it was measured for."""
+    return float(np.mean([value for name, value in scores.items() if name.rpartition("_")[0] == metric]))
+
+
+def weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a copy of a network's state on the CPU, in float32."""
+    return {name: tensor.detach().to("cpu", torch.float32, copy=True) for name, tensor in network.state_dict().items()}

@@ -1,0 +1,1 @@
+"""One run: its folder, its state, its checkpoints, its loop, its signals."""

@@ -1,0 +1,90 @@
+"""The loop of a training: MONAI's trainer over batches that are read ahead."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import psutil
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.trainer import Trainer
+
+from medcyclegan.data import Sampling, UnpairedSlices, open_reader, prefetched_batches
+from medcyclegan.errors import TrainingError, one_line
+from medcyclegan.progress import Bar, progress_bar
+from medcyclegan.training.monitor.metrics_log import MetricsLog
+from medcyclegan.training.plan import Plan
+from medcyclegan.training.update.step import CycleGANStep
+
+__all__ = ["run_engine"]
+
+
+def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[Any], metrics: MetricsLog) -> None:
+    """Run MONAI's trainer from step ``first`` to the plan's last one, with a live line on a terminal.
+
+    Raises :class:`~medcyclegan.errors.TrainingError` where the device's memory does not suffice.
+    """
+    training = plan.config.training
+    sampling = Sampling(
+        *(plan.config.seed, training.batch_size, training.flip_probability, training.pairing),
+        *(step.processes.rank, step.processes.world, plan.config.networks.generator.context_slices),
+    )
+    rows = [row for own in plan.training for row in own]
+    reader = open_reader(plan.store, rows, step.device, training.slices_on_device)
+    slices = UnpairedSlices(*plan.training, reader, sampling)
+    pin = step.device.type == "cuda"
+    with (
+        contextlib.closing(prefetched_batches(slices.batch, first, plan.steps, pin=pin)) as batches,
+        progress_bar("training", plan.steps, done=first) as bar,
+    ):
+        trainer = Trainer(
+            device=step.device,
+            max_epochs=-(-plan.steps // plan.epoch_length),
+            data_loader=batches,
+            epoch_length=plan.epoch_length,
+            iteration_update=step,
+            handlers=list(handlers),
+            decollate=False,
+        )
+        # Its own messages say what ours say, and an error is reported where it is caught.
+        trainer.logger = logging.Logger("medcyclegan.training.run.engine", logging.CRITICAL)
+        trainer.state.iteration, trainer.state.epoch = first, first // plan.epoch_length
+
+        @trainer.on(Events.ITERATION_COMPLETED)
+        def _count(engine: Engine) -> None:
+            _advance(bar, plan, step, engine.state.iteration, metrics)
+            if engine.state.iteration == plan.steps:
+                engine.terminate()
+
+        try:
+            trainer.run()
+        except RuntimeError as error:
+            # The CPU's allocator has no error of its own.
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise TrainingError(
+                f"the device's memory is too small ({one_line(error)}): lower training.batch_size or "
+                "networks.generator.filters, or slice to a smaller size"
+            ) from None
+
+
+def _advance(bar: Bar, plan: Plan, step: CycleGANStep, done: int, metrics: MetricsLog) -> None:
+    """Count a step, and say where the run stands after each new row of the metrics."""
+    bar.advance()
+    if bar.shown and metrics.last and plan.is_due(done, plan.config.training.log_every):
+        losses, rates = metrics.last, metrics.rates
+        discriminators = losses["discriminator_A"] + losses["discriminator_B"]
+        bar.say(
+            f"epoch {done / plan.epoch_length:.1f}  G {losses['generators']:.3g}  D {discriminators:.3g}  "
+            f"{rates['images_per_second']:.3g} images/s  {_memory(step.device) / 2**30:.1f} GiB"
+        )
+
+
+def _memory(device: torch.device) -> int:
+    """Return the bytes in use: the CUDA device's, as far as this process took them, or this process's own."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)

@@ -1,0 +1,88 @@
+"""Starting a run with the generators of a model that exists."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from medcyclegan.config import Generator
+from medcyclegan.errors import TrainingError
+from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.fitness import Fitness
+from medcyclegan.networks import CycleGAN, resnet_blocks, unet_levels
+from medcyclegan.training.plan import Plan
+from medcyclegan.training.run.folder import RunFolder
+
+__all__ = ["initial_model", "put_generators", "steps_behind"]
+
+log = logging.getLogger(__name__)
+
+
+def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
+    """Give ``networks`` the generators of ``model``, by the names of the domains they translate between.
+
+    Domains of other names are taken in their order, said aloud. Raises
+    :class:`~medcyclegan.errors.TrainingError` for generators of another shape than the configuration's.
+    """
+    theirs, ours = _shape(model.generator, model.preparation.size), _shape(plan.config.networks.generator, plan.size)
+    if model.graphs or theirs != ours:
+        # The levels of a unet follow from the size of its slices; nothing sets them.
+        changes = [
+            f"networks.generator.{key}={value}"
+            for key, value in theirs.items()
+            if key != "levels" and ours.get(key) != value
+        ]
+        if not changes and not model.graphs:
+            raise TrainingError(
+                f"--init-from: a unet of {theirs['levels']} levels, for slices of {model.preparation.size} pixels; "
+                f"those of {plan.size} take {ours['levels']}: name a model of that size, or slice with its size"
+            )
+        reason = "it holds ONNX graphs and no weights" if model.graphs else f"it has {', '.join(changes)}"
+        raise TrainingError(f"--init-from: {reason}: name a model of the configuration's generators, or --set those")
+    names = {domain.name for domain in model.domains}
+    if names == set(plan.domains):
+        of = {name: model.direction(to)[0] for name, to in zip(("G_BA", "G_AB"), plan.domains, strict=True)}
+    else:
+        of = {"G_AB": "G_AB", "G_BA": "G_BA"}
+        a, b = model.domains
+        log.warning("--init-from: a model of %s and %s starts one of %s and %s", a.name, b.name, *plan.domains)
+    pixel_mm = plan.config.slicing.pixel_mm
+    if (model.preparation.fit, model.preparation.pixel_mm) != (plan.config.slicing.fit, pixel_mm):
+        log.warning(
+            "--init-from: its slices were made by %s, %g mm, the store's by %s, %g mm: anatomy has another scale",
+            *(model.preparation.fit, model.preparation.pixel_mm, plan.config.slicing.fit, pixel_mm),
+        )
+    networks.G_AB.load_state_dict(dict(model.weights[of["G_AB"]]))
+    networks.G_BA.load_state_dict(dict(model.weights[of["G_BA"]]))
+
+
+def initial_model(run: RunFolder, record: dict[str, Any]) -> ModelBundle | None:
+    """Return the model that ``run`` was started with, which it keeps in ``initial/``; None for a run from scratch.
+
+    Raises :class:`~medcyclegan.errors.TrainingError` where a kill came before it was kept.
+    """
+    if record.get("init_from") is None:
+        return None
+    if not (run.path / "initial").is_dir():
+        raise TrainingError(f"{run.path} was stopped before it kept its initial model: start it again with --init-from")
+    return ModelBundle.load(run.path / "initial")
+
+
+def steps_behind(model: ModelBundle) -> int:
+    """Return the steps that ``model`` was trained for, with those of the models before it; 0 where it does not say."""
+    fitness = Fitness.of(model.provenance)
+    if fitness is not None:
+        return fitness.steps
+    steps = model.provenance.get("steps")
+    return steps if isinstance(steps, int) else 0
+
+
+def _shape(generator: Generator, size: int) -> dict[str, Any]:
+    """Return what the names and shapes of a generator's weights follow from."""
+    shape: dict[str, Any] = {"kind": generator.kind, "filters": generator.filters}
+    shape |= {"upsampling": generator.upsampling, "context_slices": generator.context_slices}
+    if generator.kind == "resnet":
+        shape["blocks"] = generator.blocks or resnet_blocks(size)
+    if generator.kind == "unet":
+        shape["levels"] = unet_levels(size)
+    return shape

@@ -1,0 +1,228 @@
+"""One update of a CycleGAN: both generators, then both discriminators."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from medcyclegan.config import Config
+from medcyclegan.data import Batch, Stream
+from medcyclegan.networks import CycleGAN
+from medcyclegan.training.update.distributed import Processes
+from medcyclegan.training.update.ema import AveragedGenerators
+from medcyclegan.training.update.image_pool import ImagePool
+from medcyclegan.training.update.losses import cycle_loss, discriminator_loss, generator_loss, identity_loss
+from medcyclegan.training.update.precision import Precision, autocast
+from medcyclegan.training.update.structure import structure_loss
+
+__all__ = ["CycleGANStep", "build_step"]
+
+Losses = dict[str, torch.Tensor]
+
+
+class CycleGANStep:
+    """The update of Zhu et al. 2017 (arXiv 1703.10593), called by the engine once per batch.
+
+    ``compiled``: whether its networks are; ``init_from``: the fingerprint of the model that its generators were taken
+    from, and ``steps_before`` the steps that these had been trained for. It returns its losses as 0-dimensional tensors
+    on the device, detached: reading them would make the host wait, so nobody does until it is time to log.
+    """
+
+    def __init__(
+        self,
+        networks: CycleGAN,
+        config: Config,
+        optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
+        pools: tuple[ImagePool, ImagePool],
+        *,
+        device: torch.device,
+        precision: Precision = "fp32",
+        averages: AveragedGenerators | None = None,
+    ) -> None:
+        self.networks = networks
+        self.config = config
+        self.losses = config.losses
+        self.optimizer_G, self.optimizer_D = optimizers
+        self.pool_A, self.pool_B = pools
+        self.device = device
+        self.precision = precision
+        self.averages = averages
+        #: Those that share out each batch with this one; gradients are their means.
+        self.processes = Processes()
+        self.gradient_clip = config.training.gradient_clip
+        #: The two updates as they are called: themselves, or recorded.
+        self.generators_update: Callable[..., tuple[torch.Tensor, torch.Tensor, Losses]] = self.update_generators
+        self.discriminators_update: Callable[..., Losses] = self.update_discriminators
+        self.compiled = False
+        self.init_from: str | None = None
+        self.steps_before = 0
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+    def __call__(self, engine: Engine, batch: Batch) -> Losses:
+        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1]."""
+        real_A, real_B = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
+        step = engine.state.iteration - 1
+
+        fake_A, fake_B, of_generators = self.generators_update(real_A, real_B)
+        past_A = self.pool_A.exchange(fake_A, step)
+        past_B = self.pool_B.exchange(fake_B, step)
+        of_discriminators = self.discriminators_update(real_A, real_B, past_A, past_B)
+
+        self.scaler.update()
+        if self.averages is not None:
+            self.averages.update(self.networks, step)
+        # Copies, for what is recorded is overwritten by the next step.
+        losses = of_generators | of_discriminators
+        return dict(zip(losses, torch.stack(list(losses.values())).unbind(), strict=True))
+
+    def update_generators(
+        self, real_A: torch.Tensor, real_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, Losses]:
+        """Minimise equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms."""
+        G_AB, G_BA, D_A, D_B = self.networks.G_AB, self.networks.G_BA, self.networks.D_A, self.networks.D_B
+        weight, form = self.losses, self.losses.adversarial
+        D_A.requires_grad_(False)
+        D_B.requires_grad_(False)
+
+        with self.autocast():
+            if weight.identity_weight > 0:
+                fake_B, idt_B = _at_once(G_AB, real_A, real_B)
+                fake_A, idt_A = _at_once(G_BA, real_B, real_A)
+            else:
+                fake_B, fake_A = G_AB(real_A), G_BA(real_B)
+            rec_A, rec_B = G_BA(fake_B), G_AB(fake_A)
+            terms = {
+                "adversarial_AB": generator_loss(D_B(fake_B), form),
+                "adversarial_BA": generator_loss(D_A(fake_A), form),
+                "cycle_A": cycle_loss(rec_A, real_A),
+                "cycle_B": cycle_loss(rec_B, real_B),
+            }
+            loss = weight.adversarial_weight * (terms["adversarial_AB"] + terms["adversarial_BA"])
+            loss = loss + weight.cycle_weight * (terms["cycle_A"] + terms["cycle_B"])
+            if weight.identity_weight > 0:
+                terms["identity_A"] = identity_loss(idt_A, real_A)
+                terms["identity_B"] = identity_loss(idt_B, real_B)
+                loss = loss + weight.identity_weight * (terms["identity_A"] + terms["identity_B"])
+            if weight.structure != "none" and weight.structure_weight > 0:
+                terms["structure_AB"] = structure_loss(fake_B, real_A, weight.structure)
+                terms["structure_BA"] = structure_loss(fake_A, real_B, weight.structure)
+                loss = loss + weight.structure_weight * (terms["structure_AB"] + terms["structure_BA"])
+
+        self._minimise(loss, self.optimizer_G)
+        return fake_A.detach(), fake_B.detach(), _detached(generators=loss, **terms)
+
+    def update_discriminators(
+        self, real_A: torch.Tensor, real_B: torch.Tensor, past_A: torch.Tensor, past_B: torch.Tensor
+    ) -> Losses:
+        """Maximise equation 3 over D_A and D_B, which see real slices and fakes of now or before."""
+        D_A, D_B, form = self.networks.D_A, self.networks.D_B, self.losses.adversarial
+        D_A.requires_grad_(True)
+        D_B.requires_grad_(True)
+
+        with self.autocast():
+            loss_A = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_A, real_A, past_A), form)
+            loss_B = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_B, real_B, past_B), form)
+
+        self._minimise(loss_A + loss_B, self.optimizer_D)
+        return _detached(discriminator_A=loss_A, discriminator_B=loss_B)
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which the networks compute in the step's precision."""
+        return autocast(self.precision, self.device)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether both updates are replayed from a recording by now."""
+        return all(getattr(update, "replays", False) for update in (self.generators_update, self.discriminators_update))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of slices and weights: float32, whatever the networks compute in; float64 for tests."""
+        return torch.float64 if self.precision == "fp64" else torch.float32
+
+    @property
+    def model(self) -> CycleGAN:
+        """The networks whose generators are the model: the averaged ones where the run averages, else those trained."""
+        return self.networks if self.averages is None else self.averages.networks
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[CycleGAN]:
+        """Yield :attr:`model` for a look at it: no dropout, no gradients, no random number drawn."""
+        # Compiled, each look at images of another size or number would be compiled anew.
+        eager = torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
+        self.model.eval()
+        try:
+            with eager, torch.no_grad(), self.autocast():
+                yield self.model
+        finally:
+            self.networks.train()
+
+    def _minimise(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.scaler.scale(loss))
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.processes.average(parameter.grad for parameter in parameters)
+        if self.gradient_clip is not None:
+            self.scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        self.scaler.step(optimizer)
+
+
+def build_step(
+    config: Config,
+    networks: CycleGAN,
+    device: torch.device,
+    precision: Precision,
+    processes: Processes | None = None,
+) -> CycleGANStep:
+    """Build the step for ``networks``, which are on ``device``, with Adam and empty pools.
+
+    ``processes``: those that share out each batch (default: this one alone).
+    """
+    training = config.training
+    processes = processes or Processes()
+    share = training.batch_size // processes.world
+    pool = functools.partial(ImagePool, training.pool_size, training.batch_size, config.seed)
+    places = {"first_place": processes.rank * share, "places": share}
+    step = CycleGANStep(
+        networks,
+        config,
+        optimizers=(
+            _adam(list(networks.generator_parameters()), config, device),
+            _adam(list(networks.discriminator_parameters()), config, device),
+        ),
+        pools=(pool(Stream.POOL_A, **places), pool(Stream.POOL_B, **places)),
+        device=device,
+        precision=precision,
+        averages=None if training.ema_decay is None else AveragedGenerators(networks, training.ema_decay),
+    )
+    step.processes = processes
+    return step
+
+
+def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) -> torch.optim.Optimizer:
+    # The fused form updates all weights in one kernel and, with a loss scaler, without asking the device. On CUDA the
+    # rate and the count of steps lie on the device, so that an update can be recorded.
+    on_cuda, rate = device.type == "cuda", config.training.learning_rate
+    return torch.optim.Adam(
+        parameters,
+        lr=torch.tensor(rate, device=device) if on_cuda else rate,
+        betas=config.training.betas,
+        fused=device.type in ("cuda", "cpu"),
+        capturable=on_cuda,
+    )
+
+
+def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``network(first), network(second)`` of one pass, which is faster; each image is normalised by itself."""
+    one, other = torch.split(network(torch.cat([first, second])), [len(first), len(second)])
+    return one, other
+
+
+def _detached(**losses: torch.Tensor) -> Losses:
+    return {name: loss.detach() for name, loss in losses.items()}

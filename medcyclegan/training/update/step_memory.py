@@ -1,0 +1,178 @@
+"""The memory that a training takes, estimated before its first step and compared with what is free."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from medcyclegan.config import Config, Losses, Networks
+from medcyclegan.data import BATCHES_AHEAD, Stream
+from medcyclegan.errors import TrainingError
+from medcyclegan.memory import FreeMemory, free_memory
+from medcyclegan.networks import build_cyclegan
+from medcyclegan.training.plan import Plan
+from medcyclegan.training.update.distributed import Processes
+from medcyclegan.training.update.image_pool import ImagePool
+from medcyclegan.training.update.precision import Precision
+from medcyclegan.training.update.step import CycleGANStep
+from medcyclegan.training.update.structure import structure_loss
+
+__all__ = ["check_memory", "training_bytes"]
+
+log = logging.getLogger(__name__)
+
+#: What a training takes, as a multiple of what its tensors hold at one time (tests/benchmarks/training_batches.py
+#: prints both). CPUs: 1.17 to 1.27, since convolutions need room to work in and freed memory is in pieces. An H100 in
+#: bf16: 0.85, since some maps are smaller there; a CUDA device reports that it runs out, so only what cannot fit is
+#: refused.
+_TAKEN = {"cpu": 1.2, "cuda": 0.8}
+
+
+def check_memory(plan: Plan, device: torch.device, precision: Precision, processes: Processes) -> None:
+    """Refuse a training that needs more memory than is free on ``device``, before it takes any.
+
+    A process that takes too much of a machine's memory is killed without a message. ``training.memory_check = off``
+    skips this check. Raises :class:`~medcyclegan.errors.TrainingError` naming the need, the free memory and the largest
+    batch that fits.
+    """
+    training, world = plan.config.training, processes.world
+    if training.memory_check == "off":
+        return
+    free = _free_memory(device, processes.on_this_machine)
+
+    def needed(share: int) -> int:
+        return training_bytes(plan, share, precision, device)
+
+    share = training.batch_size // world
+    need = needed(share)
+    log.debug("the training needs an estimated %.3f GiB; %.3f GiB are free", need / 2**30, free.bytes / 2**30)
+    if need <= free.bytes:
+        return
+    smaller = "fewer networks.generator.filters, or slices of a smaller size"
+    most = _largest_share(needed, share, free.bytes)
+    remedy = f"set training.batch_size to at most {most * world}, or use {smaller}" if most else f"use {smaller}"
+    raise TrainingError(
+        f"training.batch_size = {training.batch_size}: the training needs about {need / 2**30:.1f} GiB of memory, but "
+        f"{free.place} has {free.bytes / 2**30:.1f} GiB free: {remedy}; training.memory_check=off trains regardless"
+    )
+
+
+def training_bytes(plan: Plan, share: int, precision: Precision, device: torch.device) -> int:
+    """Estimate the memory of a training on ``device`` whose process takes ``share`` slices of each domain a step.
+
+    What a step takes is added up operation by operation (:func:`_trace`); to that come Adam's two means of each weight,
+    averaged generators, the image pools, the batches that are read ahead and slices kept in memory.
+    """
+    config = plan.config
+    traced = _trace(config.networks, config.losses, plan.size, share, precision)
+    images = 2 * share * config.networks.generator.context_slices * plan.size**2 * 4
+    total = traced.peak + 2 * traced.weights
+    total += 0 if config.training.ema_decay is None else traced.generator_weights
+    total += images * -(-config.training.pool_size // config.training.batch_size)
+    if config.training.slices_on_device == "on":
+        total += sum(plan.slices) * plan.size**2 * (2 if config.slicing.dtype == "float16" else 4)
+    if device.type == "cpu":
+        total += images * (BATCHES_AHEAD + 2)
+    return round(_TAKEN[device.type] * total)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Traced:
+    """Bytes: of all weights, of the generators' alone, and the most that existed at one time during a step."""
+
+    weights: int
+    generator_weights: int
+    peak: int
+
+
+@functools.lru_cache(maxsize=16)
+def _trace(networks: Networks, losses: Losses, size: int, share: int, precision: Precision) -> _Traced:
+    """Go through a training step on tensors that have shapes and no values, and add up what exists at one time."""
+    if losses.structure != "none":
+        # It keeps what it computes with, which has to be real, from its first call on.
+        structure_loss(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16), losses.structure)
+    with torch.random.fork_rng([]), FakeTensorMode(allow_non_fake_inputs=True):
+        with _Allocations() as allocations:
+            step = _stateless_step(networks, losses, size, "fp32" if precision in ("fp32", "fp64") else "bf16")
+            real_A, real_B = (torch.empty(share, networks.generator.context_slices, size, size) for _ in "AB")
+            fake_A, fake_B, _ = step.update_generators(real_A, real_B)
+            step.update_discriminators(real_A, real_B, fake_A, fake_B)
+        weights = [p.numel() * p.element_size() for p in step.networks.parameters()]
+        of_generators = [p.numel() * p.element_size() for p in step.networks.generator_parameters()]
+    wider = 2 if precision == "fp64" else 1
+    return _Traced(wider * sum(weights), wider * sum(of_generators), wider * allocations.peak)
+
+
+def _stateless_step(networks: Networks, losses: Losses, size: int, precision: Precision) -> CycleGANStep:
+    """Return a step whose optimisers and pools keep nothing: what they keep is added by :func:`training_bytes`."""
+    built = build_cyclegan(networks, size, 0)
+    optimizers = [torch.optim.SGD(own, 0.0) for own in (built.generator_parameters(), built.discriminator_parameters())]
+    return CycleGANStep(
+        built,
+        Config(networks=networks, losses=losses),
+        (optimizers[0], optimizers[1]),
+        (ImagePool(0, 1, 0, Stream.POOL_A), ImagePool(0, 1, 0, Stream.POOL_B)),
+        device=torch.device("cpu"),
+        precision=precision,
+    )
+
+
+class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the storages that operations make and that have not been freed; ``peak``: the most bytes so far."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._now = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self, operation: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operation and note the storages of its results."""
+        results = operation(*args, **(kwargs or {}))
+        for result in tree_leaves(results):
+            if isinstance(result, torch.Tensor):
+                self._note(result.untyped_storage())
+        return results
+
+    def _note(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self._sizes:
+            self._sizes[key] = storage.nbytes()
+            self._now += storage.nbytes()
+            self.peak = max(self.peak, self._now)
+            weakref.finalize(storage, self._free, key)
+
+    def _free(self, key: int) -> None:
+        self._now -= self._sizes.pop(key)
+
+
+def _free_memory(device: torch.device, processes_here: int) -> FreeMemory:
+    """Return what one of ``processes_here`` processes of this machine can take on ``device``."""
+    if device.type == "cuda":
+        unused, _ = torch.cuda.mem_get_info(device)
+        # Memory that this process has reserved and does not use is its own to take.
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return FreeMemory(unused + reserved, str(device))
+    free = free_memory()
+    if processes_here == 1:
+        return free
+    return FreeMemory(free.bytes // processes_here, f"{free.place}, for each of {processes_here} processes,")
+
+
+def _largest_share(needed: Callable[[int], int], share: int, free: int) -> int:
+    """Return how many slices of each domain fit, 0 where not even one does; the need grows evenly with them."""
+    one = needed(1)
+    if share == 1 or one > free:
+        return 0
+    return int(1 + (free - one) * (share - 1) / (needed(share) - one))

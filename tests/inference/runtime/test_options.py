@@ -1,0 +1,31 @@
+import pytest
+from support.models import identity_model
+from support.phantoms import head_ct
+
+from medcyclegan import translate_volume
+from medcyclegan.errors import UsageError
+from medcyclegan.inference import Computing
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "--batch-size 0"),
+        ({"batch_size": "many"}, "--batch-size many"),
+        ({"planes": "two"}, "--planes two: write axial or three"),
+        ({"backend": "tvm"}, "--backend tvm"),
+        ({"backend": "onnx", "fast": True}, "leave one of them out"),
+        ({"backend": "onnx", "device": "cuda"}, "computes on the CPU"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        Computing(**options)
+    with pytest.raises(UsageError, match=message):
+        translate_volume(head_ct(), identity_model(), "mr", **options)
+
+
+def test_what_changes_the_values_is_said():
+    assert Computing().settings == ()
+    assert Computing(device="cpu", batch_size=3).settings == ()
+    assert len(Computing(fast=True, tta=True, planes="three").settings) == 3

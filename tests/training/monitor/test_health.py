@@ -1,0 +1,184 @@
+"""Warnings while it trains: each fires on networks or runs that fail in its way, none on sound ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from scipy import ndimage
+from support import failing_networks
+from support.stores import blobs, make_store
+
+from medcyclegan.networks import build_cyclegan
+from medcyclegan.training import train
+from medcyclegan.training.monitor.diagnostics import build_reference, displacement, edge_agreement
+from medcyclegan.training.monitor.health import Health
+from medcyclegan.training.monitor.metrics_log import MetricsLog
+from medcyclegan.training.plan import Plan, build_plan
+from medcyclegan.training.update.step import CycleGANStep, build_step
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return failing_networks.make_heads(tmp_path_factory.mktemp("heads"))
+
+
+@pytest.fixture(scope="module")
+def plan(heads: Path) -> Plan:
+    return build_plan(heads, failing_networks.config(100))
+
+
+@pytest.fixture(scope="module")
+def pairs(heads: Path) -> dict:
+    return failing_networks.failing_pairs(heads)
+
+
+def watch(plan: Plan, pair, file: Path, steps: int = 40, state: dict | None = None) -> tuple[Health, dict]:
+    """Look at a pair of generators as a run of ``steps`` steps does; return the handler and the run's record."""
+    step = build_of(plan)
+    step.networks.G_AB, step.networks.G_BA = pair
+    record: dict = {}
+    health = Health(plan, step, MetricsLog(file, plan, step), record)
+    if state is not None:
+        health.load_state_dict(state)
+    engine = Engine(lambda engine, batch: {})
+    health.attach(engine)
+    engine.run([0] * steps)
+    return health, record["health"]
+
+
+def build_of(plan: Plan) -> CycleGANStep:
+    networks = build_cyclegan(plan.config.networks, plan.size, 0)
+    return build_step(plan.config, networks, torch.device("cpu"), "fp32")
+
+
+def names_of(record: dict) -> set[str]:
+    return {warning["name"] for warning in record["warnings"]}
+
+
+def test_sound_networks_are_passed_over_in_silence(plan: Plan, pairs, tmp_path: Path, caplog) -> None:
+    _, record = watch(plan, pairs["nothing"], tmp_path / "metrics.jsonl")
+    assert record == {"warnings": [], "last_look": 40}
+    assert caplog.text == ""
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20, 30, 40]
+    assert rows[0]["health_edges_AB"] > 0.4
+    assert rows[0]["health_contrast_BA"] > 0.1
+    assert rows[0]["health_shift_AB"] < 0.2
+    assert rows[0]["health_unrestored_AB"] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("identity collapse", "synthetic t2 is its input almost unchanged.*identity_weight"),
+        ("contrast inversion", "contrast of synthetic t2 is turned round.*another seed"),
+        ("hidden signal", "synthetic t2 carries a hidden signal.*8 bits.*cycle_weight"),
+        ("edges lost", "edges of t1 and of its synthetic t2 agree at -?0.0"),
+        ("displacement", r"synthetic t2 is displaced against its input by 2.\d pixels"),
+        ("signal outside the head", r"synthetic t2 has signal outside the head of its input, \d+% of"),
+    ],
+)
+def test_each_fault_is_seen_and_said_once(plan: Plan, pairs, tmp_path: Path, caplog, fault: str, words: str) -> None:
+    has_learned = fault in ("identity collapse", "hidden signal", "displacement", "signal outside the head")
+    first = 30 if has_learned else 70
+    _, record = watch(plan, pairs[fault], tmp_path / "metrics.jsonl", steps=first + 10)
+    assert f"{fault} AB" in names_of(record)
+    said = [r.getMessage() for r in caplog.records if re.search(words, r.getMessage(), re.IGNORECASE)]
+    assert len(said) == 1
+    warning = next(w for w in record["warnings"] if w["name"] == f"{fault} AB")
+    assert (warning["step"], warning["last_step"]) == (first, first + 10)
+    assert said[0] == f"step {first}: {warning['message']}"
+    assert ("nothing learned AB" in names_of(record)) is not has_learned
+
+
+def test_networks_that_have_learned_nothing_are_waited_for(plan: Plan, pairs, tmp_path: Path, monkeypatch) -> None:
+    """The way back restores nothing of the head: until half of the steps, none of what they show is a fault."""
+    collapsed = pairs["edges lost"]
+    health, record = watch(plan, collapsed, tmp_path / "a.jsonl", steps=69)
+    assert record == {"warnings": [], "last_look": 60}
+    assert health.look_at(60).learned is False
+    _, record = watch(plan, collapsed, tmp_path / "b.jsonl", steps=70)
+    assert {"nothing learned AB", "nothing learned BA", "edges lost AB"} <= names_of(record)
+    # Of a longer run, at most 2,000 steps are waited for, but never less than the first tenth.
+    for steps, most, first in ((100, 20, 40), (100, 5, 30)):
+        monkeypatch.setattr("medcyclegan.training.monitor.health._PATIENCE_STEPS", most)
+        _, record = watch(plan, collapsed, tmp_path / f"{most}.jsonl", steps=first)
+        assert {w["step"] for w in record["warnings"]} == {first}, steps
+
+
+def test_one_direction_does_not_wait_for_the_other(plan: Plan, pairs, tmp_path: Path) -> None:
+    _, record = watch(plan, pairs["hidden signal"], tmp_path / "a.jsonl", steps=40)
+    assert names_of(record) == {"hidden signal AB"}, "BA has learned nothing"
+
+
+def test_networks_that_had_learned_and_fall_apart_are_warned_of(plan: Plan, pairs, tmp_path: Path) -> None:
+    health, _ = watch(plan, pairs["nothing"], tmp_path / "a.jsonl", steps=20)
+    assert health.look_at(20).learned is True
+    _, record = watch(plan, pairs["edges lost"], tmp_path / "b.jsonl", steps=30, state=health.state_dict())
+    assert "nothing learned AB" in names_of(record)
+
+
+def test_warnings_of_a_step_are_those_that_held_at_its_look(plan: Plan, pairs, tmp_path: Path) -> None:
+    health, record = watch(plan, pairs["signal outside the head"], tmp_path / "a.jsonl", steps=40)
+    health._step.networks.G_AB, health._step.networks.G_BA = pairs["nothing"]
+    engine = Engine(lambda engine, batch: {})
+    health.attach(engine)
+    for engine.state.iteration in range(41, 61):
+        engine.fire_event(Events.ITERATION_COMPLETED)
+    assert record["last_look"] == 60
+    (warning,) = record["warnings"]
+    assert (warning["step"], warning["last_step"]) == (30, 40)
+    names = {n: [w["name"] for w in health.warnings_at(n)] for n in (1, 29, 30, 49, 50, 60, 99)}
+    held = ["signal outside the head AB"]
+    assert names == {1: [], 29: [], 30: held, 49: held, 50: [], 60: [], 99: []}
+    again, _ = watch(plan, pairs["nothing"], tmp_path / "c.jsonl", steps=1, state=health.state_dict())
+    assert again.warnings_at(49) == health.warnings_at(49)
+    assert again.look_at(0).step == 10, "before the first look, that one"
+    earlier = {"seen": {}, "warnings": []}
+    assert watch(plan, pairs["nothing"], tmp_path / "d.jsonl", steps=1, state=earlier)[0].look_at(50) is None
+
+
+def test_one_bad_look_says_nothing_and_a_resumed_run_goes_on_counting(plan: Plan, pairs, tmp_path: Path) -> None:
+    halo = pairs["signal outside the head"]
+    health, record = watch(plan, halo, tmp_path / "a.jsonl", steps=29)
+    assert names_of(record) == set()
+    _, record = watch(plan, halo, tmp_path / "b.jsonl", steps=10, state=health.state_dict())
+    assert names_of(record) == {"signal outside the head AB"}
+    health, _ = watch(plan, pairs["nothing"], tmp_path / "c.jsonl", steps=10, state=health.state_dict())
+    _, record = watch(plan, halo, tmp_path / "d.jsonl", steps=20, state=health.state_dict())
+    assert names_of(record) == set()
+
+
+def test_discriminators_that_the_generators_never_hear_of_saturate(tmp_path: Path, caplog) -> None:
+    stacks = {"bright": [blobs(20, 32, 0)], "dark": [blobs(20, 32, 1, inverted=True)]}
+    make_store(tmp_path / "slices", stacks)
+    config = failing_networks.config(150, adversarial_weight=0.0, identity_weight=10.0)
+    run = train(tmp_path / "slices", config=config, out=tmp_path / "runs", device="cpu")
+    names = names_of(json.loads((run / "run.json").read_text("utf-8"))["health"])
+    assert {"saturated discriminator A", "saturated discriminator B", "contrast inversion AB"} <= names
+    assert "the discriminator of dark tells every synthetic slice" in caplog.text
+
+
+def test_displacement_is_measured_to_a_fifth_of_a_pixel(plan: Plan, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = ndimage.gaussian_filter(random.normal(size=(4, 96, 96)), (0, 3, 3)).astype(np.float32)
+    images *= np.hypot(*np.mgrid[-48:48, -48:48]) < 40
+    for shift in ((0.0, 0.0), (0.6, -0.4), (3.0, 1.5), (-7.0, 5.0)):
+        moved = -ndimage.shift(images, (0, *shift), order=3)
+        assert displacement(images, moved) == pytest.approx(shift, abs=0.2)
+    apart = np.stack([np.roll(image, 4 * (-1) ** n, axis=0) for n, image in enumerate(images)])
+    assert displacement(images, apart) == (0.0, 0.0)
+    assert edge_agreement(images, -images, images != 0) == pytest.approx(1.0)
+
+
+def test_constant_slices_make_no_signs_and_no_errors() -> None:
+    flat = np.full((2, 32, 32), -1.0, dtype=np.float32)
+    reference = build_reference(flat, flat[:, None])
+    assert reference.target_contrast == 0.0
+    assert displacement(flat, flat) == (0.0, 0.0)

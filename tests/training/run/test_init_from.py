@@ -1,0 +1,88 @@
+"""Runs that start with a model's generators, and go on alike when they were stopped."""
+
+import json
+
+import pytest
+import torch
+from support.run_folders import PowerCutError
+from support.stores import blobs, make_store
+
+from medcyclegan.config import parse_config
+from medcyclegan.errors import TrainingError, UsageError
+from medcyclegan.model import ModelBundle
+from medcyclegan.provenance import hash_file
+from medcyclegan.training import train
+from medcyclegan.training.update.step import CycleGANStep
+
+
+def short(tiny, **generator):
+    values = tiny.model_dump(mode="json")
+    values["networks"]["generator"].update(generator)
+    values["training"].update(max_steps=2, learning_rate=1e-9, ema_decay=None, pool_size=0, checkpoint_steps=100)
+    return parse_config(values, "test")
+
+
+def weights_of(run) -> dict[str, str]:
+    return {name: hash_file(run / "model" / f"{name}.safetensors") for name in ("G_AB", "G_BA")}
+
+
+def assert_close(run, model: ModelBundle, of: dict[str, str]) -> None:
+    weights = ModelBundle.load(run / "model").weights
+    for name, theirs in of.items():
+        for key, tensor in weights[name].items():
+            torch.testing.assert_close(tensor, model.weights[theirs][key], rtol=0, atol=1e-6)
+
+
+def test_it_starts_where_the_model_ended_whatever_the_order_of_domains(whole_run, store, tiny, tmp_path) -> None:
+    model = ModelBundle.load(whole_run / "model")
+    run = train(store, config=short(tiny), out=tmp_path / "a", device="cpu", init_from=whole_run / "model")
+    assert_close(run, model, {"G_AB": "G_AB", "G_BA": "G_BA"})
+    assert json.loads((run / "run.json").read_text("utf-8"))["init_from"] == model.fingerprint
+    assert ModelBundle.load(run / "model").provenance["init_from"] == model.fingerprint
+    back = ("t2", "t1")
+    run = train(
+        store, config=short(tiny), domains=back, out=tmp_path / "b", device="cpu", init_from=whole_run / "model"
+    )
+    assert_close(run, model, {"G_AB": "G_BA", "G_BA": "G_AB"})
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_there_again(
+    whole_run, store, tiny, tmp_path, monkeypatch
+) -> None:
+    options = {"config": short(tiny), "device": "cpu", "init_from": whole_run / "model"}
+    expected = train(store, out=tmp_path / "whole", **options)
+
+    def cut_power(self, engine, batch):
+        raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CycleGANStep, "__call__", cut_power)
+        with pytest.raises(PowerCutError):
+            train(store, out=tmp_path / "broken", **options)
+    run = train(resume=tmp_path / "broken" / "latest", device="cpu")
+    assert weights_of(run) == weights_of(expected)
+    record = json.loads((run / "run.json").read_text("utf-8")) | {"state": "failed"}
+    (run / "run.json").write_text(json.dumps(record), "utf-8")
+    (run / "initial").rename(run / "gone")
+    with pytest.raises(TrainingError, match="before it kept its initial model"):
+        train(resume=run, device="cpu")
+
+
+def test_other_generators_are_refused_by_what_differs(whole_run, store, tiny, tmp_path) -> None:
+    with pytest.raises(TrainingError, match=r"it has networks.generator.filters=2: .*--set those"):
+        train(store, config=short(tiny, filters=3), out=tmp_path / "runs", init_from=whole_run / "model")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_unet_of_another_depth_is_refused(whole_run, tiny, tmp_path) -> None:
+    """Its levels follow from the size of the slices: 5 of 32 pixels, 6 of 64."""
+    stacks = {name: [blobs(1, 64, 0)] for name in ("t1", "t2")}
+    make_store(tmp_path / "slices", stacks)
+    with pytest.raises(TrainingError, match=r"a unet of 5 levels, for slices of 32 pixels; those of 64 take 6"):
+        train(tmp_path / "slices", config=short(tiny), out=tmp_path / "runs", init_from=whole_run / "model")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_resumed_run_takes_no_other_start(tmp_path) -> None:
+    with pytest.raises(UsageError, match="--init-from out"):
+        train(resume=tmp_path, init_from=tmp_path)
