@@ -13,7 +13,7 @@ from monai.transforms import Compose
 
 from medcyclegan import read_volume
 from medcyclegan.pictures import contact_sheet, png_bytes
-from medcyclegan.slicing import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
+from medcyclegan.slicing import AxialOrientationd, AxialSlicesd, PlaneFitd, ScaleToMinusOneOned
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
 
     to_plane = Compose(
         [
-            UnitRanged("image", modality=volume.modality or arguments.modality),
+            ScaleToMinusOneOned("image", modality=volume.modality or arguments.modality),
             AxialOrientationd("image"),
             PlaneFitd("image", size=256, pixel_mm=1.0, cut=False),
         ]

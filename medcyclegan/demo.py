@@ -17,7 +17,7 @@ from medcyclegan.config import Config, load_config
 from medcyclegan.errors import WriteError
 from medcyclegan.evaluation import Evaluation, evaluate_volumes
 from medcyclegan.inference import TranslationOptions, translate_file
-from medcyclegan.inference.runtime.options import Computing
+from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.io import read_volume, write_volume
 from medcyclegan.io.dicom.write.synthetic import write_made_series
 from medcyclegan.phantom import Head, make_head, t1_volume, t2_volume
@@ -88,7 +88,7 @@ def run_demo(
     for number in range(heads[1]):
         source = folder / "unseen" / f"head-{number + 1}_T1w.nii.gz"
         target = folder / "translated" / f"head-{number + 1}_T2w.nii.gz"
-        translate_file(source, target, run / "model", TranslationOptions("t2", Computing(device=device)))
+        translate_file(source, target, run / "model", TranslationOptions("t2", InferenceOptions(device=device)))
         truth = read_volume(folder / "unseen" / f"head-{number + 1}_T2w.nii.gz")
         fake, given = read_volume(target), read_volume(source)
         scores.append(evaluate_volumes(fake, truth, baseline=given))

@@ -23,7 +23,7 @@ from medcyclegan.cohort import (
     translate_cohort,
 )
 from medcyclegan.config import Config, load_config
-from medcyclegan.inference import Computing, TranslationOptions
+from medcyclegan.inference import InferenceOptions, TranslationOptions
 from medcyclegan.manifest import MANIFEST
 from medcyclegan.model import ModelBundle
 from medcyclegan.provenance import hash_file, hash_json
@@ -53,7 +53,7 @@ def main() -> int:
     if not inputs:
         print(f"no patient of {source.name} is held out, so none is translated and scored")
         return 0
-    options = TranslationOptions(to=target, computing=Computing(device=arguments.device), overwrite=True)
+    options = TranslationOptions(to=target, computing=InferenceOptions(device=arguments.device), overwrite=True)
     done = translate_cohort(
         study.domains[source.name].folder, [held.found for held in inputs], results / "translated", bundle, options
     )

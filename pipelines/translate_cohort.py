@@ -20,7 +20,7 @@ from medcyclegan.cohort import (
     shard_of,
     translate_cohort,
 )
-from medcyclegan.inference import Computing, TranslationOptions
+from medcyclegan.inference import InferenceOptions, TranslationOptions
 
 #: The name of the one list of volumes.
 _ONLY = "source"
@@ -38,7 +38,7 @@ def main() -> int:
         return 1 if run_on_cluster(__file__, more=["--found", found]) else 0
     options = TranslationOptions(
         to=arguments.to,
-        computing=Computing(device=arguments.device, fast=arguments.fast, planes=arguments.planes),
+        computing=InferenceOptions(device=arguments.device, fast=arguments.fast, planes=arguments.planes),
         overwrite=arguments.overwrite,
     )
     done = translate_cohort(source, volumes, Path(arguments.out), arguments.model, options, shard=shard_of(arguments))

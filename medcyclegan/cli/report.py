@@ -15,7 +15,7 @@ from medcyclegan.cli.common import Command, reading_arguments, reading_options
 @click.option("--out", metavar="HTML", help="The page.  [default: beside what it reports, in a run: report.html]")
 @click.option("--input", "source", metavar="IN", help="For a translation: what it was made from.")
 @click.option("--reference", metavar="REF", help="For a translation: a true image of the same patient.")
-@click.option("--trust", metavar="MAP", help="For a translation: the map that --trust wrote.")
+@click.option("--uncertainty", metavar="MAP", help="For a translation: the map that --uncertainty wrote.")
 @click.option("--names", is_flag=True, help="For a table: show the cases' names, which may be patients'.")
 @click.option("--embed-mb", type=click.FloatRange(0), metavar="MB",
               help="For a translation: voxels of more go into files beside the page.  [default: 60]")  # fmt: skip
@@ -40,4 +40,4 @@ def command(target: str, **options: Any) -> None:
     click.echo(write_report(Path(target), chosen))
 
 
-_PATHS = ("out", "source", "reference", "trust")
+_PATHS = ("out", "source", "reference", "uncertainty")

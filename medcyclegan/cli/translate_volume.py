@@ -45,8 +45,8 @@ from medcyclegan.cli.common import Command, device_option, reading_arguments, re
     help="The DICOM series whose patient and study a DICOM OUT belongs to, where IN is not DICOM.",
 )
 @click.option("--deidentify", is_flag=True, help="Leave patient, study and dates out of a DICOM OUT (extra deid).")
-@click.option("--trust", metavar="FILE", help="Also write a map of how far each voxel may be off.")
-@click.option("--preview", metavar="PNG", help="Also draw input, output and trust map in three planes.")
+@click.option("--uncertainty", metavar="FILE", help="Also write a map of how far each voxel may be off.")
+@click.option("--preview", metavar="PNG", help="Also draw input, output and uncertainty map in three planes.")
 @click.option("--force", is_flag=True, help="Accept an input of a modality that the model does not know.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @reading_options
@@ -61,10 +61,10 @@ def command(source: str, output: str, **options: Any) -> None:
     OUT may also be a DICOM node, which the series is sent to (extra pacs): dicom://AET@host:port, and
     after it ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No file stays here.
     """
-    from medcyclegan.inference import Computing, TranslationOptions, translate_file
+    from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 
     batch_size = options["batch_size"]
-    computing = Computing(
+    computing = InferenceOptions(
         device=options["device"],
         batch_size=int(batch_size) if batch_size.isdecimal() else batch_size,
         **{name: options[name] for name in ("fast", "backend", "tta", "planes")},
@@ -73,7 +73,7 @@ def command(source: str, output: str, **options: Any) -> None:
         to=options["to"],
         computing=computing,
         force=options["force"],
-        trust=options["trust"],
+        uncertainty=options["uncertainty"],
         preview=options["preview"],
         overwrite=options["overwrite"],
         template=options["dicom_template"],

@@ -50,7 +50,7 @@ def _inference(bundle: ModelBundle) -> dict[str, Any]:
             "config": {"_target_": "medcyclegan.config.Generator", **bundle.generator.model_dump(mode="json")},
             "size": bundle.preparation.size,
         },
-        "computing": {"_target_": "medcyclegan.inference.Computing", "device": "@device"},
+        "computing": {"_target_": "medcyclegan.inference.InferenceOptions", "device": "@device"},
         "options": {
             "_target_": "medcyclegan.inference.TranslationOptions",
             "to": "@to",

@@ -1,13 +1,13 @@
 """From a trained model and a volume to a volume: the model folder, translation, its outputs."""
 
 from medcyclegan.inference.quality import Quality, assess
-from medcyclegan.inference.runtime.options import Computing
+from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation, load_models, translate, translate_volume
 from medcyclegan.inference.translate_file import TranslationOptions, translate_file
-from medcyclegan.inference.uncertainty import trust_map
+from medcyclegan.inference.uncertainty import uncertainty_map
 
 __all__ = [
-    "Computing",
+    "InferenceOptions",
     "Quality",
     "Translation",
     "TranslationOptions",
@@ -16,5 +16,5 @@ __all__ = [
     "translate",
     "translate_file",
     "translate_volume",
-    "trust_map",
+    "uncertainty_map",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from medcyclegan.inference.flicker import measure_flicker
 from medcyclegan.inference.planes import spread_slices
-from medcyclegan.inference.runtime.options import Computing
+from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
 from medcyclegan.inference.uncertainty import cycle_error
 from medcyclegan.model.bundle import ModelBundle
@@ -62,7 +62,12 @@ class Quality:
 
 
 def assess(
-    volume: Volume, done: Translation, bundles: Sequence[ModelBundle], computing: Computing, *, forced: bool = False
+    volume: Volume,
+    done: Translation,
+    bundles: Sequence[ModelBundle],
+    computing: InferenceOptions,
+    *,
+    forced: bool = False,
 ) -> Quality:
     """Measure the translation ``done`` of ``volume``, judge it and its models, and warn of what is found.
 

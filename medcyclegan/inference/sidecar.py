@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from medcyclegan.inference.runtime.options import Computing
+from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.io.sidecar import MADE_BY
@@ -23,7 +23,7 @@ def build_record(
     volume: Volume,
     done: Translation,
     bundles: Sequence[ModelBundle],
-    computing: Computing,
+    computing: InferenceOptions,
     *,
     forced: bool,
 ) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from medcyclegan.inference.planes import (
     spread_slices,
 )
 from medcyclegan.inference.runtime.generators import TorchGenerator, check_members, open_generators, open_runners
-from medcyclegan.inference.runtime.options import Computing, ComputingOptions
+from medcyclegan.inference.runtime.options import InferenceKeywords, InferenceOptions
 from medcyclegan.inference.runtime.precision import Difference, compare
 from medcyclegan.inference.runtime.runner import SliceGenerator
 from medcyclegan.intensity import IntensityScaling
@@ -76,7 +76,7 @@ def translate_volume(
     *,
     force: bool = False,
     allow_synthetic: bool = False,
-    **computing: Unpack[ComputingOptions],
+    **computing: Unpack[InferenceKeywords],
 ) -> Volume:
     """Translate ``volume`` into the domain ``to`` with ``model`` (a bundle, its folder, or several of them).
 
@@ -86,7 +86,7 @@ def translate_volume(
     modality. ``force`` accepts an input of a modality that the model was not trained on, ``allow_synthetic`` one that
     was read from a file that says that it is synthetic. Several models give their mean. ``computing``: ``device``,
     ``batch_size``, ``fast``, ``backend``, ``tta`` and ``planes``, as in
-    :class:`~medcyclegan.inference.runtime.options.Computing`.
+    :class:`~medcyclegan.inference.runtime.options.InferenceOptions`.
 
     Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not know, and
     :class:`~medcyclegan.errors.IntensityError` for an input that is of another modality, not in HU
@@ -97,7 +97,7 @@ def translate_volume(
             "the file of the volume says that it is synthetic, not acquired: read the acquired one, or pass "
             "allow_synthetic=True"
         )
-    chosen = Computing(**computing)
+    chosen = InferenceOptions(**computing)
     bundles = load_models(model)
     return translate(volume, bundles, to or choose_target(volume, bundles[0]), chosen, force=force).volume
 
@@ -114,7 +114,7 @@ def translate(
     volume: Volume,
     bundles: Sequence[ModelBundle],
     to: str,
-    computing: Computing,
+    computing: InferenceOptions,
     *,
     force: bool = False,
     spread: bool = False,
@@ -158,7 +158,12 @@ def translate(
 
 
 def _measure_fast(
-    volume: Volume, bundle: ModelBundle, to: str, scaling: IntensityScaling, fast: SliceGenerator, computing: Computing
+    volume: Volume,
+    bundle: ModelBundle,
+    to: str,
+    scaling: IntensityScaling,
+    fast: SliceGenerator,
+    computing: InferenceOptions,
 ) -> Difference:
     """Say how far the short number format is from float32, on a few slices of this very volume."""
     name, _, target = bundle.direction(to)
@@ -174,7 +179,11 @@ def _measure_fast(
 
 
 def _derivation(
-    volume: Volume, source: DomainModel, target: DomainModel, bundles: Sequence[ModelBundle], computing: Computing
+    volume: Volume,
+    source: DomainModel,
+    target: DomainModel,
+    bundles: Sequence[ModelBundle],
+    computing: InferenceOptions,
 ) -> Derivation:
     before = volume.derivation
     earlier = () if before is None else (*before.settings, f"The input was made by model {before.model_sha256}")
@@ -192,7 +201,7 @@ def _derivation(
     )
 
 
-def _say_geometry(volume: Volume, computing: Computing) -> None:
+def _say_geometry(volume: Volume, computing: InferenceOptions) -> None:
     if volume.oblique_degrees > _OBLIQUE_DEGREES:
         log.info(
             "oblique by %.1f degrees: translated along its own closest-to-axial plane (%s)",

@@ -1,4 +1,4 @@
-"""``translate_file``: from a file or folder to an output with its sidecar, its trust map and its preview."""
+"""``translate_file``: from a file or folder to an output with its sidecar, its uncertainty map and its preview."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ import numpy as np
 from medcyclegan.device import choose_device
 from medcyclegan.errors import IncompleteError, MedCycleGANError, ReadError, UsageError, WriteError
 from medcyclegan.inference.quality import assess
-from medcyclegan.inference.runtime.options import Computing
+from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.sidecar import build_record
 from medcyclegan.inference.translate import Model, Translation, load_models, translate
-from medcyclegan.inference.uncertainty import trust_map
+from medcyclegan.inference.uncertainty import uncertainty_map
 from medcyclegan.io import (
     check_output_format,
     check_writable,
@@ -42,7 +42,7 @@ __all__ = ["TranslationOptions", "translate_file"]
 log = logging.getLogger(__name__)
 
 _MAP_ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd")
-#: More than quality, trust and times add to a sidecar.
+#: More than quality, uncertainty and times add to a sidecar.
 _ADDED_BYTES = 8192
 #: Where the time goes, in this order; ``assess``: the quality, the map and the preview.
 _STAGES = ("read", "translate", "write", "assess")
@@ -57,9 +57,9 @@ class TranslationOptions:
     """
 
     to: str | None = None
-    computing: Computing = dataclasses.field(default_factory=Computing)
+    computing: InferenceOptions = dataclasses.field(default_factory=InferenceOptions)
     force: bool = False
-    trust: str | Path | None = None
+    uncertainty: str | Path | None = None
     preview: str | Path | None = None
     overwrite: bool = False
     template: str | Path | None = None
@@ -114,9 +114,9 @@ def _translate_and_write(
     to = options.to or choose_target(volume, bundles[0])
     expected = _expected(volume, bundles[0], to)
     check_writable(expected, out, template=options.template, deidentify=options.deidentify)
-    if options.trust is not None:
-        check_writable(expected.replace(modality=None), options.trust)
-    done = translate(volume, bundles, to, computing, force=options.force, spread=options.trust is not None)
+    if options.uncertainty is not None:
+        check_writable(expected.replace(modality=None), options.uncertainty)
+    done = translate(volume, bundles, to, computing, force=options.force, spread=options.uncertainty is not None)
     clock.append(time.monotonic())
     record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.facts}
     with atomic_write(sidecar_path(out)) as sidecar:
@@ -188,29 +188,29 @@ def _measure(
     volume: Volume,
     done: Translation,
     bundles: Sequence[ModelBundle],
-    computing: Computing,
+    computing: InferenceOptions,
     record: dict[str, Any],
     *,
     options: TranslationOptions,
 ) -> list[str]:
-    """Measure the quality into ``record``, write the trust map and the preview; return what failed, a phrase each.
+    """Add the quality to ``record``, write the uncertainty map and the preview; return a phrase for each failure.
 
     The translation is on the disk by now, and no fault of what comes after may take it away.
     """
     failures: dict[str, str] = {}
-    trust = None
+    uncertainty = None
     with _noted(failures, "quality", "its quality was not measured"):
         forced = options.force and not fits_domain(volume, done.source)
         record["quality"] = assess(volume, done, bundles, computing, forced=forced).to_dict()
-    if options.trust is not None:
-        with _noted(failures, "trust", f"{options.trust} was not written"):
-            trust = trust_map(volume, done, bundles, computing)
-            record["trust"] = _summary(volume, done, trust)
-            write_volume(trust, options.trust)
+    if options.uncertainty is not None:
+        with _noted(failures, "uncertainty", f"{options.uncertainty} was not written"):
+            uncertainty = uncertainty_map(volume, done, bundles, computing)
+            record["uncertainty"] = _summary(volume, done, uncertainty)
+            write_volume(uncertainty, options.uncertainty)
     if options.preview is not None:
         with _noted(failures, "preview", f"{options.preview} was not written"):
             shown = {"input": volume, f"synthetic {done.target.name}": done.volume}
-            picture = png_bytes(preview(shown, trust=trust, unit=done.target.scaling.unit))
+            picture = png_bytes(preview(shown, uncertainty=uncertainty, unit=done.target.scaling.unit))
             with atomic_write(Path(options.preview)) as file:
                 file.write(picture)
     if failures:
@@ -233,10 +233,10 @@ def _text(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(record, indent=2) + "\n").encode()
 
 
-def _summary(volume: Volume, done: Translation, trust: Volume) -> dict[str, Any]:
-    """Return the trust map's mean and 95th percentile where the input shows something."""
-    values = trust.array[done.scaling.normalize(volume.array) > AIR]
-    values = values if values.size else trust.array.ravel()
+def _summary(volume: Volume, done: Translation, uncertainty: Volume) -> dict[str, Any]:
+    """Return the uncertainty map's mean and 95th percentile where the input shows something."""
+    values = uncertainty.array[done.scaling.normalize(volume.array) > AIR]
+    values = values if values.size else uncertainty.array.ravel()
     mean, high = float(values.mean()), float(np.percentile(values, 95))
     return {"mean": round(mean, 4), "percentile_95": round(high, 4), "unit": done.target.scaling.unit}
 
@@ -284,10 +284,13 @@ def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None
 
 
 def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> None:
-    """Refuse a trust map or a preview that cannot be written, or whose place is ``taken``, by whatever name."""
+    """Refuse an uncertainty map or a preview that cannot be written, or whose place is ``taken``, by whatever name."""
     # not resolve(), which raises for links in a circle
     names = [Path(os.path.realpath(path)) for path in taken]
-    for option, path, endings in (("--trust", options.trust, _MAP_ENDINGS), ("--preview", options.preview, (".png",))):
+    for option, path, endings in (
+        ("--uncertainty", options.uncertainty, _MAP_ENDINGS),
+        ("--preview", options.preview, (".png",)),
+    ):
         if path is None:
             continue
         beside = Path(path)

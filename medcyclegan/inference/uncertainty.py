@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from medcyclegan.inference.planes import Part, knows_air, plan_canvas, plane_chunks, predict
 from medcyclegan.inference.runtime.generators import open_generators, open_runners
-from medcyclegan.inference.runtime.options import Computing
+from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.domains import AIR, half_range
@@ -19,13 +19,15 @@ from medcyclegan.plane import from_plane, plane_view, to_plane
 from medcyclegan.progress import progress_bar
 from medcyclegan.volume import Volume
 
-__all__ = ["cycle_error", "cycle_residuals", "trust_map"]
+__all__ = ["cycle_error", "cycle_residuals", "uncertainty_map"]
 
 #: Residuals are averaged over about this width, for noise, which no translation brings back, is no error.
 _SMOOTHING_MM = 3.0
 
 
-def trust_map(volume: Volume, done: Translation, bundles: Sequence[ModelBundle], computing: Computing) -> Volume:
+def uncertainty_map(
+    volume: Volume, done: Translation, bundles: Sequence[ModelBundle], computing: InferenceOptions
+) -> Volume:
     """Return how far each voxel of the translation ``done`` of ``volume`` may be off, on the same grid.
 
     In the target's unit, 0 where nothing speaks against a voxel: the residual of the cycle
@@ -43,12 +45,16 @@ def trust_map(volume: Volume, done: Translation, bundles: Sequence[ModelBundle],
     sigma = [0.5 * _SMOOTHING_MM / mm for mm in volume.spacing_mm]
     ndimage.gaussian_filter(residual, sigma, output=residual, mode="nearest")
     residual *= np.float32(half_range(done.target.scaling))
-    trust = residual if done.spread is None else np.hypot(residual, done.spread, out=residual)
-    return done.volume.replace(array=trust, modality=None, value_range=None)
+    uncertainty = residual if done.spread is None else np.hypot(residual, done.spread, out=residual)
+    return done.volume.replace(array=uncertainty, modality=None, value_range=None)
 
 
 def cycle_error(
-    volume: Volume, done: Translation, bundles: Sequence[ModelBundle], computing: Computing, slices: Sequence[int]
+    volume: Volume,
+    done: Translation,
+    bundles: Sequence[ModelBundle],
+    computing: InferenceOptions,
+    slices: Sequence[int],
 ) -> float:
     """Return the mean cycle residual over the foreground of some axial ``slices``, as a share of the input's range."""
     total, count = 0.0, 0
@@ -63,7 +69,7 @@ def cycle_residuals(
     volume: Volume,
     done: Translation,
     bundles: Sequence[ModelBundle],
-    computing: Computing,
+    computing: InferenceOptions,
     slices: Sequence[int] | None = None,
 ) -> Iterator[tuple[Part, NDArray[np.float32]]]:
     """Translate the axial slices of ``done`` back and yield how far they come out from ``volume``'s.

@@ -26,22 +26,24 @@ _LONGEST = 320
 _PLANES = {"axial": (0, 1, "R", "A"), "coronal": (0, 2, "R", "S"), "sagittal": (1, 2, "A", "S")}
 
 
-def preview(volumes: Mapping[str, Volume], *, trust: Volume | None = None, unit: str = "") -> Image.Image:
+def preview(volumes: Mapping[str, Volume], *, uncertainty: Volume | None = None, unit: str = "") -> Image.Image:
     """Return the volumes in axial, coronal and sagittal planes, one column each under its name.
 
     Radiological display: the patient's right and anterior side lie on the left. The planes cross in the
     middle of the first volume's foreground, voxels have their true proportions, oblique volumes are shown
     along their own axes. CT is windowed from -160 to 240 HU, pictures over their range, all else from 0 (the
     1st percentile of the foreground where values are negative) to the 99.5th. A plane that would be a line of
-    voxels is left out, unless the volumes have no other. ``trust``, how far each voxel may be off in ``unit``,
+    voxels is left out, unless the volumes have no other. ``uncertainty``, how far each voxel may be off in ``unit``,
     makes a last column from black (0) over red to white (its 99.5th percentile inside the head).
     Every preview is stamped ``SYNTHETIC - research only``.
     """
     columns = [_column(name, volume) for name, volume in volumes.items()]
     where = _middle(columns[0].array, next(iter(volumes.values())).modality)
-    if trust is not None:
-        array, spacing = to_ras(trust)
-        columns.append(_Column("trust (bright: doubt)", array, spacing, 0.0, _most(array, columns[0]), unit, heat=True))
+    if uncertainty is not None:
+        array, spacing = to_ras(uncertainty)
+        columns.append(
+            _Column("uncertainty (bright: doubt)", array, spacing, 0.0, _most(array, columns[0]), unit, heat=True)
+        )
     extent = max(max(n * mm for n, mm in zip(c.array.shape, c.spacing, strict=True)) for c in columns)
     rows = []
     for plane in _shown_planes(columns):
@@ -125,7 +127,7 @@ def _middle(array: NDArray[Any], modality: str | None) -> tuple[float, float, fl
 
 
 def _most(array: NDArray[Any], first: _Column) -> float:
-    """Return the 99.5th percentile of a trust map where the first volume is brighter than its darkest."""
+    """Return the 99.5th percentile of an uncertainty map where the first volume is brighter than its darkest."""
     inside = array[first.array > first.lower] if array.shape == first.array.shape else array
     return max(float(np.percentile(inside if inside.size else array, 99.5)), 1e-6)
 

@@ -1,4 +1,4 @@
-"""The page of a translation: input, fake, reference, error and trust in a viewer, with its provenance."""
+"""The page of a translation: input, fake, reference, error and uncertainty in a viewer, with its provenance."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_translation_page(
 ) -> TranslationPage:
     """Return the page of a translation.
 
-    ``volumes`` holds ``fake`` and, where there are such, ``input``, ``reference`` and ``trust``; an ``error`` is
+    ``volumes`` holds ``fake`` and, where there are such, ``input``, ``reference`` and ``uncertainty``; an ``error`` is
     made of fake and reference. ``sidecar``: what translate-volume wrote beside the fake. Where the voxels take more
     than ``most_bytes`` in the page, they go into files of ``folder`` beside it instead.
     """
@@ -39,12 +39,14 @@ def build_translation_page(
     if "reference" in volumes:
         error = error_volume(volumes["fake"], volumes["reference"])
         shown.append(view_volume(error, "error", "error, absolute", colormap="hot"))
-    if "trust" in volumes:
+    if "uncertainty" in volumes:
         # Its values are in the target's unit.
-        trust = volumes["trust"].replace(modality=volumes["fake"].modality)
-        shown.append(view_volume(trust, "trust", "trust map", colormap="inferno"))
+        uncertainty = volumes["uncertainty"].replace(modality=volumes["fake"].modality)
+        shown.append(view_volume(uncertainty, "uncertainty", "uncertainty map", colormap="inferno"))
     beside = sum(len(view.voxels) for view in shown) > most_bytes
-    picture, words = _picture({labels[name]: volumes[name] for name in labels if name in volumes}, volumes.get("trust"))
+    picture, words = _picture(
+        {labels[name]: volumes[name] for name in labels if name in volumes}, volumes.get("uncertainty")
+    )
     for view in shown:
         view.facts["file"] = f"{folder}/{view.facts['name']}.js" if beside else ""
     html = render(
@@ -81,10 +83,10 @@ def _kinds(shown: Sequence[ViewedVolume]) -> list[dict[str, Any]]:
     return list(kinds.values())
 
 
-def _picture(volumes: Mapping[str, Volume], trust: Volume | None) -> tuple[str, str]:
-    columns = ", ".join([*volumes, *(["trust"] if trust is not None else [])])
+def _picture(volumes: Mapping[str, Volume], uncertainty: Volume | None) -> tuple[str, str]:
+    columns = ", ".join([*volumes, *(["uncertainty"] if uncertainty is not None else [])])
     planes = "The image" if 1 in next(iter(volumes.values())).shape else "Three planes through the middle of the head"
-    picture = preview(volumes, trust=trust, unit="")
+    picture = preview(volumes, uncertainty=uncertainty, unit="")
     return data_url(png_bytes(picture), "image/png"), f"{planes}; columns: {columns}."
 
 

@@ -28,17 +28,17 @@ _EMBEDDED_MB = 60.0
 class ReportOptions:
     """What goes into a page, and where it goes.
 
-    ``source``, ``reference``, ``trust``: for a translation, the volumes beside it. ``names``: show the cases' names of
-    an evaluation. ``embedded_mb``: for a translation, voxels that take more (default: 60) go into files beside the
-    page. ``reading``: options of :func:`~medcyclegan.io.read_volume`; those that choose among several volumes choose in
-    ``source``, without it in the translated volume. ``out``: the page; its default lies beside (for a run: in) what it
-    reports.
+    ``source``, ``reference``, ``uncertainty``: for a translation, the volumes beside it. ``names``: show the cases'
+    names of an evaluation. ``embedded_mb``: for a translation, voxels that take more (default: 60) go into files
+    beside the page. ``reading``: options of :func:`~medcyclegan.io.read_volume`; those that choose among several
+    volumes choose in ``source``, without it in the translated volume. ``out``: the page; its default lies beside
+    (for a run: in) what it reports.
     """
 
     out: Path | None = None
     source: Path | None = None
     reference: Path | None = None
-    trust: Path | None = None
+    uncertainty: Path | None = None
     names: bool = False
     embedded_mb: float | None = None
     overwrite: bool = False
@@ -78,7 +78,12 @@ def _translation_files(target: Path, options: ReportOptions, out: Path) -> dict[
     sidecar = read_translation_record(target)
     made = sidecar.get("to")
     modality = made.get("modality") if isinstance(made, Mapping) else None
-    paths = {"input": options.source, "fake": target, "reference": options.reference, "trust": options.trust}
+    paths = {
+        "input": options.source,
+        "fake": target,
+        "reference": options.reference,
+        "uncertainty": options.uncertainty,
+    }
     chosen = options.source or target
     shared = {name: value for name, value in options.reading.items() if name not in _CHOICES}
     volumes = {}
@@ -110,7 +115,11 @@ def _with_modality(volume: Volume, modality: str | None) -> Volume:
 
 def _refuse(options: ReportOptions, target: Path, what: str, *, translation: bool, table: bool) -> None:
     """Refuse options that mean nothing for this target."""
-    given: dict[str, Any] = {"--input": options.source, "--reference": options.reference, "--trust": options.trust}
+    given: dict[str, Any] = {
+        "--input": options.source,
+        "--reference": options.reference,
+        "--uncertainty": options.uncertainty,
+    }
     given["--embed-mb"] = options.embedded_mb
     for name, value in given.items():
         if translation and value is not None:

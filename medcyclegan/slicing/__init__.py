@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from medcyclegan.slicing.folds import save_fold
     from medcyclegan.slicing.held_out import HeldOutVolume, find_held_out
     from medcyclegan.slicing.template import save_split_file
-    from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
+    from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, ScaleToMinusOneOned
     from medcyclegan.slicing.volumes import SlicingResult, slice_volumes
 
 _HOME = {
@@ -21,7 +21,7 @@ _HOME = {
     "HeldOutVolume": "held_out",
     "PlaneFitd": "transforms",
     "SlicingResult": "volumes",
-    "UnitRanged": "transforms",
+    "ScaleToMinusOneOned": "transforms",
     "find_held_out": "held_out",
     "save_fold": "folds",
     "save_split_file": "template",
@@ -34,7 +34,7 @@ __all__ = [
     "HeldOutVolume",
     "PlaneFitd",
     "SlicingResult",
-    "UnitRanged",
+    "ScaleToMinusOneOned",
     "find_held_out",
     "save_fold",
     "save_split_file",

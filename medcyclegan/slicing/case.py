@@ -23,7 +23,7 @@ from medcyclegan.manifest import PatientSource, SliceRow, Split
 from medcyclegan.slicing.domains import choose_modality
 from medcyclegan.slicing.patients import describe_likeness
 from medcyclegan.slicing.store import Refusal, SliceStore
-from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
+from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, ScaleToMinusOneOned
 from medcyclegan.volume import Volume
 
 __all__ = ["CaseJob", "cut_slices", "preparation_of", "refuse_case", "slice_case"]
@@ -123,7 +123,7 @@ def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, rule: Dom
         image = MetaTensor(torch.from_numpy(values)[None], affine=torch.from_numpy(volume.affine.copy()))
         chain = Compose(
             [
-                UnitRanged("image", modality, value_range=volume.value_range, **rule.scaling.model_dump()),
+                ScaleToMinusOneOned("image", modality, value_range=volume.value_range, **rule.scaling.model_dump()),
                 AxialOrientationd("image"),
                 PlaneFitd("image", slicing.size, slicing.fit, slicing.pixel_mm),
                 AxialSlicesd("image", 0.0 if volume.value_range else slicing.foreground),

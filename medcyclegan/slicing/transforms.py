@@ -4,7 +4,7 @@
 
     Compose([
         LoadImaged("image", reader=VolumeReader()), EnsureChannelFirstd("image", channel_dim="no_channel"),
-        UnitRanged("image", modality="MR"),           # (1, I, J, K), values in [-1, 1]
+        ScaleToMinusOneOned("image", modality="MR"),           # (1, I, J, K), values in [-1, 1]
         AxialOrientationd("image"),                   # (1, rows to posterior, columns to left, slices to superior)
         PlaneFitd("image", size=256, pixel_mm=1.0),   # (1, 256, 256, K)
         AxialSlicesd("image"),                        # (kept slices, 256, 256), and image_slices: their indices
@@ -31,7 +31,7 @@ from medcyclegan.errors import GeometryError, IntensityError
 from medcyclegan.intensity import IntensityScaling, foreground_threshold
 from medcyclegan.plane import AXIAL, PlaneFit, Preparation, canvas_fit, cut_fit, from_plane, to_plane
 
-__all__ = ["AxialOrientationd", "AxialSlicesd", "PlaneFitd", "UnitRanged"]
+__all__ = ["AxialOrientationd", "AxialSlicesd", "PlaneFitd", "ScaleToMinusOneOned"]
 
 #: Just above padding and clipped air in [-1, 1].
 _BACKGROUND = -0.99
@@ -49,7 +49,7 @@ class AxialOrientationd(Orientationd):
         super().__init__(keys, axcodes=AXIAL, labels=labels, allow_missing_keys=allow_missing_keys)
 
 
-class UnitRanged(MapTransform, InvertibleTransform):
+class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
     """Scale values ``(1, I, J, K)`` to [-1, 1] by the modality's rule, per volume.
 
     Also writes ``<key>_scaling`` (:class:`IntensityScaling`) and ``<key>_foreground`` (the scaled

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.models import CT_DOMAIN, MR_DOMAIN, identity_model
 
 from medcyclegan.errors import GeometryError, MedCycleGANError
-from medcyclegan.inference import Computing, Translation, translate
+from medcyclegan.inference import InferenceOptions, Translation, translate
 from medcyclegan.inference.flicker import measure_flicker
 from medcyclegan.inference.quality import _MOST_FLICKER
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes, read_found_volume
@@ -51,7 +51,7 @@ def measure(volume: Volume, planes: str, pixel_mm: float) -> tuple[float | None,
     """Return the index of the identity's translation against the input as it is, and after the same resampling."""
     domain = CT_DOMAIN if volume.modality == "CT" else MR_DOMAIN
     model = identity_model(domain, DomainModel("same", domain.modality, domain.scaling), pixel_mm=pixel_mm)
-    done = translate(volume, [model], "same", Computing(device="cpu", planes=planes), force=True)
+    done = translate(volume, [model], "same", InferenceOptions(device="cpu", planes=planes), force=True)
     return _against_itself(volume, done), measure_flicker(volume, done, model, planes)
 
 

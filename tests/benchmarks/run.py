@@ -16,7 +16,7 @@ _BY_NAME_ONLY = {
     "dicom_fuzz",
     "dicom_orthanc",
     "orthanc",
-    "trust",
+    "uncertainty",
     "cohort",
 }
 

@@ -33,7 +33,7 @@ from support import phantoms
 from support.models import CT_DOMAIN
 
 from medcyclegan.config import Generator
-from medcyclegan.inference import Computing, translate
+from medcyclegan.inference import InferenceOptions, translate
 from medcyclegan.inference.runtime.onnx import to_onnx
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.model import DomainModel, ModelBundle
@@ -45,9 +45,9 @@ from medcyclegan.volume import Volume
 FLOORS = {"fp32": 1.3, "fast": 2.5}
 MOST_HU, MOST_VOLUMES = 0.5, 3.0
 WAYS = {
-    "fp32": Computing(device="cpu"),
-    "fast": Computing(device="cpu", fast=True),
-    "ONNX Runtime": Computing("cpu", backend="onnx"),
+    "fp32": InferenceOptions(device="cpu"),
+    "fast": InferenceOptions(device="cpu", fast=True),
+    "ONNX Runtime": InferenceOptions("cpu", backend="onnx"),
 }
 #: As a CT's window, but kept in float32.
 _UNROUNDED = IntensityScaling("range", -1024.0, 3071.0, "HU, not rounded")

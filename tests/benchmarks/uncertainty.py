@@ -1,7 +1,7 @@
-"""Print what three planes and 2.5-D slices do to flicker, and whether the trust map finds a translation's errors.
+"""Print what three planes and 2.5-D slices do to flicker, and whether the uncertainty map finds a translation's errors.
 
-``python tests/benchmarks/uncertainty.py --out FOLDER [--model DIR ... --context-model DIR] [--heads N] [--seed SEED]``. The
-models translate T1 to T2 of made heads: three of ``medcyclegan demo`` with seeds 0, 1 and 2, and one trained on the
+``python tests/benchmarks/uncertainty.py --out FOLDER [--model DIR ... --context-model DIR] [--heads N] [--seed SEED]``.
+The models translate T1 to T2 of made heads: three of ``medcyclegan demo`` with seeds 0, 1 and 2, and one trained on the
 first one's slices with ``networks.generator.context_slices=3``. Without ``--model`` (a demo's ``runs/latest/model``,
 one or several) they are trained first, some 20 minutes on one free core; what FOLDER already holds is taken.
 ``--seed``: of the first head that is tested.
@@ -10,7 +10,7 @@ The tested heads were never trained on. Each has four lesions: oedema, which a t
 three of kinds that none has: fat, calcification, and tissue like muscle. Figures are means over the heads. "error":
 mean of |fake - truth| in the head, the truth scaled to the fake's gain, as a share of the truth's 99.5th percentile;
 for the map it is averaged over the 3 mm that the map is averaged over. "edges" are the input's own, no network asked.
-Pictures in FOLDER: ``flicker-*.png``, sagittal cuts, and ``trust-*.png``, axial cuts through lesions.
+Pictures in FOLDER: ``flicker-*.png``, sagittal cuts, and ``uncertainty-*.png``, axial cuts through lesions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scipy import ndimage, stats
 from medcyclegan import train
 from medcyclegan.config import load_config
 from medcyclegan.demo import run_demo
-from medcyclegan.inference import Computing, translate, trust_map
+from medcyclegan.inference import InferenceOptions, translate, uncertainty_map
 from medcyclegan.metrics import flicker_index
 from medcyclegan.model import ModelBundle
 from medcyclegan.phantom import Head, make_head, t1_volume, t2_volume, tissue_index
@@ -52,11 +52,11 @@ LESIONS = (
 )
 #: A row's name -> how many models, and how they are asked.
 WAYS = {
-    "axial": (1, Computing(device="cpu")),
-    "axial, tta": (1, Computing(device="cpu", tta=True)),
-    "three planes": (1, Computing(device="cpu", planes="three")),
-    "three models": (MEMBERS, Computing(device="cpu")),
-    "three models and planes": (MEMBERS, Computing(device="cpu", planes="three")),
+    "axial": (1, InferenceOptions(device="cpu")),
+    "axial, tta": (1, InferenceOptions(device="cpu", tta=True)),
+    "three planes": (1, InferenceOptions(device="cpu", planes="three")),
+    "three models": (MEMBERS, InferenceOptions(device="cpu")),
+    "three models and planes": (MEMBERS, InferenceOptions(device="cpu", planes="three")),
 }
 CONTEXT = "2.5-D, axial"
 _AVERAGED_MM = 3.0
@@ -74,7 +74,7 @@ class Case:
     lesions: NDArray[np.uint8]
 
     def averaged(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``values`` averaged as the trust map is."""
+        """Return ``values`` averaged as the uncertainty map is."""
         sigma = [0.5 * _AVERAGED_MM / mm for mm in self.source.spacing_mm]
         result: NDArray[np.float32] = ndimage.gaussian_filter(values.astype(np.float32), sigma, mode="nearest")
         return result
@@ -145,11 +145,11 @@ def judge_head(
     case: Case, models: tuple[list[Path], Path | None], tables: list[dict[str, list[list[float]]]]
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Translate one head in every way, add a row of figures to the two tables; return the arrays to draw."""
-    smooth, trusted = tables
+    smooth, judged = tables
     members, context = models
     ways = {name: (members[:count], way) for name, (count, way) in WAYS.items() if count <= len(members)}
     if context is not None:
-        ways[CONTEXT] = ([context], Computing(device="cpu"))
+        ways[CONTEXT] = ([context], InferenceOptions(device="cpu"))
     drawn = {}
     smooth.setdefault("the true T2", []).append([case.flicker(case.truth.array), 0.0, 1.0, 0.0])
     for name, (folders, way) in ways.items():
@@ -162,14 +162,14 @@ def judge_head(
         share = np.abs(fake - truth)[case.inside].mean() / np.percentile(truth[case.inside], 99.5)
         alike = np.corrcoef(fake[case.inside], truth[case.inside])[0, 1]
         smooth.setdefault(name, []).append([case.flicker(fake), float(share), float(alike), seconds])
-        trust = trust_map(case.source, done, bundles, way).array
+        uncertainty = uncertainty_map(case.source, done, bundles, way).array
         error = case.averaged(np.abs(fake - truth))
         if name == "axial":
             edges = case.averaged(ndimage.gaussian_gradient_magnitude(case.source.array.astype(np.float32), 1.0))
-            trusted.setdefault("edges of the input", []).append(judge_map(case, edges, error))
-            trusted.setdefault("the true error", []).append(judge_map(case, error, error))
-        trusted.setdefault(name, []).append(judge_map(case, trust, error))
-        drawn[name] = {"fake": fake, "truth": truth, "error": error, "trust": trust}
+            judged.setdefault("edges of the input", []).append(judge_map(case, edges, error))
+            judged.setdefault("the true error", []).append(judge_map(case, error, error))
+        judged.setdefault(name, []).append(judge_map(case, uncertainty, error))
+        drawn[name] = {"fake": fake, "truth": truth, "error": error, "uncertainty": uncertainty}
     return drawn
 
 
@@ -181,7 +181,7 @@ def print_table(title: str, columns: str, rows: Mapping[str, list[list[float]]],
 
 
 def draw(case: Case, drawn: Mapping[str, dict[str, Any]], out: Path, ending: str) -> None:
-    """Save sagittal cuts of the fakes beside the truth, and axial cuts of fake, error and trust map."""
+    """Save sagittal cuts of the fakes beside the truth, and axial cuts of fake, error and uncertainty map."""
     white = float(np.percentile(drawn["axial"]["truth"][case.inside], 99.5))
     deep = round(4 * case.source.shape[2] * case.source.spacing_mm[2] / PIXEL_MM)
     middle = case.source.shape[0] // 2 - 6
@@ -193,7 +193,7 @@ def draw(case: Case, drawn: Mapping[str, dict[str, Any]], out: Path, ending: str
     (out / f"flicker{ending}").write_bytes(png_bytes(join([cuts[n : n + 3] for n in range(0, len(cuts), 3)])))
     rows = []
     for name in [name for name in ("axial", "three models") if name in drawn]:
-        most = {key: float(np.percentile(drawn[name][key][case.inside], 99)) for key in ("error", "trust")}
+        most = {key: float(np.percentile(drawn[name][key][case.inside], 99)) for key in ("error", "uncertainty")}
         shown = {"T1, input": case.source.array, "fake T2": drawn[name]["fake"], "true T2": drawn[name]["truth"]}
         limits = {"T1, input": float(np.percentile(case.source.array[case.inside], 99.5))}
         for number in (1, 3):
@@ -201,7 +201,7 @@ def draw(case: Case, drawn: Mapping[str, dict[str, Any]], out: Path, ending: str
             cut = [(title, grey_tile(a[:, :, k].T[::-1], 0.0, limits.get(title, white))) for title, a in shown.items()]
             cut += [(f"{key}, {name}", heat_tile(drawn[name][key][:, :, k].T[::-1], most[key])) for key in most]
             rows.append([labelled(tile.resize((tile.width * 3, tile.height * 3)), title) for title, tile in cut])
-    (out / f"trust{ending}").write_bytes(png_bytes(join(rows)))
+    (out / f"uncertainty{ending}").write_bytes(png_bytes(join(rows)))
 
 
 def main() -> None:
@@ -228,7 +228,7 @@ def main() -> None:
             title = f"slices of {slice_mm} mm, {arguments.heads} heads from seed {arguments.seed}: the translations"
             print_table(title, "".join(f"{name:>9}" for name in ("flicker", "error", "r", "seconds")), tables[0])
             names = ("r head", "rho head", "r brain", "rho brain", *(f"AUC {name}" for name, *_ in LESIONS))
-            print_table("the trust map and the true error", "".join(f"{n:>12}" for n in names), tables[1], 12)
+            print_table("the uncertainty map and the true error", "".join(f"{n:>12}" for n in names), tables[1], 12)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from medcyclegan.cli.main import main
 from medcyclegan.config import Generator
 from medcyclegan.errors import MissingExtraError, ModelError, UsageError, WriteError
 from medcyclegan.export import export_onnx
-from medcyclegan.inference import Computing, Translation, assess, load_models, translate
+from medcyclegan.inference import InferenceOptions, Translation, assess, load_models, translate
 from medcyclegan.inference.runtime.onnx import OnnxGenerator, to_onnx
 from medcyclegan.model import ModelBundle
 from medcyclegan.networks import InstanceNorm, build_generator
@@ -83,7 +83,7 @@ def test_a_model_folder_is_made_a_graph_on_the_way(caplog):
 
 def test_the_way_back_is_computed_by_the_other_graph(exported):
     bundles = load_models(exported[0])
-    computing = Computing(backend="onnx")
+    computing = InferenceOptions(backend="onnx")
     done = translate(head_ct(), bundles, "mr", computing)
     assert isinstance(done, Translation)
     assert assess(head_ct(), done, bundles, computing).cycle_error > 0

@@ -13,7 +13,7 @@ from support.phantoms import head_ct, head_mr, make_affine
 from support.stores import make_row
 
 from medcyclegan import ModelBundle, translate_volume
-from medcyclegan.inference import Computing, translate
+from medcyclegan.inference import InferenceOptions, translate
 from medcyclegan.inference.background import restore_air
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.model import DomainModel
@@ -184,7 +184,7 @@ def test_ct_pictures_and_the_identity_are_left_alone(model, monkeypatch):
 
 def test_the_spread_of_a_translation_shrinks_with_it(model):
     mr = head_mr((40, 48, 44), ISOTROPIC)
-    done = translate(mr, [model], "t2", Computing(planes="three"), spread=True)
+    done = translate(mr, [model], "t2", InferenceOptions(planes="three"), spread=True)
     assert np.all(done.spread[air_of(mr)] == 0)
     assert done.spread.max() > 0
 

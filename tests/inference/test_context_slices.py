@@ -14,7 +14,7 @@ from medcyclegan.config import Generator
 from medcyclegan.errors import ModelError
 from medcyclegan.export import export_monai_bundle, export_onnx
 from medcyclegan.export.onnx import graph_metadata
-from medcyclegan.inference import Computing, translate
+from medcyclegan.inference import InferenceOptions, translate
 from medcyclegan.inference.planes import plan_canvas, plane_chunks
 from medcyclegan.inference.uncertainty import cycle_error
 from medcyclegan.intensity import IntensityScaling
@@ -77,9 +77,9 @@ def test_a_translated_slice_depends_on_its_neighbours_and_no_further() -> None:
 
 def test_batches_and_the_way_back_and_mirroring_work() -> None:
     given, model = volume(), tiny(3)
-    one, many = (translate(given, [model], "b", Computing(device="cpu", batch_size=n, tta=True)) for n in (1, 4))
+    one, many = (translate(given, [model], "b", InferenceOptions(device="cpu", batch_size=n, tta=True)) for n in (1, 4))
     assert np.array_equal(one.volume.array, many.volume.array)
-    assert 0 < cycle_error(given, one, [model], Computing(device="cpu"), [2, 10]) < 1
+    assert 0 < cycle_error(given, one, [model], InferenceOptions(device="cpu"), [2, 10]) < 1
 
 
 def test_models_that_read_other_numbers_of_slices_are_not_averaged() -> None:

@@ -22,7 +22,7 @@ GRID = ((20, 24, 6), make_affine("LPS", (9.0, 9.0, 9.0)))
 #: What comes after the volume: the name it has in the sidecar, and what of it the error names.
 STEPS = {
     "assess": ("quality", "its quality was not measured"),
-    "trust_map": ("trust", "trust.nii.gz was not written"),
+    "uncertainty_map": ("uncertainty", "uncertainty.nii.gz was not written"),
     "preview": ("preview", "look.png was not written"),
 }
 
@@ -37,7 +37,7 @@ def workspace(tmp_path, monkeypatch):
 
 
 def translate(source, output, *more):
-    beside = ["--trust", "trust.nii.gz", "--preview", "look.png"]
+    beside = ["--uncertainty", "uncertainty.nii.gz", "--preview", "look.png"]
     return CliRunner().invoke(
         main, ["translate-volume", source, output, "--to", "mr", "--model", "model", *beside, *more]
     )
@@ -66,8 +66,8 @@ def test_a_failure_after_the_translation_keeps_it(workspace, monkeypatch, step, 
     assert record["failed"] == [name]
     assert set(record["seconds"]) == {"read", "translate", "write", "assess"}
     assert (record["quality"] is None) == (name == "quality")
-    assert ("trust" in record) == (name != "trust")
-    assert (workspace / "trust.nii.gz").exists() == (name != "trust")
+    assert ("uncertainty" in record) == (name != "uncertainty")
+    assert (workspace / "uncertainty.nii.gz").exists() == (name != "uncertainty")
     assert (workspace / "look.png").exists() == (name != "preview")
     monkeypatch.undo()
     monkeypatch.chdir(workspace)
@@ -79,11 +79,11 @@ def test_a_failure_after_the_translation_keeps_it(workspace, monkeypatch, step, 
 def test_all_failures_are_named(workspace, monkeypatch):
     for step in STEPS:
         fail(monkeypatch, step, RuntimeError(step))
-    options = TranslationOptions(to="mr", trust="trust.nii.gz", preview="look.png")
+    options = TranslationOptions(to="mr", uncertainty="uncertainty.nii.gz", preview="look.png")
     with pytest.raises(IncompleteError) as caught:
         translate_file("in.nii.gz", "out.nii.gz", "model", options)
     assert all(f"{phrase} (RuntimeError: {step})" in str(caught.value) for step, (_, phrase) in STEPS.items())
-    assert json.loads((workspace / "out.json").read_text())["failed"] == ["quality", "trust", "preview"]
+    assert json.loads((workspace / "out.json").read_text())["failed"] == ["quality", "uncertainty", "preview"]
 
 
 def test_debug_shows_where_it_failed(workspace, monkeypatch):

@@ -6,7 +6,7 @@ from scipy import ndimage
 from support.models import CT_DOMAIN, HU, MR, MR_DOMAIN, identity_model
 from support.phantoms import head_ct, head_mr, make_affine
 
-from medcyclegan.inference import Computing, assess, translate
+from medcyclegan.inference import InferenceOptions, assess, translate
 from medcyclegan.inference.flicker import measure_flicker, resampled_input
 from medcyclegan.metrics import flicker_index
 from medcyclegan.model import DomainModel
@@ -24,7 +24,7 @@ GRIDS = {
 
 def same(volume, planes="axial", **preparation):
     model = identity_model(*SAME[volume.modality], **preparation)
-    return translate(volume, [model], "same", Computing(device="cpu", planes=planes)), model
+    return translate(volume, [model], "same", InferenceOptions(device="cpu", planes=planes)), model
 
 
 def noisy(make, codes, shape, spacing):
@@ -89,6 +89,6 @@ def test_three_planes_are_not_advised_to_who_has_them(monkeypatch, planes, advis
     monkeypatch.setattr("medcyclegan.inference.quality.measure_flicker", lambda *_: 0.3)
     volume = head_mr()
     done, model = same(volume, planes, pixel_mm=5.0)
-    quality = assess(volume, done, [model], Computing(device="cpu", planes=planes))
+    quality = assess(volume, done, [model], InferenceOptions(device="cpu", planes=planes))
     assert "it changes 30% more than the input from slice to slice" in quality.reasons[0]
     assert ("--planes three" in quality.reasons[0]) is advised

@@ -133,14 +133,14 @@ def test_a_folder_that_may_not_be_written(workspace, output):
 
 
 def test_an_existing_output_is_kept(workspace):
-    for name in ("o.nii.gz", "out", "taken.json", "trust.nii.gz", "p.png"):
+    for name in ("o.nii.gz", "out", "taken.json", "uncertainty.nii.gz", "p.png"):
         (workspace / name).write_text("precious")
     before = contents(workspace)
     for arguments in (
         ("ct.nii.gz", "o.nii.gz"),
         ("series", "out"),
         ("ct.nii.gz", "taken.nii.gz"),
-        ("ct.nii.gz", "new.nii.gz", "--trust", "trust.nii.gz"),
+        ("ct.nii.gz", "new.nii.gz", "--uncertainty", "uncertainty.nii.gz"),
         ("ct.nii.gz", "new.nii.gz", "--preview", "p.png"),
     ):
         line = failure(translate(*arguments, "--to", "mr"))

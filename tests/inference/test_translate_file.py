@@ -11,7 +11,7 @@ from support.models import GREY, identity_model, tiny_model
 from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
-from medcyclegan.inference import Computing, TranslationOptions, translate_file
+from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 from medcyclegan.io import sidecar_path
 from medcyclegan.model import DomainModel
 
@@ -79,9 +79,9 @@ def everything(folder):
         ("there.nii.gz/out.nii.gz", {}, WriteError, "is not a folder"),
         ("out.nii.gz", {"to": "pet"}, MedCycleGANError, "--to pet"),
         ("out.nii.gz", {"preview": "p.jpg"}, UsageError, "must end in .png"),
-        ("out.nii.gz", {"trust": "t.png"}, UsageError, "--trust t.png: its name must end in .nii"),
-        ("out.nii.gz", {"trust": "t"}, UsageError, "--trust t: its name must end in .nii"),
-        ("out.nii.gz", {"computing": Computing(device="tpu")}, UsageError, "--device tpu"),
+        ("out.nii.gz", {"uncertainty": "t.png"}, UsageError, "--uncertainty t.png: its name must end in .nii"),
+        ("out.nii.gz", {"uncertainty": "t"}, UsageError, "--uncertainty t: its name must end in .nii"),
+        ("out.nii.gz", {"computing": InferenceOptions(device="tpu")}, UsageError, "--device tpu"),
         ("out.nii.gz", {"reading": {"volume": 3}}, MedCycleGANError, "volume 3"),
     ],
 )
@@ -114,16 +114,16 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, model):
 @pytest.mark.parametrize(
     ("output", "options", "error", "message"),
     [
-        ("out.nii.gz", {"trust": "there/../in.nii.gz", "overwrite": True}, UsageError, "is the input or another"),
-        ("out.nii.gz", {"trust": "link.nii.gz", "overwrite": True}, UsageError, "is the input or another"),
-        ("out.nii.gz", {"trust": "there/../out.nii.gz"}, UsageError, "is the input or another"),
+        ("out.nii.gz", {"uncertainty": "there/../in.nii.gz", "overwrite": True}, UsageError, "is the input or another"),
+        ("out.nii.gz", {"uncertainty": "link.nii.gz", "overwrite": True}, UsageError, "is the input or another"),
+        ("out.nii.gz", {"uncertainty": "there/../out.nii.gz"}, UsageError, "is the input or another"),
         (".", {"template": "series"}, WriteError, "a folder that is there is never the output"),
         ("there/..", {"template": "series"}, WriteError, "a folder that is there is never the output"),
-        ("new", {"trust": "new/t.nii.gz", "template": "series"}, UsageError, "holds DICOM files only"),
+        ("new", {"uncertainty": "new/t.nii.gz", "template": "series"}, UsageError, "holds DICOM files only"),
         ("new", {"preview": "there/../new/p.png", "template": "series"}, UsageError, "holds DICOM files only"),
         ("out.png", {}, WriteError, "one slice that was read from a picture"),
         ("out.nrrd", {}, WriteError, "degrees from perpendicular.*--resample-tilt"),
-        ("out.nii.gz", {"trust": "t.mha"}, WriteError, "t.mha: .* degrees from perpendicular"),
+        ("out.nii.gz", {"uncertainty": "t.mha"}, WriteError, "t.mha: .* degrees from perpendicular"),
         ("new", {"template": "."}, WriteError, "more than one series lies there: name the folder, or one file"),
     ],
 )

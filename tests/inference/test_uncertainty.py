@@ -8,7 +8,7 @@ from PIL import Image
 from support.models import CT_DOMAIN, HU, MR, MR_DOMAIN, identity_model, tiny_model
 from support.phantoms import head_ct, head_mr, write_nifti
 
-from medcyclegan.inference import Computing, TranslationOptions, translate, translate_file, trust_map
+from medcyclegan.inference import InferenceOptions, TranslationOptions, translate, translate_file, uncertainty_map
 from medcyclegan.inference.uncertainty import cycle_error
 from medcyclegan.model import DomainModel
 
@@ -22,14 +22,14 @@ class Lossy(torch.nn.Module):
         return x.clamp(max=0.0)
 
 
-def test_what_comes_back_is_trusted():
+def test_uncertainty_is_low_where_the_cycle_restores_the_input():
     mr = head_mr()
-    done = translate(mr, [T1_TO_T2], "t2", Computing())
-    trust = trust_map(mr, done, [T1_TO_T2], Computing())
-    assert trust.shape == mr.shape
-    assert np.array_equal(trust.affine, mr.affine)
-    assert trust.array.max() < 1e-2
-    assert cycle_error(mr, done, [T1_TO_T2], Computing(), [10, 12]) < 1e-5
+    done = translate(mr, [T1_TO_T2], "t2", InferenceOptions())
+    uncertainty = uncertainty_map(mr, done, [T1_TO_T2], InferenceOptions())
+    assert uncertainty.shape == mr.shape
+    assert np.array_equal(uncertainty.affine, mr.affine)
+    assert uncertainty.array.max() < 1e-2
+    assert cycle_error(mr, done, [T1_TO_T2], InferenceOptions(), [10, 12]) < 1e-5
 
 
 def test_what_does_not_come_back_is_marked_in_the_target_s_unit(monkeypatch):
@@ -39,11 +39,11 @@ def test_what_does_not_come_back_is_marked_in_the_target_s_unit(monkeypatch):
     array = ct.array.copy()
     array[10:30, 14:34, 8:16] = 3071
     bright = ct.replace(array=array)
-    done = translate(bright, [model], "ct2", Computing())
-    trust = trust_map(bright, done, [model], Computing())
-    assert trust.array[20, 24, 12] == pytest.approx(2047.5, rel=0.02), "half of the window is lost"
-    assert trust.array[2, 2, 2] < 10
-    error = cycle_error(bright, done, [model], Computing(), [12])
+    done = translate(bright, [model], "ct2", InferenceOptions())
+    uncertainty = uncertainty_map(bright, done, [model], InferenceOptions())
+    assert uncertainty.array[20, 24, 12] == pytest.approx(2047.5, rel=0.02), "half of the window is lost"
+    assert uncertainty.array[2, 2, 2] < 10
+    error = cycle_error(bright, done, [model], InferenceOptions(), [12])
     assert 0.05 < error < 0.5
 
 
@@ -51,28 +51,31 @@ def test_the_map_is_a_file_on_the_input_s_grid(tmp_path):
     source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
     model = tiny_model().save(tmp_path / "model")
     options = TranslationOptions(
-        to="mr", computing=Computing(tta=True), trust=tmp_path / "trust.nii.gz", preview=tmp_path / "p.png"
+        to="mr",
+        computing=InferenceOptions(tta=True),
+        uncertainty=tmp_path / "uncertainty.nii.gz",
+        preview=tmp_path / "p.png",
     )
     translate_file(source, tmp_path / "out.nii.gz", model, options)
-    before, trust = nib.load(source), nib.load(tmp_path / "trust.nii.gz")
-    assert trust.shape == before.shape
-    assert np.array_equal(trust.affine, before.affine)
-    assert trust.get_data_dtype() == np.float32
-    values = trust.get_fdata()
+    before, uncertainty = nib.load(source), nib.load(tmp_path / "uncertainty.nii.gz")
+    assert uncertainty.shape == before.shape
+    assert np.array_equal(uncertainty.affine, before.affine)
+    assert uncertainty.get_data_dtype() == np.float32
+    values = uncertainty.get_fdata()
     assert values.min() >= 0
-    record = json.loads((tmp_path / "out.json").read_text())["trust"]
+    record = json.loads((tmp_path / "out.json").read_text())["uncertainty"]
     assert 0 < record["mean"] < record["percentile_95"] <= values.max()
     assert record["unit"] == "arbitrary units"
     picture = Image.open(tmp_path / "p.png")
     colours = np.asarray(picture.convert("RGB")).astype(int)
-    assert (np.abs(colours[:, -320:, 0] - colours[:, -320:, 2]) > 100).any(), "the trust column is in colour"
+    assert (np.abs(colours[:, -320:, 0] - colours[:, -320:, 2]) > 100).any(), "the uncertainty column is in colour"
 
 
 def test_the_spread_adds_to_the_way_back():
     ct = head_ct()
     model = tiny_model()
-    computing = Computing(tta=True)
+    computing = InferenceOptions(tta=True)
     done = translate(ct, [model], "mr", computing, spread=True)
-    both = trust_map(ct, done, [model], computing).array
+    both = uncertainty_map(ct, done, [model], computing).array
     assert (both >= done.spread - 1e-3).all()
     assert (both > done.spread + 1e-3).any()

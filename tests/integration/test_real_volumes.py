@@ -13,7 +13,7 @@ from support.models import CT_DOMAIN, MR, MR_DOMAIN, identity_model
 from medcyclegan import read_volume, translate_volume
 from medcyclegan.cli.main import main
 from medcyclegan.errors import IntensityError
-from medcyclegan.inference import Computing, assess, translate
+from medcyclegan.inference import InferenceOptions, assess, translate
 from medcyclegan.intensity import check_hu
 from medcyclegan.model import DomainModel
 
@@ -129,7 +129,7 @@ def test_the_identity_returns_a_real_ct():
 def test_the_identity_of_a_real_scan_does_not_flicker(name):
     """Resampling to 1 mm and back gave an index of 0.16 to 0.22; tests/benchmarks/flicker.py has every scan."""
     volume, model = read_volume(DATA / name), identity_model(MR_DOMAIN, DomainModel("same", "MR", MR))
-    computing = Computing(device="cpu")
+    computing = InferenceOptions(device="cpu")
     quality = assess(volume, translate(volume, [model], "same", computing, force=True), [model], computing)
     assert quality.flicker == pytest.approx(0, abs=1e-3)
     assert not any("from slice to slice" in reason for reason in quality.reasons)

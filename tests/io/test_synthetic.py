@@ -243,9 +243,9 @@ def test_translation_in_python_refuses_what_was_read(tmp_path: Path) -> None:
 def test_a_trust_map_is_marked_too(tmp_path: Path) -> None:
     model = tiny_model().save(tmp_path / "model")
     write_nifti(head_ct((40, 40, 4), make_affine("LPS", (5.0, 5.0, 8.0))), tmp_path / "ct.nii.gz")
-    options = TranslationOptions(to="mr", trust=tmp_path / "trust.nii.gz")
+    options = TranslationOptions(to="mr", uncertainty=tmp_path / "uncertainty.nii.gz")
     translate_file(tmp_path / "ct.nii.gz", tmp_path / "mr.nii.gz", model, options)
-    assert read_volume(tmp_path / "trust.nii.gz").synthetic
+    assert read_volume(tmp_path / "uncertainty.nii.gz").synthetic
 
 
 def test_every_reading_option_is_in_read_volume_too() -> None:

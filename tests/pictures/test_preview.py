@@ -87,7 +87,7 @@ def test_ct_is_windowed_in_hu():
 
 def test_every_volume_is_a_column_and_the_stamp_is_below():
     one = preview({"input": marked()})
-    three = preview({"input": marked(), "synthetic CT": marked(modality="CT"), "trust": marked(modality=None)})
+    three = preview({"input": marked(), "synthetic CT": marked(modality="CT"), "uncertainty": marked(modality=None)})
     assert three.width > 2.9 * (one.width - 8)
     stamp = np.asarray(three)[-24:]
     assert (stamp[:, 0] == (96, 16, 16)).all()
@@ -106,11 +106,11 @@ def test_an_empty_volume_is_shown_black():
     assert np.asarray(picture.convert("L"))[40, 60] == 0
 
 
-def test_the_trust_map_is_a_last_column_in_colour():
+def test_the_uncertainty_map_is_a_last_column_in_colour():
     volume = marked()
-    trust = volume.replace(array=np.where(volume.array > 150, 50, 0).astype(np.float32), modality=None)
+    uncertainty = volume.replace(array=np.where(volume.array > 150, 50, 0).astype(np.float32), modality=None)
     plain = np.asarray(preview({"input": volume}).convert("RGB")).astype(int)
-    shown = np.asarray(preview({"input": volume}, trust=trust, unit="HU").convert("RGB")).astype(int)
+    shown = np.asarray(preview({"input": volume}, uncertainty=uncertainty, unit="HU").convert("RGB")).astype(int)
     assert shown.shape[1] > 1.8 * plain.shape[1]
     body = shown[: shown.shape[0] - 30]
     warm = body[..., 0] - body[..., 2] > 60
@@ -121,7 +121,7 @@ def test_the_trust_map_is_a_last_column_in_colour():
 @pytest.mark.parametrize("shape", [(9, 1, 1), (1, 9, 1), (1, 1, 9), (1, 1, 1)])
 def test_a_line_of_voxels_is_shown_in_every_plane(shape):
     line = Volume(np.arange(np.prod(shape), dtype=np.float32).reshape(shape), np.diag([*SPACING, 1]), modality="MR")
-    shown = np.asarray(preview({"input": line, "synthetic": line}, trust=line))
+    shown = np.asarray(preview({"input": line, "synthetic": line}, uncertainty=line))
     slab = np.asarray(preview({"input": Volume(np.zeros((9, 9, 1), np.float32), np.eye(4), modality="MR")}))
     assert shown.shape[0] > 3 * 40, "three labelled planes"
     assert slab.shape[0] < 400, "one plane where the others would be lines"

@@ -3,7 +3,7 @@
 ``python tests/reliability/torture.py odd_volumes``; ``odd_volumes.py COUNT FIRST_SEED`` runs some. Each seed is one
 ``translate-volume`` by a tiny model, in this process. A run is right if it is done, with an output of the input's shape
 and a sidecar with a verdict beside it, or refused in one line before anything was written. ``incomplete`` is an output
-whose quality, trust map or preview failed: its volume is safe, but it counts as wrong here.
+whose quality, uncertainty map or preview failed: its volume is safe, but it counts as wrong here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LENGTHS = (1, 1, 1, 2, 3, 5, 8, 9, 16, 31, 40)
 _SPACINGS = (0.05, 0.4, 1.0, 1.0, 3.7, 25.0)
 _AXCODES = ("RAS", "LPS", "PIR", "LSP", "SAL", "ILA")
 _OPTIONS: tuple[tuple[str, ...], ...] = (
-    ("--preview", "look.png"), ("--trust", "trust.nii.gz"), ("--planes", "three"), ("--tta",), ("--fast",),
+    ("--preview", "look.png"), ("--uncertainty", "uncertainty.nii.gz"), ("--planes", "three"), ("--tta",), ("--fast",),
     ("--batch-size", "3"), ("--force",),
 )  # fmt: skip
 
@@ -149,7 +149,7 @@ def judge(folder: Path, seed: int) -> tuple[str, str]:
 
 def _faults(command: list[str], made: list[str], shape: tuple[int, ...]) -> str:
     """Return what is wrong with the outputs of a command that succeeded."""
-    wanted = sorted([command[2], "out.json", *(name for name in ("look.png", "trust.nii.gz") if name in command)])
+    wanted = sorted([command[2], "out.json", *(name for name in ("look.png", "uncertainty.nii.gz") if name in command)])
     if made != wanted:
         return f"{made}, not {wanted}"
     if json.loads(Path("out.json").read_text())["quality"]["verdict"] not in ("ok", "check", "doubtful"):

@@ -43,7 +43,16 @@ def commands(inputs: Path) -> list[list[str]]:
     return [
         ["slice-volumes", str(inputs / "volumes"), "--config", "config.yaml"],
         ["train", "--config", "config.yaml"],
-        ["translate-volume", series, "from-dicom.nii.gz", *model, "--trust", "trust.nii.gz", "--preview", "look.png"],
+        [
+            "translate-volume",
+            series,
+            "from-dicom.nii.gz",
+            *model,
+            "--uncertainty",
+            "uncertainty.nii.gz",
+            "--preview",
+            "look.png",
+        ],
         ["translate-volume", volume, "from-nifti.nii.gz", *model, "--force"],
         ["translate-volume", volume, "from-nifti.mha", *model, "--force"],
         ["translate-volume", series, "anonymous", *model, "--deidentify"],
@@ -51,7 +60,7 @@ def commands(inputs: Path) -> list[list[str]]:
         ["export", "--format", "monai-bundle", "--model", "runs/latest/model"],
         ["report", "runs/latest"],
         ["report", "from-dicom.nii.gz", "--input", series, "--out", "page.html"],
-        ["evaluate", "from-dicom.nii.gz", "trust.nii.gz", "--out", "scores.csv"],
+        ["evaluate", "from-dicom.nii.gz", "uncertainty.nii.gz", "--out", "scores.csv"],
     ]
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(chromium.MISSING is not None, reason=str(chromiu
 
 WIDTHS = (1280, 390)
 READY = "document.body.dataset.viewer === 'ready'"
-PANELS = ("input", "fake", "reference", "error", "trust")
+PANELS = ("input", "fake", "reference", "error", "uncertainty")
 
 
 @pytest.fixture(scope="module")
@@ -32,24 +32,28 @@ def window(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def translation(tmp_path_factory):
-    """A page with all five volumes; fake and reference differ in smoothness, the trust map is made up."""
+    """A page with all five volumes; fake and reference differ in smoothness, the uncertainty map is made up."""
     folder = tmp_path_factory.mktemp("translation")
     head = make_head(3, shape=(40, 48, 28), spacing_mm=(5.0, 5.0, 5.0))
     reference = ct_volume(head)
     smooth = np.rint(ndimage.gaussian_filter(reference.array.astype(np.float32), 0.8)).astype(np.int16)
-    trust = ndimage.gaussian_gradient_magnitude(reference.array.astype(np.float32), 1)
+    uncertainty = ndimage.gaussian_gradient_magnitude(reference.array.astype(np.float32), 1)
     volumes = {
         "in": t1_volume(head),
         "fake": reference.replace(array=smooth),
         "ref": reference,
-        "trust": Volume(trust, reference.affine),
+        "uncertainty": Volume(uncertainty, reference.affine),
     }
     for name, volume in volumes.items():
         write_volume(volume, folder / f"{name}.nii.gz")
     (folder / "fake.json").write_text(
         json.dumps({"made_by": "medcyclegan translate-volume", "synthetic": True, "Modality": "CT"})
     )
-    paths = {"source": folder / "in.nii.gz", "reference": folder / "ref.nii.gz", "trust": folder / "trust.nii.gz"}
+    paths = {
+        "source": folder / "in.nii.gz",
+        "reference": folder / "ref.nii.gz",
+        "uncertainty": folder / "uncertainty.nii.gz",
+    }
     inside = ReportOptions(out=folder / "page.html", **paths)
     beside = ReportOptions(out=folder / "small.html", embedded_mb=0.0, **paths)
     return {

@@ -142,8 +142,8 @@ def test_what_cannot_be_reported_is_refused(run, tmp_path):
         write_report(tmp_path / "nowhere")
     with pytest.raises(UsageError, match=r"end its name in \.html"):
         write_report(run, ReportOptions(out=tmp_path / "x.pdf"))
-    with pytest.raises(UsageError, match=r"--trust: .* is a training run"):
-        write_report(run, ReportOptions(trust=tmp_path / "t.nii.gz"))
+    with pytest.raises(UsageError, match=r"--uncertainty: .* is a training run"):
+        write_report(run, ReportOptions(uncertainty=tmp_path / "t.nii.gz"))
     with pytest.raises(UsageError, match=r"--embed-mb: .* is a training run"):
         write_report(run, ReportOptions(embedded_mb=60.0))
     with pytest.raises(UsageError, match="--names"):

@@ -22,16 +22,16 @@ GRID = {"shape": (30, 36, 20), "spacing_mm": (6.0, 6.0, 7.0)}
 
 @pytest.fixture
 def files(tmp_path):
-    """A fake CT with its sidecar, its MR input, its reference and a trust map, under names that must not get out."""
+    """A fake CT, its sidecar, MR input, reference and uncertainty map, under names that must not appear."""
     head = make_head(3, **GRID)
     reference = ct_volume(head)
     fake = reference.replace(array=reference.array + np.int16(20))
-    trust = np.random.default_rng(0).random(fake.shape).astype(np.float32)
+    uncertainty = np.random.default_rng(0).random(fake.shape).astype(np.float32)
     for name, volume in {
         "in": t1_volume(head),
         "ref": reference,
         "fake": fake,
-        "trust": Volume(trust, fake.affine),
+        "uncertainty": Volume(uncertainty, fake.affine),
     }.items():
         write_volume(volume, tmp_path / f"MARKER-{name}.nii.gz")
     record = {
@@ -43,7 +43,7 @@ def files(tmp_path):
 
 
 def options_for(files, **more):
-    paths = {"source": "in", "reference": "ref", "trust": "trust"}
+    paths = {"source": "in", "reference": "ref", "uncertainty": "uncertainty"}
     return ReportOptions(**{name: files / f"MARKER-{file}.nii.gz" for name, file in paths.items()}, **more)
 
 
@@ -60,14 +60,14 @@ def voxels_of(text, facts):
 def test_the_page_holds_the_volumes(files):
     page = write_report(files / "MARKER-fake.nii.gz", options_for(files, out=files / "page.html")).read_text()
     facts = volumes_in(page)
-    assert list(facts) == ["input", "fake", "reference", "error", "trust"]
+    assert list(facts) == ["input", "fake", "reference", "error", "uncertainty"]
     voxels = {name: re.search(rf'id="voxels-{name}">(.*?)</script>', page)[1] for name in facts}
-    for name, file in {"fake": "fake", "reference": "ref", "input": "in", "trust": "trust"}.items():
+    for name, file in {"fake": "fake", "reference": "ref", "input": "in", "uncertainty": "uncertainty"}.items():
         volume = read_volume(files / f"MARKER-{file}.nii.gz")
         found = voxels_of(voxels[name], facts[name])
         exact = name in ("fake", "reference")
         assert np.abs(found - volume.array).max() <= (
-            0 if exact else np.ptp(volume.array) / 4095 * 0.51 + 0.5 * (name == "trust")
+            0 if exact else np.ptp(volume.array) / 4095 * 0.51 + 0.5 * (name == "uncertainty")
         )
         assert np.array_equal(np.reshape(facts[name]["affine"], (4, 4)), volume.affine)
     assert np.all(voxels_of(voxels["error"], facts["error"]) == 20)
@@ -94,7 +94,7 @@ def test_large_volumes_lie_beside_the_page(files):
     assert 'id="voxels-fake"' not in page
     assert 'src="page-volumes/fake.js"' in page
     assert sorted(path.name for path in (files / "page-volumes").iterdir()) == [
-        "error.js", "fake.js", "input.js", "reference.js", "trust.js",
+        "error.js", "fake.js", "input.js", "reference.js", "uncertainty.js",
     ]  # fmt: skip
     script = (files / "page-volumes/fake.js").read_text()
     text = re.fullmatch(r'\(window\.medcycleganVoxels \?\?= \{\}\)\["fake"\] = "([^"]+)";\n', script)[1]

@@ -7,7 +7,7 @@ from support.phantoms import GRIDS, TILTED_GRID, head_ct, head_mr, linear_values
 
 from medcyclegan.errors import GeometryError, IntensityError
 from medcyclegan.intensity import IntensityScaling
-from medcyclegan.slicing import AxialOrientationd, AxialSlicesd, PlaneFitd, UnitRanged
+from medcyclegan.slicing import AxialOrientationd, AxialSlicesd, PlaneFitd, ScaleToMinusOneOned
 
 EVERY_GRID = {**GRIDS, "tilted": TILTED_GRID}
 
@@ -18,7 +18,7 @@ def as_meta(array, affine):
 
 def chain(low, high, **plane):
     return Compose(
-        [UnitRanged("image", value_range=(low, high)), AxialOrientationd("image"), PlaneFitd("image", **plane)]
+        [ScaleToMinusOneOned("image", value_range=(low, high)), AxialOrientationd("image"), PlaneFitd("image", **plane)]
     )
 
 
@@ -57,7 +57,7 @@ def test_slices_with_the_patient_are_kept():
     array[:, :, :3] = -1000
     result = Compose(
         [
-            UnitRanged("image", "CT"),
+            ScaleToMinusOneOned("image", "CT"),
             AxialOrientationd("image"),
             PlaneFitd("image", 64, pixel_mm=4.0),
             AxialSlicesd("image"),
@@ -72,7 +72,7 @@ def test_slices_with_the_patient_are_kept():
 def test_the_inverse_unscales_by_the_target_domain():
     mr = head_mr()
     hu = IntensityScaling("window", -1024.0, 3071.0, "HU")
-    steps = Compose([UnitRanged("image", "MR", target=hu)])
+    steps = Compose([ScaleToMinusOneOned("image", "MR", target=hu)])
     there = steps({"image": as_meta(mr.array.astype(np.float32), mr.affine)})
     there["image"][...] = -1.0
     assert torch.all(steps.inverse(there)["image"] == -1024)
@@ -82,7 +82,7 @@ def test_a_wide_field_of_view_is_cut_around_the_patient():
     array = np.full((600, 500, 2), -1000, np.int16)
     array[400:520, 300:400] = 40
     meta = as_meta(array, np.diag([-1.0, -1.0, 3.0, 1.0]))
-    steps = [UnitRanged("image", "CT"), AxialOrientationd("image")]
+    steps = [ScaleToMinusOneOned("image", "CT"), AxialOrientationd("image")]
     cut = Compose([*steps, PlaneFitd("image", 256)])({"image": meta})
     assert cut["image"].shape == (1, 256, 256, 2)
     assert (cut["image"] > -0.6).sum() == 120 * 100 * 2, "all of the patient is inside"
@@ -95,6 +95,6 @@ def test_bad_input_is_refused():
     nan = ct.array.astype(np.float32)
     nan[0, 0, 0] = np.nan
     with pytest.raises(IntensityError, match="NaN"):
-        UnitRanged("image", "CT")({"image": as_meta(nan, ct.affine)})
+        ScaleToMinusOneOned("image", "CT")({"image": as_meta(nan, ct.affine)})
     with pytest.raises(GeometryError, match="MetaTensor"):
         PlaneFitd("image")({"image": torch.zeros(1, 4, 4, 4)})

@@ -57,7 +57,7 @@ def random_affine(rng: np.random.Generator) -> NDArray[np.float64]:
 
 def measure(seed: int, folder: Path, planes: str = "axial") -> Figures:
     """Write a volume whose voxels know their place, translate it by a model that changes nothing, and compare."""
-    from medcyclegan.inference import Computing
+    from medcyclegan.inference import InferenceOptions
 
     rng = np.random.default_rng(seed)
     affine = random_affine(rng)
@@ -71,7 +71,7 @@ def measure(seed: int, folder: Path, planes: str = "axial") -> Figures:
     scaling = IntensityScaling("range", low, high, "grey level")
     domains = [DomainModel(name, None, scaling) for name in ("a", "b")]
     model = identity_model(*domains, size=64, pixel_mm=PIXEL_MM).save(folder / f"model-{seed}")
-    options = TranslationOptions("b", Computing(planes=planes))  # type: ignore[arg-type]
+    options = TranslationOptions("b", InferenceOptions(planes=planes))  # type: ignore[arg-type]
     out = nib.load(translate_file(source, folder / f"{seed}-out.nii.gz", model, options))
     before = nib.load(source)
     corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])

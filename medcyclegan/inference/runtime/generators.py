@@ -12,7 +12,7 @@ from medcyclegan.device import choose_device
 from medcyclegan.errors import ModelError
 from medcyclegan.inference.runtime.cpu_layout import tune_for_cpu
 from medcyclegan.inference.runtime.onnx import OnnxGenerator, to_onnx
-from medcyclegan.inference.runtime.options import Computing
+from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.runtime.precision import exact_convolutions, fast_format, to_reduced_precision
 from medcyclegan.inference.runtime.runner import SliceGenerator, SliceRunner, choose_batch_size
 from medcyclegan.model.bundle import ModelBundle
@@ -58,7 +58,7 @@ class TorchGenerator:
 
 
 def open_generators(
-    bundles: Sequence[ModelBundle], name: str, computing: Computing, *, few: bool = False
+    bundles: Sequence[ModelBundle], name: str, computing: InferenceOptions, *, few: bool = False
 ) -> list[SliceGenerator]:
     """Return the generator ``name`` (``"G_AB"`` or ``"G_BA"``) of each bundle, computed as ``computing`` says.
 
@@ -79,7 +79,11 @@ def _graph(bundle: ModelBundle, name: str) -> bytes:
 
 @contextlib.contextmanager
 def open_runners(
-    generators: Sequence[SliceGenerator], bundle: ModelBundle, volume: Volume, fit: PlaneFit, computing: Computing
+    generators: Sequence[SliceGenerator],
+    bundle: ModelBundle,
+    volume: Volume,
+    fit: PlaneFit,
+    computing: InferenceOptions,
 ) -> Iterator[list[SliceRunner]]:
     """Yield a runner for each generator, with the batch size that was asked for or that fits."""
     with contextlib.ExitStack() as stack:

@@ -8,14 +8,14 @@ from typing import Literal, TypedDict, get_args
 from medcyclegan.errors import UsageError
 from medcyclegan.inference.runtime.runner import BatchSize
 
-__all__ = ["Backend", "Computing", "ComputingOptions", "Planes"]
+__all__ = ["Backend", "InferenceOptions", "InferenceKeywords", "Planes"]
 
 Backend = Literal["torch", "onnx"]
 Planes = Literal["axial", "three"]
 
 
-class ComputingOptions(TypedDict, total=False):
-    """The fields of :class:`Computing` as keyword arguments."""
+class InferenceKeywords(TypedDict, total=False):
+    """The fields of :class:`InferenceOptions` as keyword arguments."""
 
     device: str
     batch_size: BatchSize
@@ -26,7 +26,7 @@ class ComputingOptions(TypedDict, total=False):
 
 
 @dataclasses.dataclass(frozen=True)
-class Computing:
+class InferenceOptions:
     """How slices are translated.
 
     ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``batch_size``: slices at a time, or ``auto``.

@@ -4,7 +4,7 @@ from support.phantoms import head_ct
 
 from medcyclegan import translate_volume
 from medcyclegan.errors import UsageError
-from medcyclegan.inference import Computing
+from medcyclegan.inference import InferenceOptions
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,12 @@ from medcyclegan.inference import Computing
 )
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(UsageError, match=message):
-        Computing(**options)
+        InferenceOptions(**options)
     with pytest.raises(UsageError, match=message):
         translate_volume(head_ct(), identity_model(), "mr", **options)
 
 
 def test_what_changes_the_values_is_said():
-    assert Computing().settings == ()
-    assert Computing(device="cpu", batch_size=3).settings == ()
-    assert len(Computing(fast=True, tta=True, planes="three").settings) == 3
+    assert InferenceOptions().settings == ()
+    assert InferenceOptions(device="cpu", batch_size=3).settings == ()
+    assert len(InferenceOptions(fast=True, tta=True, planes="three").settings) == 3

@@ -42,7 +42,8 @@ def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = 
     rescale. SyntheticData (0008,001C) is YES. The UIDs follow from the source, the model and the version, so the same
     translation made twice is one series.
 
-    ``deidentify`` leaves the patient and the study out (:mod:`medcyclegan.io.dicom.write.deidentify`); UIDs are then random.
+    ``deidentify`` leaves the patient and the study out (:mod:`medcyclegan.io.dicom.write.deidentify`); UIDs are then
+    random.
 
     Before the folder takes its name it is read back and compared: affine to 1e-4 mm, every voxel. An existing folder is
     replaced only if it holds nothing but such a series. Raises :class:`~medcyclegan.errors.WriteError`.

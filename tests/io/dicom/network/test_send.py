@@ -179,9 +179,15 @@ def test_tls(workspace, tmp_path_factory):
 def test_options_go_with_it(workspace):
     with running_node() as node:
         address = f"dicom://PACS@127.0.0.1:{node.port}"
-        result = translate_to(address, "--trust", "trust.nii.gz", "--preview", "p.png")
+        result = translate_to(address, "--uncertainty", "uncertainty.nii.gz", "--preview", "p.png")
         assert result.exit_code == 0, result.output
-        assert {path.name for path in workspace.iterdir()} == {"ct", "model", "temporary", "trust.nii.gz", "p.png"}
+        assert {path.name for path in workspace.iterdir()} == {
+            "ct",
+            "model",
+            "temporary",
+            "uncertainty.nii.gz",
+            "p.png",
+        }
         line = translate_to(address, "--dicom-template", "ct").stderr.splitlines()[-1]
         assert "brings its own patient" in line
 
