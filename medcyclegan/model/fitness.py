@@ -45,11 +45,11 @@ class ModelWarning:
 class Fitness:
     """How a model was trained and what was measured of it, for its very weights.
 
-    ``steps``: of the optimisation, including those of the models that it was initialised from. ``patients``: the
+    ``steps``: optimization steps, including those of the models that it was initialized from. ``patients``: the
     number in training, by domain. ``learned``: whether both generators together restore more of the inside of a head
-    than a constant does (:func:`~medcyclegan.training.monitor.diagnostics.signs_of`, ``unrestored``); None where it was not
-    measured. ``warnings``: those that still held. ``scores``: on held-out slices
-    (:func:`~medcyclegan.training.monitor.scores.scores_of`), possibly none; ``input_scores``: those of the input taken as the
+    than a constant does (``unrestored`` of :mod:`medcyclegan.training.monitor.diagnostics`); None if it was not
+    measured. ``warnings``: those that were still active. ``scores``: on held-out slices
+    (:mod:`medcyclegan.training.monitor.scores`), possibly none; ``input_scores``: those of the input taken as the
     output.
     """
 
