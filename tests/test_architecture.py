@@ -22,10 +22,10 @@ LAYERS = [
     "cohort",
     "report export evaluation training",
     "inference",
-    "slicing data phantom",
     "model",
+    "slicing data phantom",
     "networks io metrics pictures",
-    "config volume intensity plane device manifest provenance storage progress shards",
+    "config device intensity manifest memory plane provenance run_record storage progress shards volume",
     "errors",
 ]
 LEVEL = {name: len(LAYERS) - i for i, line in enumerate(LAYERS) for name in line.split()}
