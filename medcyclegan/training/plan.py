@@ -19,7 +19,7 @@ from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.model.training_set import describe_training_set
 from medcyclegan.provenance import hash_json
 
-__all__ = ["Plan", "build_plan", "check_domain", "choose_domains"]
+__all__ = ["InitialModel", "Plan", "build_plan", "check_domain", "choose_domains"]
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +28,21 @@ _SLICING_KEYS = ("size", "fit", "pixel_mm", "foreground", "dtype")
 _SCALING_KEYS = ("window_hu", "percentiles")
 
 
+@dataclasses.dataclass(frozen=True)
+class InitialModel:
+    """A model whose generators a run starts with: its fingerprint, and the steps that it was trained for."""
+
+    fingerprint: str
+    steps: int
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
     """A training as it will be: ``config`` is complete and agrees with the slice store.
 
     ``domains``: the names of A and B. ``training`` and ``held_out``: the rows of A and of B whose
     split is train and validation, in the order of their content. ``size``: rows and columns of a slice.
+    ``initial``: the model whose generators the run starts with.
     """
 
     config: Config
@@ -42,6 +51,7 @@ class Plan:
     training: tuple[tuple[SliceRow, ...], tuple[SliceRow, ...]]
     held_out: tuple[tuple[SliceRow, ...], tuple[SliceRow, ...]]
     size: int
+    initial: InitialModel | None = None
 
     @functools.cached_property
     def slices(self) -> tuple[int, int]:
