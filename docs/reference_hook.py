@@ -1,4 +1,4 @@
-"""Fills the reference pages when the documents are built: commands from click, configuration from pydantic."""
+"""Generate the reference pages when the documentation is built: commands from click, configuration from pydantic."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from pydantic import BaseModel
 from medcyclegan.cli.main import main
 from medcyclegan.config import Config, load_config, shipped_configs
 
+#: Placeholders in the Markdown files.
 COMMANDS, CONFIGURATION = "<!-- commands -->", "<!-- configuration -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace the marks of the two reference pages."""
-    for mark, write in ((COMMANDS, commands), (CONFIGURATION, configuration)):
-        if mark in markdown:
-            markdown = markdown.replace(mark, write())
+    """Replace the placeholders of the two reference pages."""
+    for placeholder, write in ((COMMANDS, commands), (CONFIGURATION, configuration)):
+        if placeholder in markdown:
+            markdown = markdown.replace(placeholder, write())
     return markdown
 
 
 def commands() -> str:
-    """Return every command's usage, help and options."""
+    """Return the usage, help text and options of every command."""
     parts = []
     for name in main.list_commands(click.Context(main)):
         command = main.get_command(click.Context(main), name)
@@ -35,25 +36,27 @@ def commands() -> str:
         options = [p for p in command.params if isinstance(p, click.Option)]
         rows = [record for p in options if (record := p.get_help_record(context)) is not None]
         lines = [f"| `{option}` | {_cell(text)} |" for option, text in rows]
-        table = "\n".join(["| option | does |", "| --- | --- |", *lines])
+        table = "\n".join(["| option | meaning |", "| --- | --- |", *lines])
         usage = context.get_usage().removeprefix("Usage: ")
         parts.append(f"## {name}\n\n```text\n{usage}\n```\n\n{_prose(command.help or '')}\n\n{table}")
     return "\n\n".join(parts)
 
 
 def configuration() -> str:
-    """Return a table a section of the configuration, and the shipped files."""
+    """Return one table per section of the configuration, then the shipped files."""
     parts = list(_sections("", Config))
     for name in shipped_configs():
         chosen = load_config(name).model_dump(mode="json", exclude_defaults=True)
         text = yaml.safe_dump(chosen, sort_keys=False, default_flow_style=None).strip()
-        parts.append(f"## The file `{name}`\n\nWhat differs from the defaults:\n\n```yaml\n{text}\n```")
+        parts.append(
+            f"## Shipped configuration `{name}`\n\nThe values that differ from the defaults:\n\n```yaml\n{text}\n```"
+        )
     return "\n\n".join(parts)
 
 
 def _sections(prefix: str, model: type[BaseModel]) -> Any:
-    title = f"`{prefix}`" if prefix else "At the top"
-    rows = ["| key | values | default | is |", "| --- | --- | --- | --- |"]
+    title = f"`{prefix}`" if prefix else "Top level"
+    rows = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
     below = []
     for name, field in model.model_fields.items():
         inner = _model_in(field.annotation)
@@ -77,7 +80,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _values(annotation: Any) -> str:
-    """Return a type in words."""
+    """Describe a type for the column of allowed values."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
@@ -87,11 +90,11 @@ def _values(annotation: Any) -> str:
         return f"{len(arguments)} numbers"
     if hasattr(annotation, "__metadata__"):
         return _values(arguments[0])
-    return {int: "whole number", float: "number", bool: "true or false", str: "text"}.get(annotation, "value")
+    return {int: "integer", float: "number", bool: "true or false", str: "text"}.get(annotation, "value")
 
 
 def _prose(text: str) -> str:
-    """Return click's or Python's text as Markdown: paragraphs that keep their lines become code."""
+    """Convert a click help text or a docstring to Markdown; paragraphs marked with ``\\b`` become code blocks."""
     parts = [part.rstrip() for part in re.split(r"\n\s*\n", inspect.cleandoc(text.replace("\b\n", "\b")))]
     return "\n\n".join(f"```text\n{p[1:]}\n```" if p.startswith("\b") else _plain(p) for p in parts)
 
@@ -101,5 +104,5 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return reStructuredText's double back-quotes as Markdown's single ones; angle brackets are not HTML here."""
+    """Replace the double backquotes of reStructuredText by single ones, and escape angle brackets."""
     return text.replace("``", "`").replace("<", "&lt;")

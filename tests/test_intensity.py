@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from support.phantoms import head_ct, head_mr
 
 from medcyclegan.errors import IntensityError
-from medcyclegan.intensity import IntensityScaling, foreground_mask, foreground_threshold
+from medcyclegan.intensity import (
+    IntensityScaling,
+    check_hu,
+    foreground_mask,
+    foreground_threshold,
+    looks_like_hu,
+)
 
 HU = IntensityScaling("window", -1024.0, 3071.0, "HU")
 
@@ -106,6 +112,58 @@ def test_a_ct_that_is_not_in_hu_is_refused(change, message):
         IntensityScaling.fit(change(head_ct().array.astype(np.float32)), modality="CT")
 
 
+def hu(**counts):
+    """Return a volume of 100,001 voxels: so many of each value (``m800`` is -800), the others 40."""
+    values = np.full((100_001, 1, 1), 40, np.int16)
+    start = 0
+    for name, count in counts.items():
+        values[start : start + count] = -int(name[1:]) if name[0] == "m" else int(name[1:])
+        start += count
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "accepted"),
+    [
+        (hu(m800=51), True),
+        (hu(m799=51), False),
+        (hu(m1000=50), False),  # the 0.05th percentile is the 51st of 100,001
+        (hu(m1000=51), True),
+        (hu(m1024=51), True),
+        (hu(m1025=51), False),  # padding
+        (hu(m1025=60_000, m1000=21), True),  # of 40,001 measurements
+        (hu(m1025=60_000, m1000=20), False),
+        (hu(m1000=99_900), True),
+        (hu(m1000=99_901), False),  # 100 of 100,001 are soft tissue: less than 0.1 %
+        (hu(m1025=1, m1000=99_900), True),  # 100 of 100,000
+        (hu(m1000=60_000, m250=40_001), False),
+        (hu(m1000=60_000, m249=40_001), True),
+        (hu(m1000=60_000, p350=40_001), False),
+        (hu(m1000=60_000, p349=40_001), True),
+    ],
+)
+def test_the_limits_of_hu(values, accepted):
+    assert looks_like_hu(values) == accepted
+    if accepted:
+        check_hu(values)
+        return
+    with pytest.raises(IntensityError, match="not in HU"):
+        check_hu(values)
+
+
+def test_what_looks_like_hu():
+    assert looks_like_hu(head_ct().array)
+    assert looks_like_hu(head_ct().array.astype(np.float32) + 0.5)
+    for values in (head_mr().array, np.zeros((0, 3, 3)), np.full((3, 3, 3), np.nan), np.zeros((3, 3, 3))):
+        assert not looks_like_hu(values)
+
+
+def test_air_in_ct_is_what_lies_below_500():
+    assert foreground_threshold(head_ct().array, "CT") == -500.0
+    edge = np.array([[[-501, -500, -499]]])
+    assert (edge > foreground_threshold(edge, "CT")).tolist() == [[[False, False, True]]]
+
+
 def test_ct_padding_does_not_hide_the_air():
     padded = head_ct().array.copy()
     padded[:6] = -3024
@@ -126,11 +184,15 @@ def test_a_single_bright_voxel_is_foreground():
 
 def test_it_travels_as_json():
     assert IntensityScaling.from_dict(HU.to_dict()) == HU
+    assert IntensityScaling.from_dict({**HU.to_dict(), "unit": 64 * "U"}).unit == 64 * "U"
     for broken in (
         {},
         {**HU.to_dict(), "kind": "magic"},
         {**HU.to_dict(), "upper": "nan"},
         {**HU.to_dict(), "lower": 9e9},
+        {**HU.to_dict(), "unit": 7},
+        {**HU.to_dict(), "unit": "H\nU"},
+        {**HU.to_dict(), "unit": 65 * "U"},
     ):
         with pytest.raises(IntensityError):
             IntensityScaling.from_dict(broken)

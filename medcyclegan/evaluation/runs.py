@@ -142,6 +142,10 @@ def _other_scores(path: Path, request: EvaluationRequest, pairs: list[Pair]) -> 
         raise UsageError("--num-shards and --compare: a comparison takes all cases: leave one of the two out")
     if len(pairs) < 2:
         raise UsageError(f"--compare {path}: a paired test takes two or more cases: give folders, or pairs in a CSV")
+    if len({pair.patient for pair in pairs}) < 2:
+        raise UsageError(
+            f"--compare {path}: {len(pairs)} cases of one patient: a paired test takes two or more patients"
+        )
     if path.suffix.lower() == ".json" or (path.suffix.lower() == ".csv" and not names_pairs(path)):
         scores = load_scores(path)
         shared_cases([pair.case for pair in pairs], scores)

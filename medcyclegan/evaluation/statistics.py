@@ -1,7 +1,7 @@
 """Statistics over patients: means and ranges, intervals where there are enough, the paired test of two models.
 
-A patient counts once, whatever the number of his cases: several sessions of one patient are alike, and an interval or
-a test that took each of them for a patient would be too sure.
+A patient counts once, regardless of the number of cases: several sessions of one patient are alike, and an interval or
+a test that took each of them for a patient would be too narrow or too significant.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return each metric's statistics over patients.
 
     ``rows``: a case each, with its metrics and its ``patient`` (a row without one is a patient of its own). A
-    patient's value is the mean of his cases. ``mean``, ``sd`` (divided by n - 1; None for one patient), ``median``,
-    ``min``, ``max``; ``ci95``: :func:`mean_interval`. ``patients`` and ``cases`` are counted; infinite values (PSNR of
-    equal volumes) are left out and counted in ``infinite``.
+    patient's value is the mean of all cases of that patient. ``mean``, ``sd`` (divided by n - 1; None for one patient),
+    ``median``, ``min``, ``max``; ``ci95``: :func:`mean_interval`. ``patients`` and ``cases`` are counted; infinite
+    values (PSNR of equal volumes) are left out and counted in ``infinite``.
     """
     summary = {}
     for name in METRICS:

@@ -58,7 +58,7 @@ def _several_cases(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _block(title: str, scored: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
-    """Return a line for each of what was scored; the title stands in the first one only."""
+    """Return a line for the fake and one for each baseline, the title in the first line only."""
     titles = [title] + [""] * (len(scored) - 1)
     return [
         [first, _title(name), *map(_number, values)]

@@ -12,6 +12,7 @@ __all__ = [
     "Translation",
     "TranslationOptions",
     "assess",
+    "describe_patients",
     "load_models",
     "translate",
     "translate_file",

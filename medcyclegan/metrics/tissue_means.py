@@ -86,7 +86,7 @@ def means_of_pairs(scaled: Values, hu: Values, patients: int) -> TissueMeans:
     """Return the mean CT number of up to 32 classes of equal size, from pairs of images.
 
     ``scaled`` and ``hu``: for each pair the values of both images inside the head, voxel by voxel. Of all functions
-    of the input's brightness in so many steps, this one has the smallest squared error on these pairs.
+    that are constant on these classes, this one has the smallest squared error on these pairs.
     """
     inputs, truths = np.concatenate(list(scaled)).astype(np.float64), np.concatenate(list(hu)).astype(np.float64)
     # Boundaries are values of the inputs above the smallest one, so that no class is empty.

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from medcyclegan.manifest import PATIENT_SOURCES
+
 __all__ = ["CARD", "model_card"]
 
 CARD = "MODEL_CARD.md"
+#: What the patients of each split are for.
+_USES = {"train": "training", "validation": "validation", "test": "testing"}
 
 _USE = """For research: a missing contrast, training data in another contrast, a synthetic CT to plan experiments with.
 Not a medical device. Not for diagnosis, and not for dose, segmentation or any measurement that was not validated on
@@ -52,9 +56,31 @@ def _data(provenance: Mapping[str, Any], names: tuple[str, str]) -> str:
         slices = provenance.get("training_slices", {}).get(name, "a number not recorded of")
         lines.append(f"- {name}: {slices} slices of {volumes} volumes{_acquired(provenance, name)}")
     lines.append(
-        "\nUnpaired: nothing says that the two domains show the same patients. Held-out patients are not counted."
+        "\nUnpaired: nothing says that the two domains show the same patients. Held-out patients are not counted.\n"
     )
+    lines += [f"- patients of {name}: {_patients(provenance, name)}" for name in names]
+    if any(name in provenance.get("patients", {}) and _is_guessed(provenance["patients"][name]) for name in names):
+        lines.append("\nA guess is as good as the names: where it is wrong, a patient may be in two splits.")
     return "\n".join(lines)
+
+
+def _patients(provenance: Mapping[str, Any], name: str) -> str:
+    """Say how many patients of a domain are in each split, and how they were told apart, where the record has it."""
+    described = provenance.get("patients", {}).get(name)
+    if not isinstance(described, Mapping):
+        return "it is not recorded how they were told apart"
+    splits, sources = described["splits"], described["sources"]
+    counts = ", ".join(f"{int(splits.get(split, 0))} for {use}" for split, use in _USES.items())
+    known = [f"{PATIENT_SOURCES[key]} ({_volumes(int(sources[key]))})" for key in PATIENT_SOURCES if key in sources]
+    return f"{counts}; told apart: {', '.join(known)}"
+
+
+def _is_guessed(described: Mapping[str, Any]) -> bool:
+    return any(source in described["sources"] for source in ("folder", "name", "doubtful"))
+
+
+def _volumes(count: int) -> str:
+    return f"{count} volume{'' if count == 1 else 's'}"
 
 
 def _acquired(provenance: Mapping[str, Any], name: str) -> str:
@@ -104,7 +130,7 @@ def _fitness(fitness: Any) -> str:
     lines = [
         f"- steps behind these weights: {fitness['steps']}",
         f"- patients trained on: {patients}",
-        f"- learned the inside of the head: {learned}",
+        f"- restores more, there and back, than an image of one grey level: {learned}",
         *(f"- **warning of step {w['step']} that still holds**: {w['message']}" for w in fitness["warnings"]),
     ]
     if not fitness["warnings"]:

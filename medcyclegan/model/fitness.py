@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-__all__ = ["Finding", "Fitness", "ModelWarning", "Verdict", "gravest", "judge_model"]
+__all__ = ["NOT_LEARNED", "Finding", "Fitness", "ModelWarning", "Verdict", "gravest", "judge_model"]
 
 Verdict = Literal["ok", "check", "doubtful"]
 
@@ -21,8 +21,8 @@ _VERDICTS: tuple[Verdict, ...] = ("ok", "check", "doubtful")
 _FEW_STEPS, _HANDFUL_OF_STEPS = 1000, 200
 #: From fewer patients of a domain than this, a generator learns individuals.
 _FEW_PATIENTS = 5
-#: The warning that says what ``Fitness.learned`` says.
-_NOT_LEARNED = "nothing learned"
+#: The name of the warning of networks that have learned nothing, which ``Fitness.learned`` repeats.
+NOT_LEARNED = "nothing learned"
 #: Scores of which less is better, compared with those of the input itself: name -> what it is.
 _DISTANCES = {"mae": "mean absolute error of held-out pairs", "sliced_wasserstein": "distance of held-out patches"}
 
@@ -46,8 +46,8 @@ class Fitness:
     """How a model was trained and what was measured of it, for its very weights.
 
     ``steps``: optimization steps, including those of the models that it was initialized from. ``patients``: the
-    number in training, by domain. ``learned``: whether both generators together restore more of the inside of a head
-    than a constant does (``unrestored`` of :mod:`medcyclegan.training.monitor.diagnostics`); None if it was not
+    number in training, by domain. ``learned``: whether the cycle restores more than a constant image does, in both
+    directions (``unrestored`` of :mod:`medcyclegan.training.monitor.diagnostics`); None if it was not
     measured. ``warnings``: those that were still active. ``scores``: on held-out slices
     (:mod:`medcyclegan.training.monitor.scores`), possibly none; ``input_scores``: those of the input taken as the
     output.
@@ -106,9 +106,14 @@ def judge_model(fitness: Fitness | None, source: str, target: str, direction: st
         verdict: Verdict = "doubtful" if fitness.steps < _HANDFUL_OF_STEPS else "check"
         findings.append((verdict, f"the model was trained for {fitness.steps} steps, fewer than {_FEW_STEPS}"))
     if fitness.learned is False:
-        findings.append(("doubtful", "the model has not learned the inside of the head, only its outline"))
+        findings.append(
+            (
+                "doubtful",
+                "the model has learned nothing: there and back it errs as much as an image of one grey level",
+            )
+        )
     for warning in fitness.warnings:
-        if warning.name == _NOT_LEARNED and fitness.learned is False:
+        if warning.name == NOT_LEARNED and fitness.learned is False:
             continue
         own = warning.domain == target and not warning.name.startswith("saturated")
         reason = f"the model was saved with the warning {warning.name!r} of {warning.domain} (step {warning.step})"

@@ -24,7 +24,7 @@ __all__ = ["fit_tissue_means"]
 log = logging.getLogger(__name__)
 
 #: Volumes or pairs that are looked at, evenly spaced, and voxels of each.
-_MOST_VOLUMES, _MOST_VOXELS = 24, 200_000
+_MOST_VOLUMES, _MOST_VOXELS = 12, 200_000
 
 _T = TypeVar("_T")
 

@@ -6,12 +6,12 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medcyclegan.manifest import SliceRow
+from medcyclegan.manifest import PATIENT_SOURCES, SliceRow, Split
 from medcyclegan.metrics import TissueMeans
 from medcyclegan.model.domains import AIR
 from medcyclegan.model.hu_baseline import fit_tissue_means
@@ -22,6 +22,7 @@ __all__ = [
     "TrainingSet",
     "acquisition",
     "axial_spacing",
+    "describe_patients",
     "describe_training_set",
     "histogram_of",
     "tissue_means_fields",
@@ -84,7 +85,7 @@ def describe_training_set(rows: Sequence[SliceRow], store: Path, inputs: Sequenc
     """Describe the training volumes ``rows`` of one domain of the slice store ``store``, for ``model.json``.
 
     ``inputs``: those of the other domain, which are translated into this one. Reads some slices of each of at most 48
-    volumes, and for ``tissue_means`` of at most 24 whole ones of each domain. Returns :meth:`TrainingSet.to_dict`.
+    volumes, and for ``tissue_means`` at most 12 whole ones of each domain. Returns :meth:`TrainingSet.to_dict`.
     """
     seen = [rows[int((n + 0.5) * len(rows) / count)] for count in [min(len(rows), _MOST_VOLUMES)] for n in range(count)]
     histograms = np.array([_stack_histogram(store / row.file) for row in seen])
@@ -112,6 +113,17 @@ def tissue_means_fields(provenance: Mapping[str, Any], target: str) -> Mapping[s
     for key in ("training_set", target, "tissue_means"):
         fields = fields.get(key) if isinstance(fields, Mapping) else None
     return fields if isinstance(fields, Mapping) else None
+
+
+def describe_patients(rows: Sequence[SliceRow]) -> dict[str, Any]:
+    """Describe the patients of all volumes ``rows`` of one domain, held-out ones too, for ``model.json``.
+
+    Returns ``splits``, the number of patients in each, and ``sources``, the number of volumes whose patient each source
+    of :data:`~medcyclegan.manifest.PATIENT_SOURCES` named; no name and no hash.
+    """
+    splits = {split: len({row.patient for row in rows if row.split == split}) for split in get_args(Split)}
+    sources = collections.Counter(row.patient_source for row in rows)
+    return {"splits": splits, "sources": {source: sources[source] for source in PATIENT_SOURCES if sources[source]}}
 
 
 def histogram_of(scaled: NDArray[Any]) -> tuple[float, ...] | None:

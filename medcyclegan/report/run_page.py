@@ -43,7 +43,7 @@ _CHARTS = {
     "Cycle error, synthetic slice as it is and in 8 bits": (
         *("health_cycle_AB", "health_cycle_8bit_AB", "health_cycle_BA", "health_cycle_8bit_BA"),
     ),
-    "Inside of the head not restored (1: one grey level)": ("health_unrestored_AB", "health_unrestored_BA"),
+    "Cycle error relative to an image of one grey level": ("health_unrestored_AB", "health_unrestored_BA"),
     "Learning rate": ("learning_rate",),
     "Images a second": ("images_per_second",),
 }

@@ -178,7 +178,7 @@ def _legend(rows: Sequence[Mapping[str, Any]]) -> str:
     unit = f"Errors are in {rows[0]['unit']}" if rows[0]["unit"] == "HU" else f"Errors are a part {rows[0]['unit']}"
     normal = rows[0]["normalization"]
     said = "" if normal == "none" else f" Intensities were first brought to one range: {normal}."
-    patients = " Means and intervals are over patients, each counted once, whatever the number of his cases."
+    patients = " Statistics are over patients: each counts once, with the mean of all cases of that patient."
     return f"{unit}. Baselines, scored in the same way: {baselines}.{said}{patients}"
 
 

@@ -112,9 +112,9 @@ def modality_of_name(domain: str) -> str:
     """Return the modality that a domain's name tells.
 
     CT, where one of its words is CT or a variant such as CBCT (``ct``, ``head_ct``, ``CT2``, ``planCT``) and none is
-    MR; else MR. Words end at a digit, at a separator, and where a capital follows a small letter.
+    MR; else MR. Words end at a digit, at a separator, and before a capital that begins a word (``headCT``).
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", domain)
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", domain)
     words = {word.lower() for word in re.split(r"[^A-Za-z]+", spaced)}
     return "CT" if words & _CT_WORDS and not words & _MR_WORDS else "MR"
 

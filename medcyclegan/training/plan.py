@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from medcyclegan.data import SliceIndex, check_stacks
 from medcyclegan.errors import ConfigError, IntensityError, StoreError, UsageError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow, load_manifest
-from medcyclegan.model.training_set import describe_training_set
+from medcyclegan.model.training_set import describe_patients, describe_training_set
 from medcyclegan.provenance import hash_json
 
 __all__ = ["InitialModel", "Plan", "build_plan", "check_domain", "choose_domains"]
@@ -41,7 +41,8 @@ class Plan:
     """A training as it will be: ``config`` is complete and agrees with the slice store.
 
     ``domains``: the names of A and B. ``training`` and ``held_out``: the rows of A and of B whose
-    split is train and validation, in the order of their content. ``size``: rows and columns of a slice.
+    split is train and validation, in the order of their content. ``size``: rows and columns of a slice. ``patients``:
+    for each domain how patients were told apart, and how many are in each split.
     ``initial``: the model whose generators the run starts with.
     """
 
@@ -51,6 +52,7 @@ class Plan:
     training: tuple[tuple[SliceRow, ...], tuple[SliceRow, ...]]
     held_out: tuple[tuple[SliceRow, ...], tuple[SliceRow, ...]]
     size: int
+    patients: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     initial: InitialModel | None = None
 
     @functools.cached_property
@@ -131,6 +133,7 @@ def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None
         training=(_of_split(chosen[a], "train"), _of_split(chosen[b], "train")),
         held_out=(_of_split(chosen[a], "validation"), _of_split(chosen[b], "validation")),
         size=size,
+        patients={name: describe_patients(own) for name, own in chosen.items()},
     )
 
 

@@ -1,6 +1,6 @@
 """What a volume costs at each stage, and whether n of them cost n times that: CPU seconds and megabytes, as Markdown.
 
-    python tests/benchmarks/scaling.py [N ...]        (default: 10 100; at least 2)
+    python tests/benchmarks/scaling.py [N ...] [--step-seconds S]        (default: 10 100; at least 2)
 
 A phantom is a made head of 96 x 120 x 20 voxels (2 x 2 x 8 mm, float32, .nii.gz); N of them are N / 2 patients with a
 T1 and a T2 each, copies of five heads under other names. One process, one thread. CPU seconds, so that a busy machine
@@ -10,10 +10,15 @@ Slices have 256 pixels. The networks are those of the configuration ``smoke`` (4
 surrounds them; tests/benchmarks/training_step.py and translation.py print what real ones cost. Training is measured as
 what a store costs before and after its steps, and as an epoch: a step (the median of 20) for each slice of a domain, as
 if none were held out.
+
+The forecast at its end holds one epoch, and all epochs of the configuration ``default``, at full size. A step takes S
+seconds, as tests/benchmarks/training_step.py prints them on the device that is to train, or else what it takes here in
+one thread.
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
 import contextlib
 import functools
@@ -29,6 +34,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TypeVar
 from unittest import mock
 
@@ -45,13 +51,14 @@ from medcyclegan.intensity import IntensityScaling
 from medcyclegan.io import write_volume
 from medcyclegan.io.dicom.write.synthetic import write_made_series
 from medcyclegan.model import DomainModel, ModelBundle
-from medcyclegan.networks import build_generator
+from medcyclegan.networks import build_cyclegan, build_generator
 from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
 from medcyclegan.plane import Preparation
 from medcyclegan.slicing import slice_volumes
 from medcyclegan.slicing.store import SliceStore
 from medcyclegan.training import train
-from medcyclegan.training.update.step import CycleGANStep
+from medcyclegan.training.update.precision import choose_precision
+from medcyclegan.training.update.step import CycleGANStep, build_step
 
 T = TypeVar("T")
 
@@ -86,8 +93,8 @@ _PARTS = {
     },
 }
 
-#: What is reckoned with at the end: so many volumes of so many slices, on so many cores.
-_VOLUMES, _SLICES, _CORES = 100_000, 150, 50 * 32
+#: The forecast: its volumes, half of each domain, their slices, the share of them that is trained on, and its cores.
+_VOLUMES, _SLICES, _TRAINED, _CORES = 100_000, 150, 0.8, 50 * 32
 _PHANTOM = (96, 120, 20)
 
 #: A stage's CPU seconds in all, and megabytes read and written.
@@ -98,7 +105,11 @@ Shares = collections.defaultdict[str, collections.Counter[str]]
 def main() -> int:
     torch.set_num_threads(1)
     logging.getLogger("medcyclegan").setLevel(logging.CRITICAL)
-    counts = sorted({max(2, int(word) // 2 * 2) for word in sys.argv[1:]}) or [10, 100]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("counts", type=int, nargs="*", default=[10, 100], metavar="N", help="phantoms of a cohort")
+    parser.add_argument("--step-seconds", type=float, metavar="S", help="of a training step on the device that trains")
+    arguments = parser.parse_args()
+    counts = sorted({max(2, count // 2 * 2) for count in arguments.counts})
     print(f"{machine()}\n")
     print("| phantoms | stage | CPU s | a volume | a further one | linear | MB read | MB written | peak MB |")
     print("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
@@ -126,7 +137,13 @@ def main() -> int:
     print(
         f"\nTo find DICOM: {1000 * header:.2f} CPU ms a file, {header * _VOLUMES * _SLICES / 3600:.1f} h for all below."
     )
-    print_forecast({name: further for name, (_, _, further) in before.items()}, megabytes_each, network_seconds())
+    step, there = step_seconds(), arguments.step_seconds
+    print(
+        f"\nA step of `default`: {step:.2f} CPU s{'' if there is None else f', on the device that trains {there:g} s'}."
+    )
+    epochs = epoch_rows(step, there)
+    each = {name: further for name, (_, _, further) in before.items()}
+    print_forecast(each, megabytes_each, network_seconds(), epochs)
     return 0 if steady else 1
 
 
@@ -306,7 +323,38 @@ def network_seconds() -> float:
     return seconds[-1] / volume.shape[2]
 
 
-def print_forecast(further: dict[str, float], megabytes_each: dict[str, tuple[float, float]], network: float) -> None:
+def step_seconds() -> float:
+    """Return the CPU seconds of a training step of ``default``: two of 256 x 256 pixels, the first one not counted."""
+    config = load_config("default")
+    device = torch.device("cpu")
+    networks = build_cyclegan(config.networks, config.slicing.size, config.seed)
+    step = build_step(config, networks, device, choose_precision("auto", device))
+    images = torch.rand(2, 1, 1, config.slicing.size, config.slicing.size) * 2 - 1
+    seconds = 0.0
+    for number in (1, 2):
+        started = time.process_time()
+        step(SimpleNamespace(state=SimpleNamespace(iteration=number)), (images[0], images[1]))  # type: ignore[arg-type]
+        seconds = time.process_time() - started
+    return seconds
+
+
+def epoch_rows(here: float, there: float | None) -> list[str]:
+    """Return the rows of the forecast for training in epochs: ``there`` seconds a step, or the ``here`` CPU seconds."""
+    config = load_config("default")
+    steps = round(_VOLUMES / 2 * _TRAINED) * _SLICES // config.training.batch_size
+    terabytes = 2 * steps * config.training.batch_size * config.slicing.size**2 * 2 / 1e12
+    rows = []
+    for epochs in (1, config.training.epochs):
+        name = "train: an epoch" if epochs == 1 else f"train: the {epochs} epochs of `default`"
+        seconds, hours = epochs * steps * here / _VOLUMES, epochs * steps * (there or here) / 3600
+        device = "1" if there is None else "1 GPU"
+        rows.append(f"| {name} | {seconds:.0f} | {device} | {hours:.2f} | {epochs * terabytes:.2f} | 0.00 |")
+    return rows
+
+
+def print_forecast(
+    further: dict[str, float], megabytes_each: dict[str, tuple[float, float]], network: float, epochs: Sequence[str]
+) -> None:
     """Print what many whole volumes would cost: by slices, but for what is done once a volume or once a store."""
     scale = _SLICES / _PHANTOM[2]
     print(f"\nA slice through the generator of `default`: {network:.2f} CPU s.\n")
@@ -321,6 +369,8 @@ def print_forecast(further: dict[str, float], megabytes_each: dict[str, tuple[fl
         hours = seconds * _VOLUMES / cores / 3600
         read, written = (0.0 if once else size * scale * _VOLUMES / 1e6 for size in megabytes_each[name])
         print(f"| {name} | {seconds:.4f} | {cores} | {hours:.2f} | {read:.2f} | {written:.2f} |")
+        for row in epochs if name == "train: around" else ():
+            print(row)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Each batch size trains the default networks (ResNet-9, 64 filters, PatchGAN, 256 x 256) in a process of its own,
 through the package's ``train`` on a store of made slices, and prints what metrics.jsonl says of its steps after the
 first: slices of A and B a second, the share of the time spent waiting for a batch (DESIGN section 6: never waiting on
-data); and the process's peak memory.
+data); the process's peak memory; and, of that, what the training took, beside what it was estimated to take before its
+first step (``medcyclegan.training.update.step_memory``).
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 def train_once(batch_size: int, size: int, steps: int, device: str) -> None:
     """Train some steps and print a line; called in a process of its own."""
+    import psutil
+    import torch
     from support.stores import blobs, make_store
 
     from medcyclegan.config import parse_config
     from medcyclegan.training import train
+    from medcyclegan.training.plan import build_plan
+    from medcyclegan.training.update.precision import choose_precision
+    from medcyclegan.training.update.step_memory import training_bytes
 
     # On a CUDA device a row is many steps, since reading the losses waits for it.
     log_every = 1 if device == "cpu" else max(1, steps // 4)
@@ -33,6 +39,10 @@ def train_once(batch_size: int, size: int, steps: int, device: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "slices"
         make_store(store, {"a": [blobs(40, size, 0)], "b": [blobs(40, size, 1, inverted=True)]})
+        plan, where = build_plan(store, config), torch.device(device)
+        precision = choose_precision(config.training.precision, where)
+        estimate = training_bytes(plan, batch_size, precision, where) / 2**30
+        before = psutil.Process().memory_info().rss / 2**30 if device == "cpu" else 0.0
         run = train(store, config=config, out=Path(folder) / "runs", device=device)
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     rows = [row for row in rows if "images_per_second" in row][1:]
@@ -41,11 +51,11 @@ def train_once(batch_size: int, size: int, steps: int, device: str) -> None:
     waited = sum(row["data_wait"] * row["seconds_per_step"] for row in rows) / seconds
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if device != "cpu":
-        import torch
-
         memory = torch.cuda.max_memory_allocated() / 2**30
     print(
-        f"  batch {batch_size}: {rate:6.3f} slices/s, data wait {waited:.2%}, peak memory {memory:.2f} GiB", flush=True
+        f"  batch {batch_size}: {rate:6.3f} slices/s, data wait {waited:.2%}, peak memory {memory:.2f} GiB, the "
+        f"training's {memory - before:.2f} GiB, estimated {estimate:.2f} GiB",
+        flush=True,
     )
 
 

@@ -54,6 +54,7 @@ def test_ctrl_c_is_one_line(tmp_path, monkeypatch):
         ["slice-volumes", "--size", "250"],
         ["slice-volumes", "--workers", "0"],
         ["slice-volumes", "--num-shards", "2", "--shard-id", "2"],
+        ["slice-volumes", "--num-shards", "2"],
         ["slice-volumes", "--set", "slicing.sise=3"],
         ["slice-volumes", "--nan", "drop"],
         ["translate-volume", "in.nii.gz"],

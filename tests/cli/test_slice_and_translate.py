@@ -57,6 +57,29 @@ def test_a_refused_volume_is_exit_code_1_and_the_rest_is_done(workspace):
     assert "broken.nii" in result.stderr
 
 
+def test_a_split_file_is_written_to_be_corrected(workspace):
+    result = run("slice-volumes", "--write-split-file", "split.csv")
+    assert (result.exit_code, result.stdout) == (0, "split.csv\n"), result.output
+    assert "patient | split | cases" in result.stderr
+    assert (workspace / "split.csv").read_text().splitlines() == [
+        "case,patient,split,source", "ct/a,a,train,name", "mr/b,b,train,name",
+    ]  # fmt: skip
+    assert not (workspace / "slices").exists()
+    assert "exists" in run("slice-volumes", "--write-split-file", "split.csv").stderr
+    (workspace / "split.csv").write_text("case,patient,split\nct/a,x,test\n")
+    assert run("slice-volumes", "--split-file", "split.csv").exit_code == 0
+
+
+def test_what_is_missing_is_removed_or_kept(workspace):
+    write_nifti(head_ct(seed=1), workspace / "volumes" / "ct" / "c.nii.gz")
+    run("slice-volumes")
+    (workspace / "volumes" / "ct" / "c.nii.gz").unlink()
+    assert "--keep-missing keeps" in run("slice-volumes", "--keep-missing").stderr
+    assert len(list((workspace / "slices" / "ct").glob("*.npy"))) == 2
+    assert "the slices are removed" in run("slice-volumes").stderr
+    assert len(list((workspace / "slices" / "ct").glob("*.npy"))) == 1
+
+
 def test_options_reach_the_slices(workspace):
     assert run("slice-volumes", "--size", "64", "--fit", "stretch", "--dtype", "float32", "--out", "s").exit_code == 0
     (stack,) = (workspace / "s" / "ct").glob("*.npy")

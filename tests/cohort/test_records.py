@@ -105,3 +105,16 @@ def test_shards_share_out_all_and_nothing_twice(monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "x")
     with pytest.raises(UsageError, match="not a number"):
         choose_shard(2)
+
+
+def test_one_of_several_shards_must_be_named_outside_a_job_array(monkeypatch):
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(UsageError, match=r"--num-shards 2 without --shard-id, .* pass --shard-id 0 to 1 in 2 calls"):
+        choose_shard(2)
+    assert choose_shard(1) == (0, 1)
+    assert choose_shard(None, 0) == (0, 1)
+    with pytest.raises(UsageError, match="shard 1 of 1"):
+        choose_shard(None, 1)
+    with pytest.raises(UsageError, match="shard 0 of 0"):
+        choose_shard(0)

@@ -74,6 +74,21 @@ def test_mr_is_scored_whatever_its_gain_and_offset(head, other_head):
     assert "percentiles" in plain.normalization
 
 
+def test_mr_is_scored_over_the_range_0_to_1(head, other_head):
+    """Both challenges' metrics, on volumes whose 0.5th and 99.5th percentile in the mask are 0 and 1."""
+    reference, other = t2_volume(head), t2_volume(other_head)
+    mask = head_mask(reference)
+    scaled = []
+    for array in (other.array, reference.array):
+        lower, upper = np.percentile(array[mask], (0.5, 99.5))
+        scaled.append(np.clip((array.astype(np.float32) - lower) / (upper - lower), 0, 1))
+    result = evaluate_volumes(other, reference)
+    for name, metric in {"psnr": psnr, "psnr_2023": psnr, "ms_ssim": ms_ssim, "ssim_2023": ssim}.items():
+        assert getattr(result, name) == pytest.approx(metric(*scaled, value_range=(0, 1), mask=mask), rel=1e-5)
+    assert result.mae == pytest.approx(mae(*scaled, mask), rel=1e-5)
+    assert result.normalization == ("percentiles 0.5 and 99.5 in the mask to 0 and 1, each volume by its own, clipped")
+
+
 def test_the_input_taken_as_output_is_the_baseline_of_an_mr(head):
     reference, source = t2_volume(head), t1_volume(head)
     blurred = reference.replace(array=(reference.array + np.roll(reference.array, 1, 0)) / 2)
@@ -131,6 +146,15 @@ def test_a_mask_with_air_in_it_is_warned_about(head, other_head, caplog):
     given = evaluate_volumes(fake, reference, mask=head_mask(reference))
     assert given.notes == ()
     assert given.mae == made.mae
+
+
+def test_air_that_does_not_lift_the_score_is_not_warned_about(head):
+    """Where the fake is as wrong in the air as in the patient, the mask's background flatters nobody."""
+    reference = ct_volume(head)
+    fake = reference.replace(array=reference.array + np.int16(60))
+    assert not any(
+        "background" in note for note in evaluate_volumes(fake, reference, mask=np.ones(reference.shape)).notes
+    )
 
 
 def test_another_grid_is_resampled_onto_the_references():

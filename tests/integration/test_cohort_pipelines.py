@@ -59,6 +59,7 @@ def test_held_out_patients_are_translated_scored_and_reported(study):
     made = list(results.glob("translated/sub-*/anat/*_T2w.nii.gz"))
     assert len(scores) == len(made) == 1
     assert scores[0]["baselines"].keys() == {"input"}
+    assert re.fullmatch("[0-9a-f]{16}", scores[0]["patient"]), "the store's keyed hash"
     for page in ("run.html", "evaluation.html"):
         assert "<!doctype html>" in (results / page).read_text()[:100].lower()
 

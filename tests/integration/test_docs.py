@@ -1,4 +1,4 @@
-"""The documents: they build without a warning, their commands parse, the files that they name exist."""
+"""The documentation: it builds without a warning, its commands parse, and the files that it names exist."""
 
 import importlib.util
 import os
@@ -16,7 +16,7 @@ from medcyclegan.config import Config
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md"]
-#: Commands stand in shell blocks; the title of a block says where they need more than this machine.
+#: Commands are in shell blocks. The title of a block says if they need more than this machine.
 BLOCK = re.compile(r"^```sh(?: title=\"(?P<title>[^\"]*)\")?\n(?P<lines>.*?)^```", re.M | re.S)
 
 
@@ -64,7 +64,7 @@ def _check_script(script, words):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_files_that_are_named_exist(page):
     text = page.read_text()
-    for name in re.findall(r"(?:`|python )((?:examples|pipelines|tests|docs)/[\w./-]+\.\w+)", text):
+    for name in re.findall(r"(?:`|python )((?:medcyclegan|configs|examples|pipelines|tests|docs)/[\w./-]*)", text):
         assert (ROOT / name).exists(), name
     for link in re.findall(r"\]\((?!http)([\w./-]+)\)", text):
         assert (page.parent / link).exists(), link

@@ -1,7 +1,7 @@
-"""Every command of the documents runs, page by page, as a newcomer would give it, on made volumes.
+"""Every command of the documentation runs, page by page, as a new user would type it, on synthetic phantoms.
 
-Only trainings are shortened (few filters, two steps), and fewer heads, folds and phantoms are made: see SHORTER. Blocks
-whose title says that they need a cluster are left to test_docs.py, which parses them; so is what installs or builds.
+Only trainings are shortened (few filters, two steps), and fewer phantoms and folds are used: see SHORTER. Blocks whose
+title says that they need a cluster, and commands that install or build, are only parsed, by test_docs.py.
 """
 
 import dataclasses
@@ -126,11 +126,14 @@ def scored():
     Path("pairs.csv").write_text("\n".join(["fake,reference,patient", *rows]) + "\n")
 
 
-#: What lies in the folder in which a page's commands are given.
+#: Prepares the folder in which the commands of a page are run.
 PREPARED = {
     "index": three_commands,
     "tutorial": lambda: None,
     "scaling": lambda: None,
+    "howto/train": three_commands,
+    "howto/translate": own_code,
+    "howto/export": own_code,
     "howto/ct_to_mr_pacs": pacs_export,
     "howto/t1_to_t2_bids": bids,
     "howto/image_folders": image_sets,

@@ -24,7 +24,7 @@ def test_pairs_give_the_mean_of_each_class():
     ]
 
 
-def test_pairs_are_the_best_function_of_the_brightness_in_so_many_steps():
+def test_pairs_are_the_best_function_that_is_constant_on_the_classes():
     """No other values of its classes, and no constant, have a smaller squared error on what it was fitted on."""
     generator = np.random.default_rng(0)
     scaled = generator.uniform(-1, 1, 5000)

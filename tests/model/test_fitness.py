@@ -47,9 +47,12 @@ def test_active_warnings_are_grave_for_their_own_direction():
 
 
 def test_a_model_that_learned_nothing_is_doubtful_and_told_once():
-    nothing = ModelWarning("nothing learned", "t2", 500, "the inside of the head is not learned")
+    nothing = ModelWarning("nothing learned", "t2", 500, "nothing is learned")
     assert judged(learned=False, warnings=(nothing,)) == [
-        ("doubtful", "the model has not learned the inside of the head, only its outline")
+        (
+            "doubtful",
+            "the model has learned nothing: there and back it errs as much as an image of one grey level",
+        )
     ]
     assert gravest(judged(learned=None, warnings=(nothing,))) == "doubtful"
 

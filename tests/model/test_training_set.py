@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support.stores import blobs, make_row, make_store
 
-from medcyclegan.model.training_set import TrainingSet, describe_training_set, histogram_of
+from medcyclegan.model.training_set import TrainingSet, describe_patients, describe_training_set, histogram_of
 
 
 def test_a_domain_is_described(tmp_path):
@@ -31,6 +31,17 @@ def test_spacings_are_those_of_the_axial_plane(tmp_path):
 def test_the_foreground_of_a_histogram_begins_above_air(value, counts):
     scaled = np.array([-1.0, *[value] * 20, *[0.5] * 20])
     assert histogram_of(scaled)[0] == pytest.approx(value if counts else 0.5)
+
+
+def test_patients_are_counted_by_split_and_source():
+    rows = [
+        make_row("t1", n, (2, 32, 32), patient_source="name", split="test" if n == 3 else "train") for n in range(4)
+    ]
+    rows += [make_row("t1", n, (2, 32, 32), patient_source="PatientID", patient="0" * 16) for n in (4, 5)]
+    rows.append(make_row("t1", 6, (2, 32, 32)))
+    assert describe_patients(rows) == {
+        "splits": {"train": 5, "validation": 0, "test": 1}, "sources": {"PatientID": 2, "name": 4, "": 1},
+    }  # fmt: skip
 
 
 def test_air_has_no_histogram():

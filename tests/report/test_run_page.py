@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from support.models import tiny_model, with_fitness
 
 from medcyclegan.cli import main
 from medcyclegan.errors import ReadError, UsageError, WriteError
@@ -82,6 +83,53 @@ def test_warnings_of_the_run_and_of_its_curves(run):
     assert "Step 50: the fakes are &lt;nearly&gt; their inputs" in page
     assert "discriminator_A is near 0 (0.001)" in page
     assert "50% of the time is spent waiting" in page
+
+
+def test_only_what_held_at_the_last_look_is_current(run):
+    record = json.loads((run / "run.json").read_text())
+    warnings = [
+        {"step": 50, "name": "displacement AB", "message": "shifted <then>", "last_step": 90},
+        {"step": 300, "name": "edges lost AB", "message": "edges gone now", "last_step": 400},
+    ]
+    record["health"] = {"warnings": warnings, "last_look": 400}
+    (run / "run.json").write_text(json.dumps(record))
+    page = page_of(run)
+    assert re.findall(r'<p class="warning">(.*?)</p>', page) == ["Step 300: edges gone now"]
+    assert "1 earlier warning, no longer true at the last look" in page
+    assert "<li>Step 50: shifted &lt;then&gt; (last seen at step 90)</li>" in page
+    for passed in warnings:
+        passed["last_step"] = 90
+    (run / "run.json").write_text(json.dumps(record))
+    page = page_of(run)
+    assert "Nothing to warn of" in page
+    assert "2 earlier warnings" in page
+
+
+def test_records_without_a_last_look_leave_it_to_the_curves(run):
+    """Runs of earlier versions keep the step until which a warning held, and their looks in metrics.jsonl."""
+    record = json.loads((run / "run.json").read_text())
+    record["health"] = {"warnings": [{"step": 50, "message": "shifted", "last_step": 90}]}
+    (run / "run.json").write_text(json.dumps(record))
+    assert '<p class="warning">Step 50: shifted</p>' in page_of(run), "who does not know when it was looked at last"
+    rows = [_row(step) for step in range(10, 401, 10)]
+    rows += [{"step": step, "health_shift_AB": 0.1} for step in (90, 100)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "earlier warning" in page_of(run)
+
+
+def test_the_models_own_verdict_is_shown(run):
+    assert "Verdict before any translation" not in page_of(run)
+    model = with_fitness(tiny_model(), steps=60)
+    model.save(run / "model")
+    page = page_of(run)
+    assert "Verdict before any translation: <b>doubtful</b>" in page
+    assert page.count("the model was trained for 60 steps, fewer than 1000") == 1
+    with_fitness(tiny_model()).save(run / "model", overwrite=True)
+    assert "Verdict before any translation: <b>ok</b>" in page_of(run)
+    tiny_model().save(run / "model", overwrite=True)
+    assert "does not say how it was trained" in page_of(run)
+    (run / "model" / "model.json").write_text("{")
+    assert "Verdict before any translation" not in page_of(run)
 
 
 @pytest.mark.parametrize("health", [["said once"], {"warnings": ["said once"]}, [{"warning": "said once"}]])

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from medcyclegan.errors import ReadError, UsageError
-from medcyclegan.evaluation import CaseScores, Evaluation, Refusal, compare_models, mean_interval, write_table
-from medcyclegan.report import ReportOptions, write_report
+from medcyclegan.evaluation import CaseScores, Evaluation, Refusal, compare_models, evaluate, mean_interval, write_table
+from medcyclegan.report import ReportOptions, charts, table_page, write_report
 
 FLAT = Evaluation(
     mae=100.0, psnr=10.0, ms_ssim=0.1, mae_2023=100.0, psnr_2023=9.0, ssim_2023=0.05, mean_error=-20.0, ncc=0.0,
@@ -58,6 +58,12 @@ def test_it_holds_the_table_without_names(tmp_path, ending):
     assert page.count("<svg") == 6
     assert "mae_air" not in page
     assert ("A case was refused" in page) == (ending == "json")
+
+
+def test_the_page_knows_every_baseline_of_the_evaluation():
+    """The two parts cannot import each other, so each has its own list."""
+    assert list(table_page._BASELINES.items()) == list(evaluate.BASELINES.items())
+    assert len(charts._COLOURS) > len(evaluate.BASELINES), "the fake has a colour too"
 
 
 def test_names_are_shown_on_request(tmp_path):

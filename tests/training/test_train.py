@@ -22,6 +22,7 @@ from medcyclegan.config import Config, load_config
 from medcyclegan.errors import ModelError, StoreError, TrainingError, UsageError, WriteError
 from medcyclegan.manifest import load_manifest, rows_to_text
 from medcyclegan.model import ModelBundle
+from medcyclegan.model.fitness import Fitness, ModelWarning
 from medcyclegan.model.training_set import TrainingSet
 from medcyclegan.training import train
 from medcyclegan.training.run.folder import create_run
@@ -91,6 +92,28 @@ def test_the_model_knows_what_its_training_set_was_like(whole_run: Path) -> None
         described = TrainingSet.from_dict(known[name])
         assert described.volumes > 0
         assert -1 <= min(described.histogram) < max(described.histogram) <= 1
+
+
+def test_the_model_carries_its_fitness(whole_run: Path, store: Path, tiny: Config, tmp_path: Path, monkeypatch) -> None:
+    """Each of the two models gets what held for its own weights."""
+    fitness = Fitness.of(ModelBundle.load(whole_run / "model-last").provenance)
+    assert (fitness.steps, fitness.patients, fitness.warnings) == (17, {"t1": 2, "t2": 1}, ())
+    assert fitness.learned is not None
+    assert fitness.scores.keys() > fitness.input_scores.keys() > {"sliced_wasserstein_AB", "histogram_BA"}
+    both = {"displacement AB": "moved", "edges lost BA": "lost"}
+    looks = [{}, {}, both, both, {"edges lost BA": "lost"}]  # after steps 4, 8, 12, 16 and 17
+    values = [0.1, 0.5, 0.3]  # after steps 8, 16 and 17
+    monkeypatch.setattr("medcyclegan.training.monitor.health.find_faults", lambda *_: looks.pop(0))
+    monkeypatch.setattr("medcyclegan.training.monitor.health._LOOKS", 1)
+    monkeypatch.setattr("medcyclegan.training.monitor.health.Health._counts", lambda *_: True)
+    monkeypatch.setattr("medcyclegan.training.monitor.validation.key_value", lambda scores, metric: values.pop(0))
+    run = train(store, config=with_training(tiny, panel_every=4), out=tmp_path / "runs", device="cpu")
+    best, last = (Fitness.of(ModelBundle.load(run / name).provenance) for name in ("model", "model-last"))
+    assert (best.steps, best.warnings) == (8, ())
+    assert (last.steps, last.warnings) == (17, (ModelWarning("edges lost", "t1", 12, "lost"),))
+    assert best.scores != last.scores
+    card = (run / "model-last" / "MODEL_CARD.md").read_text("utf-8")
+    assert "- **warning of step 12 that still holds**: lost" in card
 
 
 def test_two_runs_give_the_same_bytes_and_leave_the_random_state_alone(whole_run, store, tiny, tmp_path) -> None:

@@ -22,7 +22,7 @@ from scipy.spatial.distance import cdist
 from medcyclegan.plane import plane_view
 from medcyclegan.volume import Volume
 
-__all__ = ["describe_likeness", "find_alike"]
+__all__ = ["compare", "describe_likeness", "find_alike"]
 
 #: Parts along each axis of a volume, and in all of one with few slices.
 _PARTS, _ALL_PARTS = 8, 512
@@ -85,6 +85,17 @@ def find_alike(descriptions: Sequence[str]) -> list[tuple[int, int]]:
     return sorted((min(pair), max(pair)) for pair in pairs)
 
 
+def compare(one: str, other: str) -> tuple[float, float]:
+    """Return the difference (0 to 1) and the agreement (-1 to 1) of two descriptions; infinite where grids differ."""
+    a, b = _parse(one), _parse(other)
+    if a is None or b is None or a.grid != b.grid:
+        return math.inf, 0.0
+    parts, changes, pair = np.stack([a.parts, b.parts]), np.stack([a.changes, b.changes]), np.array([[0, 1]])
+    difference, agreement = _compare(parts, changes, pair)
+    shown = np.count_nonzero(parts > 255 * _OBJECT, axis=1).max()
+    return float(difference[0] / (255 * max(1, shown))), float(agreement[0])
+
+
 def _near_pairs(parts: NDArray[np.uint8], changes: NDArray[np.int8]) -> Iterator[tuple[int, int]]:
     """Yield the rows that are alike.
 
@@ -105,19 +116,24 @@ def _near_pairs(parts: NDArray[np.uint8], changes: NDArray[np.int8]) -> Iterator
         pairs = np.stack([own[ones], beside[others]], axis=1)[others > ones]
         for first in range(0, len(pairs), _BLOCK):
             compared = pairs[first : first + _BLOCK]
-            yield from map(tuple, compared[_are_alike(parts, changes, allowed, compared)].tolist())
+            difference, agreement = _compare(parts, changes, compared)
+            near = difference <= np.maximum(allowed[compared[:, 0]], allowed[compared[:, 1]])
+            yield from map(tuple, compared[near & (agreement >= _LEAST_AGREEMENT)].tolist())
 
 
-def _are_alike(
-    parts: NDArray[np.uint8], changes: NDArray[np.int8], allowed: NDArray[np.float64], pairs: NDArray[np.intp]
-) -> NDArray[np.bool_]:
+def _compare(
+    parts: NDArray[np.uint8], changes: NDArray[np.int8], pairs: NDArray[np.intp]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the summed difference of the parts of each pair of rows, and the correlation of the directions of change.
+
+    Where nothing changes in either, as without noise, the directions agree.
+    """
     one, other = pairs[:, 0], pairs[:, 1]
     difference = np.abs(parts[one].astype(np.int16) - parts[other]).sum(axis=1)
     same = np.einsum("np,np->n", changes[one], changes[other], dtype=np.int32)
     counts = [np.count_nonzero(changes[rows], axis=1) for rows in (one, other)]
-    agreement = same / np.sqrt(np.maximum(1, counts[0] * counts[1]))
-    unchanging = counts[0] + counts[1] == 0  # no noise in either: the parts alone count
-    return (difference <= np.maximum(allowed[one], allowed[other])) & (unchanging | (agreement >= _LEAST_AGREEMENT))
+    agreement = np.where(counts[0] + counts[1] == 0, 1.0, same / np.sqrt(np.maximum(1, counts[0] * counts[1])))
+    return difference, agreement
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -91,8 +91,8 @@ def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) 
     rightly negative). ``edges``: :func:`edge_agreement`. ``shift``: the length of :func:`displacement`, in
     pixels. ``outside``: the area of signal outside the input's head, as a share of the head's. ``cycle`` and
     ``cycle_8bit``: mean absolute cycle errors; a signal hidden below the eighth bit raises the second.
-    ``unrestored``: the mean cycle error inside the head, as a share of that of the best constant, the median: from 1
-    on, networks have learned nothing of the head but its outline.
+    ``unrestored``: the mean absolute cycle error relative to that of the best constant image, the median: from 1 on,
+    networks do not even tell the patient from air.
     """
     real, around = reference.real, reference.around
     outside = int(np.count_nonzero((fake > reference.target_level) & ~around))
@@ -104,13 +104,13 @@ def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) 
         "outside": outside / max(int(np.count_nonzero(reference.head)), 1),
         "cycle": float(np.abs(rec - real).mean()),
         "cycle_8bit": float(np.abs(rec_8bit - real).mean()),
-        "unrestored": _unrestored(real[reference.head], rec[reference.head]),
+        "unrestored": _unrestored(real, rec),
     }
 
 
-def _unrestored(real: NDArray[np.float32], rec: NDArray[np.float32]) -> float:
+def _unrestored(real: Slices, rec: Slices) -> float:
     """Return the mean error of ``rec`` relative to that of the median of ``real``; 0 where ``real`` is constant."""
-    variation = float(np.abs(real - np.median(real)).mean()) if real.size else 0.0
+    variation = float(np.abs(real - np.median(real)).mean())
     return float(np.abs(rec - real).mean()) / variation if variation > 0 else 0.0
 
 

@@ -202,6 +202,7 @@ def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int, fitness: Fitne
             "training_slices": dict(zip(plan.domains, plan.slices, strict=True)),
             "training_volumes": {n: len(rows) for n, rows in zip(plan.domains, plan.training, strict=True)},
             "training_set": plan.training_sets,
+            "patients": dict(plan.patients),
             "slices_sha256": plan.fingerprint,
             "precision": step.precision,
             "init_from": plan.initial.fingerprint if plan.initial is not None else None,

@@ -5,7 +5,7 @@ import collections
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from name_schemes import DISTINCT, SHARED, VISITS
+from support.name_schemes import DISTINCT, SHARED, VISITS
 
 from medcyclegan.slicing.patients import Named, guess_patients
 

@@ -19,7 +19,7 @@ from medcyclegan.metrics import ssim
 from medcyclegan.model import ModelBundle
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
-from medcyclegan.training.monitor.scores import HeldOut, held_out_slices, patches_of, scores_of
+from medcyclegan.training.monitor.scores import HeldOut, held_out_slices, patches_of, scores_of, scores_of_inputs
 from medcyclegan.training.monitor.validation import Validation, key_value
 from medcyclegan.training.plan import build_plan
 from medcyclegan.training.update.step import CycleGANStep, build_step
@@ -89,18 +89,22 @@ def test_the_true_translation_scores_best(paired_store: Path, tiny: Config) -> N
 
 
 def test_pairs_are_scored_in_the_union_of_both_heads(tiny: Config) -> None:
-    """Two heads that overlap by half, each of a slice of its own: an error in either one counts, air does not."""
-    first, second = np.full((2, 2, 32, 32), -1.0, dtype=np.float32)
-    first[:, 8:24, 4:20], second[:, 8:24, 12:28] = 0.5, -0.25
-    second[1, 26:30, 2:10] = 0.75
+    """Of two heads that overlap an error in either one counts, air does not, and each slice has its own partner."""
+    first, second = np.full((2, 3, 32, 32), -1.0, dtype=np.float32)
+    for n in range(3):
+        first[n, 8:24, 4 + n : 20], second[n, 8:24, 12 : 28 - n] = 0.5 - n / 8, -0.25 + n / 8
+        second[n, 26 : 28 + n, 2:10] = 0.75
     inputs = tuple(torch.from_numpy(images)[:, None] for images in (first, second))
-    slices = HeldOut(inputs, (first, second), (-0.5, -0.5), ((0, 0), (1, 1)))
+    pairs = ((0, 1), (1, 2), (2, 0))
+    slices = HeldOut(inputs, (first, second), (-0.75, -0.75), pairs)
     same = scores_of(step_of(tiny, torch.nn.Identity(), torch.nn.Identity()), slices)
-    union = (first > -0.5) | (second > -0.5)
-    for way, (fake, real) in {"AB": (first, second), "BA": (second, first)}.items():
+    ours, theirs = first[[0, 1, 2]], second[[1, 2, 0]]
+    union = (ours > -0.75) | (theirs > -0.75)
+    for way, (fake, real) in {"AB": (ours, theirs), "BA": (theirs, ours)}.items():
         inside = np.abs(fake - real)[union].astype(np.float64)
-        ssims = [ssim(a[None], b[None], value_range=(-1, 1), mask=m[None])
-                 for a, b, m in zip(fake, real, union, strict=True)]  # fmt: skip
+        ssims = [
+            ssim(a[None], b[None], value_range=(-1, 1), mask=m[None]) for a, b, m in zip(fake, real, union, strict=True)
+        ]
         assert same[f"mae_{way}"] == pytest.approx(inside.mean())
         assert same[f"psnr_{way}"] == pytest.approx(10 * np.log10(4 / np.square(inside).mean()))
         assert same[f"ssim_{way}"] == pytest.approx(np.mean(ssims))
@@ -151,6 +155,10 @@ def test_the_best_weights_become_the_model_and_the_last_are_kept(store: Path, ti
     assert model.provenance["steps"] == 8
     assert model.provenance["chosen_by"] == {"key_metric": "sliced_wasserstein", "value": 0.1}
     assert last.provenance["steps"] == 17
+    scores = {bundle.provenance["steps"]: bundle.provenance["fitness"]["scores"] for bundle in (model, last)}
+    assert scores == {8: {"sliced_wasserstein_AB": 0.1}, 17: {"sliced_wasserstein_AB": 0.3}}
+    assert model.provenance["fitness"]["steps"] == 8
+    assert set(model.provenance["fitness"]["input_scores"]) >= {"sliced_wasserstein_AB", "histogram_BA"}
     checkpoint = torch.load(run / "checkpoints" / "step-000017.pt", weights_only=True)
     for name in ("G_AB", "G_BA"):
         for key, tensor in last.weights[name].items():
@@ -228,7 +236,9 @@ def test_a_resumed_run_keeps_the_best_of_before(store: Path, tiny, tmp_path, fal
     falling[:] = [0.5, 0.3]  # of three validations, the first was before the checkpoint of step 15
     train(resume=run, device="cpu")
     assert {path.name: path.read_bytes() for path in (run / "model").glob("*.safetensors")} == expected
-    assert ModelBundle.load(run / "model").provenance["steps"] == 8
+    provenance = ModelBundle.load(run / "model").provenance
+    assert provenance["steps"] == 8
+    assert provenance["fitness"]["scores"] == {"sliced_wasserstein_AB": 0.1}
 
 
 def test_where_nothing_is_held_out_the_last_weights_are_the_model(tiny, tmp_path, caplog) -> None:
@@ -237,4 +247,13 @@ def test_where_nothing_is_held_out_the_last_weights_are_the_model(tiny, tmp_path
     run = train(tmp_path / "slices", config=tiny, out=tmp_path / "runs", max_steps=2, device="cpu")
     assert "of the last step, for nothing is held out to choose by" in caplog.text
     assert not (run / "model-last").exists()
-    assert ModelBundle.load(run / "model").provenance["steps"] == 2
+    provenance = ModelBundle.load(run / "model").provenance
+    assert provenance["steps"] == 2
+    assert provenance["fitness"]["scores"] == provenance["fitness"]["input_scores"] == {}
+
+
+def test_doing_nothing_has_the_scores_of_the_inputs(paired_store: Path, tiny: Config) -> None:
+    slices = held_out_slices(build_plan(paired_store, with_values(tiny, slices=4)))
+    step = step_of(tiny, torch.nn.Identity(), torch.nn.Identity())
+    given = scores_of(step, slices)
+    assert scores_of_inputs(slices) == {name: value for name, value in given.items() if not name.startswith("cycle")}

@@ -1,9 +1,11 @@
 """Runs that start with a model's generators, and go on alike when they were stopped."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
+from support.models import tiny_model, with_fitness
 from support.run_folders import PowerCutError
 from support.stores import blobs, make_store
 
@@ -12,6 +14,7 @@ from medcyclegan.errors import TrainingError, UsageError
 from medcyclegan.model import ModelBundle
 from medcyclegan.provenance import hash_file
 from medcyclegan.training import train
+from medcyclegan.training.run.init_from import steps_behind
 from medcyclegan.training.update.step import CycleGANStep
 
 
@@ -38,7 +41,10 @@ def test_it_starts_where_the_model_ended_whatever_the_order_of_domains(whole_run
     run = train(store, config=short(tiny), out=tmp_path / "a", device="cpu", init_from=whole_run / "model")
     assert_close(run, model, {"G_AB": "G_AB", "G_BA": "G_BA"})
     assert json.loads((run / "run.json").read_text("utf-8"))["init_from"] == model.fingerprint
-    assert ModelBundle.load(run / "model").provenance["init_from"] == model.fingerprint
+    started = ModelBundle.load(run / "model").provenance
+    assert started["init_from"] == model.fingerprint
+    before = model.provenance["fitness"]["steps"]
+    assert started["fitness"]["steps"] == before + started["steps"] > before, "steps add up over the models"
     back = ("t2", "t1")
     run = train(
         store, config=short(tiny), domains=back, out=tmp_path / "b", device="cpu", init_from=whole_run / "model"
@@ -86,3 +92,9 @@ def test_a_unet_of_another_depth_is_refused(whole_run, tiny, tmp_path) -> None:
 def test_a_resumed_run_takes_no_other_start(tmp_path) -> None:
     with pytest.raises(UsageError, match="--init-from out"):
         train(resume=tmp_path, init_from=tmp_path)
+
+
+@pytest.mark.parametrize(("provenance", "steps"), [({"steps": 40}, 40), ({"steps": "many"}, 0), ({}, 0)])
+def test_the_steps_behind_a_model_without_fitness(provenance, steps) -> None:
+    assert steps_behind(dataclasses.replace(tiny_model(), provenance=provenance)) == steps
+    assert steps_behind(with_fitness(tiny_model(), steps=70)) == 70

@@ -10,10 +10,15 @@ from collections.abc import Callable
 Names = list[tuple[str, str]]
 Scheme = Callable[[int], Names]
 
-_FIRST = ("anna", "berta", "carl", "dora", "emil", "frida", "georg", "hanna", "ida", "jonas", "klara", "ludwig",
-          "marta", "nora", "otto", "paula", "quirin", "rosa", "simon", "thea")  # fmt: skip
-_LAST = ("abel", "bauer", "conrad", "dietz", "ebert", "fuchs", "graf", "huber", "iven", "jung", "kern", "lang", "maier",
-         "neumann", "olbrich", "peters", "quast", "richter", "sauer", "thoma")  # fmt: skip
+_FIRST_NAMES = (
+    "anna berta carl dora emil frida georg hanna ida jonas klara ludwig marta nora otto paula quirin rosa simon thea"
+)
+FIRST_NAMES = tuple(_FIRST_NAMES.split())
+_LAST_NAMES = (
+    "abel bauer conrad dietz ebert fuchs graf huber iven jung kern lang maier neumann olbrich peters "
+    "quast richter sauer thoma"
+)
+LAST_NAMES = tuple(_LAST_NAMES.split())
 
 
 def _p(n: int) -> str:
@@ -24,7 +29,13 @@ def _two(*patterns: str, domains: tuple[str, str] = ("t1", "t1")) -> Scheme:
     """Return a scheme of two volumes: ``{p}`` is P01, ``{n}`` 1, ``{name}`` a person's name."""
 
     def names(n: int) -> Names:
-        values = {"p": _p(n), "n": n, "name": f"{_FIRST[n % 20]}_{_LAST[n % 20]}", "first": _FIRST[n % 20], "m": n % 12}
+        values = {
+            "p": _p(n),
+            "n": n,
+            "name": f"{FIRST_NAMES[n % 20]}_{LAST_NAMES[n % 20]}",
+            "first": FIRST_NAMES[n % 20],
+            "m": n % 12,
+        }
         values |= {"h": f"{(n * 2654435761) % 2**24:06x}", "d": f"2019{n % 12 + 1:02d}{n + 4:02d}", "k": 20 * n}
         values |= {"e": f"2021{n % 11 + 2:02d}{n + 3:02d}", "site": "ABC"[n % 3], "nn": f"{n:03d}"}
         return [(domain, pattern.format(**values)) for domain, pattern in zip(domains, patterns, strict=True)]
@@ -163,5 +174,5 @@ SHARED: dict[str, Scheme] = {
     "ADNI, few patients a site": _one("00{m}_S_1{nn}"),
     "sites that number anew": lambda n: [("t1", f"{'CHUM' if n % 2 else 'HGJ'}-{(n + 1) // 2:03d}")],
     "groups that number anew": lambda n: [("t1", f"{'AD' if n % 2 else 'HC'}_{(n + 1) // 2:03d}")],
-    "family names": lambda n: [("t1", f"{_LAST[n // 2]}_{_FIRST[n % 20]}")],
+    "family names": lambda n: [("t1", f"{LAST_NAMES[n // 2]}_{FIRST_NAMES[n % 20]}")],
 }
