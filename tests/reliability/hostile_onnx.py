@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
-from onnx_graphs import external_tensor, generator_graph, generator_model, identity_graph
 from reliability.attacks import Case, Prepare
 from reliability.sandbox import Outcome
 from support.models import tiny_model
+from support.onnx_graphs import external_tensor, generator_graph, generator_model, identity_graph
 
 _COMMAND = ["translate-volume", "in.nii.gz", "out.nii.gz", "--model", "onnx", "--to", "mr", "--backend", "onnx"]
 _CANVAS = (1, 1, 80, 80)

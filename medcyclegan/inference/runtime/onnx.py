@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from medcyclegan.errors import ModelError
-from medcyclegan.inference.onnx_check import INPUT, OUTPUT, check_graph, import_onnx
+from medcyclegan.inference.runtime.onnx_check import INPUT, OUTPUT, check_graph, import_onnx
 from medcyclegan.networks import InstanceNorm
 
 __all__ = ["OPSET", "OnnxGenerator", "to_onnx"]
@@ -27,7 +27,7 @@ class OnnxGenerator:
     """An ONNX graph computed by ONNX Runtime on the CPU.
 
     ``channels``: slices that it reads at once. ``multiple``: what rows and columns must be multiples of. The graph is
-    checked first (:func:`~medcyclegan.inference.onnx_check.check_graph`). Raises
+    checked first (:func:`~medcyclegan.inference.runtime.onnx_check.check_graph`). Raises
     :class:`~medcyclegan.errors.MissingExtraError` without ONNX Runtime, and
     :class:`~medcyclegan.errors.ModelError` for bytes that are no graph of ours.
     """

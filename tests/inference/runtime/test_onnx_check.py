@@ -8,11 +8,11 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
-from onnx_graphs import external_tensor, generator_graph, generator_model
+from support.onnx_graphs import external_tensor, generator_graph, generator_model
 
 from medcyclegan.errors import ModelError
-from medcyclegan.inference.onnx_check import check_graph
 from medcyclegan.inference.runtime.onnx import OnnxGenerator
+from medcyclegan.inference.runtime.onnx_check import check_graph
 
 FLOAT = TensorProto.FLOAT
 SLICES = torch.linspace(-1, 1, 32 * 64).reshape(1, 1, 32, 64)
