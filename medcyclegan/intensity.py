@@ -36,6 +36,8 @@ _BODY_HU = -500.0
 _AIR_PERCENTILE, _LARGEST_AIR_HU = 0.05, -800.0
 _TISSUE_HU, _LEAST_TISSUE = (-250.0, 350.0), 0.001
 
+#: Computed in float32, whose largest number is 3.4e38.
+_LARGEST = 1e30
 #: Statistics of a volume are taken over about this many evenly spaced voxels.
 _SAMPLE = 2_000_000
 #: Voxels that are counted at a time.
@@ -68,6 +70,11 @@ class IntensityScaling:
             )
         if self.air is not None and not math.isfinite(self.air):
             raise IntensityError(f"an air value of {self.air:g} {self.unit}: it must be finite")
+        if max(abs(self.lower), abs(self.upper)) > _LARGEST:
+            raise IntensityError(
+                f"an intensity range from {self.lower:g} to {self.upper:g} {self.unit}: numbers beyond {_LARGEST:g} "
+                "cannot be computed with; rescale the image"
+            )
 
     @classmethod
     def fit(

@@ -36,6 +36,12 @@ def test_clipped_measurements_are_counted_in_arrays_of_any_layout(shape, order):
     assert narrow.count_clipped(np.array(values, order=order)[::-1] if shape else values) == expected
 
 
+@pytest.mark.parametrize(("lower", "upper"), [(0.0, 1e308), (-1e31, 0.0), (5.0, 5.0), (0.0, float("nan"))])
+def test_a_range_that_cannot_be_computed_with_is_refused(lower, upper):
+    with pytest.raises(IntensityError, match=r"it must ascend|cannot be computed with"):
+        IntensityScaling("percentile", lower, upper, "arbitrary units")
+
+
 def test_every_hu_comes_back_exactly():
     values = np.arange(-1024, 3072, dtype=np.int16)
     assert np.array_equal(np.rint(HU.denormalize(HU.normalize(values))), values)

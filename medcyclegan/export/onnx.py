@@ -135,9 +135,8 @@ def _compare(
 ) -> tuple[Parity, torch.Tensor]:
     name, source, target = bundle.direction(to)
     here = TorchGenerator(bundle, name, torch.device("cpu"))
-    difference = compare(
-        OnnxGenerator(graphs[name]), here, slices, half_range=half_range(target.scaling), unit=target.scaling.unit
-    )
+    there = OnnxGenerator(graphs[name], channels=bundle.generator.context_slices, multiple=bundle.canvas_multiple())
+    difference = compare(there, here, slices, half_range=half_range(target.scaling), unit=target.scaling.unit)
     # For the way back each translated slice stands for its neighbours too.
     return Parity(source.name, target.name, kind, difference), here(slices).expand(slices.shape).contiguous()
 

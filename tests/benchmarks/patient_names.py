@@ -2,9 +2,9 @@
 
     python tests/benchmarks/patient_names.py
 
-20 patients for each scheme. First the schemes of tests/support/name_schemes.py, then every combination of a patient's name, a
-pair of visits, a separator and a place of the visit, in one domain and in two. A patient who becomes two may be in two
-splits; patients who become one are in one split, which costs held-out patients and nothing else.
+20 patients for each scheme. First the schemes of tests/support/name_schemes.py, then every combination of a patient's
+name, a pair of visits, a separator and a position of the visit, in one domain and in two. A patient who becomes two may
+be in two splits; patients who become one are in one split, which only costs held-out patients.
 """
 
 from __future__ import annotations

@@ -65,7 +65,12 @@ def open_generators(
     ``few``: for some slices of a volume only.
     """
     if computing.backend == "onnx":
-        return [OnnxGenerator(_graph(bundle, name)) for bundle in bundles]
+        return [
+            OnnxGenerator(
+                _graph(bundle, name), channels=bundle.generator.context_slices, multiple=bundle.canvas_multiple()
+            )
+            for bundle in bundles
+        ]
     device = choose_device(computing.device)
     return [TorchGenerator(bundle, name, device, fast=computing.fast, few=few) for bundle in bundles]
 

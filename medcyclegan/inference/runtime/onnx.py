@@ -13,50 +13,46 @@ from typing import Any
 import torch
 from torch import nn
 
-from medcyclegan.errors import MissingExtraError, ModelError
+from medcyclegan.errors import ModelError
+from medcyclegan.inference.runtime.onnx_check import INPUT, OUTPUT, check_graph, import_onnx
 from medcyclegan.networks import InstanceNorm
 
 __all__ = ["OPSET", "OnnxGenerator", "to_onnx"]
 
 #: The version of ONNX's operators that graphs are written in.
 OPSET = 20
-#: Names of a graph's input and output.
-_INPUT, _OUTPUT = "image", "translated"
 
 
 class OnnxGenerator:
     """An ONNX graph computed by ONNX Runtime on the CPU.
 
-    Raises :class:`~medcyclegan.errors.MissingExtraError` without ONNX Runtime, and
+    ``channels``: slices that it reads at once. ``multiple``: what rows and columns must be multiples of. The graph is
+    checked first (:func:`~medcyclegan.inference.runtime.onnx_check.check_graph`). Raises
+    :class:`~medcyclegan.errors.MissingExtraError` without ONNX Runtime, and
     :class:`~medcyclegan.errors.ModelError` for bytes that are no graph of ours.
     """
 
     shareable = False
 
-    def __init__(self, graph: bytes) -> None:
-        runtime = _import("onnxruntime")
+    def __init__(self, graph: bytes, *, channels: int = 1, multiple: int = 4) -> None:
+        runtime = import_onnx("onnxruntime")
         self.device = torch.device("cpu")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        state = runtime.capi.onnxruntime_pybind11_state
-        try:
-            self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except (
-            state.Fail,
-            state.InvalidArgument,
-            state.InvalidGraph,
-            state.InvalidProtobuf,
-            state.NotImplemented,
-        ) as error:
-            raise ModelError(f"ONNX Runtime cannot read the graph: {error}: export the model again") from None
-        names = [place.name for place in (*self._session.get_inputs(), *self._session.get_outputs())]
-        if names != [_INPUT, _OUTPUT]:
-            raise ModelError(f"an ONNX graph from {', '.join(names)}: not one that medcyclegan exported")
+        options.log_severity_level = 4  # what is wrong comes as an exception
+        checked = check_graph(graph, channels=channels, multiple=multiple)
+        with _refused(runtime, "cannot read the graph"):
+            self._session = runtime.InferenceSession(checked, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
         """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1]; both are float32 on the CPU."""
-        (translated,) = self._session.run([_OUTPUT], {_INPUT: slices.contiguous().numpy()})
+        with _refused(importlib.import_module("onnxruntime"), "cannot compute the graph"):
+            (translated,) = self._session.run([OUTPUT], {INPUT: slices.contiguous().numpy()})
+        if translated.shape != (len(slices), 1, *slices.shape[2:]):
+            raise ModelError(
+                f"the ONNX graph makes {' x '.join(map(str, translated.shape))} of "
+                f"{' x '.join(map(str, slices.shape))}: not one that medcyclegan exported"
+            )
         return torch.from_numpy(translated)
 
     def to(self, device: torch.device) -> None:
@@ -76,8 +72,8 @@ def to_onnx(
     ``metadata`` becomes its ``metadata_props``. Raises
     :class:`~medcyclegan.errors.MissingExtraError` without ONNX.
     """
-    _import("onnxscript")
-    _import("onnx")
+    import_onnx("onnxscript")
+    import_onnx("onnx")
     _exchange_norms(network)
     # Three different numbers, so that the exporter takes none for another; the smallest that every layer reads.
     rows = multiple * -(-32 // multiple)
@@ -88,8 +84,8 @@ def to_onnx(
             (example,),
             dynamo=True,
             opset_version=OPSET,
-            input_names=[_INPUT],
-            output_names=[_OUTPUT],
+            input_names=[INPUT],
+            output_names=[OUTPUT],
             dynamic_shapes=({0: "batch", 2: "rows", 3: "columns"},),
             verbose=False,
         )
@@ -100,6 +96,17 @@ def to_onnx(
         model.metadata_props.add(key=key, value=value)
     graph: bytes = model.SerializeToString()
     return graph
+
+
+@contextlib.contextmanager
+def _refused(runtime: Any, what: str) -> Iterator[None]:
+    """Turn each exception of ONNX Runtime's own, which have no common class but Exception, into a ModelError."""
+    known = vars(runtime.capi.onnxruntime_pybind11_state).values()
+    kinds = tuple(kind for kind in known if isinstance(kind, type) and issubclass(kind, Exception))
+    try:
+        yield
+    except kinds as error:
+        raise ModelError(f"ONNX Runtime {what}: {error}: export the model again") from None
 
 
 @contextlib.contextmanager
@@ -139,12 +146,3 @@ def _exchange_norms(network: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if isinstance(child, InstanceNorm):
                 setattr(parent, name, _TwoPassNorm(child.eps))
-
-
-def _import(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise MissingExtraError(
-            f"{name} is not installed, which ONNX needs: install the extra with pip install 'medcyclegan[onnx]'"
-        ) from None

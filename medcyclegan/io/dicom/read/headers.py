@@ -40,8 +40,8 @@ __all__ = [
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _STANDARD_UIDS = "1.2.840.10008."
-#: A deflated file of a few megabytes can grow a thousandfold; no slice needs more than this.
-_MOST_INFLATED = 2**30
+#: A deflated file of a few megabytes can grow a thousandfold: bytes before its pixel data, after them, and in all.
+_MOST_HEADER, _MOST_TRAILING, _MOST_INFLATED = 2**26, 2**20, 2**30
 _PIXEL_DATA, _FIRST_PIXEL_TAG = 0x7FE00010, 0x7FE00008
 _UNDEFINED = 0xFFFFFFFF
 
@@ -166,19 +166,35 @@ def read_header(path: Path) -> DicomFile | OtherFile | DamagedFile:
 def inflate_file(path: Path) -> bytes:
     """Return the inflated data set of a file in the deflated transfer syntax.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for one that was cut short, or of over 1 GiB.
+    No more is unpacked than its pixel data end at: 64 MiB for the header, which says how many these are. Raises
+    :class:`~medcyclegan.errors.ReadError` for one that was cut short, that goes on behind its pixel data, or of over
+    1 GiB.
     """
     meta = read_file_meta_info(path)
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
     with path.open("rb") as file:
         # the group's length counts from the end of its own element: 132 bytes of prefix, 12 of the element
         file.seek(144 + (integer(meta, "FileMetaInformationGroupLength") or 0))
-        found = engine.decompress(file.read(), _MOST_INFLATED)
+        found = engine.decompress(file.read(), _MOST_HEADER)
     if engine.unconsumed_tail:
-        raise ReadError(f"a deflated data set of over {_MOST_INFLATED} bytes: save the series uncompressed")
+        limit = min(_MOST_INFLATED, _end_of_pixels(found) + _MOST_TRAILING)
+        if len(found) < limit:
+            found += engine.decompress(engine.unconsumed_tail, limit - len(found))
+        if engine.unconsumed_tail:
+            raise ReadError(
+                f"a deflated data set of over {limit} bytes, more than its pixel data: save it uncompressed"
+            )
     if not engine.eof:
         raise ReadError("a deflated data set that was cut short: export the series again")
     return found
+
+
+def _end_of_pixels(start: bytes) -> int:
+    """Return where the pixel data of a data set end, by its own account, from its ``start``; 0 without any there."""
+    body = BytesIO(start)
+    dataset = read_dataset(body, is_implicit_VR=False, is_little_endian=True, stop_when=_at_pixels)
+    element = _pixel_element(body, dataset)
+    return 0 if element is None or element[2] == _UNDEFINED else element[1] + element[2]
 
 
 def _parse(path: Path, file: BinaryIO, start: bytes) -> tuple[Dataset, BinaryIO]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 
+import numpy as np
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from support import dicom_phantoms as made
+from support.phantoms import head_ct
 
+from medcyclegan import read_volume
 from medcyclegan.errors import ReadError
 from medcyclegan.io.dicom.read import headers as dicom_headers
 from medcyclegan.io.dicom.read.headers import DamagedFile, DicomFile, OtherFile, is_dicom, read_header, walk_files
@@ -62,9 +66,35 @@ def test_what_cannot_be_opened(tmp_path):
 
 
 def test_a_deflated_bomb_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(dicom_headers, "_MOST_HEADER", 900)
     monkeypatch.setattr(dicom_headers, "_MOST_INFLATED", 1000)
     paths = made.save(made.slices_of(made.placed_volume((12, 14, 1))), tmp_path, syntax=DeflatedExplicitVRLittleEndian)
     assert "over 1000 bytes" in read_header(paths[0]).reason
+
+
+@pytest.mark.parametrize(
+    ("header", "behind", "right"),
+    [(1 << 26, 0, True), (2000, 0, True), (2000, 64, True), (2000, 1 << 24, False), (1 << 26, 1 << 28, False)],
+)
+def test_no_more_is_inflated_than_the_pixels_need(tmp_path, monkeypatch, header, behind, right):
+    """``behind``: bytes of trailing padding; the pixels themselves are 2 MB."""
+    monkeypatch.setattr(dicom_headers, "_MOST_HEADER", header)
+    volume = head_ct((1024, 1024, 1))
+    (dataset,) = made.slices_of(volume)
+    if behind:
+        dataset.DataSetTrailingPadding = bytes(behind)
+    (path,) = made.save([dataset], tmp_path, syntax=DeflatedExplicitVRLittleEndian)
+    assert path.stat().st_size < 1 << 21, "packed"
+    tracemalloc.start()
+    found = read_header(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(found, DicomFile if right else DamagedFile)
+    if right:
+        assert np.array_equal(read_volume(tmp_path).array, volume.array)
+    else:
+        assert "more than its pixel data" in found.reason
+    assert peak < 3 * (header + (1 << 22))
 
 
 def test_walking_is_sorted_and_ends(tmp_path):
