@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -155,11 +155,7 @@ def _continue(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals
         stack.enter_context(torch.random.fork_rng([step.device] if step.device.type == "cuda" else []))
         # Every process drops out different units.
         torch.manual_seed(plan.config.seed + (step.ranks.rank << 32))
-        checkpoint = load_newest_checkpoint(run.checkpoints)
-        if checkpoint is not None:
-            check_state(checkpoint)
-            check_config(plan, checkpoint, run)
-            restore_step(step, checkpoint)
+        checkpoint = _restore(run, plan, step)
         first = 0 if checkpoint is None else int(checkpoint["step"])
         trackers = stack.enter_context(open_trackers(run.path / "tensorboard", first)) if is_first else []
         watchers = open_watchers(state, plan, step, trackers)
@@ -197,6 +193,16 @@ def _continue(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals
     chosen = "" if watchers.validation is None else watchers.validation.words
     log.info("finished after %d steps: the model is %s, %s", plan.steps, run.model, chosen)
     return run.path
+
+
+def _restore(run: RunFolder, plan: Plan, step: CycleGANStep) -> dict[str, Any] | None:
+    """Put the newest checkpoint of ``run`` into ``step`` and return it; None if there is none."""
+    checkpoint = load_newest_checkpoint(run.checkpoints)
+    if checkpoint is not None:
+        check_state(checkpoint)
+        check_config(plan, checkpoint, run)
+        restore_step(step, checkpoint)
+    return checkpoint
 
 
 @contextlib.contextmanager

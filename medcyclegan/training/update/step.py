@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -22,17 +23,31 @@ from medcyclegan.training.update.losses import cycle_loss, discriminator_loss, g
 from medcyclegan.training.update.precision import Precision, autocast
 from medcyclegan.training.update.structure import structure_loss
 
-__all__ = ["CycleGANStep", "build_step"]
+__all__ = ["CycleGANStep", "Execution", "build_step"]
 
 Losses = dict[str, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a step is executed.
+
+    ``ranks``: the processes that divide each batch; gradients are averaged over them. ``compiled``: whether the
+    networks are. ``graphs``: whether both updates are captured as CUDA graphs, ``"on"`` if a lack of memory for that is
+    an error.
+    """
+
+    device: torch.device
+    precision: Precision = "fp32"
+    ranks: Ranks = dataclasses.field(default_factory=Ranks)
+    compiled: bool = False
+    graphs: Literal["off", "auto", "on"] = "off"
 
 
 class CycleGANStep:
     """The update of Zhu et al. 2017 (arXiv 1703.10593), called by the engine once per batch.
 
-    ``compiled``: whether its networks are. ``ranks``: the processes that divide each batch; gradients are averaged over
-    them. ``graphs``: whether both updates are captured as CUDA graphs, ``"on"`` if a lack of memory for that is an
-    error. It returns its losses as detached 0-dimensional tensors on the device: reading them would make the host
+    It returns its losses as detached 0-dimensional tensors on the device: reading them would make the host
     wait, so they are read only when it is time to log.
     """
 
@@ -42,33 +57,28 @@ class CycleGANStep:
         config: Config,
         optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
         pools: tuple[ImagePool, ImagePool],
-        *,
-        device: torch.device,
-        precision: Precision = "fp32",
+        execution: Execution,
         averages: AveragedGenerators | None = None,
-        ranks: Ranks | None = None,
-        compiled: bool = False,
-        graphs: Literal["off", "auto", "on"] = "off",
     ) -> None:
         self.networks = networks
         self.config = config
         self.losses = config.losses
         self.optimizer_G, self.optimizer_D = optimizers
         self.pool_A, self.pool_B = pools
-        self.device = device
-        self.precision = precision
+        self.device = execution.device
+        self.precision = execution.precision
+        self.ranks = execution.ranks
+        self.compiled = execution.compiled
         self.averages = averages
-        self.ranks = ranks or Ranks()
         self.gradient_clip = config.training.gradient_clip
-        self.compiled = compiled
         #: The two updates as they are called: the methods themselves, or their CUDA graphs.
         self._generators_update: Callable[..., tuple[torch.Tensor, torch.Tensor, Losses]] = self.update_generators
         self._discriminators_update: Callable[..., Losses] = self.update_discriminators
-        if graphs != "off":
-            strict = graphs == "on"
-            self._generators_update = CapturedFunction(self.update_generators, device, strict=strict)
-            self._discriminators_update = CapturedFunction(self.update_discriminators, device, strict=strict)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        if execution.graphs != "off":
+            strict = execution.graphs == "on"
+            self._generators_update = CapturedFunction(self.update_generators, self.device, strict=strict)
+            self._discriminators_update = CapturedFunction(self.update_discriminators, self.device, strict=strict)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> Losses:
         """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1]."""
@@ -200,6 +210,7 @@ def build_step(
     share = training.batch_size // ranks.world_size
     pool = functools.partial(ImagePool, training.pool_size, training.batch_size, config.seed)
     places = {"first_place": ranks.rank * share, "places": share}
+    graphs = training.cuda_graphs if wants_graphs(config, device, precision, ranks.world_size) else "off"
     return CycleGANStep(
         networks,
         config,
@@ -208,12 +219,8 @@ def build_step(
             _adam(list(networks.discriminator_parameters()), config, device),
         ),
         pools=(pool(Stream.POOL_A, **places), pool(Stream.POOL_B, **places)),
-        device=device,
-        precision=precision,
+        execution=Execution(device, precision, ranks, compiled, graphs),
         averages=None if training.ema_decay is None else AveragedGenerators(networks, training.ema_decay),
-        ranks=ranks,
-        compiled=compiled,
-        graphs=training.cuda_graphs if wants_graphs(config, device, precision, ranks.world_size) else "off",
     )
 
 

@@ -23,7 +23,7 @@ from medcyclegan.training.plan import Plan
 from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.image_pool import ImagePool
 from medcyclegan.training.update.precision import Precision
-from medcyclegan.training.update.step import CycleGANStep
+from medcyclegan.training.update.step import CycleGANStep, Execution
 from medcyclegan.training.update.structure import structure_loss
 
 __all__ = ["check_memory", "training_bytes"]
@@ -121,8 +121,7 @@ def _stateless_step(networks: Networks, losses: Losses, size: int, precision: Pr
         Config(networks=networks, losses=losses),
         (optimizers[0], optimizers[1]),
         (ImagePool(0, 1, 0, Stream.POOL_A), ImagePool(0, 1, 0, Stream.POOL_B)),
-        device=torch.device("cpu"),
-        precision=precision,
+        Execution(torch.device("cpu"), precision),
     )
 
 

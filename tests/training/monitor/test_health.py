@@ -22,6 +22,8 @@ from medcyclegan.training.monitor.diagnostics import build_reference, displaceme
 from medcyclegan.training.monitor.health import Health
 from medcyclegan.training.monitor.metrics_log import MetricsLog
 from medcyclegan.training.plan import Plan, build_plan
+from medcyclegan.training.run.folder import RunFolder
+from medcyclegan.training.run.state import RunState
 from medcyclegan.training.update.step import CycleGANStep, build_step
 
 #: Generators that make a grey image of everything, as untrained ones nearly do.
@@ -47,14 +49,14 @@ def watch(plan: Plan, pair, file: Path, steps: int = 40, state: dict | None = No
     """Look at a pair of generators as a run of ``steps`` steps does; return the handler and the run's record."""
     step = build_of(plan)
     step.networks.G_AB, step.networks.G_BA = pair
-    record: dict = {}
-    health = Health(plan, step, MetricsLog(file, plan, step), record)
+    run_state = RunState(RunFolder(file.parent), {})
+    health = Health(plan, step, MetricsLog(file, plan, step), run_state)
     if state is not None:
         health.load_state_dict(state)
     engine = Engine(lambda engine, batch: {})
     health.attach(engine)
     engine.run([0] * steps)
-    return health, record["health"]
+    return health, run_state._record["health"]
 
 
 def build_of(plan: Plan) -> CycleGANStep:

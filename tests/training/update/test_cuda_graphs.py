@@ -50,7 +50,7 @@ def test_graphs_that_are_required_need_a_cuda_device() -> None:
 def test_training_asks_for_the_recording(store, tiny, tmp_path) -> None:
     values = tiny.model_dump(mode="json")
     values["training"]["cuda_graphs"] = "on"
-    with pytest.raises(TrainingError, match=r"training.cuda_graphs = on: cpu is no CUDA device"):
+    with pytest.raises(TrainingError, match=r"training.cuda_graphs = on: cpu is not a CUDA device"):
         train(store, config=parse_config(values, "test"), out=tmp_path / "runs", device="cpu")
 
 
@@ -107,7 +107,7 @@ def test_without_room_nothing_is_recorded_and_that_is_said_once(monkeypatch, cap
     assert not any(device.recorded)
     assert caplog.text.count("no CUDA graphs are used (") == 1
     with pytest.raises(TrainingError, match=r"cuda_graphs = on: too little memory on cpu .*: set it to auto or off"):
-        CapturedFunction(device.twice, CPU, strict=True)._has_room()
+        CapturedFunction(device.twice, CPU, strict=True)._has_memory()
 
 
 def test_a_recording_that_fails_is_a_line_with_its_remedy(monkeypatch) -> None:
