@@ -4,7 +4,8 @@
     python pipelines/prepare_cohort.py STUDY --domain ct ct_tree --domain mr mr_tree --cluster local --num-shards 4
 
 A domain is a name, a folder, and BIDS entities that choose among its volumes, if wanted. STUDY then holds
-``slices/``, ``study.json`` and, where volumes were refused, ``ledger.jsonl``. A rerun does what is missing.
+``slices/``, ``study.json`` and, where volumes were refused, ``ledger.jsonl``. A rerun does what is missing, and removes
+the slices of volumes that are gone.
 """
 
 import argparse
@@ -46,6 +47,7 @@ def main() -> int:
         folder / "slices",
         config=load_config(arguments.config),
         split_file=arguments.split_file,
+        keep_missing=arguments.keep_missing,
         workers=arguments.workers,
         shard=shard,
     )
@@ -67,6 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--config", default="default", help="a shipped configuration, or a YAML file")
     parser.add_argument("--split-file", help="CSV with the columns case, patient, split")
+    parser.add_argument("--keep-missing", action="store_true", help="keep the slices of volumes that are gone")
     parser.add_argument("--found", type=Path, metavar="FILE", help="the volumes, as --cluster lists them for its jobs")
     parser.add_argument("--workers", type=int, default=1, help="processes of each shard")
     arguments = parser.parse_args()

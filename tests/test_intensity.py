@@ -170,6 +170,15 @@ def test_air_in_ct_is_what_lies_below_500():
     assert (edge > foreground_threshold(edge, "CT")).tolist() == [[[False, False, True]]]
 
 
+def test_the_foreground_begins_at_half_of_otsu_s_threshold():
+    """Of evenly spread values, without the lowest and the highest thousandth, Otsu's threshold is the middle."""
+    values = np.linspace(0, 1000, 100_001).reshape(-1, 1, 1)
+    assert foreground_threshold(values, "MR") == pytest.approx(1 + 499 / 2, abs=2)
+    skewed = np.concatenate([values[:50_000], values[:50_000], values[50_000:]])
+    assert foreground_threshold(skewed, "MR") == pytest.approx(foreground_threshold(skewed + 300, "MR") - 300, abs=1e-6)
+    assert foreground_threshold(np.full((4, 4, 4), 7.0), "MR") == 7.0
+
+
 def test_ct_padding_does_not_hide_the_air():
     padded = head_ct().array.copy()
     padded[:6] = -3024

@@ -8,8 +8,10 @@ change of a copy how many of the copies are found.
 
 from __future__ import annotations
 
+import base64
 import itertools
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,7 +61,29 @@ def main() -> int:
                 counts.setdefault(name, [0, 0])[column] += bool(find_alike([own, describe_likeness(copy)]))
     for name, (found, other) in counts.items():
         print(f"| {name} | {found} of {len(real)} | {other} of {len(eggs)} |")
+    print_times()
     return 0
+
+
+def print_times(count: int = 6000) -> None:
+    """Print what describing a volume and comparing ``count`` of them cost."""
+    volume = head_mr((256, 256, 128))
+    started = time.process_time()
+    own = describe_likeness(volume)
+    print(f"\ndescribing a volume of 256 x 256 x 128: {1000 * (time.process_time() - started):.0f} CPU ms")
+    grid, _, encoded = own.partition(":")
+    data = np.frombuffer(base64.b64decode(encoded), dtype=np.uint8)
+    random = np.random.default_rng(1)
+    # Descriptions that differ as much as those of different people above, in twelve directions.
+    directions = random.normal(0, 15, (12, 512)) * (data[:512] > 25)
+    parts = np.clip(data[:512] + random.normal(0, 1, (count, 12)) @ directions, 0, 255).astype(np.uint8)
+    texts = [
+        f"{grid}:{base64.b64encode(own_parts.tobytes() + random.bytes(data.size - 512)).decode()}"
+        for own_parts in parts
+    ]
+    started = time.process_time()
+    find_alike(texts)
+    print(f"comparing {count} volumes: {time.process_time() - started:.1f} CPU s")
 
 
 def changes(array: NDArray[np.float32], random: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:

@@ -137,6 +137,7 @@ PREPARED = {
     "howto/ct_to_mr_pacs": pacs_export,
     "howto/t1_to_t2_bids": bids,
     "howto/image_folders": image_sets,
+    "howto/patients": three_commands,
     "howto/public_weights": public_files,
     "howto/send_to_pacs": to_a_node,
     "howto/evaluate": scored,

@@ -10,15 +10,14 @@ from collections.abc import Callable
 Names = list[tuple[str, str]]
 Scheme = Callable[[int], Names]
 
-_FIRST_NAMES = (
-    "anna berta carl dora emil frida georg hanna ida jonas klara ludwig marta nora otto paula quirin rosa simon thea"
-)
-FIRST_NAMES = tuple(_FIRST_NAMES.split())
-_LAST_NAMES = (
-    "abel bauer conrad dietz ebert fuchs graf huber iven jung kern lang maier neumann olbrich peters "
-    "quast richter sauer thoma"
-)
-LAST_NAMES = tuple(_LAST_NAMES.split())
+FIRST_NAMES = (
+    "anna", "berta", "carl", "dora", "emil", "frida", "georg", "hanna", "ida", "jonas", "klara", "ludwig", "marta",
+    "nora", "otto", "paula", "quirin", "rosa", "simon", "thea",
+)  # fmt: skip
+LAST_NAMES = (
+    "abel", "bauer", "conrad", "dietz", "ebert", "fuchs", "graf", "huber", "iven", "jung", "kern", "lang", "maier",
+    "neumann", "olbrich", "peters", "quast", "richter", "sauer", "thoma",
+)  # fmt: skip
 
 
 def _p(n: int) -> str:
