@@ -28,7 +28,7 @@ from medcyclegan.cli.common import (
 @click.option("--split-file", metavar="CSV", help="Columns case, patient, split (train, validation, test).")
 @click.option("--write-split-file", metavar="CSV", help="Write a split file of all volumes to correct, and stop.")
 @click.option("--keep-missing", is_flag=True, help="Keep the slices of volumes that are gone from the inputs.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Ranks.")
 @shard_options
 @reading_options
 @synthetic_option

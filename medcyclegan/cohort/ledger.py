@@ -44,7 +44,7 @@ def read_ledger(folder: Path) -> list[Failure]:
 def update_ledger(folder: Path, stage: str, tried: Iterable[str], failed: Mapping[str, str]) -> list[Failure]:
     """Replace what the ledger of ``folder`` says of the cases ``tried`` at ``stage``; return all that then stands.
 
-    ``failed``: case -> reason. A case that went well this time is struck out. Processes take turns by a lock.
+    ``failed``: case -> reason. A case that went well this time is struck out. Ranks take turns by a lock.
     """
     looked_at = set(tried)
     with _locked(folder):

@@ -19,13 +19,21 @@ from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.model.training_set import describe_patients, describe_training_set
 from medcyclegan.provenance import hash_json
 
-__all__ = ["Plan", "build_plan", "check_domain", "choose_domains"]
+__all__ = ["InitialModel", "Plan", "build_plan", "check_domain", "choose_domains"]
 
 log = logging.getLogger(__name__)
 
 #: What of a row's preparation belongs to the configuration's ``slicing`` and ``scaling`` sections.
 _SLICING_KEYS = ("size", "fit", "pixel_mm", "foreground", "dtype")
 _SCALING_KEYS = ("window_hu", "percentiles")
+
+
+@dataclasses.dataclass(frozen=True)
+class InitialModel:
+    """A model whose generators a run starts with: its fingerprint, and the steps that it was trained for."""
+
+    fingerprint: str
+    steps: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +43,7 @@ class Plan:
     ``domains``: the names of A and B. ``training`` and ``held_out``: the rows of A and of B whose
     split is train and validation, in the order of their content. ``size``: rows and columns of a slice. ``patients``:
     for each domain how patients were told apart, and how many are in each split.
+    ``initial``: the model whose generators the run starts with.
     """
 
     config: Config
@@ -44,6 +53,7 @@ class Plan:
     held_out: tuple[tuple[SliceRow, ...], tuple[SliceRow, ...]]
     size: int
     patients: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    initial: InitialModel | None = None
 
     @functools.cached_property
     def slices(self) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from medcyclegan.networks import build_cyclegan
 from medcyclegan.training.monitor.health import find_faults, look, read_reference
 from medcyclegan.training.plan import Plan, build_plan
 from medcyclegan.training.run.folder import find_run
+from medcyclegan.training.run.state import RunState
 from medcyclegan.training.update.step import build_step
 
 COLUMNS = ("change", "contrast", "edges", "shift", "outside", "cycle", "cycle_8bit", "unrestored")
@@ -51,8 +52,8 @@ def main(runs: list[str]) -> None:
             show(f"made: {name}", plan, pair)
     for path in runs:
         run = find_run(Path(path))
-        record = run.load_record()
-        plan = build_plan(run.path.resolve() / record["slices"], run.load_config(), record["domains"])
+        state = RunState.load(run)
+        plan = build_plan(state.store, run.load_config(), state.domains)
         bundle = ModelBundle.load(run.model)
         show(f"run: {run.path.name}", plan, (bundle.build("G_AB"), bundle.build("G_BA")))
 

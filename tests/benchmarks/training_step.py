@@ -20,8 +20,7 @@ from reference_step import ReferenceStep
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.networks import build_cyclegan
-from medcyclegan.training.update.compilation import compile_step
-from medcyclegan.training.update.cuda_graphs import record_step
+from medcyclegan.training.update.compilation import compile_networks
 from medcyclegan.training.update.precision import choose_precision
 from medcyclegan.training.update.step import build_step
 
@@ -37,9 +36,9 @@ def package_step(
     """Return the package's step with its default networks, as called in round ``i``."""
     wishes = {"compile": "on" if compiled else "off", "cuda_graphs": "on" if recorded else "off"}
     config = parse_config({"training": wishes}, "benchmark")
-    step = build_step(config, build_cyclegan(config.networks, size, 0).to(device), device, precision)
-    compile_step(step, SimpleNamespace(config=config, size=size, steps=1))
-    record_step(step)
+    networks = build_cyclegan(config.networks, size, 0).to(device)
+    is_compiled = compile_networks(networks, SimpleNamespace(config=config, size=size, steps=1), device)
+    step = build_step(config, networks, device, precision, compiled=is_compiled)
     return lambda i, images: step(SimpleNamespace(state=SimpleNamespace(iteration=i + 1)), images)
 
 

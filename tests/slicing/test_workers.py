@@ -1,4 +1,4 @@
-"""Processes that are killed take nothing with them but what kills them twice."""
+"""Ranks that are killed take nothing with them but what kills them twice."""
 
 from __future__ import annotations
 

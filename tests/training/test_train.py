@@ -221,7 +221,7 @@ def test_too_little_memory_is_an_error_of_one_line(store, tiny, tmp_path, interr
 
 def test_networks_that_do_not_fit_are_refused_in_a_line(store, tiny, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(torch.nn.Module, "to", lambda *_arguments: run_out_on_a_gpu())
-    with pytest.raises(TrainingError, match=r"do not fit into the memory.*on cpu.*filters"):
+    with pytest.raises(TrainingError, match=r"do not fit into the free memory of cpu.*filters"):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
     assert not (tmp_path / "runs").exists()
 
@@ -237,7 +237,7 @@ def test_runs_that_start_in_one_second_have_folders_of_their_own(tiny, tmp_path,
     """Both jobs of an array find the name free; the second to finish its folder must not replace the first's."""
     out, lexists = tmp_path / "runs", os.path.lexists
     monkeypatch.setattr("medcyclegan.training.run.folder.time.strftime", lambda form: "20260101-120000")
-    first = create_run(out, tiny, {"of": "first"}).path
+    first = create_run(out, tiny, b'{"of": "first"}').path
     seen_free = [first, first]  # the second's two looks, before the first was there
 
     def look(path: Path) -> bool:
@@ -247,7 +247,7 @@ def test_runs_that_start_in_one_second_have_folders_of_their_own(tiny, tmp_path,
         return lexists(path)
 
     monkeypatch.setattr(os.path, "lexists", look)
-    second = create_run(out, tiny, {"of": "second"}).path
+    second = create_run(out, tiny, b'{"of": "second"}').path
     assert [path.name for path in (first, second)] == ["20260101-120000", "20260101-120000-2"]
     assert json.loads((first / "run.json").read_text("utf-8")) == {"of": "first"}
     assert os.readlink(out / "latest") == second.name

@@ -1,4 +1,4 @@
-"""What only a CUDA device shows: its number formats, compiled networks, recorded steps, slices in its memory."""
+"""Tests that need a CUDA device: its number formats, compiled networks, CUDA graphs, slices in its memory."""
 
 import json
 import math
@@ -14,8 +14,8 @@ from medcyclegan.errors import TrainingError
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
 from medcyclegan.training.run.checkpoint import restore_step, step_state
-from medcyclegan.training.update.compilation import compile_step
-from medcyclegan.training.update.cuda_graphs import Recorded, record_step
+from medcyclegan.training.update.compilation import compile_networks
+from medcyclegan.training.update.cuda_graphs import CapturedFunction
 from medcyclegan.training.update.precision import choose_precision
 from medcyclegan.training.update.step import CycleGANStep, build_step
 
@@ -33,10 +33,9 @@ def make(precision: str, device: str = "cuda", graphs: str = "off", **changes) -
     training = {"batch_size": 2, "pool_size": 4, "compile": "off", **values.get("training", {})}
     values["training"] = training | {"cuda_graphs": graphs}
     config, where = parse_config(values, "test"), torch.device(device)
-    step = build_step(config, build_cyclegan(config.networks, 64, 0).to(where), where, precision)
-    compile_step(step, SimpleNamespace(config=config, size=64, steps=1))
-    record_step(step)
-    return step
+    networks = build_cyclegan(config.networks, 64, 0).to(where)
+    compiled = compile_networks(networks, SimpleNamespace(config=config, size=64, steps=1), where)
+    return build_step(config, networks, where, precision, compiled=compiled)
 
 
 def losses_of(step: CycleGANStep, steps: int = 10, first: int = 0) -> list[float]:
@@ -98,20 +97,20 @@ def test_a_step_never_waits_for_the_device(precision, graphs) -> None:
     ],
     ids=["default", "unet", "context", "classifier", "log, lncc", "mutual information", "clip, ema"],
 )
-def test_a_recorded_step_follows_one_that_is_not(changes) -> None:
-    start, eager, recorded = (make("fp32", graphs=graphs, **changes) for graphs in ("off", "off", "on"))
+def test_a_captured_step_follows_an_eager_one(changes) -> None:
+    start, eager, captured = (make("fp32", graphs=graphs, **changes) for graphs in ("off", "off", "on"))
     # Replays that updated nothing would miss the losses by 0.01 and more, and the weights' way by 0.15.
-    assert losses_of(recorded, 12) == pytest.approx(losses_of(eager, 12), rel=0.004)
-    assert recorded.recorded
+    assert losses_of(captured, 12) == pytest.approx(losses_of(eager, 12), rel=0.004)
+    assert captured.captured
     for model in ("networks", "model"):
         ways = []
-        for step in (eager, recorded):
+        for step in (eager, captured):
             pairs = zip(getattr(step, model).parameters(), start.networks.parameters(), strict=True)
             ways.append(torch.cat([(p - q).detach().flatten() for p, q in pairs]))
         assert torch.cosine_similarity(*ways, dim=0) > 0.93
 
 
-def test_a_step_that_cannot_be_recorded_ends_with_the_remedy() -> None:
+def test_a_step_that_cannot_be_captured_is_an_error_with_its_remedy() -> None:
     step = make("fp32", graphs="auto")
     update = step.update_generators
 
@@ -119,19 +118,19 @@ def test_a_step_that_cannot_be_recorded_ends_with_the_remedy() -> None:
         images[0].sum().item()
         return update(*images)
 
-    step.generators_update = Recorded(waiting, step.device)
-    with pytest.raises(TrainingError, match=r"the step cannot be recorded .*: take training.cuda_graphs=off"):
+    step._generators_update = CapturedFunction(waiting, step.device)
+    with pytest.raises(TrainingError, match=r"the step cannot be captured .*: set training.cuda_graphs=off"):
         losses_of(step)
     assert torch.cuda.current_stream() == torch.cuda.default_stream()
 
 
-def test_a_step_for_which_there_is_no_room_goes_on_eager(monkeypatch, caplog) -> None:
+def test_a_step_without_memory_for_graphs_stays_eager(monkeypatch, caplog) -> None:
     step, eager = make("fp32", graphs="auto"), make("fp32")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (0, 2**30))
     assert losses_of(step) == pytest.approx(losses_of(eager), rel=0.004)
-    assert "the step is not recorded (" in caplog.text
-    assert not step.recorded
-    with pytest.raises(TrainingError, match=r"cuda_graphs = on: no room on cuda .*: take auto or off"):
+    assert "no CUDA graphs are used (" in caplog.text
+    assert not step.captured
+    with pytest.raises(TrainingError, match=r"cuda_graphs = on: too little memory on cuda .*: set it to auto or off"):
         losses_of(make("fp32", graphs="on"))
 
 
@@ -178,7 +177,7 @@ def test_compiled_networks_train_alike(graphs) -> None:
     eager, compiled = make("fp32"), make("fp32", graphs=graphs, training={"compile": "on"})
     assert compiled.compiled
     assert losses_of(compiled, 6) == pytest.approx(losses_of(eager, 6), rel=0.01)
-    assert compiled.recorded is (graphs == "on")
+    assert compiled.captured is (graphs == "on")
 
 
 def test_slices_in_the_devices_memory_train_alike(store, tiny, tmp_path, caplog) -> None:
@@ -189,6 +188,6 @@ def test_slices_in_the_devices_memory_train_alike(store, tiny, tmp_path, caplog)
         run = train(store, config=config, out=tmp_path / wish, device="cuda")
         text = (run / "metrics.jsonl").read_text("utf-8").splitlines()
         rows[wish] = [row["cycle_A"] for row in map(json.loads, text) if "cycle_A" in row]
-        assert json.loads((run / "run.json").read_text("utf-8"))["sessions"][0]["recorded"]
+        assert json.loads((run / "run.json").read_text("utf-8"))["sessions"][0]["cuda_graphs"]
     assert "the slices lie in the memory of cuda" in caplog.text
     assert rows["auto"] == pytest.approx(rows["off"], rel=0.001)

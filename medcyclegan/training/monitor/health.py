@@ -23,6 +23,7 @@ from medcyclegan.networks import middle_slice
 from medcyclegan.training.monitor.diagnostics import Reference, Slices, build_reference, signs_of
 from medcyclegan.training.monitor.metrics_log import MetricsLog
 from medcyclegan.training.plan import Plan
+from medcyclegan.training.run.state import RunState
 from medcyclegan.training.update.step import CycleGANStep
 
 __all__ = ["Health", "Look", "find_faults", "look", "read_reference"]
@@ -130,12 +131,12 @@ class Health:
     """Looks at the generators every so many steps, logs what it measures, and says once what goes wrong.
 
     The slices are evenly spaced ones of the held-out volumes, or of the training volumes where none are held out.
-    Rows of ``metrics.jsonl`` hold the signs as ``health_<sign>_AB`` and ``_BA``; ``record["health"]`` holds the
+    Rows of ``metrics.jsonl`` hold the signs as ``health_<sign>_AB`` and ``_BA``; ``health`` in ``run.json`` holds the
     warnings, each with the step at which it was given and the last one at which it still held, and the step of the
     last look: what did not hold then is over.
     """
 
-    def __init__(self, plan: Plan, step: CycleGANStep, metrics: MetricsLog, record: dict[str, Any]) -> None:
+    def __init__(self, plan: Plan, step: CycleGANStep, metrics: MetricsLog, state: RunState) -> None:
         self._plan = plan
         self._step = step
         self._metrics = metrics
@@ -143,7 +144,8 @@ class Health:
         self._warnings: list[dict[str, Any]] = []
         self._looks: list[Look] = []
         self._have_learned: set[str] = set()
-        self._record = record["health"] = {"warnings": self._warnings, "last_look": None}
+        self._state = state
+        state.set_health(self._warnings, None)
         self._references = {"AB": read_reference(plan, 0), "BA": read_reference(plan, 1)}
 
     def attach(self, engine: Engine) -> None:
@@ -163,10 +165,9 @@ class Health:
         """Put back what :meth:`state_dict` returned."""
         self._seen = dict(state["seen"])
         self._warnings[:] = [dict(warning) for warning in state["warnings"]]
-        # Checkpoints of earlier versions hold neither; their runs did not wait.
-        self._looks = [Look(int(v["step"]), bool(v["learned"]), tuple(v["active"])) for v in state.get("looks", ())]
-        self._have_learned = set(state.get("have_learned", ("AB", "BA")))
-        self._record["last_look"] = self._looks[-1].step if self._looks else None
+        self._looks = [Look(int(v["step"]), bool(v["learned"]), tuple(v["active"])) for v in state["looks"]]
+        self._have_learned = set(state["have_learned"])
+        self._state.set_health(self._warnings, self._looks[-1].step if self._looks else None)
 
     def look_at(self, step: int) -> Look | None:
         """Return the last look up to ``step``, or the first one where there is none so early; None without any."""
@@ -191,7 +192,7 @@ class Health:
         self._note(step, {name: message for name, message in faults.items() if self._counts(step, name)})
         active = tuple(w["name"] for w in self._warnings if w["last_step"] == step)
         self._looks.append(Look(step, learned == set(signs), active))
-        self._record["last_look"] = step
+        self._state.set_health(self._warnings, step)
 
     def _counts(self, step: int, fault: str) -> bool:
         """Whether a fault counts at ``step``: the networks of its direction have learned something.

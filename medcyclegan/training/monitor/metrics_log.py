@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: losses, rates and speeds, a row every so many steps; also on boards."""
+"""``metrics.jsonl``: losses, rates and speeds, a row every so many steps; also on trackers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 
 from medcyclegan.errors import TrainingError, WriteError
 from medcyclegan.storage import atomic_write
-from medcyclegan.training.monitor.trackers import Board
+from medcyclegan.training.monitor.trackers import Tracker
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.update.step import CycleGANStep
 
@@ -33,16 +33,16 @@ class MetricsLog:
     share of the time in which the step waited for its batch. Of several processes, each takes part in the means
     and the first one writes.
 
-    ``last``: the means of the last row. ``boards``: what else shows the rows, such as TensorBoard.
+    ``last``: the means of the last row. ``trackers``: what else shows the rows, such as TensorBoard.
     """
 
-    def __init__(self, file: Path, plan: Plan, step: CycleGANStep, boards: Sequence[Board] = ()) -> None:
+    def __init__(self, file: Path, plan: Plan, step: CycleGANStep, trackers: Sequence[Tracker] = ()) -> None:
         self.last: dict[str, float] = {}
         self.rates: dict[str, float] = {}
         self._file = file
         self._plan = plan
         self._step = step
-        self._boards = boards
+        self._trackers = trackers
         self._names: list[str] = []
         self._losses: list[torch.Tensor] = []
         self._timed, self._seconds, self._waited = 0, 0.0, 0.0
@@ -62,7 +62,7 @@ class MetricsLog:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note_step)
 
     def write_row(self, step: int, values: Mapping[str, float]) -> None:
-        """Append a row: ``step``, ``epoch`` and ``values``; also to the boards.
+        """Append a row: ``step``, ``epoch`` and ``values``; also to the trackers.
 
         Raises :class:`~medcyclegan.errors.TrainingError` for a value that is not finite.
         """
@@ -74,9 +74,9 @@ class MetricsLog:
                 file.write((json.dumps(row, allow_nan=False) + "\n").encode())
         except OSError as error:
             raise WriteError(f"{self._file} cannot be written: {error.strerror}") from None
-        for board in self._boards:
+        for tracker in self._trackers:
             for name, value in values.items():
-                board.add_scalar(name, value, step)
+                tracker.add_scalar(name, value, step)
 
     def check_finite(self, step: int) -> None:
         """Raise :class:`~medcyclegan.errors.TrainingError` where a loss since the last row is not finite."""
@@ -94,7 +94,7 @@ class MetricsLog:
         Means over all processes, which must call it together.
         """
         if self._losses:
-            self._step.processes.average(self._losses)
+            self._step.ranks.average(self._losses)
         return {"names": self._names, "losses": [loss.cpu() for loss in self._losses], "last": dict(self.last)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
@@ -116,11 +116,11 @@ class MetricsLog:
         if self._plan.is_due(step, self._plan.config.training.log_every):
             self.check_finite(step)
             means = torch.stack(self._losses).double().mean(dim=0)
-            self._step.processes.average([means])
+            self._step.ranks.average([means])
             self.last = dict(zip(self._names, means.tolist(), strict=True))
             self._count_time()
             self.rates = self._mean_rates()
-            if self._step.processes.first:
+            if self._step.ranks.first:
                 self.write_row(step, {**self.last, **self.rates})
             self._losses.clear()
             self._all_seconds, self._all_waited = self._all_seconds + self._seconds, self._all_waited + self._waited

@@ -14,7 +14,7 @@ from medcyclegan.data import SliceIndex, StackReader
 from medcyclegan.networks import middle_slice
 from medcyclegan.pictures import png_bytes, training_panel
 from medcyclegan.storage import atomic_write
-from medcyclegan.training.monitor.trackers import Board
+from medcyclegan.training.monitor.trackers import Tracker
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.update.step import CycleGANStep
 
@@ -24,11 +24,11 @@ __all__ = ["Panels", "panel_images", "panel_slices"]
 class Panels:
     """Writes ``step-<step>.png`` into ``folder`` every ``panel_every`` steps and after the last one."""
 
-    def __init__(self, folder: Path, plan: Plan, step: CycleGANStep, boards: Sequence[Board] = ()) -> None:
+    def __init__(self, folder: Path, plan: Plan, step: CycleGANStep, trackers: Sequence[Tracker] = ()) -> None:
         self._folder = folder
         self._plan = plan
         self._step = step
-        self._boards = boards
+        self._trackers = trackers
         self._real_A, self._real_B = panel_slices(plan)
 
     def attach(self, engine: Engine) -> None:
@@ -43,8 +43,8 @@ class Panels:
         panel = training_panel(panel_images(self._step, self._real_A, self._real_B, identity=identity))
         with atomic_write(self._folder / f"step-{step:06d}.png") as file:
             file.write(png_bytes(panel))
-        for board in self._boards:
-            board.add_picture("panel", panel, step)
+        for tracker in self._trackers:
+            tracker.add_picture("panel", panel, step)
 
 
 def panel_slices(plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,7 +14,7 @@ import torch
 from medcyclegan.errors import TrainingError
 from medcyclegan.provenance import hash_file
 from medcyclegan.storage import atomic_write
-from medcyclegan.training.update.distributed import Processes
+from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.image_pool import ImagePool
 from medcyclegan.training.update.step import CycleGANStep
 
@@ -36,17 +36,17 @@ def step_state(step: CycleGANStep) -> dict[str, Any]:
     Learning rates, samples and pool choices are functions of the step's number, so they need none. What each
     process has of its own, its places of the pools and its random numbers, is gathered from all of them.
     """
-    processes, on_cuda = step.processes, step.device.type == "cuda"
+    ranks, on_cuda = step.ranks, step.device.type == "cuda"
     return {
         "networks": step.networks.state_dict(),
         "optimizer_G": step.optimizer_G.state_dict(),
         "optimizer_D": step.optimizer_D.state_dict(),
-        "pool_A": _whole(step.pool_A, processes),
-        "pool_B": _whole(step.pool_B, processes),
+        "pool_A": _whole(step.pool_A, ranks),
+        "pool_B": _whole(step.pool_B, ranks),
         "scaler": step.scaler.state_dict(),
         "averages": None if step.averages is None else step.averages.state_dict(),
-        "random": processes.gather(torch.get_rng_state()),
-        "random_cuda": processes.gather(torch.cuda.get_rng_state(step.device)) if on_cuda else None,
+        "random": ranks.gather(torch.get_rng_state()),
+        "random_cuda": ranks.gather(torch.cuda.get_rng_state(step.device)) if on_cuda else None,
     }
 
 
@@ -79,7 +79,7 @@ def _restore(step: CycleGANStep, state: dict[str, Any]) -> None:
         step.averages.load_state_dict(state["averages"])
     if state["scaler"]:
         step.scaler.load_state_dict(state["scaler"])
-    rank = step.processes.rank
+    rank = step.ranks.rank
     if rank < len(state["random"]):
         torch.set_rng_state(state["random"][rank])
     if step.device.type == "cuda" and rank < len(state["random_cuda"] or ()):
@@ -94,9 +94,9 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) 
         group.update(settings)
 
 
-def _whole(pool: ImagePool, processes: Processes) -> dict[str, Any]:
+def _whole(pool: ImagePool, ranks: Ranks) -> dict[str, Any]:
     """Return the state of a pool with the places of all processes."""
-    return {"images": [torch.cat(processes.gather(images)) for images in pool.state_dict()["images"]]}
+    return {"images": [torch.cat(ranks.gather(images)) for images in pool.state_dict()["images"]]}
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:

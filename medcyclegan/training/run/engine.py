@@ -30,7 +30,7 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
     training = plan.config.training
     sampling = Sampling(
         *(plan.config.seed, training.batch_size, training.flip_probability, training.pairing),
-        *(step.processes.rank, step.processes.world, plan.config.networks.generator.context_slices),
+        *(step.ranks.rank, step.ranks.world_size, plan.config.networks.generator.context_slices),
     )
     rows = [row for own in plan.training for row in own]
     reader = open_reader(plan.store, rows, step.device, training.slices_on_device)

@@ -5,25 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from medcyclegan.config import Config, load_config, to_yaml
-from medcyclegan.errors import ReadError, TrainingError, WriteError
-from medcyclegan.run_record import LOCK_FILE, RECORD_FILE, load_run_record
-from medcyclegan.storage import atomic_folder, atomic_write, remove_leftovers, replace_link
+from medcyclegan.errors import TrainingError, WriteError
+from medcyclegan.run_record import LOCK_FILE, RECORD_FILE
+from medcyclegan.storage import atomic_folder, remove_leftovers, replace_link
 
 __all__ = ["RunFolder", "create_run", "find_run"]
 
 _LATEST = "latest"
 _LOCK_ATTEMPTS, _LOCK_PAUSE_S = 5, 0.05
-
-#: What a run's record must hold so that the run can be gone on with.
-_RECORD_KEYS = {"state", "step", "steps", "domains", "slices", "fingerprint", "sessions"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,21 +57,6 @@ class RunFolder:
         """Return the configuration that the run was started with."""
         return load_config(self.path / "config.yaml")
 
-    def load_record(self) -> dict[str, Any]:
-        """Return what ``run.json`` holds; raises TrainingError where it is not a run's."""
-        try:
-            record = load_run_record(self.path)
-        except ReadError as error:
-            raise TrainingError(error) from None
-        if not record.keys() >= _RECORD_KEYS:
-            raise TrainingError(f"{self.path / RECORD_FILE} is not a training run's: name a folder under runs/")
-        return record
-
-    def save_record(self, record: dict[str, Any]) -> None:
-        """Write ``run.json``."""
-        with atomic_write(self.path / RECORD_FILE) as file:
-            file.write(_to_json(record))
-
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold this run, so that no other process trains it; the hold ends with the process.
@@ -95,8 +76,8 @@ class RunFolder:
             yield
 
 
-def create_run(out: Path, config: Config, record: dict[str, Any]) -> RunFolder:
-    """Make ``out/<YYYYmmdd-HHMMSS>`` with its configuration and record, and point ``out/latest`` at it.
+def create_run(out: Path, config: Config, record: bytes) -> RunFolder:
+    """Create ``out/<YYYYmmdd-HHMMSS>`` with its configuration and ``run.json``, and point ``out/latest`` at it.
 
     Raises :class:`~medcyclegan.errors.WriteError` where that cannot be written.
     """
@@ -108,7 +89,7 @@ def create_run(out: Path, config: Config, record: dict[str, Any]) -> RunFolder:
         try:
             with atomic_folder(path) as folder:
                 (folder / "config.yaml").write_text(to_yaml(config), "utf-8")
-                (folder / RECORD_FILE).write_bytes(_to_json(record))
+                (folder / RECORD_FILE).write_bytes(record)
             break
         except WriteError:
             # Jobs of one array start in one second: another took the name meanwhile.
@@ -139,7 +120,3 @@ def _take_lock(file: BinaryIO) -> bool:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
     return False
-
-
-def _to_json(record: dict[str, Any]) -> bytes:
-    return (json.dumps(record, indent=2) + "\n").encode()

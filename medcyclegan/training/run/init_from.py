@@ -11,7 +11,7 @@ from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.fitness import Fitness
 from medcyclegan.networks import CycleGAN, resnet_blocks, unet_levels
 from medcyclegan.training.plan import Plan
-from medcyclegan.training.run.folder import RunFolder
+from medcyclegan.training.run.state import RunState
 
 __all__ = ["initial_model", "put_generators", "steps_behind"]
 
@@ -56,16 +56,17 @@ def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
     networks.G_BA.load_state_dict(dict(model.weights[of["G_BA"]]))
 
 
-def initial_model(run: RunFolder, record: dict[str, Any]) -> ModelBundle | None:
-    """Return the model that ``run`` was started with, which it keeps in ``initial/``; None for a run from scratch.
+def initial_model(state: RunState) -> ModelBundle | None:
+    """Return the model that a run was started with, which is kept in its ``initial/``; None for a run from scratch.
 
     Raises :class:`~medcyclegan.errors.TrainingError` where a kill came before it was kept.
     """
-    if record.get("init_from") is None:
+    if not state.has_initial_model:
         return None
-    if not (run.path / "initial").is_dir():
-        raise TrainingError(f"{run.path} was stopped before it kept its initial model: start it again with --init-from")
-    return ModelBundle.load(run.path / "initial")
+    path = state.folder.path
+    if not (path / "initial").is_dir():
+        raise TrainingError(f"{path} was stopped before it kept its initial model: start it again with --init-from")
+    return ModelBundle.load(path / "initial")
 
 
 def steps_behind(model: ModelBundle) -> int:

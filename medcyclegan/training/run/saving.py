@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,14 +17,16 @@ from medcyclegan.plane import Preparation
 from medcyclegan.storage import check_space
 from medcyclegan.training.monitor.health import Health
 from medcyclegan.training.monitor.metrics_log import MetricsLog
+from medcyclegan.training.monitor.trackers import Tracker
 from medcyclegan.training.monitor.validation import Validation, weights_of
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.run.checkpoint import save_checkpoint, step_state
 from medcyclegan.training.run.folder import RunFolder
 from medcyclegan.training.run.signals import StopSignals
+from medcyclegan.training.run.state import RunState
 from medcyclegan.training.update.step import CycleGANStep
 
-__all__ = ["Checkpoints", "Watchers", "build_bundle", "check_room", "fitness_after"]
+__all__ = ["Checkpoints", "Watchers", "build_bundle", "check_room", "fitness_after", "open_watchers"]
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,14 @@ class Watchers:
             self.validation.load_state_dict(state["validation"])
 
 
+def open_watchers(state: RunState, plan: Plan, step: CycleGANStep, trackers: Sequence[Tracker]) -> Watchers:
+    """Return what watches a run in this process."""
+    metrics = MetricsLog(state.folder.metrics, plan, step, trackers)
+    if not step.ranks.first:
+        return Watchers(metrics)
+    return Watchers(metrics, Validation(plan, step, metrics), Health(plan, step, metrics, state))
+
+
 def check_room(run: RunFolder, step: CycleGANStep) -> None:
     """Refuse, before the first step, a disk without room for one more checkpoint and its model.
 
@@ -68,22 +78,21 @@ def check_room(run: RunFolder, step: CycleGANStep) -> None:
 class Checkpoints:
     """Saves when it is due, after the last step, and when the run is told to stop, which then ends it.
 
-    ``record``: what ``run.json`` holds; its ``step`` becomes that of the last checkpoint. Networks
+    ``state.step`` becomes the step of the last checkpoint. Networks
     that are no longer finite are not saved: the error says so and the checkpoint before stays. Of several
     processes, all take part, a signal to one stops all, and the first one writes.
     """
 
     def __init__(
         self,
-        run: RunFolder,
-        record: dict[str, Any],
+        state: RunState,
         plan: Plan,
         step: CycleGANStep,
         watchers: Watchers,
         stop: StopSignals,
     ) -> None:
-        self._run = run
-        self._record = record
+        self._run = state.folder
+        self._state = state
         self._plan = plan
         self._step = step
         self._watchers = watchers
@@ -96,13 +105,13 @@ class Checkpoints:
     def _save_if_due(self, engine: Engine) -> None:
         step = engine.state.iteration
         self._stop.at_once = False
-        told_to_stop = self._step.processes.any(self._stop.received is not None)
+        told_to_stop = self._step.ranks.any(self._stop.received is not None)
         if told_to_stop or self._plan.is_due(step, self._plan.checkpoint_every):
             self.save(step)
         if told_to_stop:
             self._stop.received = self._stop.received or "a signal to another process"
             # torchrun kills the others soon after one has ended: none does before the first has written.
-            self._step.processes.any(False)
+            self._step.ranks.any(False)
             engine.terminate()
 
     def save(self, step: int) -> None:
@@ -119,32 +128,32 @@ class Checkpoints:
             **self._watchers.state_dict(),
             **step_state(self._step),
         }
-        self._record["step"] = step
-        if not self._step.processes.first:
+        self._state.step = step
+        if not self._step.ranks.first:
             return
         path = save_checkpoint(self._run.checkpoints, step, state, keep=training.keep_last)
         self.save_model(step)
-        self._run.save_record(self._record)
+        self._state.save()
         log.debug("saved %s", path)
 
     def save_model(self, step: int) -> None:
         """Write the model folder as it is after ``step`` steps: the best weights so far, and the last beside them."""
-        if not self._step.processes.first:
+        if not self._step.ranks.first:
             return
-        last = build_bundle(self._plan, self._step, step, fitness_after(step, self._plan, self._step, self._watchers))
+        last = build_bundle(self._plan, self._step, step, fitness_after(step, self._plan, self._watchers))
         best = self._watchers.validation.best if self._watchers.validation is not None else None
         if best is None:
             last.save(self._run.model, overwrite=True)
             return
         choice = {"key_metric": self._plan.config.validation.key_metric, "value": best["value"]}
-        fitness = fitness_after(best["step"], self._plan, self._step, self._watchers)
+        fitness = fitness_after(best["step"], self._plan, self._watchers)
         provenance = {**last.provenance, "steps": best["step"], "chosen_by": choice, "fitness": fitness.to_dict()}
         chosen = dataclasses.replace(last, weights=best["weights"], provenance=provenance)
         chosen.save(self._run.model, overwrite=True)
         last.save(self._run.model_last, overwrite=True)
 
 
-def fitness_after(steps_done: int, plan: Plan, step: CycleGANStep, watchers: Watchers) -> Fitness:
+def fitness_after(steps_done: int, plan: Plan, watchers: Watchers) -> Fitness:
     """Return the fitness of the generators as they were after ``steps_done`` steps of this run."""
     health, validation = watchers.health, watchers.validation
     look = None if health is None else health.look_at(steps_done)
@@ -156,7 +165,7 @@ def fitness_after(steps_done: int, plan: Plan, step: CycleGANStep, watchers: Wat
         warnings.append(ModelWarning(name, domains[about], warning["step"], warning["message"]))
     scores = {} if validation is None else validation.scores_at(steps_done)
     return Fitness(
-        steps=steps_done + step.steps_before,
+        steps=steps_done + (plan.initial.steps if plan.initial is not None else 0),
         patients={
             name: len({row.patient for row in rows}) for name, rows in zip(plan.domains, plan.training, strict=True)
         },
@@ -196,7 +205,7 @@ def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int, fitness: Fitne
             "patients": dict(plan.patients),
             "slices_sha256": plan.fingerprint,
             "precision": step.precision,
-            "init_from": step.init_from,
+            "init_from": plan.initial.fingerprint if plan.initial is not None else None,
             **({} if fitness is None else {"fitness": fitness.to_dict()}),
         },
     )

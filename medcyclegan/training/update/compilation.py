@@ -2,85 +2,55 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import logging
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from medcyclegan.errors import TrainingError
+from medcyclegan.networks import CycleGAN
 from medcyclegan.training.plan import Plan
-from medcyclegan.training.update.step import CycleGANStep
 
-__all__ = ["compile_step", "compiling_pays", "step_flops"]
+__all__ = ["compile_networks", "compiling_pays"]
 
 log = logging.getLogger(__name__)
 
-
-@dataclasses.dataclass(frozen=True)
-class _Gain:
-    """What a kind of device computes in a second, the share of a step that compiling saves, and what it takes."""
-
-    flops: float
-    saved: float
-    seconds: float
+#: ``training.compile = auto`` compiles runs of at least this many slices of 256 x 256 pixels (steps x batch size) ...
+_FEWEST_SLICES = {"cpu": 1_000, "cuda": 30_000}
+#: ... with generators of at least this many filters. Compiling takes one to three minutes and saves a tenth of a
+#: full-size step on a CPU and a quarter of it on a GPU (tests/benchmarks/training_step.py prints both).
+_FEWEST_FILTERS = 32
 
 
-#: Two cores in bf16, and an H100 whose steps are recorded (tests/benchmarks/training_step.py). Others differ, and so
-#: little else does that it will do.
-_GAINS = {"cpu": _Gain(5e11, 0.1, 150.0), "cuda": _Gain(1e14, 0.25, 70.0)}
+def compile_networks(networks: CycleGAN, plan: Plan, device: torch.device) -> bool:
+    """Compile the four networks in place, as ``training.compile`` says; return whether that was done.
 
-
-def compile_step(step: CycleGANStep, plan: Plan) -> None:
-    """Compile the four networks of ``step`` in place, as ``training.compile`` says; ``step.compiled`` then says so.
-
-    ``auto``: where the run is long enough for it (:func:`compiling_pays`), so the same configuration on the same kind
-    of device always decides alike and a resumed run computes as it did before. Where compiling fails, for want of a
-    C++ compiler perhaps, it is said and the run is eager. Raises :class:`~medcyclegan.errors.TrainingError` for ``on``
-    where it fails.
+    ``auto`` compiles long runs of large networks (:func:`compiling_pays`), so that the same configuration on the same
+    type of device always decides alike and a resumed run computes as before. If compiling fails, for example because no
+    C++ compiler is installed, a warning is logged and the run is eager. Raises
+    :class:`~medcyclegan.errors.TrainingError` for ``on`` if it fails.
     """
     wish = plan.config.training.compile
-    if wish == "off" or (wish == "auto" and not _pays(step, plan)):
-        return
-    reason = _find_obstacle(step.device)
+    if wish == "off" or (wish == "auto" and not compiling_pays(plan, device)):
+        return False
+    reason = _find_obstacle(device)
     if reason is not None:
         if wish == "on":
             raise TrainingError(
-                f"training.compile = on: {reason}: install a C++ compiler (g++), or take training.compile=off"
+                f"training.compile = on: {reason}: install a C++ compiler (g++), or set training.compile=off"
             )
-        log.warning("the networks are not compiled (%s): the training is as right, and slower", reason)
-        return
-    for network in (step.networks.G_AB, step.networks.G_BA, step.networks.D_A, step.networks.D_B):
+        log.warning("the networks are not compiled (%s): results are the same, but training is slower", reason)
+        return False
+    for network in (networks.G_AB, networks.G_BA, networks.D_A, networks.D_B):
         network.compile(dynamic=False)
-    step.compiled = True
     log.info("the networks are compiled: the first steps take a minute or more")
+    return True
 
 
-def compiling_pays(flops: float, steps: int, device: torch.device) -> bool:
-    """Whether compiling saves at least twice the time that it takes, in ``steps`` steps of ``flops`` each."""
-    gain = _GAINS.get(device.type)
-    return gain is not None and steps * flops / gain.flops * gain.saved > 2 * gain.seconds
-
-
-def step_flops(generator: nn.Module, size: int, batch_size: int, *, identity: bool) -> float:
-    """Return about how many floating-point operations the generators' part of a step takes.
-
-    Two generators, each with two passes (three with the identity term) and a way back that costs twice as much.
-    """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        channels = next(m.in_channels for m in generator.modules() if isinstance(m, nn.Conv2d))
-        shadow = copy.deepcopy(generator).to("meta", torch.float32)
-        shadow(torch.empty(1, channels, size, size, device="meta"))
-    passes = 2 * (3 if identity else 2)
-    return 3.0 * passes * batch_size * counter.get_total_flops()
-
-
-def _pays(step: CycleGANStep, plan: Plan) -> bool:
-    identity, batch_size = plan.config.losses.identity_weight > 0, plan.config.training.batch_size
-    flops = step_flops(step.networks.G_AB, plan.size, batch_size, identity=identity)
-    return compiling_pays(flops, plan.steps, step.device)
+def compiling_pays(plan: Plan, device: torch.device) -> bool:
+    """Return whether a run is long enough, and its generators large enough, for compiling to save time."""
+    slices = plan.steps * plan.config.training.batch_size * plan.size**2 / 256**2
+    large = plan.config.networks.generator.filters >= _FEWEST_FILTERS
+    return large and slices >= _FEWEST_SLICES.get(device.type, float("inf"))
 
 
 def _find_obstacle(device: torch.device) -> str | None:

@@ -22,7 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from medcyclegan.device import choose_device
 from medcyclegan.errors import TrainingError, UsageError, one_line
 
-__all__ = ["Processes", "joined", "own_device"]
+__all__ = ["Ranks", "joined", "own_device"]
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ _REASON = "medcyclegan/reason"
 
 
 @dataclasses.dataclass(frozen=True)
-class Processes:
-    """``world`` processes that train together, of which this is number ``rank``; a single one by default.
+class Ranks:
+    """``world_size`` processes that train together, of which this is number ``rank``; a single one by default.
 
     ``on_this_machine``: how many of them share this machine's memory.
 
@@ -46,7 +46,7 @@ class Processes:
     """
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     store: Any = None
     on_this_machine: int = 1
 
@@ -57,19 +57,19 @@ class Processes:
 
     def average(self, tensors: Iterable[torch.Tensor]) -> None:
         """Replace tensors of one type and device by their means over all processes, in place."""
-        if self.world == 1:
+        if self.world_size == 1:
             return
         parts = list(tensors)
         flat = torch.cat([part.reshape(-1) for part in parts])
         with self._together():
             distributed.all_reduce(flat)
-        flat /= self.world
+        flat /= self.world_size
         for part, mean in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
             part.copy_(mean.view_as(part))
 
     def any(self, here: bool) -> bool:
         """Whether ``here`` is true in any process; no device is waited for."""
-        if self.world == 1:
+        if self.world_size == 1:
             return here
         flag = torch.tensor([int(here)])
         with self._together():
@@ -78,16 +78,16 @@ class Processes:
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Return the tensors of all processes, which have one shape, in the order of their ranks."""
-        if self.world == 1:
+        if self.world_size == 1:
             return [tensor]
-        parts = [torch.empty_like(tensor) for _ in range(self.world)]
+        parts = [torch.empty_like(tensor) for _ in range(self.world_size)]
         with self._together():
             distributed.all_gather(parts, tensor.contiguous())
         return parts
 
     def from_first(self, text: str) -> str:
         """Return the first process's ``text`` (at most 4,096 bytes), whatever the others give."""
-        if self.world == 1:
+        if self.world_size == 1:
             return text
         message = torch.zeros(_LONGEST_TEXT, dtype=torch.uint8)
         encoded = list(text.encode())[:_LONGEST_TEXT]
@@ -115,8 +115,8 @@ class Processes:
 
     def leave_reason(self, error: BaseException) -> None:
         """Let the other processes know why this one ends; the first reason stays."""
-        if self.world > 1:
-            reason = f"process {self.rank} of {self.world} failed: {one_line(error) or type(error).__name__}"
+        if self.world_size > 1:
+            reason = f"process {self.rank} of {self.world_size} failed: {one_line(error) or type(error).__name__}"
             with contextlib.suppress(RuntimeError):  # the store's process may be the one that is gone
                 self.store.compare_set(_REASON, "", reason)
 
@@ -150,15 +150,15 @@ def _from_launcher(name: str, default: int) -> int:
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
+def joined(device: torch.device) -> Iterator[Ranks]:
     """Join the processes that ``torchrun`` started, if it did, and leave them at the end.
 
-    NCCL between CUDA devices, gloo between CPUs. Processes other than the first keep silent below errors. Raises
+    NCCL between CUDA devices, gloo between CPUs. Ranks other than the first keep silent below errors. Raises
     :class:`~medcyclegan.errors.UsageError` where the environment names several processes but no way to find them.
     """
     world = _from_launcher("WORLD_SIZE", 1)
     if world == 1:
-        yield Processes()
+        yield Ranks()
         return
     try:
         store, rank, world = next(rendezvous("env://", timeout=_PATIENCE))
@@ -168,12 +168,12 @@ def joined(device: torch.device) -> Iterator[Processes]:
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
-    processes = Processes(rank, world, store, min(world, _from_launcher("LOCAL_WORLD_SIZE", 1)))
+    ranks = Ranks(rank, world, store, min(world, _from_launcher("LOCAL_WORLD_SIZE", 1)))
     try:
         with _quiet() if rank else contextlib.nullcontext():
-            yield processes
+            yield ranks
     except BaseException as error:
-        processes.leave_reason(error)
+        ranks.leave_reason(error)
         raise
     finally:
         distributed.destroy_process_group()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from ignite.engine import Engine
@@ -13,24 +15,40 @@ from torch import nn
 from medcyclegan.config import Config
 from medcyclegan.data import Batch, Stream
 from medcyclegan.networks import CycleGAN
-from medcyclegan.training.update.distributed import Processes
+from medcyclegan.training.update.cuda_graphs import CapturedFunction, wants_graphs
+from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.ema import AveragedGenerators
 from medcyclegan.training.update.image_pool import ImagePool
 from medcyclegan.training.update.losses import cycle_loss, discriminator_loss, generator_loss, identity_loss
 from medcyclegan.training.update.precision import Precision, autocast
 from medcyclegan.training.update.structure import structure_loss
 
-__all__ = ["CycleGANStep", "build_step"]
+__all__ = ["CycleGANStep", "Execution", "build_step"]
 
 Losses = dict[str, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a step is executed.
+
+    ``ranks``: the processes that divide each batch; gradients are averaged over them. ``compiled``: whether the
+    networks are. ``graphs``: whether both updates are captured as CUDA graphs, ``"on"`` if a lack of memory for that is
+    an error.
+    """
+
+    device: torch.device
+    precision: Precision = "fp32"
+    ranks: Ranks = dataclasses.field(default_factory=Ranks)
+    compiled: bool = False
+    graphs: Literal["off", "auto", "on"] = "off"
 
 
 class CycleGANStep:
     """The update of Zhu et al. 2017 (arXiv 1703.10593), called by the engine once per batch.
 
-    ``compiled``: whether its networks are; ``init_from``: the fingerprint of the model that its generators were taken
-    from, and ``steps_before`` the steps that these had been trained for. It returns its losses as 0-dimensional tensors
-    on the device, detached: reading them would make the host wait, so nobody does until it is time to log.
+    It returns its losses as detached 0-dimensional tensors on the device: reading them would make the host
+    wait, so they are read only when it is time to log.
     """
 
     def __init__(
@@ -39,9 +57,7 @@ class CycleGANStep:
         config: Config,
         optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
         pools: tuple[ImagePool, ImagePool],
-        *,
-        device: torch.device,
-        precision: Precision = "fp32",
+        execution: Execution,
         averages: AveragedGenerators | None = None,
     ) -> None:
         self.networks = networks
@@ -49,29 +65,30 @@ class CycleGANStep:
         self.losses = config.losses
         self.optimizer_G, self.optimizer_D = optimizers
         self.pool_A, self.pool_B = pools
-        self.device = device
-        self.precision = precision
+        self.device = execution.device
+        self.precision = execution.precision
+        self.ranks = execution.ranks
+        self.compiled = execution.compiled
         self.averages = averages
-        #: Those that share out each batch with this one; gradients are their means.
-        self.processes = Processes()
         self.gradient_clip = config.training.gradient_clip
-        #: The two updates as they are called: themselves, or recorded.
-        self.generators_update: Callable[..., tuple[torch.Tensor, torch.Tensor, Losses]] = self.update_generators
-        self.discriminators_update: Callable[..., Losses] = self.update_discriminators
-        self.compiled = False
-        self.init_from: str | None = None
-        self.steps_before = 0
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        #: The two updates as they are called: the methods themselves, or their CUDA graphs.
+        self._generators_update: Callable[..., tuple[torch.Tensor, torch.Tensor, Losses]] = self.update_generators
+        self._discriminators_update: Callable[..., Losses] = self.update_discriminators
+        if execution.graphs != "off":
+            strict = execution.graphs == "on"
+            self._generators_update = CapturedFunction(self.update_generators, self.device, strict=strict)
+            self._discriminators_update = CapturedFunction(self.update_discriminators, self.device, strict=strict)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> Losses:
         """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1]."""
         real_A, real_B = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
         step = engine.state.iteration - 1
 
-        fake_A, fake_B, of_generators = self.generators_update(real_A, real_B)
+        fake_A, fake_B, of_generators = self._generators_update(real_A, real_B)
         past_A = self.pool_A.exchange(fake_A, step)
         past_B = self.pool_B.exchange(fake_B, step)
-        of_discriminators = self.discriminators_update(real_A, real_B, past_A, past_B)
+        of_discriminators = self._discriminators_update(real_A, real_B, past_A, past_B)
 
         self.scaler.update()
         if self.averages is not None:
@@ -136,9 +153,10 @@ class CycleGANStep:
         return autocast(self.precision, self.device)
 
     @property
-    def recorded(self) -> bool:
-        """Whether both updates are replayed from a recording by now."""
-        return all(getattr(update, "replays", False) for update in (self.generators_update, self.discriminators_update))
+    def captured(self) -> bool:
+        """Whether both updates are replayed as CUDA graphs by now."""
+        updates = (self._generators_update, self._discriminators_update)
+        return all(isinstance(update, CapturedFunction) and update.replays for update in updates)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -166,7 +184,7 @@ class CycleGANStep:
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        self.processes.average(parameter.grad for parameter in parameters)
+        self.ranks.average(parameter.grad for parameter in parameters)
         if self.gradient_clip is not None:
             self.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
@@ -178,18 +196,22 @@ def build_step(
     networks: CycleGAN,
     device: torch.device,
     precision: Precision,
-    processes: Processes | None = None,
+    ranks: Ranks | None = None,
+    *,
+    compiled: bool = False,
 ) -> CycleGANStep:
-    """Build the step for ``networks``, which are on ``device``, with Adam and empty pools.
+    """Build the step for ``networks``, which are on ``device``, with Adam and empty image pools.
 
-    ``processes``: those that share out each batch (default: this one alone).
+    ``ranks``: the processes that divide each batch (default: this one alone). ``compiled``: whether the networks are.
+    The step runs as CUDA graphs if ``training.cuda_graphs`` and the device say so.
     """
     training = config.training
-    processes = processes or Processes()
-    share = training.batch_size // processes.world
+    ranks = ranks or Ranks()
+    share = training.batch_size // ranks.world_size
     pool = functools.partial(ImagePool, training.pool_size, training.batch_size, config.seed)
-    places = {"first_place": processes.rank * share, "places": share}
-    step = CycleGANStep(
+    places = {"first_place": ranks.rank * share, "places": share}
+    graphs = training.cuda_graphs if wants_graphs(config, device, precision, ranks.world_size) else "off"
+    return CycleGANStep(
         networks,
         config,
         optimizers=(
@@ -197,12 +219,9 @@ def build_step(
             _adam(list(networks.discriminator_parameters()), config, device),
         ),
         pools=(pool(Stream.POOL_A, **places), pool(Stream.POOL_B, **places)),
-        device=device,
-        precision=precision,
+        execution=Execution(device, precision, ranks, compiled, graphs),
         averages=None if training.ema_decay is None else AveragedGenerators(networks, training.ema_decay),
     )
-    step.processes = processes
-    return step
 
 
 def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) -> torch.optim.Optimizer:

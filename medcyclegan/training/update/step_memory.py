@@ -20,10 +20,10 @@ from medcyclegan.errors import TrainingError
 from medcyclegan.memory import FreeMemory, free_memory
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training.plan import Plan
-from medcyclegan.training.update.distributed import Processes
+from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.image_pool import ImagePool
 from medcyclegan.training.update.precision import Precision
-from medcyclegan.training.update.step import CycleGANStep
+from medcyclegan.training.update.step import CycleGANStep, Execution
 from medcyclegan.training.update.structure import structure_loss
 
 __all__ = ["check_memory", "training_bytes"]
@@ -37,17 +37,17 @@ log = logging.getLogger(__name__)
 _TAKEN = {"cpu": (1.05, 3 * 2**30 // 10), "cuda": (0.8, 0)}
 
 
-def check_memory(plan: Plan, device: torch.device, precision: Precision, processes: Processes) -> None:
+def check_memory(plan: Plan, device: torch.device, precision: Precision, ranks: Ranks) -> None:
     """Refuse a training that needs more memory than is free on ``device``, before it takes any.
 
     A process that takes too much of a machine's memory is killed without a message. ``training.memory_check = off``
     skips this check. Raises :class:`~medcyclegan.errors.TrainingError` naming the need, the free memory and the largest
     batch that fits.
     """
-    training, world = plan.config.training, processes.world
+    training, world = plan.config.training, ranks.world_size
     if training.memory_check == "off":
         return
-    free = _free_memory(device, processes.on_this_machine)
+    free = _free_memory(device, ranks.on_this_machine)
 
     def needed(share: int) -> int:
         return training_bytes(plan, share, precision, device)
@@ -122,8 +122,7 @@ def _stateless_step(networks: Networks, losses: Losses, size: int, precision: Pr
         Config(networks=networks, losses=losses),
         (optimizers[0], optimizers[1]),
         (ImagePool(0, 1, 0, Stream.POOL_A), ImagePool(0, 1, 0, Stream.POOL_B)),
-        device=torch.device("cpu"),
-        precision=precision,
+        Execution(torch.device("cpu"), precision),
     )
 
 

@@ -39,7 +39,7 @@ def test_a_signal_saves_first_and_says_how_to_go_on(
 ) -> None:
     handler = signal.getsignal(number)
     interrupt(7, lambda: os.kill(os.getpid(), number))
-    message = f"stopped by {number.name} after step 8 of 17.*go on with medcyclegan train --resume .*runs"
+    message = f"stopped by {number.name} after step 8 of 17.*continue with medcyclegan train --resume .*runs"
     with pytest.raises(TrainingError, match=message):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
     assert signal.getsignal(number) is handler
@@ -132,7 +132,7 @@ def test_a_finished_run_is_left_as_it_is(whole_run, tmp_path, caplog) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert train(resume=run) == run
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-    assert "is finished, 17 of 17 steps" in caplog.text
+    assert "is finished after 17 steps" in caplog.text
 
 
 def test_a_kill_between_the_last_checkpoint_and_the_end_is_mended(whole_run, store, tmp_path) -> None:
@@ -249,12 +249,12 @@ def test_a_session_that_computes_otherwise_says_so(whole_run, store, tmp_path, c
     record["sessions"][-1]["versions"]["torch"] = "1.0"
     (run / "run.json").write_text(json.dumps(record), "utf-8")
     train(store, resume=run, device="cpu")
-    (said,) = (text for text in caplog.messages if "computed otherwise than before" in text)
+    (said,) = (text for text in caplog.messages if "computed differently than before" in text)
     assert "compiled True, now False; torch 1.0, now " in said
     caplog.clear()
     (run / "run.json").write_text(json.dumps(record_of(run) | {"state": "running"}), "utf-8")
     train(store, resume=run, device="cpu")
-    assert "computed otherwise" not in caplog.text
+    assert "computed differently" not in caplog.text
 
 
 def test_a_moved_workspace_resumes(store, tmp_path, cut_short) -> None:

@@ -1,4 +1,4 @@
-"""Compiled networks: when, what if they cannot be, and that they train alike."""
+"""Compiled networks: when they are compiled, what happens if that fails, and that they train alike."""
 
 import json
 from types import SimpleNamespace
@@ -8,9 +8,9 @@ import torch
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import TrainingError
-from medcyclegan.networks import build_cyclegan, build_generator
+from medcyclegan.networks import CycleGAN, build_cyclegan
 from medcyclegan.training import train
-from medcyclegan.training.update.compilation import compile_step, compiling_pays, step_flops
+from medcyclegan.training.update.compilation import compile_networks, compiling_pays
 from medcyclegan.training.update.step import CycleGANStep, build_step
 
 CPU = torch.device("cpu")
@@ -21,8 +21,14 @@ def config(wish: str, **training) -> Config:
     return parse_config({"networks": networks, "training": {"compile": wish, "max_steps": 3, **training}}, "test")
 
 
+def networks_of(values: Config) -> CycleGAN:
+    return build_cyclegan(values.networks, 32, 0)
+
+
 def make(values: Config) -> CycleGANStep:
-    return build_step(values, build_cyclegan(values.networks, 32, 0), CPU, "fp32")
+    networks = networks_of(values)
+    compiled = compile_networks(networks, plan_of(values), CPU)
+    return build_step(values, networks, CPU, "fp32", compiled=compiled)
 
 
 def plan_of(values: Config) -> SimpleNamespace:
@@ -45,54 +51,49 @@ def break_the_compiler(monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", fail)
 
 
-def test_flops_are_those_of_the_published_network() -> None:
-    # The generator's 56.83 G multiply-adds at 256 x 256 (see the sums below), six passes, forwards and twice backwards.
-    f, pixels = 64, 256 * 256
-    macs = 49 * f * pixels * 2 + 9 * 2 * f * f * pixels / 4 * 2 + 9 * 8 * f * f * pixels / 16 * 2
-    macs += 18 * 9 * 16 * f * f * pixels / 16
-    generator = build_generator(Config().networks.generator, 256)
-    assert step_flops(generator, 256, 1, identity=True) == pytest.approx(3 * 6 * 2 * macs, rel=0.1)
-    assert step_flops(generator, 256, 4, identity=False) == pytest.approx(3 * 4 * 4 * 2 * macs, rel=0.1)
+def test_long_runs_of_large_networks_are_compiled_and_others_are_not() -> None:
+    def pays(steps: int, device: str, *, filters: int = 64, size: int = 256, batch_size: int = 1) -> bool:
+        values = parse_config(
+            {"networks": {"generator": {"filters": filters}}, "training": {"batch_size": batch_size}}, "test"
+        )
+        return compiling_pays(SimpleNamespace(config=values, size=size, steps=steps), torch.device(device))
 
-
-def test_long_runs_of_large_networks_pay_and_short_ones_do_not() -> None:
-    flops = step_flops(build_generator(Config().networks.generator, 256), 256, 1, identity=True)
-    assert compiling_pays(flops, 5000, CPU)
-    assert not compiling_pays(flops, 100, CPU)
-    assert not compiling_pays(flops / 100, 5000, CPU)
-    assert compiling_pays(flops, 50_000, torch.device("cuda"))
-    assert not compiling_pays(flops, 10_000, torch.device("cuda"))
-    assert not compiling_pays(flops, 1_000_000, torch.device("mps")), "nothing is known of it"
+    assert pays(1000, "cpu")
+    assert not pays(999, "cpu")
+    assert pays(500, "cpu", batch_size=2)
+    assert not pays(3999, "cpu", size=128), "a quarter of the pixels counts a quarter"
+    assert pays(4000, "cpu", size=128)
+    assert pays(1000, "cpu", filters=32)
+    assert not pays(10**6, "cpu", filters=31)
+    assert pays(30_000, "cuda")
+    assert not pays(29_999, "cuda")
+    assert not pays(10**9, "mps"), "no measurement exists for it"
 
 
 @pytest.mark.parametrize("wish", ["off", "auto"])
 def test_a_short_run_on_a_cpu_is_eager(wish, monkeypatch) -> None:
     break_the_compiler(monkeypatch)  # not even tried
-    step = make(config(wish))
-    compile_step(step, plan_of(config(wish)))
-    assert not step.compiled
+    assert not compile_networks(networks_of(config(wish)), plan_of(config(wish)), CPU)
 
 
-def test_a_missing_compiler_is_said_and_the_run_goes_on_eager(monkeypatch, caplog) -> None:
+def test_without_a_compiler_the_run_is_eager_and_a_warning_is_logged(monkeypatch, caplog) -> None:
     break_the_compiler(monkeypatch)
-    values = config("auto", max_steps=10**9)
-    step = make(values)
-    compile_step(step, plan_of(values))
-    assert not step.compiled
+    values = parse_config({"training": {"compile": "auto", "max_steps": 10**9}}, "test")
+    networks = networks_of(config("auto"))
+    assert not compile_networks(networks, SimpleNamespace(config=values, size=256, steps=10**9), CPU)
     assert "not compiled (torch.compile fails with RuntimeError: no working C++ compiler found)" in caplog.text
 
 
-def test_on_refuses_where_it_cannot_be(monkeypatch) -> None:
+def test_on_refuses_if_compiling_fails(monkeypatch) -> None:
     break_the_compiler(monkeypatch)
     with pytest.raises(TrainingError, match=r"training.compile = on: .*no working C\+\+.*training.compile=off"):
-        compile_step(make(config("on")), plan_of(config("on")))
+        make(config("on"))
 
 
 # Dynamo looks at the gradient of tensors that are no leaves.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_compiled_networks_train_alike() -> None:
     eager, compiled = make(config("off")), make(config("on", ema_decay=0.5))
-    compile_step(compiled, plan_of(config("on", ema_decay=0.5)))
     assert compiled.compiled
     assert list(compiled.networks.state_dict()) == list(eager.networks.state_dict())
     assert take_steps(compiled) == pytest.approx(take_steps(eager), rel=1e-4)

@@ -13,7 +13,7 @@ from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
 from medcyclegan.training.run.checkpoint import restore_step, step_state
 from medcyclegan.training.schedule import LearningRate
-from medcyclegan.training.update.cuda_graphs import Recorded, record_step
+from medcyclegan.training.update.cuda_graphs import CapturedFunction
 from medcyclegan.training.update.step import CycleGANStep, build_step
 
 CPU = torch.device("cpu")
@@ -33,22 +33,24 @@ def take_step(step: CycleGANStep, number: int) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("wish", ["auto", "off"])
-def test_on_a_cpu_nothing_is_recorded(wish) -> None:
+def test_on_a_cpu_nothing_is_captured(wish) -> None:
     step = make(wish)
-    record_step(step)
-    assert not step.recorded
-    assert step.generators_update == step.update_generators
+    for number in range(5):
+        take_step(step, number)
+    assert not step.captured
 
 
-def test_a_recording_that_is_asked_for_needs_a_cuda_device() -> None:
-    with pytest.raises(TrainingError, match=r"training.cuda_graphs = on: cpu is no CUDA device: take auto or off"):
-        record_step(make("on"))
+def test_graphs_that_are_required_need_a_cuda_device() -> None:
+    with pytest.raises(
+        TrainingError, match=r"training.cuda_graphs = on: cpu is not a CUDA device: set it to auto or off"
+    ):
+        make("on")
 
 
 def test_training_asks_for_the_recording(store, tiny, tmp_path) -> None:
     values = tiny.model_dump(mode="json")
     values["training"]["cuda_graphs"] = "on"
-    with pytest.raises(TrainingError, match=r"training.cuda_graphs = on: cpu is no CUDA device"):
+    with pytest.raises(TrainingError, match=r"training.cuda_graphs = on: cpu is not a CUDA device"):
         train(store, config=parse_config(values, "test"), out=tmp_path / "runs", device="cpu")
 
 
@@ -91,7 +93,7 @@ class Device:
 
 def test_the_fourth_call_is_recorded_and_later_ones_replay_it(monkeypatch) -> None:
     device = Device(monkeypatch)
-    call = Recorded(device.twice, CPU)
+    call = CapturedFunction(device.twice, CPU)
     assert [call(torch.tensor(float(n))).item() for n in range(6)] == [0, 2, 4, 6, 8, 10]
     assert device.recorded == [False, False, False, True], "called once more, to be recorded, and never again"
     assert call.replays
@@ -100,12 +102,12 @@ def test_the_fourth_call_is_recorded_and_later_ones_replay_it(monkeypatch) -> No
 
 def test_without_room_nothing_is_recorded_and_that_is_said_once(monkeypatch, caplog) -> None:
     device = Device(monkeypatch, free=79)
-    call = Recorded(device.twice, CPU)
+    call = CapturedFunction(device.twice, CPU)
     assert [call(torch.tensor(float(n))).item() for n in range(6)] == [0, 2, 4, 6, 8, 10]
     assert not any(device.recorded)
-    assert caplog.text.count("the step is not recorded (") == 1
-    with pytest.raises(TrainingError, match=r"cuda_graphs = on: no room on cpu .*: take auto or off"):
-        Recorded(device.twice, CPU, strict=True)._has_room()
+    assert caplog.text.count("no CUDA graphs are used (") == 1
+    with pytest.raises(TrainingError, match=r"cuda_graphs = on: too little memory on cpu .*: set it to auto or off"):
+        CapturedFunction(device.twice, CPU, strict=True)._has_memory()
 
 
 def test_a_recording_that_fails_is_a_line_with_its_remedy(monkeypatch) -> None:
@@ -116,10 +118,12 @@ def test_a_recording_that_fails_is_a_line_with_its_remedy(monkeypatch) -> None:
             raise RuntimeError("operation not permitted when stream is capturing\nmore")
         return image
 
-    call = Recorded(waits, CPU)
+    call = CapturedFunction(waits, CPU)
     for _ in range(3):
         call(torch.zeros(()))
-    with pytest.raises(TrainingError, match=r"cannot be recorded \(operation not .*: take training.cuda_graphs=off"):
+    with pytest.raises(
+        TrainingError, match=r"cannot be captured as a CUDA graph \(operation not .*: set training.cuda_graphs=off"
+    ):
         call(torch.zeros(()))
     assert len(device.streams) == 1, "the stream is the one of before"
     assert gc.isenabled()
@@ -132,7 +136,7 @@ def test_the_losses_of_a_step_are_not_overwritten_by_the_next() -> None:
     def update(*_: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"discriminator_A": static.add_(1.0), "discriminator_B": static}
 
-    step.discriminators_update = update
+    step._discriminators_update = update
     batch = (torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32))
     first, _ = (step(SimpleNamespace(state=SimpleNamespace(iteration=i)), batch) for i in (1, 2))
     assert first["discriminator_A"].item() == 1.0

@@ -13,7 +13,7 @@ import torch
 
 from medcyclegan.config import Config, parse_config, to_yaml
 from medcyclegan.training import train
-from medcyclegan.training.update.distributed import Processes
+from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.image_pool import ImagePool
 
 #: A generator without dropout, float64, all else that has state: pools, averages, flips, a falling rate.
@@ -153,7 +153,7 @@ def test_a_signal_to_one_process_saves_in_the_first_and_ends_both(store: Path, t
     result = torchrun(tmp_path, "--config", "shared.yaml", code=SIGNALLED)
     assert result.returncode == 1
     for reason in ("SIGTERM", "a signal to another process"):
-        assert f"Error: stopped by {reason} after step 6 of 20; all is saved: go on with" in result.stderr
+        assert f"Error: stopped by {reason} after step 6 of 20; everything is saved: continue with" in result.stderr
     shared = tmp_path / "runs" / "latest"
     record = json.loads((shared / "run.json").read_text("utf-8"))
     assert (record["state"], record["step"]) == ("stopped", 6)
@@ -172,7 +172,7 @@ def test_a_process_takes_its_places_of_a_stored_pool() -> None:
 
 
 def test_a_single_process_needs_nobody() -> None:
-    alone = Processes()
+    alone = Ranks()
     tensor = torch.ones(3)
     alone.average([tensor])
     assert torch.equal(tensor, torch.ones(3))

@@ -15,7 +15,7 @@ from medcyclegan.errors import TrainingError
 from medcyclegan.memory import FreeMemory
 from medcyclegan.training import train
 from medcyclegan.training.update import step_memory
-from medcyclegan.training.update.distributed import Processes
+from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.step_memory import check_memory, training_bytes
 from medcyclegan.training.update.structure import _local_correlation, _mutual_information
 
@@ -100,20 +100,20 @@ def test_what_does_not_fit_is_refused_with_the_largest_batch_that_does(machine) 
     machine(bytes_of(config, 7) + 100)
     message = r"training.batch_size = 40: the training needs about .* GiB of memory, but this machine has .* GiB free: "
     with pytest.raises(TrainingError, match=message + r"set training.batch_size to at most 7, .*memory_check=off"):
-        check_memory(plan_of(config), CPU, "fp32", Processes())
-    check_memory(plan_of(config_of(batch_size=7)), CPU, "fp32", Processes())
+        check_memory(plan_of(config), CPU, "fp32", Ranks())
+    check_memory(plan_of(config_of(batch_size=7)), CPU, "fp32", Ranks())
     with pytest.raises(TrainingError, match="at most 7,"):
-        check_memory(plan_of(config_of(batch_size=8)), CPU, "fp32", Processes())
+        check_memory(plan_of(config_of(batch_size=8)), CPU, "fp32", Ranks())
     machine(10)
     for size in (1, 2):
         with pytest.raises(TrainingError, match=r"free: use fewer networks.generator.filters, or slices of a smaller"):
-            check_memory(plan_of(config_of(batch_size=size)), CPU, "fp32", Processes())
+            check_memory(plan_of(config_of(batch_size=size)), CPU, "fp32", Ranks())
 
 
 def test_processes_of_one_machine_share_its_memory(machine) -> None:
     config = config_of(batch_size=40)
     machine(2 * bytes_of(config, 5) + 100)
-    both = Processes(0, 2, None, 2)
+    both = Ranks(0, 2, None, 2)
     check_memory(plan_of(config_of(batch_size=10)), CPU, "fp32", both)
     with pytest.raises(TrainingError, match=r"this machine, for each of 2 processes, has .* at most 10, "):
         check_memory(plan_of(config), CPU, "fp32", both)
@@ -128,8 +128,8 @@ def test_a_cuda_device_is_asked(monkeypatch, machine) -> None:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 1000)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 900)
     with pytest.raises(TrainingError, match=r"cuda:0 has .* GiB free: set training.batch_size to at most 5, "):
-        check_memory(plan_of(config), CUDA, "fp32", Processes())
-    check_memory(plan_of(config_of(batch_size=5)), CUDA, "fp32", Processes(0, 1, None, 4))
+        check_memory(plan_of(config), CUDA, "fp32", Ranks())
+    check_memory(plan_of(config_of(batch_size=5)), CUDA, "fp32", Ranks(0, 1, None, 4))
 
 
 def test_train_refuses_before_it_makes_a_run_unless_told_otherwise(store, tiny, tmp_path: Path, machine) -> None:
