@@ -83,7 +83,7 @@ class Domain(_Section):
     """One side of the translation, such as ``ct`` or ``t1``."""
 
     modality: Literal["CT", "MR"] | None = None
-    """``CT`` or ``MR``, where files do not say it themselves; null: CT by a domain's name such as ``head_ct``, else MR."""
+    """``CT`` or ``MR``, if files do not state it; null: CT for a domain's name such as ``head_ct``, else MR."""
     scaling: Scaling = Scaling()
     """How its values map to [-1, 1]."""
 
