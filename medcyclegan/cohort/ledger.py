@@ -1,4 +1,7 @@
-"""The ledger of a cohort: which case failed at which stage, and why; shared by processes, true after each of them."""
+"""The ledger of a cohort: which case failed at which stage, and why; shared by processes, true after each of them.
+
+It names cases, so that they can be found, and is readable by its owner alone.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -53,7 +57,7 @@ def update_ledger(folder: Path, stage: str, tried: Iterable[str], failed: Mappin
         standing = sorted([*kept, *fresh], key=lambda f: (f.stage, f.case))
         if standing or (folder / LEDGER).exists():
             lines = [json.dumps(dataclasses.asdict(f), ensure_ascii=False) + "\n" for f in standing]
-            with atomic_write(folder / LEDGER) as file:
+            with atomic_write(folder / LEDGER, mode=0o600) as file:
                 file.write("".join(lines).encode())
     return standing
 
@@ -62,7 +66,7 @@ def update_ledger(folder: Path, stage: str, tried: Iterable[str], failed: Mappin
 def _locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".ledger.lock").open("a+b")
+        file = os.fdopen(os.open(folder / ".ledger.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+b")
     except OSError as error:
         raise WriteError(f"{folder} cannot be written: {error.strerror}") from None
     with file:

@@ -3,6 +3,7 @@
 Importing this is quick: nibabel, SimpleITK, pydicom and Pillow are imported by the first file that needs them.
 """
 
+from medcyclegan.io.anonymous import anonymous_reason
 from medcyclegan.io.dicom.network.address import is_dicom_node
 from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
 from medcyclegan.io.links import check_exists
@@ -14,6 +15,7 @@ from medcyclegan.io.write import check_output_format, check_writable, write_volu
 __all__ = [
     "FoundVolume",
     "ReadOptions",
+    "anonymous_reason",
     "check_exists",
     "check_output_format",
     "check_writable",

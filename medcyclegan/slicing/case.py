@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import os
-import re
 import warnings
 from typing import Any
 
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from medcyclegan.config import Domain, Slicing
 from medcyclegan.errors import IntensityError, MedCycleGANError
-from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume
+from medcyclegan.io import FoundVolume, ReadOptions, anonymous_reason, read_found_volume
 from medcyclegan.manifest import PatientSource, SliceRow, Split
 from medcyclegan.slicing.domains import choose_modality
 from medcyclegan.slicing.patients import describe_likeness
@@ -155,12 +153,5 @@ def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
 
 def refuse_case(job: CaseJob, reason: str) -> Refusal:
     """Make a refusal whose reason names no file, folder or series of the input; the log names them."""
-    found = job.found
-    log.warning("%s refused: %s", found.path, reason)
-    paths = {found.path, found.relative_path, *found.files}
-    hidden = {text for path in paths for text in (str(path), path.name, path.stem, os.path.realpath(path))}
-    for text in sorted(hidden | {found.name, found.series_uid or ""}, key=len, reverse=True):
-        if text:
-            reason = reason.replace(text, "…")
-    # What is quoted or listed may be a header's text; the log says it, the store keeps it from no one.
-    return Refusal(job.domain, job.case, re.sub(r"'[^']*'|\([^()]*\)", "…", reason), job.origin)
+    log.warning("%s refused: %s", job.found.path, reason)
+    return Refusal(job.domain, job.case, anonymous_reason(reason, job.found), job.origin)

@@ -1,5 +1,8 @@
 """The ledger, the stages and the study's record; shards."""
 
+import os
+import stat
+
 import pytest
 
 from medcyclegan.cohort import (
@@ -25,6 +28,18 @@ def test_the_ledger_holds_what_failed_last(tmp_path):
     ]  # fmt: skip
     assert read_ledger(tmp_path) == standing
     assert read_ledger(tmp_path / "nowhere") == []
+
+
+def test_the_ledger_is_its_owners_alone(tmp_path):
+    (tmp_path / "ledger.jsonl").write_text("")  # of an earlier version, which anybody could read
+    (tmp_path / "ledger.jsonl").chmod(0o644)
+    before = os.umask(0)
+    try:
+        update_ledger(tmp_path, "slice", ["a"], {"a": "cut short"})
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"ledger.jsonl": 0o600, ".ledger.lock": 0o600}
 
 
 def test_no_ledger_is_begun_for_nothing(tmp_path):

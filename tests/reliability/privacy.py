@@ -3,11 +3,17 @@
 ``python tests/reliability/torture.py privacy``. Every byte of every output is searched, unpacked where
 it is packed. DICOM out keeps its patient, as it must, unless ``--deidentify`` is passed. What a command says on the
 terminal may name the files it was given, and a refusal the faulty value; the store's own list of refusals may not.
+A study's ledger names the refused cases, and its owner alone may read it (SECURITY.md, "What may appear where").
 """
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +23,7 @@ from reliability.workspace import AFFINE, CONFIG, GRID
 from support.models import tiny_model
 from support.phantoms import head_ct, head_mr
 
+PIPELINES = Path(__file__).parents[2] / "pipelines"
 _NAME, _ALL = planted.IN_NAMES, (planted.IN_NAMES, *planted.IN_HEADERS)
 
 
@@ -66,17 +73,62 @@ def commands(inputs: Path) -> list[list[str]]:
 
 def _refused(root: Path, work: Path) -> tuple[int, list[str]]:
     """Break series in a dozen ways, slice them, and look at what is said and kept of the refusals."""
-    folder = root / f"broken-{_NAME}" / "ct"
-    for number, breaks in enumerate(_FAULTS):
-        place = folder / f"{_NAME}-{number}"
-        planted.write_series(head_ct(GRID, AFFINE), place, f"9{number}")
-        breaks(sorted(place.iterdir()))
+    folder = _broken(root / f"broken-{_NAME}" / "ct")
     outcome = run(["slice-volumes", str(folder.parent), "--config", "config.yaml", "--out", "refusals"], work)
     kept = (work / "refusals" / "refused.jsonl").read_text("utf-8")
     wrong = [f"refused.jsonl: {line[:300]}" for line in kept.splitlines() if any(mark in line for mark in _ALL)]
     if outcome.kind != "refused":
         wrong.append(f"broken series: {outcome.kind}")
     return len(kept.splitlines()), wrong
+
+
+def _broken(folder: Path) -> Path:
+    """Write marked series into ``folder`` that are broken in a dozen ways; return it."""
+    for number, breaks in enumerate(_FAULTS):
+        place = folder / f"{_NAME}-{number}"
+        planted.write_series(head_ct(GRID, AFFINE), place, f"9{number}")
+        breaks(sorted(place.iterdir()))
+    return folder
+
+
+def study(root: Path, work: Path) -> tuple[int, list[str]]:
+    """Prepare a study of broken and whole volumes, translate it; return the cases in its ledgers, and what was wrong.
+
+    Names of inputs may be in ledgers, which only the owner can read, in the names of translations, and in what BIDS
+    wants of these: the file that each was made from.
+    """
+    place = root / "study"
+    broken = _broken(place / "trees" / "ct")
+    planted.write_series(head_ct(GRID, AFFINE), broken / f"{_NAME}-whole", "99")
+    planted.write_nifti(head_mr(GRID, AFFINE), place / "trees" / "mr" / f"{_NAME}.nii.gz")
+    made, derived = place / "made", place / "derived"
+    domains = ["--domain", "ct", broken, "--domain", "mr", place / "trees" / "mr"]
+    wrong = _run("prepare_cohort.py", made, *domains, "--config", work / "config.yaml", folder=place)
+    wrong += _run("translate_cohort.py", broken, derived, "--model", work / "other-model", "--to", "mr", folder=place)
+    cases = []
+    for ledger, tree in ((made / "ledger.jsonl", broken.parent), (derived / "ledger.jsonl", broken)):
+        if stat.S_IMODE(ledger.stat().st_mode) != 0o600:
+            wrong.append(f"{ledger.parent.name}/{ledger.name} can be read by others")
+        own = [json.loads(line)["case"] for line in ledger.read_text("utf-8").splitlines()]
+        wrong += [f"{case} of a ledger is not found" for case in own if not (tree / case.partition("#")[0]).exists()]
+        cases += own
+    refused = (made / "slices" / "refused.jsonl").read_text("utf-8").splitlines()
+    if sum(case.startswith("ct/") for case in cases) != len(refused):
+        wrong.append(f"a ledger names {cases}, of {len(refused)} refused")
+    if not list(derived.glob("sub-*/anat/*.nii.gz")):
+        wrong.append("no volume of the study was translated")
+    kept = [hit for hit in planted.find(made, _ALL) if not hit.startswith("ledger.jsonl")]
+    translated = re.compile(rf"(\.done/)?(sub-{_NAME}\w*/anat/)?sub-{_NAME}|sub-{_NAME}\w* \(name\)|ledger.jsonl")
+    kept += [hit for hit in planted.find(derived, _ALL) if not translated.match(hit)]
+    return len(cases), wrong + [f"a study holds {hit}" for hit in kept]
+
+
+def _run(script: str, *words: object, folder: Path) -> list[str]:
+    """Run a pipeline over a cohort in which some volumes are refused; return what was wrong."""
+    command = [sys.executable, str(PIPELINES / script), *map(str, words)]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    right = ended.returncode == 1 and "Traceback" not in ended.stderr
+    return [] if right else [f"{script}: exit {ended.returncode}: {ended.stderr.strip()[-300:]}"]
 
 
 def _edit(change: dict[str, object], which: slice = slice(0, 2)) -> object:
@@ -134,8 +186,9 @@ def measure() -> Row:
                 wrong.append(f"{' '.join(arguments)[:80]}: {outcome.err.strip()[-300:]}")
             wrong += said(arguments, outcome.out + outcome.err)
         refused, leaks = _refused(root, work)
-        wrong += leaks + [f"found in {hit}" for hit in planted.find(work, _ALL)]
+        listed, more = study(root, work)
+        wrong += leaks + more + [f"found in {hit}" for hit in planted.find(work, _ALL)]
         files = [path for path in work.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
     figure = f"{marked} marked elements a slice and every file name; {len(files)} files of {size / 1e6:.1f} MB out, "
-    return Row("privacy", f"{figure}{refused} refusals: {len(wrong)} hits", wrong)
+    return Row("privacy", f"{figure}{refused} refusals, {listed} cases in ledgers: {len(wrong)} hits", wrong)

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from support import dicom_phantoms as made
 from support.phantoms import GRIDS, head_ct, head_mr, linear_volume, make_affine, write_nifti
 
 from medcyclegan.config import load_config
@@ -181,6 +182,17 @@ def test_a_refused_volume_does_not_stop_the_rest(tmp_path, caplog):
     write_nifti(head_mr(seed=7), broken)
     assert not slice_volumes(volumes, store, config=SMALL).refused
     assert (store / "refused.jsonl").read_text() == ""
+
+
+def test_a_refusal_keeps_its_numbers_where_files_are_numbers(tmp_path):
+    slices = made.slices_of(head_ct((40, 48, 28), make_affine("LPS", (5.0, 5.0, 4.0))))
+    del slices[12]
+    made.save(slices, tmp_path / "volumes" / "ct" / "7", name=lambda number: str(number - 1))
+    slice_volumes(tmp_path / "volumes", tmp_path / "slices", config=SMALL)
+    (line,) = (tmp_path / "slices" / "refused.jsonl").read_text().splitlines()
+    reason = json.loads(line)["reason"]
+    spacing = "slice spacing varies from 4.0 to 8.0 mm"
+    assert reason == f"series …: {spacing} …: export the complete series, or pass --allow-gap"
 
 
 def test_shards_and_workers_give_what_one_call_gives(tmp_path):
