@@ -42,7 +42,7 @@ def test_the_table(tree):
     assert gap.endswith("ok with --allow-gap [1]")
     assert "2.5 to 5" in gap
     assert lines[-1].startswith(" [1] slice spacing varies from 2.5 to 5.0 mm (a slice is missing near z = -1.2 mm)")
-    assert "Left aside: 1 no volume" in result.stderr
+    assert "Skipped: 1 no volume" in result.stderr
 
 
 def test_json(tree):

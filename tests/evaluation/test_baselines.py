@@ -105,7 +105,7 @@ def test_tissue_means_are_no_baseline_of_an_mr(head, model):
 
 def test_a_model_without_tissue_means_is_refused(head):
     reference = ct_volume(head)
-    with pytest.raises(ModelError, match=r"holds no tissue means.*leave --model out"):
+    with pytest.raises(ModelError, match=r"has no tissue means.*leave --model out"):
         evaluate_volumes(reference, reference, baseline=t1_volume(head), model=identity_model())
     damaged = {"training_set": {"ct": {"tissue_means": {**MEANS.to_dict(), "hu": [1.0]}}}}
     with pytest.raises(ModelError, match="damaged tissue means"):

@@ -137,11 +137,11 @@ def test_one_reference_has_no_halves(caplog):
 
 def test_what_cannot_be_compared_is_refused(references, tmp_path):
     head = heads(1)[0]
-    with pytest.raises(IntensityError, match="CT and of other volumes"):
+    with pytest.raises(IntensityError, match="contains CT and other volumes"):
         sample_set([ct_volume(head), t1_volume(head)])
     with pytest.raises(IntensityError, match="fakes in HU and references in"):
         compare_sets(sample_set([ct_volume(head)]), references)
-    with pytest.raises(UsageError, match="empty set"):
+    with pytest.raises(UsageError, match="set of volumes is empty"):
         sample_set([])
     with pytest.raises(IntensityError, match="smaller than a patch"):
         sample_set([Volume(np.random.default_rng(0).random((5, 5, 5)).astype(np.float32), np.eye(4))])

@@ -69,7 +69,7 @@ def test_a_rerun_does_nothing_again(study, capsys):
     results = folder / "study" / "results" / "tiny"
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file() and path.name != ".lock"}
     assert run("train_and_report.py", folder / "study", "--config", folder / "tiny.yaml") == 0
-    assert "0 translated, 1 stood, 0 failed" in capsys.readouterr().out
+    assert "0 translated, 1 unchanged, 0 failed" in capsys.readouterr().out
     after = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file() and path.name != ".lock"}
     assert {p.name for p in after if after[p] != before.get(p)} <= {"ledger.jsonl"}
 
@@ -84,7 +84,7 @@ def test_two_jobs_one_killed_and_again_give_what_one_go_gives(study, tmp_path):
     _kill_a_shard(first.pid)
     said = first.communicate()[1]
     assert first.returncode == 1, said
-    assert "was killed by signal 9; run the same command again to go on" in said
+    assert "was killed by signal 9; run the same command again to continue" in said
     assert (tmp_path / "logs").stat().st_mode & 0o077 == 0
     assert len(list((tmp_path / "logs").glob("found-*.jsonl"))) == 1
 
@@ -157,7 +157,7 @@ def test_folds_come_together_also_where_one_has_nobody_to_score(study, tmp_path,
     (other / "distances.json").write_text("{}")
     bring_together(tmp_path, folds, "tiny", {"1-2"})
     assert len(json.loads(table.read_text())["cases"]) == 1
-    assert "no held-out patient has both images in fold 2-2" in capsys.readouterr().out
+    assert "in fold 2-2, no held-out patient has both images" in capsys.readouterr().out
     table.unlink()
     (other / "distances.json").unlink()
     bring_together(tmp_path, folds, "tiny", {"1-2", "2-2"})
