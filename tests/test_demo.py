@@ -1,4 +1,4 @@
-"""The demo, shortened to two steps: what it leaves, what it prints, what it refuses to remove."""
+"""The demo, shortened to two steps: the files it writes, its output, and folders that it does not remove."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``inspect`` as a user runs it: a table that fits, JSON that parses, one line for a mistake."""
+"""The command ``inspect``: its table fits the terminal, its JSON parses, and a mistake gives one line."""
 
 from __future__ import annotations
 

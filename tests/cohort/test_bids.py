@@ -1,4 +1,4 @@
-"""Names and records of a derivative data set."""
+"""Names and metadata of a derivative dataset."""
 
 import json
 

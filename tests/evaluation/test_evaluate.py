@@ -1,4 +1,4 @@
-"""Evaluation: the figures' definitions, the baseline beside them, other grids, what is refused."""
+"""Evaluation: definitions of the scores, baselines, other grids, and refused volumes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_mr_is_scored_whatever_its_gain_and_offset(head, other_head):
 
 
 def test_mr_is_scored_over_the_range_0_to_1(head, other_head):
-    """Both challenges' metrics, on volumes whose 0.5th and 99.5th percentile in the mask are 0 and 1."""
+    """The metrics of both challenges, on volumes whose 0.5th and 99.5th percentile in the mask are 0 and 1."""
     reference, other = t2_volume(head), t2_volume(other_head)
     mask = head_mask(reference)
     scaled = []
@@ -149,7 +149,7 @@ def test_a_mask_with_air_in_it_is_warned_about(head, other_head, caplog):
 
 
 def test_air_that_does_not_lift_the_score_is_not_warned_about(head):
-    """Where the fake is as wrong in the air as in the patient, the mask's background flatters nobody."""
+    """No warning if the fake is as wrong in the air as in the patient, so that background does not raise the score."""
     reference = ct_volume(head)
     fake = reference.replace(array=reference.array + np.int16(60))
     assert not any(
@@ -158,7 +158,7 @@ def test_air_that_does_not_lift_the_score_is_not_warned_about(head):
 
 
 def test_another_grid_is_resampled_onto_the_references():
-    """A volume that is a linear function of its place comes out right on any grid."""
+    """A volume that is a linear function of position is resampled exactly to any grid."""
 
     def ramp(affine, shape):
         places = np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]

@@ -1,4 +1,4 @@
-"""The command: files and folders in, tables out, a line for what cannot be scored."""
+"""The command ``evaluate``: reads files and folders, writes tables, and gives one line for what cannot be scored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def heads():
 
 @pytest.fixture
 def files(tmp_path, heads):
-    """Fakes that are a little off, their references, inputs and the masks of three cases, in folders."""
+    """Folders with slightly wrong fakes, references, inputs and masks of three cases."""
     for n, head in enumerate(heads):
         reference = ct_volume(head)
         write_volume(reference, tmp_path / f"ref/c{n}.nii.gz")
@@ -123,7 +123,7 @@ def test_pairs_from_a_csv(files):
 
 
 def test_sessions_of_a_patient_count_as_one(files, monkeypatch):
-    """By the column patient, or by the names: three sessions of one patient are no paired test."""
+    """Three sessions of one patient, by the column patient or by name, allow no paired test."""
     rows = [f"c{n},fake/c{n}.nii.gz,ref/c{n}.nii.gz,{'a' if n else 'b'}" for n in range(3)]
     (files / "pairs.csv").write_text("\n".join(["case,fake,reference,patient", *rows]) + "\n")
     result = run("--pairs", files / "pairs.csv", "--compare", files / "worse", "--out", files / "t.json")

@@ -1,4 +1,4 @@
-"""Pairs: by name, by BIDS entities, by a CSV, and what is ambiguous."""
+"""Pairs by name, by BIDS entities and from a CSV, and ambiguous cases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medcyclegan.volume import Volume
 
 @pytest.fixture
 def put(tmp_path):
-    """Write a tiny volume under each of some names."""
+    """Write a tiny volume under each of the names."""
     volume = Volume(np.arange(8, dtype=np.float32).reshape(2, 2, 2), np.eye(4))
 
     def write(*names):
@@ -65,7 +65,7 @@ def test_several_possible_partners_are_refused(tmp_path, put):
         found(tmp_path)
 
 
-def test_fakes_without_a_reference_are_left_out_aloud(tmp_path, put, caplog):
+def test_fakes_without_a_reference_are_left_out_with_a_warning(tmp_path, put, caplog):
     put("fakes/a.nii", "fakes/b.nii", "refs/a.nii", "refs/c.nii")
     with caplog.at_level(logging.WARNING):
         assert found(tmp_path) == [("a", "a", None, None)]
@@ -154,7 +154,7 @@ def test_as_many_patients_as_cases_are_not_worth_a_word(tmp_path, put, caplog):
 
 
 def test_dicom_tells_the_patient_and_his_number_is_not_kept(tmp_path, put):
-    """Two references of one PatientID and one of another, whatever their folders are called."""
+    """Two references with one PatientID and one with another, regardless of the names of their folders."""
     for name, patient in (("a", "MARKER-1"), ("b", "MARKER-1"), ("c", "MARKER-2")):
         put(f"fakes/{name}.nii")
         datasets = made.slices_of(made.placed_volume((12, 14, 8)), seed=name)
@@ -173,7 +173,7 @@ def test_the_column_patient_decides(tmp_path, put):
 
 
 def test_the_work_grows_with_the_volumes_and_not_with_their_square(tmp_path, monkeypatch):
-    """A cohort of ten thousand is paired in the time of ten thousand looks."""
+    """A cohort of ten thousand is paired with ten thousand lookups."""
     looks = []
     parse = evaluation_pairs._entities
     monkeypatch.setattr(evaluation_pairs, "_entities", lambda name: looks.append(name) or parse(name))

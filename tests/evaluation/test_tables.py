@@ -1,4 +1,4 @@
-"""Tables: what is written can be read, with each case's patient and every baseline."""
+"""Tables that are written can be read, with the patient of each case and every baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets without pairs: nearer sets are nearer, whatever the grid, and what stands beside the distances."""
+"""Unpaired sets: closer sets have smaller distances on any grid, and baselines and floor are right."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_shift_in_hu_is_found_in_hu(cts):
 
 
 def test_the_floor_is_the_distance_of_the_two_halves(cts):
-    """Every other volume in one half, the others in the other: a set compared with itself has a distance of 0."""
+    """Volumes alternate between the halves, so a set compared with itself has a distance of 0."""
     _, references = cts
     floor = compare_sets(references.part(slice(1)), references)["floor"]
     first, second = (SetSamples(references.values[part], references.patches[part], references.slices[part], "HU")
@@ -91,7 +91,7 @@ def test_each_part_of_a_set_is_that_of_the_same_volumes(cts):
 
 
 def test_the_numbers_of_an_mr_are_no_baseline_in_hu(cts, coarse_t1):
-    """Their distance from HU would be large whatever they show."""
+    """Their distance to HU would be large regardless of their content."""
     _, references = cts
     result = compare_sets(references, references, sample_set(coarse_t1))
     assert result["baselines"].keys() == {"water"}

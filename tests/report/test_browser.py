@@ -1,4 +1,4 @@
-"""The pages in a real browser: they load, ask for nothing, draw, and what is moved moves."""
+"""The pages in a real browser: they load without network requests, draw, and react to input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def window(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def translation(tmp_path_factory):
-    """A page with all five volumes; fake and reference differ in smoothness, the uncertainty map is made up."""
+    """A page with all five volumes; fake and reference differ in smoothness, the uncertainty map is invented."""
     folder = tmp_path_factory.mktemp("translation")
     head = make_head(3, shape=(40, 48, 28), spacing_mm=(5.0, 5.0, 5.0))
     reference = ct_volume(head)
@@ -64,7 +64,7 @@ def translation(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, translation):
-    """One page of each kind."""
+    """One page of each type."""
     folder = tmp_path_factory.mktemp("pages")
     run = folder / "run"
     (run / "panels").mkdir(parents=True)
@@ -162,7 +162,7 @@ def test_the_viewer_draws_and_everything_moves(window, translation):
 
 
 def test_the_viewer_shows_the_voxel_under_the_cross_hair(window, translation):
-    """The numbers below the views are the volumes' own at that place."""
+    """The numbers below the views are the values of the volumes at that position."""
     window.open(translation["inside"], width=1280)
     window.wait_for(READY)
     window.set("#slice", 0.45)

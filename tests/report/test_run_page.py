@@ -1,4 +1,4 @@
-"""The page of a run: what it holds, what it warns of, that it stands on half a run as well."""
+"""The page of a run: its contents, its warnings, and the pages of unfinished runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from medcyclegan.report.charts import curve_chart
 
 @pytest.fixture
 def run(tmp_path):
-    """A finished run of 400 steps, its losses falling, with four panels."""
+    """A finished run of 400 steps with falling losses and four panels."""
     folder = tmp_path / "runs/20260101-000000"
     (folder / "panels").mkdir(parents=True)
     (folder / "config.yaml").write_text("seed: 0\nnetworks: <generator> & {kind: resnet}\n")
@@ -210,6 +210,6 @@ def test_what_cannot_be_reported_is_refused(run, tmp_path):
 
 
 def test_a_legend_of_long_names_leaves_room_for_the_curves():
-    """Warnings are errors: matplotlib warns where a legend takes all the width."""
+    """Warnings are errors, and matplotlib warns if a legend takes the whole width."""
     curves = {f"a rather long name of curve {n}": [(1, 1.0), (2, 2.0)] for n in range(4)}
     assert curve_chart("Many", curves).svg.count("a rather long name") == 4

@@ -1,4 +1,4 @@
-"""The page of an evaluation: figures as in the table, no names unless asked for, pictures beside it only."""
+"""The page of an evaluation: numbers of the table, names only on request, pictures only from its own folder."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_sessions_of_a_patient_are_counted_as_one(tmp_path):
 
 @pytest.mark.parametrize("ending", ["json", "csv"])
 def test_every_baseline_is_drawn_and_tabled(tmp_path, ending):
-    """As many groups as there can be, none dropped for want of a colour."""
+    """The maximum number of groups, of which none is dropped for lack of a color."""
     scored = ("input", "tissue_means", "flat", "water")
     found = {name: dataclasses.replace(FLAT, mae=200.0 + n, scored=name) for n, name in enumerate(scored)}
     evaluations = [dataclasses.replace(each.evaluation, baselines=found) for each in cases(50.0, 60.0)]
@@ -130,7 +130,7 @@ def test_pictures_stand_worst_first(tmp_path):
 
 
 def test_pictures_from_elsewhere_are_not_taken(tmp_path):
-    """A table from somebody else cannot make the page hold files of this machine."""
+    """A table from another person cannot include files of this machine in the page."""
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "private.png")
     write_table(tmp_path / "t.json", cases(50.0, picture=png()))
     text = (tmp_path / "t.json").read_text()

@@ -1,4 +1,4 @@
-"""The page of a translation: the volumes in it are the volumes, and no name gets in."""
+"""The page of a translation: it contains the exact voxels and no names of files."""
 
 from __future__ import annotations
 
