@@ -1,1 +1,1 @@
-"""The shipped configurations, one YAML each; see ``medcyclegan.config`` for every key."""
+"""The shipped configurations, one YAML file each; ``medcyclegan.config`` describes all keys."""

@@ -1,10 +1,10 @@
-"""Train T1 to T2 and back on real subjects, coarse to fine, and score both ways on one who is in no training slice.
+"""Train T1 to T2 and back on real subjects, coarse to fine, and score both directions on a held-out subject.
 
     python examples/real_heads.py DATA skull|brain|skull-fresh|brain-fresh OUT [--set training.max_steps=100]
 
-DATA holds the scans of docs/results.md, a folder a subject: openms_patient03/t1.nii.gz and so on. What --set names
-holds at every stage. The settings were chosen by the scores of skull and of brain; skull-fresh and brain-fresh score a
-subject on whom nothing was chosen.
+DATA contains the scans of docs/results.md, in one folder per subject: openms_patient03/t1.nii.gz etc. Values of --set
+apply to all stages. The settings were chosen by the scores of skull and brain; skull-fresh and brain-fresh score a
+subject whose scores were not used to choose anything.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("split", choices=SPLITS)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--model", type=Path, help="score this one, and train none")
+    parser.add_argument("--model", type=Path, help="score this model instead of training one")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
     data, out = arguments.data, arguments.out
@@ -38,7 +38,7 @@ def main() -> None:
     model = arguments.model or train_stages(out / "volumes", arguments.split, out, arguments.set)
     bundle = ModelBundle.load(model)
 
-    # One frame of the scanner, two grids: the T2 is laid onto the T1's.
+    # The scans share the scanner's coordinates, but not their grids: resample the T2 to the grid of the T1.
     t1, t2 = (SimpleITK.ReadImage(data / unseen / f"t{n}.nii.gz", SimpleITK.sitkFloat32) for n in (1, 2))
     for name, image in (("t1", t1), ("t2", SimpleITK.Resample(t2, t1))):
         SimpleITK.WriteImage(image, out / f"unseen_{name}.nii.gz")

@@ -1,4 +1,4 @@
-"""The table and the picture of real_heads.py: each fake beside the truth, and beside its input taken as the output."""
+"""The table and the picture of real_heads.py: scores of each fake, and of its input taken as the output."""
 
 from pathlib import Path
 
@@ -8,21 +8,21 @@ from medcyclegan import Volume, evaluate_volumes
 from medcyclegan.metrics import erode_mm, head_mask
 from medcyclegan.pictures import comparison_panel
 
-#: What is further than this from the outside of the head counts as brain.
+#: Voxels further than this from the surface of the head count as brain.
 DEPTH_MM = 16.0
 COLUMNS = (("psnr", "PSNR (dB)"), ("ssim_2023", "SSIM"), ("mae", "MAE"), ("ncc", "correlation"))
-#: Of these less is better.
+#: Metrics of which lower values are better.
 FALLING = ("mae",)
 
 
 def regions(real: dict[str, Volume]) -> dict[str, np.ndarray]:
-    """Return where the head is, ``(I, J, K)``, by the T1, and where the brain is: the same, eroded."""
+    """Return masks ``(I, J, K)`` of the head, from the T1, and of the brain, which is the eroded head."""
     head = head_mask(real["t1"])
     return {"head": head, "brain": erode_mm(head, real["t1"].spacing_mm, DEPTH_MM)}
 
 
 def print_scores(real: dict[str, Volume], fakes: dict[str, Volume]) -> None:
-    """Print a line for each output and region; "!" marks a score that is worse than that of the input."""
+    """Print one line for each output and region; "!" marks a score that is worse than that of the input."""
     print(f"{'':<22}" + "".join(f"{title:>20}" for _, title in COLUMNS) + "   (fake / input as output; ! worse)")
     for name, fake in fakes.items():
         given = real["t1" if name == "t2" else "t2"]
@@ -38,7 +38,7 @@ def cell(key: str, ours: float, nothing: float) -> str:
 
 
 def save_picture(real: dict[str, Volume], fakes: dict[str, Volume], out: Path) -> None:
-    """Save axial planes, upright, of both ways: input, fake, truth and error, each scaled by its percentiles."""
+    """Save axial planes of both directions: input, fake, truth and error, scaled by the percentiles of each volume."""
     head = regions(real)["head"]
     volumes = {("real", name): volume for name, volume in real.items()}
     volumes |= {("fake", name): volume for name, volume in fakes.items()}
@@ -60,7 +60,7 @@ def to_unit(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def upright(plane: np.ndarray, volume: Volume) -> np.ndarray:
-    """Return a plane ``(I, J)`` of a nearly axial grid with the front up and the patient's right on the left."""
+    """Return a plane ``(I, J)`` of a nearly axial grid with anterior at the top and the patient's right on the left."""
     first = plane if volume.orientation[0] == "L" else plane[::-1]
     second = first if volume.orientation[1] == "P" else first[:, ::-1]
     return np.ascontiguousarray(second.T)

@@ -1,4 +1,4 @@
-"""Slice one volume with the public MONAI transforms, look at it, and take a plane back.
+"""Slice one volume with the public MONAI transforms, draw the slices, and invert the transforms.
 
 python examples/slice_with_monai.py VOLUME OUT.png [--modality CT|MR]
 """
@@ -43,7 +43,7 @@ def main() -> None:
     back = to_plane.inverse(plane)["image"]
     assert np.allclose(back.affine.numpy(), volume.affine)
     inside = np.clip(volume.array, plane["image_scaling"].lower, plane["image_scaling"].upper)
-    print(f"back on its own grid: mean absolute difference {np.abs(back[0].numpy() - inside).mean():.3g}")
+    print(f"back on the original grid: mean absolute difference {np.abs(back[0].numpy() - inside).mean():.3g}")
 
 
 if __name__ == "__main__":

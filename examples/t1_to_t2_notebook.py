@@ -1,13 +1,13 @@
 # %% [markdown]
 # # T1 to T2, from your own scans
 #
-# A page to go through cell by cell (VS Code, Jupyter with jupytext, Spyder), or to run whole:
+# Run this notebook cell by cell (VS Code, Jupyter with jupytext, Spyder) or as a script:
 #
 #     T1T2_DATA=scans T1T2_WORK=work python examples/t1_to_t2_notebook.py
 #
-# `scans` holds a folder per patient with `t1*.nii.gz` and `t2*.nii.gz`; other sequences are left out. Nothing needs to
-# be registered, or even to exist in both contrasts. Openly licensed scans to begin with: the MS patients of the
-# University of Ljubljana (Lesjak et al., Neuroinformatics 2018, CC BY; on GitHub as `muschellij2/open_ms_data`).
+# `scans` contains one folder per patient with `t1*.nii.gz` and `t2*.nii.gz`; other sequences are ignored. Scans need
+# not be registered, and patients need not have both contrasts. Openly licensed scans to start with: the MS patients of
+# the University of Ljubljana (Lesjak et al., Neuroinformatics 2018, CC BY; on GitHub as `muschellij2/open_ms_data`).
 
 # %%
 import os
@@ -20,11 +20,11 @@ from medcyclegan.report import write_report
 
 DATA = Path(os.environ.get("T1T2_DATA", "scans"))
 WORK = Path(os.environ.get("T1T2_WORK", "work"))
-CONFIG = os.environ.get("T1T2_CONFIG", "t1-t2")  # smoke: does it run? demo: minutes on a CPU
+CONFIG = os.environ.get("T1T2_CONFIG", "t1-t2")  # smoke: only tests that it runs; demo: minutes on a CPU
 
 # %% [markdown]
-# ## One patient is kept out
-# All of a patient's visits, in both contrasts: a slice that was trained on says nothing about the next patient.
+# ## Hold out one patient
+# Hold out all visits in both contrasts: results on patients of the training set do not show how a new patient fares.
 
 # %%
 patients = sorted(folder.name for folder in DATA.iterdir() if folder.is_dir())
@@ -40,7 +40,7 @@ print(f"trained on: {', '.join(patients[:-1])}; held out: {held_out}")
 
 # %% [markdown]
 # ## Slices
-# Look at `slices/t1.png` and `slices/t2.png` before you train: is every head whole, upright, of one size?
+# Before training, look at `slices/t1.png` and `slices/t2.png`: is every head complete, upright and of the same size?
 
 # %%
 config = load_config(CONFIG)
@@ -49,14 +49,14 @@ print(f"{len(sliced.sliced) + len(sliced.finished)} volumes, {len(sliced.refused
 
 # %% [markdown]
 # ## Training
-# Stopped? `train(resume=True, out=...)` goes on. `runs/latest/panels/` shows how the same two slices come along.
+# After an interruption, `train(resume=True, out=...)` continues. `runs/latest/panels/` shows progress on two slices.
 
 # %%
 run = train(WORK / "slices", config=config, out=WORK / "runs")
 write_report(run)
 
 # %% [markdown]
-# ## The patient it has never seen
+# ## Translate the held-out patient
 
 # %%
 t1 = read_volume(next((DATA / held_out).glob("t1*.nii*")))
@@ -66,8 +66,8 @@ write_volume(fake_t2, WORK / "synthetic_t2.nii.gz")
 
 # %% [markdown]
 # ## How good is it?
-# The true T2 lies on another grid, so the synthetic one is resampled onto it; scanner positions are trusted here. Use
-# `register="rigid"` where the patient moved. The second column is the score of having done nothing: beat that first.
+# The true T2 has another grid, so the synthetic one is resampled to it by the scanner coordinates. Use
+# `register="rigid"` if the patient moved. The second column is the score of the T1 itself, which a model should beat.
 
 # %%
 true_t2 = next((DATA / held_out).glob("t2*.nii*"), None)

@@ -1,4 +1,4 @@
-"""Train on made heads, T1 and CT of different people: no data is needed, and the truth is known.
+"""Train on synthetic heads, T1 and CT of different subjects, for which no data is needed and the truth is known.
 
     python examples/train_on_phantoms.py WORKSPACE [--config demo] [--heads 6]
 
@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     volumes, slices = arguments.workspace / "volumes", arguments.workspace / "slices"
 
-    # A seed is a person. The two domains show different people: nothing is paired.
+    # Each seed is a subject. The two domains contain different subjects, so there are no pairs.
     for n in range(arguments.heads):
         write_volume(t1_volume(make_head(n)), volumes / "t1" / f"sub-{n:02d}_T1w.nii.gz")
         write_volume(ct_volume(make_head(500 + n)), volumes / "ct" / f"sub-{500 + n}_ct.nii.gz")
@@ -34,10 +34,10 @@ def main() -> None:
               f"to {row.scaling['upper']:.0f} {row.scaling['unit']}")  # fmt: skip
     assert not result.refused
 
-    # ct is A and t1 is B, by the alphabet; the model holds both ways.
+    # In alphabetical order, ct is A and t1 is B; the model contains both directions.
     run = train(slices, config=config, out=arguments.workspace / "runs")
-    print(f"the model: {run / 'model'}")
-    print(f"pictures of how it learnt: {run / 'panels'}")
+    print(f"model: {run / 'model'}")
+    print(f"pictures of the progress: {run / 'panels'}")
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ def main() -> None:
     print(f"{volume.shape} voxels of {spacing} mm, {volume.orientation}, {volume.oblique_degrees:.1f} degrees oblique")
     assert again.shape == volume.shape
 
-    # A landmark's place in the patient (RAS+ mm) is the same in both, to the last corner of the grid.
+    # Every voxel has the same position in the patient (RAS+ mm) in both volumes; it suffices to check the corners.
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in volume.shape], indexing="ij")).reshape(3, -1)
     corners = np.vstack([corners, np.ones(corners.shape[1])])
     moved_mm = np.linalg.norm((again.affine @ corners - volume.affine @ corners)[:3], axis=0)
     print(f"the corners of the volume moved by at most {moved_mm.max():.2g} mm")
     assert moved_mm.max() < 1e-3
-    print(f"values over {np.ptp(volume.array):g} before, {np.ptp(again.array):g} after, modality {translated.modality}")
+    print(f"value range {np.ptp(volume.array):g} before, {np.ptp(again.array):g} after, modality {translated.modality}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The whole job on made heads: volumes, slices, a trained CycleGAN, translations, scores, a picture."""
+"""Run all steps on synthetic heads: volumes, slices, a trained CycleGAN, translations, scores, a picture."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ __all__ = ["DemoResult", "run_demo"]
 log = logging.getLogger(__name__)
 
 _RECORD = "demo.json"
-#: What fat suppression (water excitation, as in many T1 protocols) leaves of fat's signal.
+#: Fraction of the fat signal that remains after fat suppression (water excitation, as in many T1 protocols).
 _FAT_SIGNAL = 0.25
-#: Voxels of a made head and their size in mm: coarse, for minutes are few.
+#: Voxels of a synthetic head and their size in mm; coarse, so that the demo takes minutes.
 _SHAPE, _SPACING_MM = (80, 96, 40), (2.5, 2.5, 4.0)
-#: Seeds of the made heads: T1 subjects, T2 subjects (other ones), and those never trained on.
+#: First seeds of the synthetic heads: T1 subjects, T2 subjects (different ones), and test subjects.
 _T1_SEEDS, _T2_SEEDS, _TEST_SEEDS = 100, 200, 300
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoResult:
-    """What :func:`run_demo` made: the scores of each unseen head, and the picture."""
+    """The result of :func:`run_demo`: the scores of each unseen head, and the path of the picture."""
 
     scores: tuple[Evaluation, ...]
     picture: Path
 
     def table(self) -> str:
-        """Return the scores as text, each beside that of the input taken as the output."""
+        """Return the scores as text, each followed by the score of the input taken as the output."""
         lines = [f"{'inside the head':<28}{'PSNR (dB)':>10}{'SSIM':>8}{'MAE':>8}"]
         for number, score in enumerate(self.scores, start=1):
             lines.append(_line(f"unseen head {number}, synthetic T2", [score]))
@@ -68,15 +68,15 @@ def run_demo(
     device: str = "auto",
     overwrite: bool = False,
 ) -> DemoResult:
-    """Do the whole job in the folder ``out``, by the package's public verbs.
+    """Run all steps in the folder ``out`` with the public functions of the package.
 
-    ``heads``: how many made heads of each contrast are trained on, and how many are tested on. T1
-    heads are written as NIfTI, T2 heads, other subjects, as DICOM series; the networks of
-    configuration ``demo`` are trained on their slices; T1 volumes of heads never seen are translated
-    and compared with their true T2 inside the head, beside the T1 itself taken as the output.
+    ``heads``: the number of synthetic heads of each contrast to train on, and the number to test on. T1
+    heads are written as NIfTI files, and T2 heads of other subjects as DICOM series. The networks of
+    configuration ``demo`` are trained on their slices. Then T1 volumes of unseen heads are translated
+    and compared with their true T2 inside the head; the baseline is the T1 itself taken as the output.
 
-    Raises :class:`~medcyclegan.errors.WriteError` where ``out`` exists, unless ``overwrite`` is set
-    and it was made by a demo.
+    Raises :class:`~medcyclegan.errors.WriteError` if ``out`` exists, unless ``overwrite`` is set and
+    ``out`` was written by a demo.
     """
     folder = Path(out)
     _clear(folder, overwrite=overwrite)
@@ -105,11 +105,11 @@ def run_demo(
 
 
 def _clear(folder: Path, *, overwrite: bool) -> None:
-    """Make way for a demo; only what a demo made is removed."""
+    """Remove the folder of an earlier demo, and nothing else, and mark ``folder`` as a demo's."""
     check_output(folder, overwrite=overwrite)
     if folder.exists():
         if not (folder / _RECORD).is_file():
-            raise WriteError(f"{folder} was not made by a demo, so it is not replaced: choose another --out")
+            raise WriteError(f"{folder} was not written by a demo, so it is not replaced: choose another --out")
         shutil.rmtree(folder)
     with atomic_write(folder / _RECORD) as file:
         file.write(b'{"made_by": "medcyclegan demo", "state": "running"}\n')
@@ -117,7 +117,7 @@ def _clear(folder: Path, *, overwrite: bool) -> None:
 
 def _write_heads(folder: Path, heads: tuple[int, int]) -> None:
     count, tested = heads
-    with progress_bar("making heads", 2 * count + tested) as bar:
+    with progress_bar("drawing heads", 2 * count + tested) as bar:
         for n in range(count):
             volume = t1_volume(_head(_T1_SEEDS + n), fat_signal=_FAT_SIGNAL)
             write_volume(volume, folder / "volumes" / "t1" / f"sub-{n + 1:02d}_T1w.nii.gz")
@@ -131,7 +131,7 @@ def _write_heads(folder: Path, heads: tuple[int, int]) -> None:
             for name, volume in (("T1w", t1_volume(head, fat_signal=_FAT_SIGNAL)), ("T2w", t2_volume(head))):
                 write_volume(volume, folder / "unseen" / f"head-{n + 1}_{name}.nii.gz")
             bar.advance()
-    log.info("made %d T1 heads (NIfTI), %d T2 heads (DICOM) and %d for the test", count, count, tested)
+    log.info("wrote %d T1 heads (NIfTI), %d T2 heads (DICOM) and %d test heads", count, count, tested)
 
 
 def _head(seed: int, orientation: Literal["RAS", "LPS"] = "RAS") -> Head:

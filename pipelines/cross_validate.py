@@ -1,11 +1,11 @@
-"""k folds by patient: every patient is scored by a model that has never seen him.
+"""Cross-validate with k folds by patient: each patient is scored by a model that was not trained on that patient.
 
     python pipelines/cross_validate.py STUDY --folds 5 --config t1-t2 [--cluster slurm --num-shards 5]
 
-STUDY is what prepare_cohort.py made. Each fold is a study of its own in ``STUDY/folds/<k>-<n>/``, on which
-train_and_report.py runs; the scores of all come together in ``STUDY/results/<config>-folds-<n>.json`` and its page, and
-are printed beside those of their baselines, with statistics over patients. A rerun does what is missing. Shards share
-out the folds.
+STUDY is a folder that prepare_cohort.py wrote. Each fold is a separate study in ``STUDY/folds/<k>-<n>/``, on which
+train_and_report.py is run. The scores of all folds are merged into ``STUDY/results/<config>-folds-<n>.json`` and its
+page, and are printed with those of their baselines and statistics over patients. A second run completes what is
+missing. Shards divide the folds among them.
 """
 
 import argparse
@@ -35,7 +35,7 @@ STEP = Path(__file__).with_name("train_and_report.py")
 
 
 def main() -> int:
-    """Prepare the folds, run this shard's (or all, as jobs), and bring their scores together; 1 where any failed."""
+    """Prepare the folds, run those of this shard (or all, as jobs), and merge their scores; return 1 if any failed."""
     arguments, rest = parse_arguments()
     folder = Path(arguments.study)
     folds = [prepare_fold(folder, number, arguments.folds) for number in range(arguments.folds)]
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def bring_together(folder: Path, folds: list[Path], name: str, done: set[str]) -> None:
-    """Write the table of all folds and its page, once all have ended, those ``done`` here and those of other shards."""
+    """Write the table of all folds and its page once all folds, those ``done`` here and in other shards, have ended."""
     results = {fold.name: fold / "results" / name for fold in folds}
     tables = {fold: path / "evaluation.json" for fold, path in results.items() if (path / "evaluation.json").exists()}
     unscored = [fold for fold, path in results.items()
@@ -63,7 +63,7 @@ def bring_together(folder: Path, folds: list[Path], name: str, done: set[str]) -
     if len(tables) + len(unscored) < len(folds):
         return
     if unscored:
-        print(f"no held-out patient has both images in fold {', '.join(unscored)}: not in the table")
+        print(f"in fold {', '.join(unscored)}, no held-out patient has both images: not in the table")
     if tables:
         out = folder / "results" / f"{name}-folds-{len(folds)}.json"
         print(rows_to_text(merge_tables(list(tables.values()), out)))
@@ -71,7 +71,7 @@ def bring_together(folder: Path, folds: list[Path], name: str, done: set[str]) -
 
 
 def prepare_fold(folder: Path, number: int, count: int) -> Path:
-    """Return the study of one fold: the same slices, split another way."""
+    """Return the study of one fold: the same slices with another split."""
     study, fold = load_study(folder), folder / "folds" / f"{number + 1}-{count}"
     inputs = {"slices": hash_file(folder / "slices" / MANIFEST), "fold": number, "folds": count}
     save_study(fold, dataclasses.replace(study, keyed_store=folder / "slices"))
@@ -83,13 +83,13 @@ def prepare_fold(folder: Path, number: int, count: int) -> Path:
 
 
 def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
-    """Return the command line's values, and the words that are for train_and_report.py."""
+    """Parse the command line; also return the arguments for train_and_report.py."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[cluster_options()],
-        epilog="Other options are given to train_and_report.py.",
+        epilog="Other options are passed to train_and_report.py.",
     )  # fmt: skip
-    parser.add_argument("study", help="what prepare_cohort.py made")
-    parser.add_argument("--folds", type=int, default=5, help="how many (default: 5)")
+    parser.add_argument("study", help="a folder that prepare_cohort.py wrote")
+    parser.add_argument("--folds", type=int, default=5, help="number of folds (default: 5)")
     parser.add_argument("--config", default="default", help="a shipped configuration, or a YAML file")
     return parser.parse_known_args()
 

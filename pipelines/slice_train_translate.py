@@ -1,11 +1,11 @@
-"""The whole way over one workspace: volumes to slices, slices to a model, volumes to translations.
+"""Run all steps in one workspace: slice volumes, train a model, translate volumes.
 
     python pipelines/slice_train_translate.py WORKSPACE [--config smoke] [--to DOMAIN]
 
-WORKSPACE holds ``volumes/<domain>/...`` for two domains. Afterwards it also holds ``slices/``,
-``runs/`` and ``translated/``: every volume of the source domain, translated. A stage whose result
-stands is not done again, so the command can be repeated after whatever stopped it; a volume that is
-refused is named and the rest go on.
+WORKSPACE contains ``volumes/<domain>/...`` for two domains. The script adds ``slices/``, ``runs/`` and
+``translated/``, with the translation of every volume of the source domain. Finished stages are skipped,
+so the command can be repeated after an interruption. If a volume is refused, it is reported and the
+others are still translated.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from medcyclegan.training import train
 
 
 def main() -> int:
-    """Run the stages; 1 where any volume failed."""
+    """Run the stages; return 1 if any volume failed."""
     arguments = parse_arguments()
     workspace, config = Path(arguments.workspace), load_config(arguments.config)
     sliced = slice_volumes(workspace / "volumes", workspace / "slices", config=config, workers=arguments.workers)
@@ -48,12 +48,12 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the command line's values."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workspace", help="the folder that holds volumes/<domain>/...")
+    parser.add_argument("workspace", help="the folder that contains volumes/<domain>/...")
     parser.add_argument("--config", default="default", help="a shipped configuration, or a YAML file")
-    parser.add_argument("--to", help="the domain to translate to (the second by default)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that slice")
+    parser.add_argument("--to", help="the domain to translate to (default: the second)")
+    parser.add_argument("--workers", type=int, default=1, help="number of processes for slicing")
     return parser.parse_args()
 
 

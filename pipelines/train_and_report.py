@@ -1,10 +1,10 @@
-"""A prepared study to a trained model, its held-out patients translated and scored, and two pages about it.
+"""Train a model on a prepared study, translate and score its held-out patients, and write two reports.
 
     python pipelines/train_and_report.py STUDY --config t1-t2 [--to t2] [--cluster slurm --job gpus_per_node=1]
 
-STUDY is what prepare_cohort.py made. Results lie in ``STUDY/results/<config>/``: ``runs/``, ``model``,
-``translated/``, ``evaluation.json`` and the pages ``run.html`` and ``evaluation.html``. A stage whose inputs and
-configuration have not changed is not done again, and a training that was stopped goes on.
+STUDY is a folder that prepare_cohort.py wrote. Results are in ``STUDY/results/<config>/``: ``runs/``, ``model``,
+``translated/``, ``evaluation.json`` and the pages ``run.html`` and ``evaluation.html``. A stage is skipped if its
+inputs and configuration have not changed, and an interrupted training is resumed.
 """
 
 import argparse
@@ -34,13 +34,13 @@ from medcyclegan.training import train
 
 
 def main() -> int:
-    """Run the stages; 1 where a held-out volume failed."""
+    """Run the stages; return 1 if a held-out volume failed."""
     arguments = parse_arguments()
     if arguments.cluster:
         return 1 if run_on_cluster(__file__) else 0
     folder, config = Path(arguments.study), load_config(arguments.config, arguments.set)
     study, results = load_study(folder), folder / "results" / Path(arguments.config).stem
-    run = train_or_go_on(folder / "slices", config, results, arguments.device)
+    run = train_or_resume(folder / "slices", config, results, arguments.device)
     replace_link(results / "model", str((run / "model").resolve().relative_to(results.resolve())))
     bundle = ModelBundle.load(run / "model")
     report(results, "run", run, {"model": bundle.fingerprint})
@@ -51,7 +51,7 @@ def main() -> int:
     _, source, _ = bundle.direction(target)
     inputs = [held for held in held_out if held.domain == source.name]
     if not inputs:
-        print(f"no patient of {source.name} is held out, so none is translated and scored")
+        print(f"no patient of {source.name} is held out, so there is nothing to translate and score")
         return 0
     options = TranslationOptions(to=target, computing=InferenceOptions(device=arguments.device), overwrite=True)
     done = translate_cohort(
@@ -61,12 +61,12 @@ def main() -> int:
     table = run_stage(results, "evaluate", scored, lambda: evaluate(held_out, results, target, bundle))
     if table.name == "evaluation.json":
         report(results, "evaluation", table, scored)
-    print(f"{results}: {len(done.made)} translated, {len(done.stood)} stood, {len(done.failed)} failed")
+    print(f"{results}: {len(done.made)} translated, {len(done.stood)} unchanged, {len(done.failed)} failed")
     return 1 if done.failed else 0
 
 
-def train_or_go_on(slices: Path, config: Config, results: Path, device: str) -> Path:
-    """Return the finished run of these slices and this configuration, whatever has been done of it."""
+def train_or_resume(slices: Path, config: Config, results: Path, device: str) -> Path:
+    """Start or resume the run of these slices and this configuration, and return it when finished."""
     made_of = hash_json({"slices": hash_file(slices / MANIFEST), "config": config.model_dump(mode="json")})
     runs = results / "runs" / made_of[:12]
     if (runs / "latest").exists():
@@ -75,7 +75,7 @@ def train_or_go_on(slices: Path, config: Config, results: Path, device: str) -> 
 
 
 def evaluate(held_out: list[HeldOutVolume], results: Path, target: str, bundle: ModelBundle) -> Path:
-    """Score the translations where patients have both images, else compare the sets; return the table."""
+    """Score the translations if patients have both images, else compare the sets; return the table."""
     if score_held_out(held_out, results / "translated", target, results / "evaluation.json"):
         return results / "evaluation.json"
     score_held_out_sets(held_out, results / "translated", target, results / "distances.json", bundle)
@@ -83,20 +83,26 @@ def evaluate(held_out: list[HeldOutVolume], results: Path, target: str, bundle: 
 
 
 def report(results: Path, name: str, about: Path, inputs: dict) -> Path:
-    """Write a page, where what it is about has changed."""
+    """Write a page if its subject has changed."""
     options = ReportOptions(out=results / f"{name}.html", overwrite=True)
     return run_stage(results, f"report-{name}", inputs, lambda: write_report(about, options))
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the command line's values."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[cluster_options()]
     )
-    parser.add_argument("study", help="what prepare_cohort.py made")
+    parser.add_argument("study", help="a folder that prepare_cohort.py wrote")
     parser.add_argument("--config", default="default", help="a shipped configuration, or a YAML file")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one value of it")
-    parser.add_argument("--to", help="the domain to translate to (the second by default)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one value of the configuration; can be repeated",
+    )
+    parser.add_argument("--to", help="the domain to translate to (default: the second)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser.parse_args()
 

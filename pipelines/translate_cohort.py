@@ -1,9 +1,9 @@
-"""Many volumes, one model: a BIDS derivative data set of synthetic images.
+"""Translate many volumes with one model into a BIDS derivative dataset of synthetic images.
 
     python pipelines/translate_cohort.py bids derivatives/synthetic-t2 --model runs/latest/model --to t2 \\
         --select suffix=T1w --cluster slurm --num-shards 50 --job slurm_partition=gpu --job gpus_per_node=1
 
-Each volume is done once: a rerun does what is missing. What failed is in OUT/ledger.jsonl, with its reason.
+Each volume is translated once; a second run completes what is missing. OUT/ledger.jsonl lists failures and reasons.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from medcyclegan.cohort import (
 )
 from medcyclegan.inference import InferenceOptions, TranslationOptions
 
-#: The name of the one list of volumes.
+#: The name of the only list of volumes.
 _ONLY = "source"
 
 
 def main() -> int:
-    """Translate this shard's volumes; 1 where any failed."""
+    """Translate the volumes of this shard; return 1 if any failed."""
     arguments = parse_arguments()
     source = Path(arguments.source)
     volumes = (
@@ -42,25 +42,40 @@ def main() -> int:
         overwrite=arguments.overwrite,
     )
     done = translate_cohort(source, volumes, Path(arguments.out), arguments.model, options, shard=shard_of(arguments))
-    print(f"{len(done.made)} translated, {len(done.stood)} stood, {len(done.failed)} failed")
+    print(f"{len(done.made)} translated, {len(done.stood)} unchanged, {len(done.failed)} failed")
     return 1 if done.failed else 0
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the command line's values."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[cluster_options()]
     )
-    parser.add_argument("source", help="the folder of volumes, or a BIDS data set")
-    parser.add_argument("out", help="the derivative data set, made where it is missing")
+    parser.add_argument("source", help="the folder of volumes, or a BIDS dataset")
+    parser.add_argument("out", help="the derivative dataset, created if it does not exist")
     parser.add_argument("--model", default="runs/latest/model", help="the model folder")
-    parser.add_argument("--to", help="the domain to translate to (the model's second by default)")
-    parser.add_argument("--select", nargs="+", default=[], metavar="ENTITY=VALUE", help="such as suffix=T1w ses=1")
-    parser.add_argument("--found", type=Path, metavar="FILE", help="the volumes, as --cluster lists them for its jobs")
+    parser.add_argument("--to", help="the domain to translate to (default: the model's second)")
+    parser.add_argument(
+        "--select",
+        nargs="+",
+        default=[],
+        metavar="ENTITY=VALUE",
+        help="select volumes by BIDS entities, such as suffix=T1w ses=1",
+    )
+    parser.add_argument(
+        "--found", type=Path, metavar="FILE", help="list of the volumes, which --cluster writes for its jobs"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--fast", action="store_true", help="compute in bf16 where the device has it")
-    parser.add_argument("--planes", choices=["axial", "three"], default="axial", help="three: steadier, slower")
-    parser.add_argument("--overwrite", action="store_true", help="replace what was made another way")
+    parser.add_argument("--fast", action="store_true", help="compute in bf16 if the device supports it")
+    parser.add_argument(
+        "--planes",
+        choices=["axial", "three"],
+        default="axial",
+        help="three: more consistent between slices, but slower",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace outputs that were made from other inputs or settings"
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""The demo, shortened to two steps: what it leaves, what it prints, what it refuses to remove."""
+"""The demo, shortened to two steps: the files it writes, its output, and folders that it does not remove."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_only_a_demo_is_replaced(demo, tmp_path):
         run_demo(out)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("precious")
-    with pytest.raises(WriteError, match="not made by a demo"):
+    with pytest.raises(WriteError, match="not written by a demo"):
         run_demo(tmp_path / "thesis", overwrite=True)
     assert (tmp_path / "thesis" / "chapter.tex").exists()
 

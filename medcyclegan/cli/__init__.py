@@ -1,4 +1,4 @@
-"""The command line: each command parses, calls a public verb, prints."""
+"""The command line: each command parses its options, calls a public function and prints the result."""
 
 from medcyclegan.cli.main import main
 

@@ -1,4 +1,4 @@
-"""What every command shares: its errors in one line, its verbosity, the options for reading."""
+"""What all commands share: one-line errors, verbosity, and the options for reading volumes."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Command(click.Command):
-    """A command with ``-q -v --debug`` whose expected failures are one line on stderr.
+    """A command with ``-q -v --debug`` that reports expected failures in one line on stderr.
 
-    Exit codes: 0 done, 1 failed, 2 where the command line alone is wrong.
+    Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += [
-            click.Option(["-q", "--quiet"], is_flag=True, help="Say nothing but errors and the result."),
-            click.Option(["-v", "--verbose"], is_flag=True, help="Say more."),
-            click.Option(["--debug"], is_flag=True, help="Say everything, with tracebacks."),
+            click.Option(["-q", "--quiet"], is_flag=True, help="Print only errors and the result."),
+            click.Option(["-v", "--verbose"], is_flag=True, help="Print more messages."),
+            click.Option(["--debug"], is_flag=True, help="Print all messages, and tracebacks of errors."),
         ]
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -55,7 +55,7 @@ class Command(click.Command):
         except KeyboardInterrupt:
             if debug:
                 raise
-            message, code = "ended by Ctrl-C: what was not finished is not there, run it again", 1
+            message, code = "stopped by Ctrl-C: unfinished outputs were removed; run the command again", 1
         except MemoryError as error:
             if debug:
                 raise
@@ -66,28 +66,28 @@ class Command(click.Command):
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does: temporary files are removed on the way out, and it says so."""
+    """Let SIGTERM end the command as Ctrl-C does: remove temporary files and print one line."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        click.echo("Error: ended by SIGTERM: what was not finished is not there, run it again", err=True)
+        click.echo("Error: stopped by SIGTERM: unfinished outputs were removed; run the command again", err=True)
         sys.exit(1)
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        # None: a handler that was not set from Python and cannot be put back.
+        # None: the previous handler was not set from Python and cannot be restored.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 class _OneLine(logging.Formatter):
-    """Messages as they are, warnings marked; nothing that a header holds can move the cursor."""
+    """Format a message in one line, with a prefix for warnings and errors; control characters are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one printable line (and a traceback, where one was asked for)."""
+        """Return one printable line, followed by the traceback if the record has one."""
         text = one_line(record.getMessage())
         prefix = {logging.WARNING: "Warning: ", logging.ERROR: "Error: "}.get(record.levelno, "")
         trace = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
@@ -105,24 +105,30 @@ def _set_up_logging(*, quiet: bool, verbose: bool, debug: bool) -> None:
     if debug:
         logging.getLogger().addHandler(handler)
         return
-    # Other people's warnings tell a user nothing that he can act on; --debug shows them.
+    # Users can rarely act on warnings of other libraries; --debug shows them.
     for library in ("monai", "torch", "ignite", "nibabel", "pydicom", "pynetdicom", "highdicom", "PIL"):
         warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
         logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def reading_options(function: F) -> F:
-    """Add the options that say how volumes are read, the same in every command."""
+    """Add the options for reading volumes, which are the same in all commands."""
     options = [
-        click.option("--series", metavar="UID", help="Read this DICOM series of a folder that holds several."),
-        click.option("--split-by", metavar="KEYWORD", help="Tell volumes of one series apart by EchoTime, ..."),
-        click.option("--volume", type=int, metavar="N", help="Take volume N (from 0) of a 4-D file or series."),
-        click.option("--resample-tilt", is_flag=True, help="Resample a tilted gantry's slices to an upright grid."),
-        click.option("--allow-gap", is_flag=True, help="Resample uneven slices, at most 10 mm apart, to an even grid."),
-        click.option("--allow-gap-mm", type=float, metavar="MM", help="The same for slices at most MM apart."),
-        click.option("--assume-axes", metavar="LAS", help="Where the axes point if the header does not say."),
-        click.option("--nan", type=click.Choice(["fill"]), help="Replace voxels that are not finite by the minimum."),
-        click.option("--max-voxels", type=int, metavar="N", help="Refuse headers that claim more voxels."),
+        click.option("--series", metavar="UID", help="Read this DICOM series if a folder holds several."),
+        click.option(
+            "--split-by", metavar="KEYWORD", help="Split a series into volumes by this attribute, e.g. EchoTime."
+        ),
+        click.option("--volume", type=int, metavar="N", help="Read volume N (counted from 0) of a 4-D file or series."),
+        click.option("--resample-tilt", is_flag=True, help="Resample slices of a tilted gantry to an upright grid."),
+        click.option(
+            "--allow-gap", is_flag=True, help="Resample unevenly spaced slices, at most 10 mm apart, to an even grid."
+        ),
+        click.option("--allow-gap-mm", type=float, metavar="MM", help="The same for slices that are at most MM apart."),
+        click.option("--assume-axes", metavar="LAS", help="Axis directions to assume if the header has none."),
+        click.option("--nan", type=click.Choice(["fill"]), help="Replace non-finite voxels by the minimum."),
+        click.option(
+            "--max-voxels", type=int, metavar="N", help="Refuse a volume whose header claims more than N voxels."
+        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -130,8 +136,8 @@ def reading_options(function: F) -> F:
 
 
 def synthetic_option(function: F) -> F:
-    """Add ``--allow-synthetic``, where acquired volumes are expected."""
-    option = click.option("--allow-synthetic", is_flag=True, help="Take volumes that say that they are synthetic too.")
+    """Add ``--allow-synthetic`` to a command that expects acquired volumes."""
+    option = click.option("--allow-synthetic", is_flag=True, help="Also accept volumes that are marked as synthetic.")
     return option(function)
 
 
@@ -140,24 +146,28 @@ def reading_arguments(values: dict[str, Any]) -> dict[str, Any]:
     from medcyclegan.io.options import ReadOptions
 
     names = [field.name for field in dataclasses.fields(ReadOptions)]
-    # By identity: volume 0, the first one, equals False. Not every command has every option.
+    # "is not False", because volume 0, the first one, equals False. Some commands lack some of the options.
     return {name: values[name] for name in names if values.get(name) is not None and values[name] is not False}
 
 
 def config_options(function: F) -> F:
     """Add ``--config`` and ``--set``."""
-    name = click.option("--config", metavar="NAME|FILE", help="A shipped configuration, or a YAML file.")
+    name = click.option("--config", metavar="NAME|FILE", help="The name of a shipped configuration, or a YAML file.")
     override = click.option(
-        "--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True, help="Override one value; repeatable."
+        "--set",
+        "overrides",
+        metavar="SECTION.KEY=VALUE",
+        multiple=True,
+        help="Override one value of the configuration; can be repeated.",
     )
     return name(override(function))
 
 
 def shard_options(function: F) -> F:
     """Add ``--num-shards`` and ``--shard-id``."""
-    number = click.option("--num-shards", type=click.IntRange(1), help="Split the work over this many calls.")
+    number = click.option("--num-shards", type=click.IntRange(1), help="Split the work among this many calls.")
     which = click.option(
-        "--shard-id", type=click.IntRange(0), help="Which of them this is.  [default: SLURM_ARRAY_TASK_ID]"
+        "--shard-id", type=click.IntRange(0), help="The number of this call, from 0.  [default: SLURM_ARRAY_TASK_ID]"
     )
     return number(which(function))
 

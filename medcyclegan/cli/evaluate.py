@@ -15,33 +15,43 @@ _PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
 @click.command("evaluate", cls=Command)
 @click.argument("fake", required=False, metavar="FAKE")
 @click.argument("reference", required=False, metavar="REFERENCE")
-@click.option("--pairs", metavar="CSV", help="Instead: columns fake, reference; also case, patient, input, mask.")
-@click.option("--mask", metavar="MASK", help="Where to score.  [default: made from the reference]")
-@click.option("--save-mask", metavar="FILE|DIR", help="Write the mask that was scored in.")
-@click.option("--input", "--baseline", "source", metavar="IN", help="What was translated, for the baselines.")
-@click.option("--model", metavar="MODEL", help="The model, for its baseline in HU.  [default: FAKE's sidecar]")
-@click.option("--modality", type=click.Choice(["CT", "MR"]), help="The reference's, whatever its header says.")
-@click.option("--register", type=click.Choice(["rigid"]), help="First lay the two scans onto one another.")
-@click.option("--compare", metavar="FAKES|CSV|TABLE", help="Another model's outputs, or their table: a paired test.")
-@click.option("--unpaired", is_flag=True, help="Compare two sets without pairs, as distributions.")
-@click.option("--features", nargs=2, metavar="NPY NPY", help="With --unpaired: features (N, D) of both, for the FID.")
-@click.option("--out", metavar="FILE", help="Write the table, .csv or .json; pictures beside it.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a case, a line each.")
+@click.option(
+    "--pairs", metavar="CSV", help="A table of pairs: columns fake, reference; optional: case, patient, input, mask."
+)
+@click.option("--mask", metavar="MASK", help="Score inside this mask.  [default: computed from the reference]")
+@click.option("--save-mask", metavar="FILE|DIR", help="Write the mask that was used.")
+@click.option("--input", "--baseline", "source", metavar="IN", help="The input of the translation, for the baselines.")
+@click.option(
+    "--model", metavar="MODEL", help="The model, for its baseline in HU.  [default: from the sidecar of FAKE]"
+)
+@click.option(
+    "--modality", type=click.Choice(["CT", "MR"]), help="The modality of the reference; overrides its header."
+)
+@click.option("--register", type=click.Choice(["rigid"]), help="Align the two scans before scoring.")
+@click.option(
+    "--compare", metavar="FAKES|CSV|TABLE", help="Another model's outputs or table of scores, for a paired test."
+)
+@click.option("--unpaired", is_flag=True, help="Compare the distributions of two unpaired sets.")
+@click.option(
+    "--features", nargs=2, metavar="NPY NPY", help="With --unpaired: features (N, D) of both sets, for the FID."
+)
+@click.option("--out", metavar="FILE", help="Write the table (.csv or .json), and pictures next to it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per case.")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @shard_options
 @reading_options
 def command(fake: str | None, reference: str | None, **options: Any) -> None:
-    """Score translations against references of the same patients: SynthRAD's metrics, in a mask.
+    """Score translations against references of the same patients with SynthRAD's metrics, inside a mask.
 
-    FAKE and REFERENCE are volumes, or folders of them that are matched by name or by BIDS entities. Volumes on
-    another grid are resampled onto the reference's. --series, --split-by and --volume choose in REFERENCE.
+    FAKE and REFERENCE are volumes, or folders of volumes that are matched by name or by BIDS entities. Volumes on
+    another grid are resampled to the grid of the reference. --series, --split-by and --volume apply to REFERENCE.
 
-    Beside every score are those of its baselines. For MR outputs: the input (--input) taken as the output. For
-    outputs in HU: the best constant, water, and the mean CT number that the model's training set has for each
-    tissue class of the input. Means are over patients, and have intervals from 10 patients on.
+    The scores of baselines are printed with every score. For MR outputs, the baseline is the input (--input) taken
+    as the output. For outputs in HU, they are the best constant, water, and the mean CT number of each tissue class
+    of the input in the model's training set. Means are over patients; with 10 patients or more they have intervals.
 
-    --compare takes a folder of another model's volumes, a CSV that names its pairs as --pairs does, or the table
-    that --out wrote of it; cases are matched by name.
+    --compare takes a folder of another model's volumes, a CSV of its pairs (as for --pairs), or a table that --out
+    wrote for it; cases are matched by name.
     """
     from medcyclegan.errors import UsageError
     from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text
@@ -64,7 +74,7 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
         click.echo(to_json(result, indent=None if options["as_json"] else 2))
         return
     if options["features"]:
-        raise UsageError("--features: feature vectors compare sets without pairs: add --unpaired, or leave them out")
+        raise UsageError("--features: feature vectors compare unpaired sets: add --unpaired, or leave out --features")
 
     def echo_case(scores: Any) -> None:
         click.echo(to_json(scores.to_dict()))
@@ -73,5 +83,5 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
     if not options["as_json"]:
         click.echo(to_text(done.cases, done.comparison))
     if done.refused:
-        click.echo(f"Error: {len(done.refused)} cases were refused, for the reasons above", err=True)
+        click.echo(f"Error: {len(done.refused)} cases were refused for the reasons above", err=True)
         raise click.exceptions.Exit(1)

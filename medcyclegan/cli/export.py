@@ -10,17 +10,19 @@ from medcyclegan.cli.common import Command, reading_arguments, reading_options
 
 
 @click.command("export", cls=Command)
-@click.option("--format", "form", type=click.Choice(["onnx", "monai-bundle"]), required=True, help="What to write.")
+@click.option(
+    "--format", "form", type=click.Choice(["onnx", "monai-bundle"]), required=True, help="The format to write."
+)
 @click.option("--model", default="runs/latest/model", show_default=True, metavar="DIR", help="The model folder.")
 @click.option("--out", metavar="DIR", help="The folder to write.  [default: onnx or monai-bundle]")
-@click.option("--compare", metavar="IN", help="onnx: compare both backends on slices of this volume, not on noise.")
-@click.option("--overwrite", is_flag=True, help="Replace a folder that exists.")
+@click.option("--compare", metavar="IN", help="onnx: compare both backends on slices of this volume instead of noise.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
 @reading_options
 def command(form: str, model: str, out: str | None, compare: str | None, overwrite: bool, **options: Any) -> None:
-    """Write a model for other programs: ONNX graphs, or a MONAI bundle.
+    """Export a model for other programs, as ONNX graphs or as a MONAI bundle.
 
-    onnx: two graphs for any batch and size, with preparation and scalings in their metadata; how far they
-    are from PyTorch is printed. monai-bundle: a folder for python -m monai.bundle run.
+    onnx: two graphs for any batch size and image size, with preparation and scaling in their metadata. Prints the
+    differences between their outputs and PyTorch's. monai-bundle: a folder for python -m monai.bundle run.
     """
     from medcyclegan.errors import UsageError
     from medcyclegan.export import export_monai_bundle, export_onnx
@@ -29,10 +31,10 @@ def command(form: str, model: str, out: str | None, compare: str | None, overwri
 
     folder, reading = out or form, reading_arguments(options)
     if compare is None and reading:
-        raise UsageError("options for reading a volume serve the one that --compare names: name it, or leave them out")
+        raise UsageError("reading options apply to the volume of --compare only: add --compare, or leave them out")
     if form == "monai-bundle":
         if compare is not None:
-            raise UsageError("--compare serves --format onnx only: leave it out")
+            raise UsageError("--compare is only for --format onnx: leave it out")
         click.echo(export_monai_bundle(ModelBundle.load(model), folder, overwrite=overwrite))
         return
     real = None if compare is None else read_volume(compare, **reading)

@@ -18,14 +18,14 @@ from medcyclegan.cli.common import Command, config_options
     type=(str, float, float),
     multiple=True,
     metavar="NAME LOWER UPPER",
-    help="The values of a domain that became -1 and 1 (CT: HU); repeatable.",
+    help="The values of a domain that map to -1 and 1 (CT: HU); can be repeated.",
 )
-@click.option("--fit", type=click.Choice(["physical", "stretch"]), help="How slices were brought to their size.")
+@click.option("--fit", type=click.Choice(["physical", "stretch"]), help="How slices were fitted to their size.")
 @click.option("--size", type=click.IntRange(32), help="Rows and columns of a slice, in pixels.  [default: 256]")
 @click.option("--pixel-mm", type=float, help="Pixel size of --fit physical, in mm.")
 @config_options
 @click.option("--out", required=True, metavar="DIR", help="The model folder to write.")
-@click.option("--overwrite", is_flag=True, help="Replace a folder that exists.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
 def command(
     g_ab: str,
     g_ba: str,
@@ -39,11 +39,11 @@ def command(
     out: str,
     overwrite: bool,
 ) -> None:
-    """Make a model folder of two generators trained with the public PyTorch CycleGAN code.
+    """Create a model folder from two generators trained with the public PyTorch CycleGAN code.
 
-    Its checkpoints folder names them latest_net_G_A.pth (A to B) and latest_net_G_B.pth: resnet_6blocks,
-    resnet_9blocks, unet_128 or unet_256, instance normalisation, one channel. What the files do not say must
-    be said here: the domains, their values' ranges, and how slices were made (options, or --config).
+    Its checkpoints folder names them latest_net_G_A.pth (A to B) and latest_net_G_B.pth. They must be resnet_6blocks,
+    resnet_9blocks, unet_128 or unet_256 with instance normalization and one channel. Options (or --config) give what
+    the files lack: the domains, their value ranges, and how slices were made.
     """
     from pathlib import Path
 
@@ -64,9 +64,9 @@ def command(
             "--fit is missing: physical (one pixel size, --pixel-mm) or stretch (resized, as that code does)"
         )
     if fit == "physical" and pixel_mm is None and config is None:
-        raise UsageError("--pixel-mm is missing: the pixel size in mm that the slices of the training had")
+        raise UsageError("--pixel-mm is missing: give the pixel size in mm of the training slices")
     if fit == "stretch" and pixel_mm is not None:
-        raise UsageError("--pixel-mm with --fit stretch: slices that are resized have no one pixel size: leave it out")
+        raise UsageError("--pixel-mm with --fit stretch: resized slices have no common pixel size: leave it out")
     stray = {name for name, _, _ in ranges} - set(domains)
     if stray:
         raise UsageError(f"--range {min(stray)}: not one of the --domains {' '.join(domains)}")

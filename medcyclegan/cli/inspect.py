@@ -20,23 +20,23 @@ from medcyclegan.errors import one_line
 if TYPE_CHECKING:
     from medcyclegan.io.inspect import InspectedVolume
 
-#: The width of the table in a pipe.
+#: The width of the table if the output is not a terminal.
 _PIPE_COLUMNS = 10_000
 _STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left out": "dim"}
 
 
 @click.command("inspect", cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, an object a row.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per row.")
 @reading_options
 @synthetic_option
 def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Say what lies in files and folders: a row per DICOM series or other volume, and whether it can be read.
+    """List the volumes in files and folders, one row per DICOM series or file, and whether each can be read.
 
-    Reads headers only. The verdict, as for training and translation, is ok, ok with the options that reading needs, or
-    refused, with the reason and the remedy. Series are told apart by their UID, in whatever folders their files lie;
-    scouts beside a volume are left out of it. Size is columns x rows x slices (x volumes); spacing and gap are in mm,
-    the gap along the slices' normal.
+    Reads headers only. The verdict is the same as for training and translation: ok, ok with the options that reading
+    needs, or refused with the reason and the remedy. Files belong to a series by its UID, regardless of their folder;
+    scouts in the folder of a volume are left out. Size is columns x rows x slices (x volumes). Spacing and gap are in
+    mm; the gap is measured along the normal of the slices.
     """
     from medcyclegan.io.inspect import inspect_paths
     from medcyclegan.io.options import ReadOptions
@@ -51,14 +51,14 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
         _print_table(found.volumes)
     if found.others:
         counts = ", ".join(f"{count} {reason}" for reason, count in found.others.items())
-        click.echo(f"Left aside: {counts}", err=True)
+        click.echo(f"Skipped: {counts}", err=True)
     if not found.volumes:
         click.echo("No volumes found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG)", err=True)
 
 
 @contextlib.contextmanager
 def _readers_silent() -> Iterator[None]:
-    """Keep what readers say aloud off the terminal: it stands in the rows."""
+    """Hide the readers' warnings, because the rows contain them."""
     logger = logging.getLogger("medcyclegan.io")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -69,7 +69,7 @@ def _readers_silent() -> Iterator[None]:
 
 
 def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
-    """Print a line a row, and below the table the sentences that its numbers refer to."""
+    """Print the table, and below it the sentences that its numbers refer to."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.padding import Padding
@@ -99,11 +99,11 @@ def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
 
 
 def _common_root(rows: tuple[InspectedVolume, ...]) -> str:
-    """Return the folder that all rows lie below, if it has a name; the rows are then shorter."""
+    """Return the common parent folder of all rows, or ``""``; paths in the table are relative to it."""
     parents = [os.path.dirname(row.path) for row in rows]
     try:
         return os.path.commonpath(parents) if len(parents) > 1 else ""
-    except ValueError:  # absolute and relative paths
+    except ValueError:  # a mixture of absolute and relative paths
         return ""
 
 
@@ -112,7 +112,7 @@ def _modality(row: InspectedVolume) -> str:
 
 
 def _coding(row: InspectedVolume) -> str:
-    """Return the transfer syntax in short, or the file's kind."""
+    """Return the transfer syntax, abbreviated, or the type of the file."""
     name = (row.transfer_syntax or row.kind).split(",")[0].split("(")[0]
     for long, short in ((" VR Little Endian", " LE"), (" VR Big Endian", " BE"), (" Image Compression", "")):
         name = name.replace(long, short)

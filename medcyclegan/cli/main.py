@@ -1,4 +1,4 @@
-"""The command ``medcyclegan``: a group whose commands are imported when they are run."""
+"""The command ``medcyclegan``, a group that imports a command only when it is run."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import medcyclegan
 
 __all__ = ["main"]
 
-#: Command -> (module, one line of help). The line stands here so that ``--help`` imports nothing.
+#: Command -> (module, one line of help). The line is here so that ``--help`` imports no command.
 _COMMANDS = {
-    "inspect": ("inspect", "Show what volumes lie there, and whether each can be read."),
+    "inspect": ("inspect", "List volumes, and whether each can be read."),
     "slice-volumes": ("slice_volumes", "Cut volumes into axial slices: volumes/ to slices/."),
     "train": ("train", "Train a CycleGAN on unpaired slices: slices/ to runs/."),
     "translate-volume": ("translate_volume", "Translate one volume, on its own grid."),
-    "evaluate": ("evaluate", "Score translations against references, or compare sets without pairs."),
-    "export": ("export", "Write a model for other programs: ONNX graphs, or a MONAI bundle."),
-    "import-weights": ("import_weights", "Make a model of generators trained with the public PyTorch CycleGAN code."),
-    "report": ("report", "Write one web page about a run, a table of scores, or a translation."),
-    "demo": ("demo", "Do the whole job on made heads, on a CPU, in minutes."),
+    "evaluate": ("evaluate", "Score translations against references, or compare unpaired sets."),
+    "export": ("export", "Export a model as ONNX graphs or as a MONAI bundle."),
+    "import-weights": ("import_weights", "Create a model from weights of the public PyTorch CycleGAN code."),
+    "report": ("report", "Write a web page about a run, a table of scores, or a translation."),
+    "demo": ("demo", "Run all steps on synthetic heads, on a CPU, in minutes."),
 }
 
 
 class _LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one when it is run."""
+    """A group that lists its commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of the work."""
+        """Return the commands in the order in which they are used."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -57,5 +57,5 @@ def main() -> None:
         medcyclegan train
         medcyclegan translate-volume in.nii.gz out.nii.gz
 
-    Research software, not a medical device: every output is synthetic and says so.
+    Research software, not a medical device: every output is synthetic and is marked as synthetic.
     """

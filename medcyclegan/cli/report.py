@@ -12,20 +12,22 @@ from medcyclegan.cli.common import Command, reading_arguments, reading_options
 
 @click.command("report", cls=Command)
 @click.argument("target", default="runs/latest", metavar="[RUN|TABLE|VOLUME]")
-@click.option("--out", metavar="HTML", help="The page.  [default: beside what it reports, in a run: report.html]")
-@click.option("--input", "source", metavar="IN", help="For a translation: what it was made from.")
+@click.option(
+    "--out", metavar="HTML", help="The page to write.  [default: next to TABLE or VOLUME, or RUN/report.html]"
+)
+@click.option("--input", "source", metavar="IN", help="For a translation: the volume that was translated.")
 @click.option("--reference", metavar="REF", help="For a translation: a true image of the same patient.")
 @click.option("--uncertainty", metavar="MAP", help="For a translation: the map that --uncertainty wrote.")
-@click.option("--names", is_flag=True, help="For a table: show the cases' names, which may be patients'.")
+@click.option("--names", is_flag=True, help="For a table: show the names of the cases, which may identify patients.")
 @click.option("--embed-mb", type=click.FloatRange(0), metavar="MB",
-              help="For a translation: voxels of more go into files beside the page.  [default: 60]")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
+              help="For a translation: write voxels above MB to files next to the page.  [default: 60]")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 @reading_options
 def command(target: str, **options: Any) -> None:
-    """Write one web page about a training run, a table of scores, or a translated volume.
+    """Write a web page about a training run, a table of scores, or a translated volume.
 
-    The page needs no network and no server. RUN is a folder under runs/ (default: runs/latest), TABLE what
-    evaluate --out wrote, VOLUME what translate-volume wrote; its page has an interactive viewer.
+    The page needs no network and no server. RUN is a folder in runs/ (default: runs/latest), TABLE a file that
+    evaluate --out wrote, VOLUME an output of translate-volume. The page of a volume has an interactive viewer.
     """
     from medcyclegan.report import ReportOptions, write_report
 

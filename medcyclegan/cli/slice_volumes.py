@@ -18,31 +18,35 @@ from medcyclegan.cli.common import (
 
 @click.command("slice-volumes", cls=Command)
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option("--domain", metavar="NAME", help="Each INPUT holds this one domain's volumes.")
-@click.option("--out", default="slices", show_default=True, metavar="DIR", help="The slice store.")
+@click.option("--domain", metavar="NAME", help="Every INPUT holds volumes of this domain only.")
+@click.option("--out", default="slices", show_default=True, metavar="DIR", help="The slice store to write.")
 @config_options
 @click.option("--size", type=int, metavar="PIXELS", help="Rows and columns of a slice.  [default: 256]")
-@click.option("--fit", type=click.Choice(["physical", "stretch"]), help="One pixel size, or one width.")
+@click.option(
+    "--fit", type=click.Choice(["physical", "stretch"]), help="Resample to one pixel size, or stretch to one width."
+)
 @click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size of --fit physical.  [default: 1.0]")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="The store's number format.")
 @click.option("--split-file", metavar="CSV", help="Columns case, patient, split (train, validation, test).")
-@click.option("--write-split-file", metavar="CSV", help="Write a split file of all volumes to correct, and stop.")
-@click.option("--keep-missing", is_flag=True, help="Keep the slices of volumes that are gone from the inputs.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Ranks.")
+@click.option(
+    "--write-split-file", metavar="CSV", help="Write a split file of all volumes, for you to correct, and exit."
+)
+@click.option("--keep-missing", is_flag=True, help="Keep the slices of volumes that are no longer in the inputs.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Number of processes.")
 @shard_options
 @reading_options
 @synthetic_option
 def command(inputs: tuple[str, ...], **options: Any) -> None:
-    """Cut axial slices out of volumes, for training.
+    """Cut volumes into axial slices for training.
 
-    Each INPUT (default: volumes/) is a folder of domains, volumes/<domain>/..., in which NIfTI files,
-    DICOM folders and pictures may be mixed; trainA trainB testA testB are taken as such. Finished
-    volumes are skipped, so the command can be repeated; the slices of volumes that are gone from the
-    inputs are removed. A volume that is refused does not stop the others; the reasons are listed, and
-    the exit code is 1.
+    Each INPUT (default: volumes/) is a folder of domains, volumes/<domain>/..., which may contain NIfTI
+    files, DICOM folders and images. Folders trainA, trainB, testA and testB name domain and split.
+    Finished volumes are skipped, so the command can be repeated. The slices of volumes that are no longer
+    in the inputs are removed. If volumes are refused, the others are still sliced, the reasons are
+    listed, and the exit code is 1.
 
-    Patients are told apart by --split-file, DICOM PatientID, BIDS sub- labels, else guessed from folders
-    and names. The guess is listed: check it.
+    Patients are identified by --split-file, DICOM PatientID or BIDS sub- labels; otherwise they are guessed
+    from names of folders and files. The guess is listed: check it.
     """
     from medcyclegan.config import load_config
     from medcyclegan.shards import choose_shard
@@ -74,5 +78,5 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     click.echo(result.store)
     if result.refused:
         count = "1 volume was" if len(result.refused) == 1 else f"{len(result.refused)} volumes were"
-        click.echo(f"Error: {count} refused, for the reasons above; the others are done", err=True)
+        click.echo(f"Error: {count} refused for the reasons above; the others are done", err=True)
         raise click.exceptions.Exit(1)

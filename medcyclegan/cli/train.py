@@ -16,21 +16,21 @@ from medcyclegan.cli.common import Command, config_options, device_option
 @click.option("--slices", metavar="DIR", help="The slice store.  [default: slices]")
 @click.option("--domains", nargs=2, metavar="A B", help="The two domains.  [default: the store's two, sorted]")
 @click.option("--out", default="runs", show_default=True, metavar="DIR", help="The folder of runs.")
-@click.option("--max-steps", type=click.IntRange(1), metavar="N", help="Train so many steps, not the epochs.")
 @click.option(
-    "--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Go on with a run.  [default: OUT/latest]"
+    "--max-steps", type=click.IntRange(1), metavar="N", help="Train for N steps instead of the configured epochs."
 )
-@click.option("--init-from", metavar="MODEL", help="Start with the generators of this model folder.")
+@click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Continue a run.  [default: OUT/latest]")
+@click.option("--init-from", metavar="MODEL", help="Start from the generators of this model folder.")
 @device_option
 def command(**options: Any) -> None:
     """Train a CycleGAN on unpaired slices.
 
-    A run is a folder under OUT, and OUT/latest points at the newest: the configuration, losses,
-    pictures every 100 steps, checkpoints and, from the first checkpoint on, the model.
+    Every run is written to a new folder in --out: configuration, losses, images every 100 steps,
+    checkpoints and, from the first checkpoint on, the model. The link "latest" points to the newest run.
 
-    \b
-    Long runs can be stopped at any time (SIGTERM, SIGUSR1 or Ctrl-C save first; exit code 1), even
-    killed; --resume goes on from the last checkpoint as if nothing had happened.
+    A run can be stopped at any time: SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint first (exit code 1).
+    After that, or after a crash, --resume continues from the last checkpoint as if the run had not
+    been interrupted.
     """
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
@@ -38,9 +38,9 @@ def command(**options: Any) -> None:
 
     resume = options["resume"]
     if resume is not None and (options["config"] or options["overrides"]):
-        raise UsageError("--resume goes on under the run's own configuration: leave --config and --set out")
+        raise UsageError("--resume uses the configuration of the run: leave --config and --set out")
     if resume and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
-        raise UsageError(f"--resume {resume} goes on in that folder: leave --out out, or name no run after --resume")
+        raise UsageError(f"--resume {resume} writes to that folder: leave --out out, or use --resume without a run")
     config = None if resume is not None else load_config(options["config"] or "default", options["overrides"])
     run = train(
         options["slices"],
@@ -52,5 +52,5 @@ def command(**options: Any) -> None:
         resume=True if resume == "" else resume,
         init_from=options["init_from"],
     )
-    if os.environ.get("RANK", "0") == "0":  # of several processes, the first one speaks
+    if os.environ.get("RANK", "0") == "0":  # only the first of several processes prints
         click.echo(run)

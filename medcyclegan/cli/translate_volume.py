@@ -18,48 +18,50 @@ from medcyclegan.cli.common import Command, device_option, reading_arguments, re
     default=["runs/latest/model"],
     show_default=True,
     metavar="DIR",
-    help="The model folder; several give their mean.",
+    help="The model folder; repeat it to average the outputs of several models.",
 )
-@click.option("--to", metavar="DOMAIN", help="The domain to translate to.  [default: the model's second]")
+@click.option("--to", metavar="DOMAIN", help="The domain to translate to.  [default: the model's second domain]")
 @device_option
-@click.option("--batch-size", default="auto", show_default=True, metavar="N|auto", help="Slices at a time.")
-@click.option("--fast", is_flag=True, help="Compute in bf16 where the device has it; how far that is off is said.")
+@click.option("--batch-size", default="auto", show_default=True, metavar="N|auto", help="Slices per batch.")
+@click.option("--fast", is_flag=True, help="Compute in bf16 if the device supports it, and report the resulting error.")
 @click.option(
     "--backend",
     type=click.Choice(["torch", "onnx"]),
     default="torch",
     show_default=True,
-    help="onnx: compute by ONNX Runtime (extra onnx); --model may then be what export --format onnx wrote.",
+    help="onnx: compute with ONNX Runtime (extra onnx); --model may be a folder that export --format onnx wrote.",
 )
-@click.option("--tta", is_flag=True, help="Translate mirrored slices too, and take the mean: twice the time.")
+@click.option("--tta", is_flag=True, help="Also translate mirrored slices, and average; takes twice as long.")
 @click.option(
     "--planes",
     type=click.Choice(["axial", "three"]),
     default="axial",
     show_default=True,
-    help="three: also along coronal and sagittal slices, and take the median.",
+    help="three: also translate coronal and sagittal slices, and take the median.",
 )
 @click.option(
     "--dicom-template",
     metavar="DIR",
-    help="The DICOM series whose patient and study a DICOM OUT belongs to, where IN is not DICOM.",
+    help="For a DICOM OUT if IN is not DICOM: the series to copy patient and study from.",
 )
-@click.option("--deidentify", is_flag=True, help="Leave patient, study and dates out of a DICOM OUT (extra deid).")
-@click.option("--uncertainty", metavar="FILE", help="Also write a map of how far each voxel may be off.")
-@click.option("--preview", metavar="PNG", help="Also draw input, output and uncertainty map in three planes.")
-@click.option("--force", is_flag=True, help="Accept an input of a modality that the model does not know.")
-@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@click.option("--deidentify", is_flag=True, help="Remove patient, study and dates from a DICOM OUT (extra deid).")
+@click.option("--uncertainty", metavar="FILE", help="Also write a map of the uncertainty of each voxel.")
+@click.option(
+    "--preview", metavar="PNG", help="Also write a picture of input, output and uncertainty map in three planes."
+)
+@click.option("--force", is_flag=True, help="Accept an input whose modality the model was not trained on.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @reading_options
 @synthetic_option
 def command(source: str, output: str, **options: Any) -> None:
-    """Translate the volume IN into OUT, on exactly its own grid.
+    """Translate the volume IN and write the result to OUT, on the same grid as IN.
 
-    IN is a NIfTI (or .mha, .nrrd) file, a folder that holds one DICOM series, or a picture. OUT's
-    ending says its format; without one it is a folder for a derived DICOM series. Beside OUT a JSON
-    file of the same stem tells how it was made.
+    IN is a NIfTI (or .mha, .nrrd) file, a folder with one DICOM series, or an image. The format of OUT
+    follows from its file extension; without one, OUT is a folder for a derived DICOM series. A JSON
+    file of the same stem next to OUT records how it was made.
 
-    OUT may also be a DICOM node, which the series is sent to (extra pacs): dicom://AET@host:port, and
-    after it ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No file stays here.
+    OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
+    followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.
     """
     from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 

@@ -1,4 +1,4 @@
-"""A cohort: many volumes, done case by case, so that what is killed or refused costs itself alone."""
+"""Cohorts: many volumes, processed case by case, so that a crash or a refusal affects one case only."""
 
 from medcyclegan.cohort.bids import derivative_path, open_derivative, parse_bids_name
 from medcyclegan.cohort.cluster import cluster_options, run_on_cluster, shard_of

@@ -1,4 +1,4 @@
-"""Names and records of a BIDS derivative data set (bids-specification 1.10, "BIDS Derivatives")."""
+"""Names and metadata of a BIDS derivative dataset (BIDS specification 1.10, "BIDS Derivatives")."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from medcyclegan.storage import atomic_write
 
 __all__ = ["RAW", "derivative_path", "generated_by", "open_derivative", "parse_bids_name"]
 
-#: The name that Sources of a derivative give to the data set it was made of.
+#: The name of the source dataset in ``Sources`` and ``DatasetLinks``.
 RAW = "raw"
 _DESCRIPTION = "dataset_description.json"
 _MADE_BY = "medcyclegan"
 _ENTITY = re.compile(r"([a-zA-Z]+)-([a-zA-Z0-9+]+)")
-#: Suffixes of BIDS for what domains are called; any other domain gives its own letters and digits.
+#: Name of a domain -> BIDS suffix; for other domains, the suffix is the letters and digits of the name.
 _SUFFIXES: Mapping[str, str] = {"t1": "T1w", "t2": "T2w", "pd": "PDw", "flair": "FLAIR", "ct": "ct", "mr": "MRI"}
 _KNOWN = ("T1w", "T2w", "PDw", "FLAIR", "T2starw", "inplaneT1", "inplaneT2", "angio")
-#: What validators need not look at: suffixes that BIDS has no schema for, our markers and the ledger.
+#: Files that validators should ignore: suffixes for which BIDS has no schema, our markers and the ledger.
 _IGNORED = ("*_ct.*", "*_MRI.*", ".done/", ".ledger.lock", "ledger.jsonl", "logs/")
-_README = """Synthetic images, made by medcyclegan from the data set that DatasetLinks names.
+_README = """Synthetic images, made by medcyclegan from the dataset in DatasetLinks.
 Research only, not a medical device: a network that matches distributions can invent or remove lesions.
 """
 
 
 def parse_bids_name(name: str) -> tuple[dict[str, str], str | None]:
-    """Return the entities and the suffix of a path without ending: ``sub-01_T1w`` gives ``{"sub": "01"}, "T1w"``.
+    """Return the entities and suffix of a path without extension: ``sub-01_T1w`` gives ``{"sub": "01"}, "T1w"``.
 
-    The suffix is None, and the entities are empty, where the last part is not named as BIDS names files.
+    If the last part of the path is not a BIDS name, the result is ``{}, None``.
     """
     *parts, suffix = PurePosixPath(name).name.split("_")
     matches = [_ENTITY.fullmatch(part) for part in parts]
@@ -43,10 +43,10 @@ def parse_bids_name(name: str) -> tuple[dict[str, str], str | None]:
 
 
 def derivative_path(name: str, domain: str) -> PurePosixPath:
-    """Return where the translation into ``domain`` of the volume ``name`` (a path without ending) lies.
+    """Return the path of the translation of the volume ``name`` (a path without extension) to ``domain``.
 
     ``sub-01/ses-2/anat/sub-01_ses-2_T1w`` to ``t2`` is ``sub-01/ses-2/anat/sub-01_ses-2_desc-synthetic_T2w.nii.gz``.
-    A name that is not BIDS's becomes the subject's label, by its letters and digits.
+    For a name that is not a BIDS name, its letters and digits become the label of the subject.
     """
     entities, _ = parse_bids_name(name)
     if "sub" not in entities:
@@ -58,25 +58,25 @@ def derivative_path(name: str, domain: str) -> PurePosixPath:
 
 
 def generated_by(model: str) -> list[dict[str, Any]]:
-    """Return the field ``GeneratedBy`` of a sidecar: program, version, and the model's fingerprint."""
+    """Return the field ``GeneratedBy`` of a sidecar: program, version, and fingerprint of the model."""
     return [{"Name": "medcyclegan", "Version": medcyclegan.__version__, "Model": model}]
 
 
 def open_derivative(folder: Path, source: Path, domain: str) -> None:
-    """Begin or go on with the derivative data set in ``folder``, made of the data set ``source``.
+    """Create the derivative dataset of ``source`` in ``folder``, or check that it is one.
 
     Writes ``dataset_description.json``, ``README`` and ``.bidsignore``. Raises
-    :class:`~medcyclegan.errors.WriteError` for a folder that holds something else.
+    :class:`~medcyclegan.errors.WriteError` for a folder with other contents.
     """
     description = folder / _DESCRIPTION
     if description.exists():
         if not _is_ours(description):
-            raise WriteError(f"{folder} is a data set that medcyclegan did not make: choose another --out")
+            raise WriteError(f"{folder} is a dataset that medcyclegan did not write: choose another --out")
         return
     if folder.exists() and (
         not folder.is_dir() or any(p.name[0] != "." and p.name != "logs" for p in folder.iterdir())
     ):
-        raise WriteError(f"{folder} holds other files: choose a new or empty folder with --out")
+        raise WriteError(f"{folder} contains other files: choose a new or empty folder with --out")
     record = {
         "Name": f"Synthetic {_suffix(domain)} images",
         "BIDSVersion": "1.10.0",

@@ -1,4 +1,4 @@
-"""The volumes of a cohort, found once: its jobs read the list, instead of each looking through all the trees."""
+"""The list of a cohort's volumes, which jobs read instead of each searching all folders."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["load_found", "save_found"]
 
 
 def save_found(folder: Path, volumes: Mapping[str, Sequence[FoundVolume]]) -> Path:
-    """Write the volumes of each domain as JSON lines into ``folder``; return the file, which its owner alone can read.
+    """Write the volumes of each domain as JSON lines to a file in ``folder`` and return its path.
 
-    It is named by its content, so that the lists of several cohorts may lie side by side. Names of patients' files
-    and DICOM's PatientID stand in it.
+    Its name is derived from its content, so that a folder can hold the lists of several cohorts. Only its owner can
+    read it, because it contains file names and PatientIDs of patients.
     """
     content = "".join(_lines(volumes)).encode("ascii")
     file = folder / f"found-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
@@ -31,9 +31,9 @@ def save_found(folder: Path, volumes: Mapping[str, Sequence[FoundVolume]]) -> Pa
 
 
 def load_found(file: Path, domains: Iterable[str]) -> dict[str, list[FoundVolume]]:
-    """Read what :func:`save_found` wrote of these ``domains``.
+    """Read the volumes of these ``domains`` from a file that :func:`save_found` wrote.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for anything else.
+    Raises :class:`~medcyclegan.errors.ReadError` for any other file.
     """
     volumes: dict[str, list[FoundVolume]] = {name: [] for name in domains}
     try:
@@ -44,12 +44,12 @@ def load_found(file: Path, domains: Iterable[str]) -> dict[str, list[FoundVolume
             files = tuple(path.parent / name for name in names)
             volumes[domain].append(FoundVolume(path=path, relative_path=relative, files=files, **fields))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ReadError(f"{file} is no list of these volumes ({error!r}): give the command without --found") from None
+        raise ReadError(f"{file} is not a list of these volumes ({error!r}): run the command without --found") from None
     return volumes
 
 
 def _lines(volumes: Mapping[str, Sequence[FoundVolume]]) -> Iterator[str]:
-    """Yield a line a volume; its files by their names below the folder that its path lies in."""
+    """Yield one line per volume; paths of its files are relative to the parent folder of its path."""
     for domain, found in volumes.items():
         for volume in found:
             fields = {field.name: getattr(volume, field.name) for field in dataclasses.fields(volume)}

@@ -1,6 +1,6 @@
-"""The ledger of a cohort: which case failed at which stage, and why; shared by processes, true after each of them.
+"""The ledger of a cohort: which case failed at which stage, and why. Several processes can update it.
 
-It names cases, so that they can be found, and is readable by its owner alone.
+It names cases, so that they can be found, and is readable by its owner only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEDGER = "ledger.jsonl"
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A case that failed: the stage, the case's path below its tree, the reason in one line, the time in UTC."""
+    """A failed case: the stage, the path of the case below its folder, the reason in one line, the time in UTC."""
 
     stage: str
     case: str
@@ -33,7 +33,7 @@ class Failure:
 
 
 def read_ledger(folder: Path) -> list[Failure]:
-    """Return what stands in the ledger of a cohort's ``folder``; nothing where it has none."""
+    """Return the failures in the ledger of a cohort's ``folder``; an empty list if there is no ledger."""
     try:
         lines = (folder / LEDGER).read_text("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -46,9 +46,9 @@ def read_ledger(folder: Path) -> list[Failure]:
 
 
 def update_ledger(folder: Path, stage: str, tried: Iterable[str], failed: Mapping[str, str]) -> list[Failure]:
-    """Replace what the ledger of ``folder`` says of the cases ``tried`` at ``stage``; return all that then stands.
+    """Replace the entries of the cases ``tried`` at ``stage`` in the ledger of ``folder``; return all entries.
 
-    ``failed``: case -> reason. A case that went well this time is struck out. Ranks take turns by a lock.
+    ``failed``: case -> reason. The entry of a case that succeeded is removed. A lock serializes concurrent updates.
     """
     looked_at = set(tried)
     with _locked(folder):

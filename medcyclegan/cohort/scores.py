@@ -1,4 +1,4 @@
-"""The held-out volumes of a study, scored: against the same patient's image, or as a set where there is none."""
+"""Scores of a study's held-out volumes, against images of the same patients, or else as a set."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _STAGE = "evaluate"
 def score_held_out(held_out: Sequence[HeldOutVolume], translated: Path, target: str, table: Path) -> bool:
     """Score the translations in the data set ``translated`` against the same patients' images of domain ``target``.
 
-    Where a patient has several, the one of the same BIDS session, else the first; all cases of a patient count as one
-    in the summary. The baseline that a training set gives for outputs in HU is in the translations' sidecars. Writes
-    ``table`` (.json or .csv, as ``evaluate --out`` does), replaces one that stands, and keeps the ledger of its folder.
-    Returns False, and writes nothing, where no held-out patient has both.
+    If a patient has several images, the one of the same BIDS session is used, else the first. All cases of a patient
+    count as one in the summary. For outputs in HU, the baseline from the training set is in the sidecars of the
+    translations. Writes ``table`` (.json or .csv, as ``evaluate --out`` does), replaces an existing one, and updates
+    the ledger in its folder. Returns False, and writes nothing, if no held-out patient has both images.
     """
     pairs = _pairs(held_out, translated, target)
     if not pairs:
@@ -61,9 +61,9 @@ def score_held_out(held_out: Sequence[HeldOutVolume], translated: Path, target: 
 def score_held_out_sets(
     held_out: Sequence[HeldOutVolume], translated: Path, target: str, out: Path, model: ModelBundle | None = None
 ) -> None:
-    """Compare the translations with the held-out images of ``target`` as sets; write the distances as JSON.
+    """Compare the translations with the held-out images of ``target`` as sets, and write the distances as JSON.
 
-    ``model``: the one that made them, for the baseline of outputs in HU that its training set gives.
+    ``model``: the model that made them, for the baseline from its training set (outputs in HU).
     """
     sources = [held.found for held in held_out if held.domain != target]
     fakes = [

@@ -1,4 +1,4 @@
-"""How a cohort script ends: as the commands do, in one line and with an exit code."""
+"""Error messages and exit codes of cohort scripts, which are those of the commands."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def run_script(main: Callable[[], int]) -> int:
-    """Return the exit code of ``main``: 0 done, 1 where anything failed, 2 where the command line is wrong.
+    """Return the exit code of ``main``: 0 for success, 1 for a failure, 2 for a wrong command line.
 
-    An expected failure is one line on stderr, and messages of the package go there too.
+    Expected failures are printed in one line on stderr, as are the log messages of the package.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))

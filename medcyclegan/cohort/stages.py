@@ -1,4 +1,4 @@
-"""Stages of a study: each is done once for the same inputs and configuration, and again when these change."""
+"""Stages of a study: a stage runs once, and again if its inputs or its configuration change."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def run_stage(folder: Path, name: str, inputs: Any, action: Callable[[], Path]) -> Path:
-    """Return the result of the stage ``name`` of the study in ``folder``: run ``action``, or find it done.
+    """Return the result of the stage ``name`` of the study in ``folder``; run ``action`` only if it is needed.
 
-    ``inputs``: JSON values that say what the result depends on. ``action`` returns a path below ``folder``; the stage
-    is done when ``stages/<name>.json`` says so for the same inputs and that path is there.
+    ``inputs``: JSON values on which the result depends. ``action`` returns a path below ``folder``. The stage is
+    skipped if ``stages/<name>.json`` records the same inputs and that path exists.
     """
     marker = folder / "stages" / f"{name}.json"
     wanted = hash_json(inputs)
@@ -28,7 +28,7 @@ def run_stage(folder: Path, name: str, inputs: Any, action: Callable[[], Path]) 
         record = json.loads(marker.read_text("utf-8"))
         result = folder / record["result"]
         if record["inputs"] == wanted and result.exists():
-            log.info("%s: nothing has changed, %s stands", name, result)
+            log.info("%s: unchanged, keeping %s", name, result)
             return result
     except (OSError, ValueError, KeyError, TypeError):
         log.debug("%s: not done yet", name)

@@ -1,4 +1,4 @@
-"""A study's folder: where the volumes of its two domains lie, kept so that later stages need only the folder."""
+"""The record of a study: the folders of its two domains, so that later stages need only the study's folder."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from medcyclegan.storage import atomic_write
 __all__ = ["DomainTree", "Study", "find_study_volumes", "load_study", "parse_selection", "save_study", "select_volumes"]
 
 _FILE = "study.json"
-#: Folders of a BIDS data set that hold no raw images.
+#: Folders of a BIDS dataset that contain no raw images.
 _NOT_RAW = ("derivatives/", "sourcedata/", "code/", "phenotype/", "stimuli/")
 
 
 @dataclasses.dataclass(frozen=True)
 class DomainTree:
-    """One domain's volumes: a folder, and the BIDS entities (and suffix) that choose among them, if any."""
+    """The volumes of a domain: a folder and, optionally, BIDS entities (and a suffix) that select among them."""
 
     folder: Path
     select: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -30,16 +30,16 @@ class DomainTree:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A study: its domains, and the slice store whose key names its cases (a fold's is that of the whole study)."""
+    """A study: its domains, and the slice store whose key names its cases (for a fold, that of the whole study)."""
 
     domains: Mapping[str, DomainTree]
     keyed_store: Path
 
 
 def select_volumes(folder: Path, select: Mapping[str, str] | Sequence[str] = ()) -> list[FoundVolume]:
-    """Return the volumes under ``folder`` whose BIDS names have all of ``select``, such as ``["suffix=T1w", "ses=1"]``.
+    """Return the volumes in ``folder`` whose BIDS names match all of ``select``, such as ``["suffix=T1w", "ses=1"]``.
 
-    Without ``select`` all of them. Raises :class:`~medcyclegan.errors.ReadError` where none is left.
+    Without ``select``, all volumes are returned. Raises :class:`~medcyclegan.errors.ReadError` if there are none.
     """
     wanted = select if isinstance(select, Mapping) else parse_selection(select)
     found = find_volumes(folder, ReadOptions())
@@ -52,7 +52,7 @@ def select_volumes(folder: Path, select: Mapping[str, str] | Sequence[str] = ())
 
 
 def parse_selection(words: Sequence[str]) -> dict[str, str]:
-    """Return ``["suffix=T1w", "ses=1"]`` as a mapping; raises UsageError for other words."""
+    """Return ``["suffix=T1w", "ses=1"]`` as a mapping; raises UsageError for other strings."""
     wanted = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -63,7 +63,7 @@ def parse_selection(words: Sequence[str]) -> dict[str, str]:
 
 
 def save_study(folder: Path, study: Study) -> None:
-    """Write ``study.json`` into ``folder``; paths are kept relative to it."""
+    """Write ``study.json`` to ``folder``, with paths relative to it."""
     record = {
         "domains": {
             name: {"folder": os.path.relpath(tree.folder.resolve(), folder.resolve()), "select": dict(tree.select)}
@@ -76,7 +76,7 @@ def save_study(folder: Path, study: Study) -> None:
 
 
 def load_study(folder: Path) -> Study:
-    """Read what :func:`save_study` wrote; raises :class:`~medcyclegan.errors.ReadError` where there is none."""
+    """Read the file that :func:`save_study` wrote; raises :class:`~medcyclegan.errors.ReadError` if there is none."""
     file = folder / _FILE
     try:
         record = json.loads(file.read_text("utf-8"))
@@ -86,13 +86,17 @@ def load_study(folder: Path) -> Study:
         }
         return Study(domains, folder / record["keyed_store"])
     except FileNotFoundError:
-        raise ReadError(f"{folder}: no study here: run pipelines/prepare_cohort.py first, or name its folder") from None
+        raise ReadError(
+            f"{folder}: contains no study: run pipelines/prepare_cohort.py first, or choose its folder"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ReadError(f"{file} is not a study's record ({error!r}): run pipelines/prepare_cohort.py again") from None
+        raise ReadError(
+            f"{file} is not the record of a study ({error!r}): run pipelines/prepare_cohort.py again"
+        ) from None
 
 
 def find_study_volumes(study: Study) -> dict[str, list[FoundVolume]]:
-    """Return each domain's volumes, as :func:`select_volumes` finds them."""
+    """Return the volumes of each domain; see :func:`select_volumes`."""
     return {name: select_volumes(tree.folder, tree.select) for name, tree in study.domains.items()}
 
 

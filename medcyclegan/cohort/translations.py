@@ -1,4 +1,4 @@
-"""Many volumes, one model: each translated on its own into a BIDS derivative data set, done once."""
+"""Translate the volumes of a cohort, one by one, into a BIDS derivative dataset."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STAGE = "translate"
 
 @dataclasses.dataclass(frozen=True)
 class TranslatedCohort:
-    """What came of :func:`translate_cohort`: outputs made now and those that stood, and the reasons of what failed."""
+    """The result of :func:`translate_cohort`: new outputs, outputs that already existed, and reasons of failures."""
 
     made: tuple[Path, ...]
     stood: tuple[Path, ...]
@@ -46,13 +46,13 @@ def translate_cohort(
     *,
     shard: tuple[int, int] = (0, 1),
 ) -> TranslatedCohort:
-    """Translate the ``volumes`` of the data set ``source`` into the derivative data set ``out``.
+    """Translate the ``volumes`` of the dataset ``source`` into the derivative dataset ``out``.
 
-    Every volume has its own output, sidecar (with ``GeneratedBy`` and ``Sources``) and, last of all, done-marker: a
-    call after a kill does what is missing. A volume that fails is written into the ledger, and the rest go on. One
-    whose output was made of another input, by another model or with other settings fails, unless
-    ``options.overwrite``. ``shard``: (this one, of how many). Raises a
-    :class:`~medcyclegan.errors.MedCycleGANError` for what makes all of them impossible.
+    Every volume gets an output, a sidecar (with ``GeneratedBy`` and ``Sources``) and, at the end, a marker, so that
+    after a crash another call translates only the missing ones. If a volume fails, it is recorded in the ledger, and
+    the others are still translated. A volume whose output was made from another input, by another model or with
+    other settings fails, unless ``options.overwrite`` is set. ``shard``: its number and the number of shards. Raises
+    a :class:`~medcyclegan.errors.MedCycleGANError` if no volume can be translated at all.
     """
     options = options or TranslationOptions()
     bundles = load_models(model)
@@ -75,7 +75,7 @@ def translate_cohort(
             except MedCycleGANError as error:
                 failed[found.name] = str(error)
             except MemoryError:
-                failed[found.name] = "not enough memory to translate it: give the job more"
+                failed[found.name] = "not enough memory to translate it: give the job more memory"
             if found.name in failed:
                 log.error("%s: %s", one_line(found.name), failed[found.name])
             bar.advance()
@@ -84,13 +84,13 @@ def translate_cohort(
 
 
 def _outputs(volumes: Sequence[FoundVolume], target: str) -> list[PurePosixPath]:
-    """Return each volume's output below the data set; two volumes never share one."""
+    """Return the path of each volume's output in the dataset; raise UsageError if two volumes share one."""
     taken: dict[PurePosixPath, str] = {}
     for found in volumes:
         path = derivative_path(found.name, target)
         if path in taken:
             raise UsageError(
-                f"{taken[path]!r} and {found.name!r} would both become {path}: rename one, or translate them one by one"
+                f"{taken[path]!r} and {found.name!r} would both become {path}: rename one, or translate them separately"
             )
         taken[path] = found.name
     return list(taken)
@@ -99,7 +99,7 @@ def _outputs(volumes: Sequence[FoundVolume], target: str) -> list[PurePosixPath]
 def _marker(
     found: FoundVolume, bundles: Sequence[ModelBundle], target: str, options: TranslationOptions
 ) -> dict[str, Any]:
-    """Return what an output depends on: when all of it is as it was, the output stands."""
+    """Return what an output depends on; an output with the same marker is kept."""
     settings = dataclasses.asdict(options.computing) | {"to": target, "reading": dict(options.reading)}
     for name in ("device", "batch_size"):
         settings.pop(name, None)
@@ -118,7 +118,7 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _stands(out: Path, relative: PurePosixPath, wanted: dict[str, Any], options: TranslationOptions) -> bool:
-    """Whether an output is done; raises where it was made another way and may not be replaced."""
+    """Return whether an output is up to date; raise WriteError if it is not and may not be replaced."""
     marker = _marker_path(out, relative)
     try:
         found = json.loads(marker.read_text("utf-8"))
@@ -148,14 +148,14 @@ def _translate(
         "SkullStripped": _is_skull_stripped(found),
     }
     reading = {**options.reading, **({"series": found.series_uid} if found.series_uid else {})}
-    # Without a marker, what lies here was left by a killed process: it is this cohort's own to replace.
+    # An output without a marker was left by a killed process and can be replaced.
     own = dataclasses.replace(options, overwrite=True, reading=reading, facts=facts)
     translate_file(found.path, out / relative, bundles, own)
     return out / relative
 
 
 def _is_skull_stripped(found: FoundVolume) -> bool:
-    """Return what the source's own sidecar says; raw images, which have none that says it, are not skull-stripped."""
+    """Return ``SkullStripped`` of the source's sidecar; False without it, because raw images are not skull-stripped."""
     name = found.path.name.split(".")[0]
     try:
         return bool(json.loads(found.path.with_name(f"{name}.json").read_text("utf-8")).get("SkullStripped", False))

@@ -1,4 +1,4 @@
-"""Evaluation: how good a translation is, beside the score of having done nothing."""
+"""Evaluation: scores of translations, and of baselines that need no network."""
 
 from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal, evaluate_pairs
 from medcyclegan.evaluation.evaluate import Evaluation, evaluate_volumes

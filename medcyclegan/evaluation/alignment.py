@@ -1,4 +1,4 @@
-"""What is compared with what, and where: all volumes on the reference's grid, and a mask."""
+"""Put the volumes to compare on the grid of the reference, and determine the mask."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Aligned", "align_volumes", "is_hu"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Aligned:
-    """Volumes on one grid, ready to be scored.
+    """Volumes on one grid, ready for scoring.
 
-    ``reference``: with its modality, found where its header has none. ``fake``, ``baseline``: ``(I, J, K)`` at the
-    reference's voxels; ``baseline`` is the translation's input, or None, and ``baseline_in_hu`` whether its values are
-    CT numbers. ``mask``: where to score, which is where all of them have values; ``mask_given`` whether a caller gave
-    it. ``notes``: what was done, a sentence each.
+    ``reference``: with a modality, inferred from its values if its header has none. ``fake``, ``baseline``:
+    ``(I, J, K)``, on the grid of the reference; ``baseline`` is the input of the translation, or None, and
+    ``baseline_in_hu`` whether its values are CT numbers. ``mask``: the voxels to score, at which all volumes have
+    values; ``mask_given`` whether the caller gave a mask. ``notes``: one sentence for each step that was taken.
     """
 
     reference: Volume
@@ -45,11 +45,12 @@ def align_volumes(
     baseline: Volume | None = None,
     register: Literal["rigid"] | None = None,
 ) -> Aligned:
-    """Bring ``fake``, ``baseline`` and ``mask`` onto the reference's grid ``(I, J, K)``.
+    """Resample ``fake``, ``baseline`` and ``mask`` to the grid of the reference ``(I, J, K)``.
 
-    Volumes on another grid are resampled linearly, masks to the nearest voxel; ``.notes`` says so. With ``register``
-    the baseline (the fake without one) is first laid onto the reference, and both are moved alike: the input and
-    its translation share a place. Raises a :class:`~medcyclegan.errors.MedCycleGANError` for what cannot be scored.
+    Volumes on another grid are resampled linearly, masks to the nearest voxel; ``.notes`` records it. With
+    ``register``, the baseline (or the fake, without one) is first registered to the reference, and both get the same
+    motion, because an input and its translation are aligned. Raises a
+    :class:`~medcyclegan.errors.MedCycleGANError` for volumes that cannot be scored.
     """
     notes: list[str] = []
     reference = _with_modality(reference, notes)
@@ -69,9 +70,9 @@ def align_volumes(
         share = lost / int(np.count_nonzero(where))
         if share == 1:
             raise GeometryError(
-                "fake and reference share no place inside the mask: check their affines, or pass --register rigid"
+                "fake and reference do not overlap inside the mask: check their affines, or pass --register rigid"
             )
-        notes.append(f"{share:.1%} of the mask lies outside the field of view of what is scored and is left out")
+        notes.append(f"{share:.1%} of the mask is outside the field of view of the scored volumes and is left out")
     in_hu = baseline is not None and baseline.modality in ("CT", None) and is_hu(baseline)
     inputs = (arrays["fake"], arrays.get("baseline"), in_hu)
     aligned = Aligned(reference, *inputs, where & inside, mask is not None, tuple(notes))
@@ -80,15 +81,15 @@ def align_volumes(
 
 
 def _with_modality(reference: Volume, notes: list[str]) -> Volume:
-    """Return the reference as a CT where its header has no modality and its values are Hounsfield units."""
+    """Return the reference, as a CT if its header has no modality and its values are in HU."""
     if reference.modality is not None or not is_hu(reference):
         return reference
-    notes.append("the reference's header has no modality; its values are in HU, so it is scored as a CT")
+    notes.append("the header of the reference has no modality, but its values are in HU, so it is scored as a CT")
     return reference.replace(modality="CT")
 
 
 def is_hu(volume: Volume) -> bool:
-    """Return whether a volume's values are CT numbers, as far as values tell."""
+    """Return whether the values of a volume look like CT numbers."""
     try:
         check_hu(volume.array)
     except IntensityError:
@@ -107,7 +108,7 @@ def _registered(moved: dict[str, Volume], reference: Volume, register: str, note
         f"{motion.before:.3f} to {motion.after:.3f}"
     )
     if motion.after <= motion.before:
-        notes.append(f"{said}: no better than before, so the volumes stay where they were")
+        notes.append(f"{said}: no improvement, so the volumes are not moved")
         return moved
     notes.append(said)
     return {name: volume.replace(affine=motion.matrix @ volume.affine) for name, volume in moved.items()}
@@ -119,9 +120,9 @@ def _placed(
     if same_grid(volume, reference):
         return volume.array, True
     if not np.isfinite(volume.array).all():
-        raise IntensityError(f"{name}: voxels that are not finite cannot be resampled: fill them with --nan fill")
+        raise IntensityError(f"{name}: non-finite voxels cannot be resampled: fill them with --nan fill")
     shape, spacing = ("x".join(f"{n:.4g}" for n in numbers) for numbers in (volume.shape, volume.spacing_mm))
-    notes.append(f"{name}: {shape} voxels of {spacing} mm, resampled linearly onto the reference's grid")
+    notes.append(f"{name}: {shape} voxels of {spacing} mm, resampled linearly to the grid of the reference")
     return on_grid(volume, reference)
 
 
@@ -131,22 +132,22 @@ def _mask_array(mask: Volume | NDArray[Any] | None, reference: Volume, notes: li
     if isinstance(mask, Volume):
         where = mask.array > 0
         if not same_grid(mask, reference):
-            notes.append("mask: on another grid, taken at the voxels nearest to the reference's")
+            notes.append("mask: resampled to the nearest voxels of the reference's grid")
             values, covered = on_grid(mask.replace(array=where), reference, nearest=True)
             where = (values > 0) & covered
     else:
         where = np.asarray(mask) > 0
         if where.shape != reference.shape:
             raise GeometryError(
-                f"a mask of shape {where.shape} for a reference of shape {reference.shape}: they must agree"
+                f"a mask of shape {where.shape} for a reference of shape {reference.shape}: the shapes must agree"
             )
     if not where.any():
-        raise IntensityError("an empty mask: there is no voxel to score; give a mask that covers the patient")
+        raise IntensityError("the mask is empty, so there is no voxel to score: give a mask that covers the patient")
     return where
 
 
 def _check_values(aligned: Aligned) -> None:
-    """Refuse what has no contrast, or voxels that are not finite, inside the mask."""
+    """Refuse volumes without contrast or with non-finite voxels inside the mask."""
     arrays = {"fake": aligned.fake, "reference": aligned.reference.array, "input": aligned.baseline}
     for name, array in arrays.items():
         if array is None:
@@ -155,16 +156,16 @@ def _check_values(aligned: Aligned) -> None:
         bad = int(np.count_nonzero(~np.isfinite(values)))
         if bad:
             raise IntensityError(
-                f"{name}: {bad} voxels in the mask are not finite: find their cause, or fill them with --nan fill"
+                f"{name}: {bad} voxels in the mask are not finite: find the cause, or fill them with --nan fill"
             )
         if values.min() == values.max():
             raise IntensityError(
-                f"{name}: all voxels in the mask are {values.min():g}: without contrast nothing can be compared; "
-                "is it the right file, and the mask that of this patient?"
+                f"{name}: all voxels in the mask are {values.min():g}: without contrast nothing can be compared: "
+                "check that the file and the mask are the right ones"
             )
 
 
 def _say_modality(name: str, volume: Volume, reference: Volume, notes: list[str]) -> None:
     expected = reference.modality or "MR"
     if name == "fake" and volume.modality != expected and reference.value_range is None:
-        notes.append(f"the fake is {volume.modality} by its header, the reference {expected}: is the right pair named?")
+        notes.append(f"by their headers, the fake is {volume.modality} and the reference {expected}: check the pair")

@@ -1,4 +1,4 @@
-"""Where the tissue means of an input come from: the sidecar beside its translation, or the model that made it."""
+"""Tissue means of an input, from the sidecar of its translation or from the model that made it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["input_to_hu", "input_to_hu_of_record"]
 
 
 def input_to_hu(volume: Volume, model: ModelBundle | str | Path) -> InputToHu:
-    """Return what takes ``volume``, an input of ``model``, to its tissue means in HU, scaled as for a translation.
+    """Return the mapping of ``volume``, an input of ``model``, to its tissue means in HU, scaled as for translation.
 
-    Raises :class:`~medcyclegan.errors.ModelError` for a folder that is no model, and for a model without tissue means.
+    Raises :class:`~medcyclegan.errors.ModelError` for a folder that is not a model, or a model without tissue means.
     """
     from medcyclegan.inference import load_models
     from medcyclegan.model.domains import source_scaling
@@ -31,8 +31,8 @@ def input_to_hu(volume: Volume, model: ModelBundle | str | Path) -> InputToHu:
     target = next((name for name, found in fields.items() if found is not None), None)
     if target is None:
         raise ModelError(
-            "the model holds no tissue means, which need a domain in HU and one that is not, and a training by this "
-            "version: leave --model out; the other baselines stay"
+            "the model has no tissue means, which require one domain in HU, one that is not in HU, and training with "
+            "this version: leave --model out; the other baselines remain"
         )
     try:
         means = TissueMeans.from_dict(fields[target] or {})
@@ -42,9 +42,10 @@ def input_to_hu(volume: Volume, model: ModelBundle | str | Path) -> InputToHu:
 
 
 def input_to_hu_of_record(record: Mapping[str, Any], case: str) -> InputToHu | None:
-    """Return the same by what translate-volume wrote beside a translation of that input; None where it has no means.
+    """Return the same mapping from the sidecar of a translation of that input; None if it has no tissue means.
 
-    ``case`` names the translation in messages. Raises :class:`~medcyclegan.errors.ReadError` for a damaged record.
+    ``case``: the name of the translation for messages. Raises :class:`~medcyclegan.errors.ReadError` for a damaged
+    record.
     """
     fields = record.get("tissue_means")
     if fields is None:

@@ -1,4 +1,4 @@
-"""Pairs to scores: each pair is read, aligned and scored by itself, so that one bad file costs one case."""
+"""Score pairs of volumes one by one, so that a bad file affects only one case."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ __all__ = ["PICTURED_CASES", "CaseScores", "EvaluationOptions", "Refusal", "eval
 
 log = logging.getLogger(__name__)
 
-#: How many cases get a picture at each end, the smallest errors' and the largest's.
+#: The number of cases with the smallest, and with the largest, errors that get a picture.
 PICTURED_CASES = 3
-#: Shown white in pictures: an error of this many HU, or this part of the range.
+#: The error that is white in pictures, in HU or as a fraction of the range.
 _ERROR_HU = 300.0
 _ERROR_SHARE = 0.5
-#: The display window of CT in pictures: bone and soft tissue are both seen.
+#: The display window of CT in pictures, which shows bone and soft tissue.
 _CT_WINDOW_HU = (-300.0, 700.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationOptions:
-    """How pairs are evaluated.
+    """Options for the evaluation of pairs.
 
-    ``modality``: the references', whatever their headers say. ``register``: ``"rigid"`` or None. ``reading``: as
-    :func:`~medcyclegan.io.read_volume` takes it. ``save_mask``: a file for a single pair, a folder for several.
+    ``modality``: that of the references; overrides their headers. ``register``: ``"rigid"`` or None. ``reading``:
+    options of :func:`~medcyclegan.io.read_volume`. ``save_mask``: a file for a single pair, a folder for several.
     ``pictures``: whether the best and the worst cases get pictures. ``overwrite``: whether masks may be replaced.
-    ``model``: the one that made the fakes, for the baseline that its training set gives; None: what their sidecars say.
+    ``model``: the model that made the fakes, for the baseline from its training set; None: use their sidecars.
     """
 
     modality: Literal["CT", "MR"] | None = None
@@ -61,10 +61,10 @@ class EvaluationOptions:
 
 @dataclasses.dataclass(frozen=True)
 class CaseScores:
-    """A case with its scores.
+    """The scores of a case.
 
-    ``picture``: the bytes of a PNG, where the case was among the best or worst so far. ``patient``: what tells its
-    patient from the others (:attr:`~medcyclegan.evaluation.Pair.patient`); None: a patient of its own.
+    ``picture``: the bytes of a PNG, if the case was among the best or worst so far. ``patient``: identifies the
+    patient (:attr:`~medcyclegan.evaluation.Pair.patient`); None: no other case is of the same patient.
     """
 
     case: str
@@ -79,16 +79,16 @@ class CaseScores:
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """A case that could not be scored, and why, in one line."""
+    """A case that could not be scored, and the reason in one line."""
 
     case: str
     reason: str
 
 
 def evaluate_pairs(pairs: Sequence[Pair], options: EvaluationOptions) -> Iterator[CaseScores | Refusal]:
-    """Yield each pair's scores, or why it has none; one volume pair is in memory at a time.
+    """Yield the scores of each pair, or the reason why it has none; one pair of volumes is in memory at a time.
 
-    A single pair that is refused raises its :class:`~medcyclegan.errors.MedCycleGANError` instead.
+    If there is only one pair, its :class:`~medcyclegan.errors.MedCycleGANError` is raised instead.
     """
     masks = _mask_files(pairs, options)
     said: set[str] = set()
@@ -109,12 +109,12 @@ def evaluate_pairs(pairs: Sequence[Pair], options: EvaluationOptions) -> Iterato
 
 
 def _say_notes(scores: CaseScores, said: set[str], *, alone: bool) -> None:
-    """Log a case's notes; of many cases, what differs by its numbers only is logged for the first of them."""
+    """Log the notes of a case; notes of several cases that differ only in their numbers are logged once."""
     for note in scores.evaluation.notes:
         kind = re.sub(r"[0-9.]+", "", note)
         if kind not in said:
             said.add(kind)
-            log.warning("%s", note if alone else f"{one_line(scores.case)}: {note} (other cases: see their notes)")
+            log.warning("%s", note if alone else f"{one_line(scores.case)}: {note} (for other cases, see their notes)")
 
 
 def _evaluate(pair: Pair, options: EvaluationOptions, mask_file: Path | None, errors: list[float]) -> CaseScores:
@@ -145,19 +145,21 @@ def _input_to_hu(source: Volume, pair: Pair, options: EvaluationOptions) -> Inpu
 
 
 def _is_extreme(error: float, errors: list[float]) -> bool:
-    """Put ``error`` into the sorted ``errors`` of the cases so far; whether it is among the smallest or the largest."""
+    """Insert ``error`` into the sorted ``errors`` of earlier cases; return whether it is an extreme one."""
     place = bisect.bisect(errors, error)
     errors.insert(place, error)
     return place < PICTURED_CASES or place >= len(errors) - PICTURED_CASES
 
 
 def _mask_files(pairs: Sequence[Pair], options: EvaluationOptions) -> list[Path | None]:
-    """Return where each pair's mask goes; several get counters, since a case's name may not be a file's."""
+    """Return the path of each pair's mask; several are numbered, because a case name may not be a valid file name."""
     if options.save_mask is None:
         return [None] * len(pairs)
     if len(pairs) == 1:
         if not options.save_mask.name.lower().endswith((".nii.gz", ".nii", ".mha", ".nrrd")):
-            raise UsageError(f"--save-mask {options.save_mask}: the mask is a volume: end its name in .nii.gz")
+            raise UsageError(
+                f"--save-mask {options.save_mask}: the mask is a volume: choose a name that ends in .nii.gz"
+            )
         files = [options.save_mask]
     else:
         files = [options.save_mask / f"{number:04d}.nii.gz" for number in range(1, len(pairs) + 1)]
@@ -167,7 +169,7 @@ def _mask_files(pairs: Sequence[Pair], options: EvaluationOptions) -> list[Path 
 
 
 def _with_modality(reference: Volume, pair: Pair, modality: str | None) -> Volume:
-    """Return the reference with its modality: the caller's, its own, or the one the fake was made to have."""
+    """Return the reference with a modality: the caller's, its own, or that of the translation's target domain."""
     if modality is not None:
         return reference.replace(modality=modality)
     made = _sidecar(pair.fake).get("to")
@@ -178,19 +180,19 @@ def _with_modality(reference: Volume, pair: Pair, modality: str | None) -> Volum
 
 
 def _check_swapped(pair: Pair) -> None:
-    """Refuse a reference that says itself that it is a translation, unless the fake says so as well."""
+    """Refuse a reference whose sidecar marks it as a translation, unless the fake is marked too."""
     if not _sidecar(pair.reference).get("synthetic"):
         return
     if not _sidecar(pair.fake).get("synthetic"):
         raise UsageError(
-            f"{pair.reference.path.name} is a translation, as the file beside it says, and {pair.fake.path.name} is "
+            f"{pair.reference.path.name} is a translation according to its sidecar, and {pair.fake.path.name} is "
             "not: the order is FAKE REFERENCE; swap them"
         )
-    log.warning("%s: the reference is itself a translation, as the file beside it says", one_line(pair.case))
+    log.warning("%s: according to its sidecar, the reference is also a translation", one_line(pair.case))
 
 
 def _sidecar(found: FoundVolume) -> Mapping[str, Any]:
-    """Return what translate-volume wrote beside a volume, or nothing."""
+    """Return the record that translate-volume wrote next to a volume, or an empty one."""
     try:
         return read_translation_record(found.path)
     except ReadError:
@@ -219,7 +221,7 @@ def _picture(aligned: Aligned, evaluation: Evaluation) -> bytes:
 
 
 def _limits(volume: Volume, aligned: Aligned, name: str) -> tuple[float, float]:
-    """Return the values shown black and white: a window for CT, for all else the percentiles in the mask."""
+    """Return the values shown black and white: a fixed window for CT, percentiles in the mask for other volumes."""
     if aligned.reference.value_range is not None:
         return aligned.reference.value_range
     if aligned.reference.modality == "CT" and name != "input":

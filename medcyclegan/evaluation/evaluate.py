@@ -1,4 +1,4 @@
-"""Scores of one translated volume against a reference of the same patient, beside those of its baselines."""
+"""Score a translated volume and its baselines against a reference of the same patient."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 Scored = Literal["fake", "input", "tissue_means", "flat", "water"]
 
-#: What a baseline is, in the order in which tables show them.
+#: Baseline -> description, in the order in which tables show them.
 BASELINES: Mapping[str, str] = {
     "input": "the input taken as the output",
     "tissue_means": "the training set's mean CT number for each tissue class of the input",
@@ -34,11 +34,11 @@ BASELINES: Mapping[str, str] = {
     "water": "water (0 HU) everywhere",
 }
 
-#: The ranges of the two challenges, in HU.
+#: The value ranges of the two challenges, in HU.
 _HU_2025 = (-1024.0, 3071.0)
 _HU_2023 = (-1024.0, 3000.0)
 _PERCENTILES = (0.5, 99.5)
-#: A given mask that holds less air than this, or in which air lifts PSNR by less, is not worth a warning.
+#: No warning for a given mask with a smaller fraction of background, or in which it raises the PSNR by less.
 _BACKGROUND_SHARE = 0.05
 _LIFT_DB = 0.5
 
@@ -49,11 +49,12 @@ class Evaluation:
 
     ``mae``, ``psnr`` (dB), ``ms_ssim``: as SynthRAD2025; ``mae_2023``, ``psnr_2023``, ``ssim_2023``: as SynthRAD2023;
     ``mean_error``: fake - reference; ``ncc``: correlation. ``mae_air`` (reference below -200 HU), ``mae_soft_tissue``,
-    ``mae_bone`` (200 HU and more): CT only, None where the mask holds none. Errors are in ``unit``, after
-    ``normalization``; ``voxels`` is the mask's size.
+    ``mae_bone`` (200 HU or more): CT only, None if the mask contains none. Errors are in ``unit``, after
+    ``normalization``; ``voxels`` is the size of the mask.
 
-    ``scored``: what these scores are of: ``"fake"``; or, in a baseline, one of :data:`BASELINES`. ``notes``: what was
-    done, a sentence each. ``baselines``: the same scores for what needs no network, by name; empty in a baseline.
+    ``scored``: the scored volume, ``"fake"`` or, in a baseline, one of :data:`BASELINES`. ``notes``: one sentence for
+    each step that was taken. ``baselines``: name -> the same scores for a method without a network; empty in a
+    baseline.
     """
 
     mae: float
@@ -76,11 +77,11 @@ class Evaluation:
 
     @property
     def baseline(self) -> Evaluation:
-        """The baseline with the lowest MAE: the one to beat. A baseline's own is itself."""
+        """The baseline with the lowest MAE, which is the one to beat. For a baseline, it is the baseline itself."""
         return min(self.baselines.values(), key=lambda each: each.mae, default=self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types, each of ``baselines`` as an object with the same keys."""
+        """Return the fields as plain JSON types; each of ``baselines`` becomes an object with the same keys."""
         return dataclasses.asdict(self)
 
 
@@ -93,25 +94,25 @@ def evaluate_volumes(
     model: ModelBundle | str | Path | None = None,
     register: Literal["rigid"] | None = None,
 ) -> Evaluation:
-    """Return the scores of ``fake`` against ``reference``, on the reference's grid ``(I, J, K)``.
+    """Score ``fake`` against ``reference`` on the grid of the reference ``(I, J, K)``.
 
-    ``mask`` is where to score (anything above 0), by default the reference's
-    :func:`~medcyclegan.metrics.head_mask`. ``baseline`` is the translation's input. Volumes on other grids are
-    resampled onto the reference's, linearly, and masks to the nearest voxel; ``register="rigid"`` first aligns scans of
-    one patient. ``.notes`` and the log say so.
+    ``mask``: the voxels to score (those above 0), by default the :func:`~medcyclegan.metrics.head_mask` of the
+    reference. ``baseline``: the input of the translation. Volumes on other grids are resampled linearly to the grid of
+    the reference, and masks to the nearest voxel; ``register="rigid"`` first aligns scans of one patient. These steps
+    are recorded in ``.notes`` and logged.
 
-    A score says little without the score of what needs no network, so ``.baselines`` holds those. Outputs in HU: the
-    best constant, water, the input where it is in HU itself, and, with ``baseline`` and ``model`` (the one that made
-    the fake, or its folder), the mean CT number that the model's training set has for each tissue class of the input.
-    Other outputs: the input taken as the output, or, without one, the best constant.
+    A score means little without the scores of methods that need no network, which are in ``.baselines``. For outputs
+    in HU: the best constant, water, the input if it is in HU itself, and, with ``baseline`` and ``model`` (the one that
+    made the fake, or its folder), the mean CT number of each tissue class of the input in the model's training set.
+    For other outputs: the input taken as the output, or, without an input, the best constant.
 
-    CT (by the reference's modality, or by its values where no header says one): HU, in the challenges' ranges.
-    Pictures (``value_range``): grey levels in that range. Anything else has no unit, so fake, baseline and reference
-    are each first scaled linearly, the 0.5th and 99.5th percentile of their own values in the mask to 0 and 1, and
-    clipped there. What a wrong gain or offset alone would cost is thus left out, for the fake and for the baseline
-    alike.
+    CT (by the modality of the reference, or by its values if its header has none) is scored in HU, in the ranges of
+    the challenges, and pictures (``value_range``) in grey levels of that range. Other volumes have no unit, so fake,
+    baseline and reference are each first scaled linearly, such that the 0.5th and 99.5th percentile of their values in
+    the mask become 0 and 1, and clipped to that range. This removes the error that a wrong gain or offset alone would
+    cause, for the fake and for the baseline.
 
-    Raises :class:`~medcyclegan.errors.GeometryError` for volumes that share no place,
+    Raises :class:`~medcyclegan.errors.GeometryError` for volumes that do not overlap,
     :class:`~medcyclegan.errors.IntensityError` for non-finite voxels, an empty mask, or no contrast in it, and
     :class:`~medcyclegan.errors.ModelError` for a model that cannot be read.
     """
@@ -123,21 +124,21 @@ def evaluate_volumes(
 
 
 def score_aligned(aligned: Aligned, to_hu: InputToHu | None = None) -> Evaluation:
-    """Return the scores of volumes that are on one grid already; ``to_hu`` takes the input to its tissue means."""
+    """Score volumes that are on one grid; ``to_hu`` maps the input to its tissue means."""
     expected = comparable(aligned.reference.array, aligned, "reference")
     fake = comparable(aligned.fake, aligned, "fake")
     notes = (*aligned.notes, *_background_notes(fake, expected, aligned))
     if to_hu is not None and aligned.reference.modality != "CT":
-        notes = (*notes, "the reference is not in HU, so the model's tissue means are no baseline here")
+        notes = (*notes, "the reference is not in HU, so the model's tissue means are not used as a baseline")
     scores = _scores(fake, expected, aligned, "fake")
     return dataclasses.replace(scores, notes=notes, baselines=_baselines(expected, aligned, to_hu))
 
 
 def _baselines(expected: NDArray[Any], aligned: Aligned, to_hu: InputToHu | None) -> dict[str, Evaluation]:
-    """Return the scores of each baseline that there is, in the order of :data:`BASELINES`."""
+    """Return the scores of each available baseline, in the order of :data:`BASELINES`."""
     in_hu, source = aligned.reference.modality == "CT", aligned.baseline
     found = {}
-    # The numbers of an MR are not HU: compared with them, anything near the right range would look good.
+    # MR values are not HU: compared with them, anything near the right range would look good.
     if source is not None and (not in_hu or aligned.baseline_in_hu):
         found["input"] = _scores(comparable(source, aligned, "input"), expected, aligned, "input")
     if in_hu and source is not None and to_hu is not None:
@@ -151,7 +152,7 @@ def _baselines(expected: NDArray[Any], aligned: Aligned, to_hu: InputToHu | None
 
 
 def comparable(array: NDArray[Any], aligned: Aligned, name: str) -> NDArray[Any]:
-    """Return an array ``(I, J, K)`` in the unit in which it is compared: HU, grey levels, or 0 to 1."""
+    """Return an array ``(I, J, K)`` in the unit of the comparison: HU, grey levels, or 0 to 1."""
     if aligned.reference.modality == "CT" or aligned.reference.value_range is not None:
         return array
     lower, upper = np.percentile(array[aligned.mask], _PERCENTILES)
@@ -192,18 +193,18 @@ def _scores(fake: NDArray[Any], expected: NDArray[Any], aligned: Aligned, scored
 
 
 def _ranges(reference: Volume) -> tuple[tuple[float, float], tuple[float, float], str, str]:
-    """Return the value ranges of 2025 and of 2023, the unit, and what was done to the values."""
+    """Return the value ranges of 2025 and of 2023, the unit, and the normalization of the values."""
     if reference.modality == "CT":
         return _HU_2025, _HU_2023, "HU", "none"
     if reference.value_range is not None:
         return reference.value_range, reference.value_range, "grey level", "none"
     lower, upper = _PERCENTILES
-    said = f"percentiles {lower:g} and {upper:g} in the mask to 0 and 1, each volume by its own, clipped"
+    said = f"percentiles {lower:g} and {upper:g} in the mask mapped to 0 and 1 in each volume, clipped"
     return (0.0, 1.0), (0.0, 1.0), "of the range 0 to 1", said
 
 
 def _background_notes(fake: NDArray[Any], expected: NDArray[Any], aligned: Aligned) -> tuple[str, ...]:
-    """Warn where a given mask holds so much air, which any method gets right, that it lifts the score."""
+    """Return a warning if a given mask contains so much air, which any method gets right, that it raises the score."""
     if not aligned.mask_given:
         return ()
     try:
@@ -219,5 +220,5 @@ def _background_notes(fake: NDArray[Any], expected: NDArray[Any], aligned: Align
         return ()
     return (
         f"{share:.0%} of the mask is background, which lifts the score: PSNR is {with_air:.2f} dB in the mask, "
-        f"{without:.2f} dB where the patient is; give a mask of the patient, or leave --mask out",
+        f"{without:.2f} dB in the patient; give a mask of the patient, or leave --mask out",
     )

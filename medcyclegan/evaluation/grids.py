@@ -1,4 +1,4 @@
-"""Grids: whether two volumes share one, and resampling onto another's."""
+"""Compare the grids of two volumes, and resample a volume to another grid."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from medcyclegan.volume import Volume
 
 __all__ = ["apart_mm", "on_grid", "same_grid"]
 
-#: Grids are the same where no voxel lies further than this part of a voxel from its partner.
+#: Grids are the same if no voxel is further than this fraction of a voxel from its counterpart.
 _SAME_PLACE = 1e-2
 
 
 def same_grid(volume: Volume, reference: Volume) -> bool:
-    """Return whether both have one shape and every voxel lies within 1 % of a voxel of its partner."""
+    """Return whether the shapes are equal and every voxel is within 1 % of a voxel of its counterpart."""
     if volume.shape != reference.shape:
         return False
     return apart_mm(volume, reference) <= _SAME_PLACE * min(reference.spacing_mm)
 
 
 def apart_mm(volume: Volume, reference: Volume) -> float:
-    """Return the largest distance between corner voxels of two volumes of one shape, in mm."""
+    """Return the largest distance in mm between corresponding corner voxels of two volumes of the same shape."""
     last = [n - 1 for n in reference.shape]
     corners = [(i, j, k, 1.0) for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])]
     moved = (volume.affine - reference.affine) @ np.array(corners).T
@@ -32,11 +32,11 @@ def apart_mm(volume: Volume, reference: Volume) -> float:
 
 
 def on_grid(volume: Volume, reference: Volume, *, nearest: bool = False) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the volume's values at the reference's voxels ``(I, J, K)``, and where it has any.
+    """Resample a volume to the grid of the reference ``(I, J, K)``; also return where it has values.
 
-    Linear interpolation in float32 (``nearest``: the nearest voxel's value, in the array's own type), by
-    SimpleITK. It works on voxel indices, so oblique, left-handed and sheared affines all do. Beyond the volume's
-    field of view, which ends with its outermost voxels, the array holds the volume's smallest value.
+    SimpleITK interpolates linearly in float32 (``nearest``: takes the nearest voxel, in the type of the array). It
+    works on voxel indices, so affines may be oblique, left-handed or sheared. Outside the field of view of the volume,
+    which ends at its outermost voxels, the result is the smallest value of the volume.
     """
     to_volume = np.linalg.inv(volume.affine) @ reference.affine
     transform = SimpleITK.AffineTransform(to_volume[:3, :3].ravel().tolist(), to_volume[:3, 3].tolist())
@@ -56,7 +56,7 @@ def on_grid(volume: Volume, reference: Volume, *, nearest: bool = False) -> tupl
 
 
 def _itk_type(dtype: np.dtype[Any], nearest: bool) -> np.dtype[Any]:
-    """Return a type that SimpleITK resamples: float32, or for labels their own where it knows it."""
+    """Return a type that SimpleITK can resample: float32, or for labels their own type if it is supported."""
     if nearest and dtype.kind in "biu":
         return np.dtype(np.uint8) if dtype.kind == "b" else dtype
     return np.dtype(np.float32)

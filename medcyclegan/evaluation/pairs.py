@@ -1,4 +1,4 @@
-"""Which fake belongs to which reference: two volumes, two folders, or a CSV that names the pairs."""
+"""Find pairs of fake and reference: from two volumes, two folders, or a CSV of pairs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _MORE_COLUMNS = ("case", "patient", "input", "mask")
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A case: its name, what is scored, against what, where, and what it was translated from.
+    """A case: its name, the fake, its reference, and optionally a mask and the input (``source``) of the translation.
 
-    ``patient``: the same for all cases of a patient, and never a PatientID; None where each case is a patient.
+    ``patient``: the same for all cases of a patient, and never a PatientID; None if each case is a patient.
     """
 
     case: str
@@ -40,7 +40,7 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class _Side:
-    """The volumes of one side, by name and by BIDS subject: each partner is then found by one look."""
+    """The volumes of one side, indexed by name and by BIDS subject, so that a partner is found in one lookup."""
 
     by_name: Mapping[str, Sequence[FoundVolume]]
     by_subject: Mapping[str, Sequence[FoundVolume]]
@@ -49,14 +49,14 @@ class _Side:
 def find_pairs(
     fake: Path, reference: Path, *, mask: Path | None = None, source: Path | None = None, options: ReadOptions
 ) -> list[Pair]:
-    """Pair the volumes under ``fake`` with those under ``reference`` (files, DICOM folders, or folders of such).
+    """Pair the volumes in ``fake`` with those in ``reference`` (files, DICOM folders, or folders of them).
 
-    One volume on each side is a pair. Otherwise the name decides: the same path below the folder, endings aside;
-    else the same BIDS entities ``sub``, ``ses``, ``run``, as far as both names hold them. ``mask`` and ``source``
-    (the translations' inputs) are matched in the same way. ``options`` choose among the series of the reference.
+    A single volume on each side is a pair. Otherwise volumes are matched by their path below the folder, without
+    extension, or else by the BIDS entities ``sub``, ``ses`` and ``run`` that both names have. ``mask`` and ``source``
+    (the inputs of the translations) are matched in the same way. ``options`` select among the series of the reference.
 
-    Raises :class:`~medcyclegan.errors.ReadError` where nothing can be paired or a mask or input is missing, and
-    :class:`~medcyclegan.errors.AmbiguousError` where several volumes could be meant.
+    Raises :class:`~medcyclegan.errors.ReadError` if there are no pairs or a mask or input is missing, and
+    :class:`~medcyclegan.errors.AmbiguousError` if several volumes match.
     """
     fakes = _found(fake, ReadOptions())
     sides = {"reference": _found(reference, options)}
@@ -73,12 +73,12 @@ def find_pairs(
         if match is None:
             lonely.append(found.name)
             continue
-        beside = {name: _needed(found, indexed[name], name) for name in ("mask", "input") if name in indexed}
-        pairs.append(Pair(found.name, found, match, beside.get("mask"), beside.get("input")))
+        others = {name: _needed(found, indexed[name], name) for name in ("mask", "input") if name in indexed}
+        pairs.append(Pair(found.name, found, match, others.get("mask"), others.get("input")))
     if not pairs:
         raise ReadError(
-            f"none of the {len(fakes)} volumes of {fake} has a reference in {reference}: {_list(lonely)} there, "
-            f"{_list([other.name for other in sides['reference']])} here; name the pairs in a file with --pairs CSV"
+            f"none of the {len(fakes)} volumes in {fake} ({_list(lonely)}) has a reference in {reference} "
+            f"({_list([other.name for other in sides['reference']])}): list the pairs in a file with --pairs CSV"
         )
     if lonely:
         log.warning("%d of %d fakes have no reference and are left out: %s", len(lonely), len(fakes), _list(lonely))
@@ -86,10 +86,11 @@ def find_pairs(
 
 
 def read_pairs(path: Path, options: ReadOptions | None = None) -> list[Pair]:
-    """Read pairs from a CSV with the columns ``fake``, ``reference`` and, if wanted, the other ones of a :class:`Pair`.
+    """Read pairs from a CSV with the columns ``fake`` and ``reference``.
 
-    These are ``case``, ``patient``, ``input`` and ``mask``. Paths are taken from the CSV's folder. ``options`` choose
-    among the series of each reference. Raises :class:`~medcyclegan.errors.ReadError`, naming the line.
+    Optional columns are ``case``, ``patient``, ``input`` and ``mask``. Paths are relative to the folder of the CSV.
+    ``options`` select among the series of each reference. Raises :class:`~medcyclegan.errors.ReadError` with the
+    number of the line.
     """
     try:
         reader = csv.DictReader(path.read_text("utf-8-sig").splitlines())
@@ -99,29 +100,31 @@ def read_pairs(path: Path, options: ReadOptions | None = None) -> list[Pair]:
     if not set(_COLUMNS) <= columns or columns - {*_COLUMNS, *_MORE_COLUMNS}:
         raise ReadError(
             f"{path}: its columns are {', '.join(map(str, reader.fieldnames or ())) or 'none'}: the first line must "
-            f"hold {', '.join(_COLUMNS)} and may hold {', '.join(_MORE_COLUMNS)}"
+            f"contain {', '.join(_COLUMNS)} and may contain {', '.join(_MORE_COLUMNS)}"
         )
     pairs = []
     for number, row in enumerate(reader, start=2):
         cells = {name: (row.get(name) or "").strip() for name in (*_COLUMNS, *_MORE_COLUMNS)}
         if not all(cells[name] for name in _COLUMNS) or None in row:
-            raise ReadError(f"{path}, line {number}: a fake and a reference are needed, and no more cells than columns")
+            raise ReadError(f"{path}, line {number}: give a fake and a reference, and no more cells than columns")
         chosen = {"reference": options}
         found = {name: find_one(path.parent / cells[name], chosen.get(name))
                  for name in ("fake", "reference", "mask", "input") if cells[name]}  # fmt: skip
         case = cells["case"] or found["fake"].name
-        beside = (found.get("mask"), found.get("input"), cells["patient"] or None)
-        pairs.append(Pair(case, found["fake"], found["reference"], *beside))
+        others = (found.get("mask"), found.get("input"), cells["patient"] or None)
+        pairs.append(Pair(case, found["fake"], found["reference"], *others))
     if not pairs:
-        raise ReadError(f"{path}: no pairs: write a line for each")
+        raise ReadError(f"{path}: contains no pairs: write one line for each pair")
     twice = sorted(name for name, count in collections.Counter(pair.case for pair in pairs).items() if count > 1)
     if twice:
-        raise ReadError(f"{path}: several pairs are called {_list(twice)}: tell them apart in the column case")
+        raise ReadError(
+            f"{path}: several pairs are called {_list(twice)}: give each pair a different name in the column case"
+        )
     return _with_patients(pairs)
 
 
 def names_pairs(path: Path) -> bool:
-    """Whether a CSV's first line says that it names pairs, as :func:`read_pairs` reads them."""
+    """Return whether a CSV has the columns that :func:`read_pairs` needs."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return set(_COLUMNS) <= set(next(csv.reader(file), ()))
@@ -130,29 +133,31 @@ def names_pairs(path: Path) -> bool:
 
 
 def with_fakes(pairs: Sequence[Pair], folder: Path) -> list[Pair]:
-    """Return the same cases with another model's fakes, found in ``folder`` by the names of the present ones.
+    """Return the same cases with the fakes of another model, found in ``folder`` by the names of the present fakes.
 
-    Raises :class:`~medcyclegan.errors.ReadError` where a case has none there.
+    Raises :class:`~medcyclegan.errors.ReadError` if one is missing.
     """
     others = _indexed(_found(folder, ReadOptions()))
     return [dataclasses.replace(pair, fake=_needed(pair.fake, others, f"fake in {folder}")) for pair in pairs]
 
 
 def find_one(path: Path, options: ReadOptions | None = None) -> FoundVolume:
-    """Return the one volume at ``path``, a file or a folder with one DICOM series, or the one that ``options`` choose.
+    """Return the only volume at ``path`` (a file, or a folder with one DICOM series) that ``options`` select.
 
-    Raises :class:`~medcyclegan.errors.AmbiguousError` where there are several.
+    Raises :class:`~medcyclegan.errors.AmbiguousError` if there are several.
     """
     found = _found(path, options or ReadOptions())
     if len(found) > 1:
-        raise AmbiguousError(f"{path}: holds {len(found)} volumes ({_list([v.name for v in found])}): name one of them")
+        raise AmbiguousError(
+            f"{path}: contains {len(found)} volumes ({_list([v.name for v in found])}): name one of them"
+        )
     return found[0]
 
 
 def _with_patients(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the pairs with their patients: those given, else DICOM's PatientID, else guessed from the case's name.
+    """Return the pairs with their patients: as given, else by DICOM PatientID, else guessed from the case name.
 
-    A PatientID is replaced by the name of the patient's first case, since tables and pages travel.
+    A PatientID is replaced by the name of the patient's first case, because tables and pages are passed on.
     """
     named: dict[str, str] = {}
     known = []
@@ -168,8 +173,8 @@ def _with_patients(pairs: Sequence[Pair]) -> list[Pair]:
     count = len({pair.patient for pair in known})
     if count < len(known):
         log.warning(
-            "%d cases count as %d patient%s (by the column patient, by PatientID, else by name): where that is wrong, "
-            "name the patients in a CSV with --pairs", len(known), count, "" if count == 1 else "s",
+            "%d cases count as %d patient%s (by the column patient, by PatientID, or by name): if this is wrong, "
+            "give the patients in a CSV with --pairs", len(known), count, "" if count == 1 else "s",
         )  # fmt: skip
     return known
 
@@ -194,13 +199,13 @@ def _needed(found: FoundVolume, others: _Side, what: str) -> FoundVolume:
     match = _partner(found, others, what)
     if match is None:
         raise ReadError(
-            f"{found.name}: no {what} has its name or BIDS entities: add it, or name the pairs with --pairs"
+            f"{found.name}: no {what} has the same name or BIDS entities: add it, or list the pairs with --pairs"
         )
     return match
 
 
 def _partner(found: FoundVolume, others: _Side, what: str) -> FoundVolume | None:
-    """Return the one of ``others`` that belongs to ``found``, or None."""
+    """Return the volume of ``others`` that belongs to ``found``, or None."""
     same = list(others.by_name.get(found.name, ()))
     mine = _entities(found.name)
     if not same and "sub" in mine:
@@ -210,7 +215,7 @@ def _partner(found: FoundVolume, others: _Side, what: str) -> FoundVolume | None
     if len(same) > 1:
         raise AmbiguousError(
             f"{found.name}: {len(same)} volumes could be its {what} ({_list([o.name for o in same])}): "
-            "name the pairs with --pairs CSV"
+            "list the pairs with --pairs CSV"
         )
     return same[0] if same else None
 

@@ -1,4 +1,4 @@
-"""Rigid registration, for patients whose two scans are not aligned."""
+"""Rigid registration of two scans of one patient."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medcyclegan.volume import Volume
 
 __all__ = ["Motion", "register_rigid"]
 
-#: Finer than this is thinned out first: the motion of a whole head is found all the same, in seconds.
+#: Finer volumes are first averaged to about this voxel size, which suffices for a head and takes seconds.
 _FINEST_MM = 2.0
 _SHEAR_DEGREES = 0.01
 _SHRINK_FACTORS = (4, 2, 1)
@@ -23,11 +23,11 @@ _SEED = 1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Motion:
-    """A rigid motion that lays one volume onto another.
+    """A rigid motion that aligns a moving volume with a fixed one.
 
-    ``matrix``: 4 x 4, takes a point of the moving volume to the fixed one's place, both RAS+ mm.
-    ``rotation_degrees``, ``shift_mm``: its angle, and how far it moves the moving volume's centre.
-    ``before``, ``after``: Mattes mutual information in nats, of more the better.
+    ``matrix``: 4 x 4, maps a point of the moving volume to the corresponding point of the fixed one, both RAS+ mm.
+    ``rotation_degrees``, ``shift_mm``: its angle, and the displacement of the moving volume's center.
+    ``before``, ``after``: Mattes mutual information in nats; higher is better.
     """
 
     matrix: NDArray[np.float64]
@@ -38,11 +38,11 @@ class Motion:
 
 
 def register_rigid(moving: Volume, fixed: Volume) -> Motion:
-    """Return the rigid motion that lays ``moving`` onto ``fixed``, by mutual information.
+    """Return the rigid motion that aligns ``moving`` with ``fixed``, by mutual information.
 
-    Mattes mutual information (IEEE Trans. Med. Imaging 22:120, 2003), gradient descent over three resolutions, on
-    grids of some 2 mm; it starts from the scanner frames as they are or, where that agrees better, from the centres
-    of mass laid onto one another. Contrasts may differ. Repeatable: the samples come from a fixed seed.
+    Maximizes Mattes mutual information (IEEE Trans. Med. Imaging 22:120, 2003) by gradient descent over three
+    resolutions, on grids of about 2 mm. Starts from the scanner coordinates or, if the match is better, from aligned
+    centers of mass. The contrasts may differ. The result is repeatable, because the seed of the samples is fixed.
 
     Raises :class:`~medcyclegan.errors.GeometryError` for sheared volumes, a single slice, or no overlap.
     """
@@ -55,7 +55,7 @@ def register_rigid(moving: Volume, fixed: Volume) -> Motion:
         after = -float(method.GetMetricValue())
     except RuntimeError:
         raise GeometryError("rigid registration lost the overlap of the volumes: align them first") from None
-    # SimpleITK's transform takes fixed points to moving ones, in LPS+.
+    # SimpleITK's transform maps fixed points to moving ones, in LPS+.
     to_moving = _as_matrix(start)
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
     matrix = flip @ np.linalg.inv(to_moving) @ flip
@@ -84,7 +84,7 @@ def _method() -> SimpleITK.ImageRegistrationMethod:
 def _start(
     method: SimpleITK.ImageRegistrationMethod, fixed: SimpleITK.Image, moving: SimpleITK.Image
 ) -> tuple[SimpleITK.Euler3DTransform, float]:
-    """Return the better start and the mutual information of the frames as they are (0 without overlap)."""
+    """Return the better initial transform, and the mutual information without any motion (0 without overlap)."""
     centre = fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()])
     as_they_are = SimpleITK.Euler3DTransform(centre)
     by_mass = SimpleITK.Euler3DTransform(
@@ -103,14 +103,14 @@ def _start(
 
 
 def _to_image(volume: Volume, name: str) -> SimpleITK.Image:
-    """Return the volume as a SimpleITK image in LPS+, thinned to about 2 mm by averaging."""
+    """Return the volume as a SimpleITK image in LPS+, averaged to voxels of about 2 mm."""
     if volume.shear_degrees > _SHEAR_DEGREES:
         raise GeometryError(
             f"{name}: its axes are sheared by {volume.shear_degrees:.3g} degrees, which rigid registration does not "
-            "take: read it with --resample-tilt"
+            "support: read it with --resample-tilt"
         )
     if min(volume.shape) < 4:
-        raise GeometryError(f"{name}: shape {volume.shape}: rigid registration takes 4 voxels or more along each axis")
+        raise GeometryError(f"{name}: shape {volume.shape}: rigid registration needs 4 voxels or more along each axis")
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
     image = SimpleITK.GetImageFromArray(volume.array.astype(np.float32).transpose(2, 1, 0))
     image.SetSpacing(volume.spacing_mm)

@@ -1,4 +1,4 @@
-"""An evaluation from files to a table: what ``medcyclegan evaluate`` does, but for printing."""
+"""Evaluate files and write a table, as ``medcyclegan evaluate`` does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["EvaluatedSet", "EvaluationRequest", "evaluate_files", "evaluate_unpa
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate; the options of ``medcyclegan evaluate``, see its help for each."""
+    """What to evaluate: the options of ``medcyclegan evaluate``, which its help describes."""
 
     fake: Path | None = None
     reference: Path | None = None
@@ -46,7 +46,7 @@ class EvaluationRequest:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatedSet:
-    """All cases of an evaluation, those that were refused, and the comparison with another model or None."""
+    """The scored and the refused cases of an evaluation, and the comparison with another model, or None."""
 
     cases: tuple[CaseScores, ...]
     refused: tuple[Refusal, ...]
@@ -54,15 +54,15 @@ class EvaluatedSet:
 
 
 def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], None] | None = None) -> EvaluatedSet:
-    """Score each pair that ``request`` names, and write the table and the masks that it asks for.
+    """Score each pair of ``request``, and write the requested table and masks.
 
     ``report`` is called with each case as soon as it is scored. Raises a
-    :class:`~medcyclegan.errors.MedCycleGANError` before any work for a request that cannot succeed.
+    :class:`~medcyclegan.errors.MedCycleGANError` at the start for a request that cannot succeed.
     """
     _check_outputs(request)
     pairs = list(share_of(_pairs(request), request.shard))
     if not pairs:
-        raise UsageError(f"shard {request.shard[0]} of {request.shard[1]}: there are fewer cases than shards")
+        raise UsageError(f"shard {request.shard[0]} of {request.shard[1]} is empty: there are fewer cases than shards")
     if request.model is not None and not any(pair.source for pair in pairs):
         raise UsageError("--model without --input: its tissue means are those of an input: name the inputs too")
     options = _options(request)
@@ -77,7 +77,7 @@ def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], No
         if report is not None:
             report(result)
     if not cases:
-        raise ReadError(f"none of the {len(refused)} cases could be scored, for the reasons above")
+        raise ReadError(f"none of the {len(refused)} cases could be scored: see the reasons above")
     comparison = None
     if others is not None:
         comparison = compare_models({case.case: case.to_dict() for case in cases}, others())
@@ -87,28 +87,28 @@ def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], No
 
 
 def evaluate_unpaired_files(request: EvaluationRequest, features: tuple[Path, Path] | None = None) -> dict[str, Any]:
-    """Return the distances of the sets of volumes under ``request.fake`` and ``request.reference``.
+    """Return the distances between the sets of volumes in ``request.fake`` and ``request.reference``.
 
     ``features``: files of feature vectors of both sets, for the Fréchet distance. Raises a
-    :class:`~medcyclegan.errors.MedCycleGANError` for options that mean nothing without pairs.
+    :class:`~medcyclegan.errors.MedCycleGANError` for options that require pairs.
     """
     if request.shard[1] > 1:
-        raise UsageError("--num-shards and --unpaired: a set is compared whole: leave one of the two out")
+        raise UsageError("--num-shards and --unpaired: a set must be compared as a whole: leave out one of the two")
     for name in ("pairs", "mask", "save_mask", "compare", "register"):
         if getattr(request, name) is not None:
-            raise UsageError(
-                f"--{name.replace('_', '-')} and --unpaired: without pairs it has no meaning: leave it out"
-            )
+            raise UsageError(f"--{name.replace('_', '-')} and --unpaired: the option requires pairs: leave it out")
     if request.fake is None or request.reference is None:
         raise UsageError("two folders of volumes are needed, FAKE and REFERENCE")
     if request.out is not None and request.out.suffix.lower() == ".csv":
-        raise UsageError(f"--out {request.out}: distances of two sets are no table: end its name in .json")
+        raise UsageError(
+            f"--out {request.out}: distances of two sets are written as JSON: choose a name that ends in .json"
+        )
     if request.model is not None and request.source is None:
         raise UsageError("--model without --input: its tissue means are those of an input: name the inputs too")
     _check_outputs(request)
     frechet = None if features is None else frechet_of_files(*features)
     shared = _shared_reading(request)
-    # An input is of the other contrast: its own values say whether it is a CT.
+    # An input has the other contrast, so its values determine whether it is a CT.
     inputs = None if request.source is None else sample_set(_volumes(request.source, ReadOptions(), shared))
     fakes = sample_set(_volumes(request.fake, ReadOptions(), shared), modality=request.modality)
     references = sample_set(
@@ -127,24 +127,24 @@ def evaluate_unpaired_files(request: EvaluationRequest, features: tuple[Path, Pa
 def _pairs(request: EvaluationRequest) -> list[Pair]:
     if request.pairs is not None:
         if request.fake is not None or request.mask is not None or request.source is not None:
-            raise UsageError("--pairs with FAKE, --mask or --input: the CSV names them all: leave one of the two out")
+            raise UsageError("--pairs with FAKE, --mask or --input: the CSV contains them: give one or the other")
         return read_pairs(request.pairs, request.reading)
     if request.fake is None or request.reference is None:
-        raise UsageError("two volumes or folders are needed, FAKE and REFERENCE, or --pairs CSV")
+        raise UsageError("FAKE and REFERENCE are missing: give two volumes or folders, or --pairs CSV")
     return find_pairs(
         request.fake, request.reference, mask=request.mask, source=request.source, options=request.reading
     )
 
 
 def _other_scores(path: Path, request: EvaluationRequest, pairs: list[Pair]) -> Callable[[], dict[str, Any]]:
-    """Return what gives the other model's scores: from its table at once, or from its volumes when called."""
+    """Return a function that returns the scores of the other model, from its table or by scoring its volumes."""
     if request.shard[1] > 1:
-        raise UsageError("--num-shards and --compare: a comparison takes all cases: leave one of the two out")
+        raise UsageError("--num-shards and --compare: a comparison needs all cases: leave out one of the two")
     if len(pairs) < 2:
-        raise UsageError(f"--compare {path}: a paired test takes two or more cases: give folders, or pairs in a CSV")
+        raise UsageError(f"--compare {path}: a paired test needs two or more cases: give folders, or pairs in a CSV")
     if len({pair.patient for pair in pairs}) < 2:
         raise UsageError(
-            f"--compare {path}: {len(pairs)} cases of one patient: a paired test takes two or more patients"
+            f"--compare {path}: {len(pairs)} cases of one patient: a paired test needs two or more patients"
         )
     if path.suffix.lower() == ".json" or (path.suffix.lower() == ".csv" and not names_pairs(path)):
         scores = load_scores(path)
@@ -176,7 +176,7 @@ def _options(request: EvaluationRequest) -> EvaluationOptions:
 def _check_outputs(request: EvaluationRequest) -> None:
     if request.out is not None:
         if request.out.suffix.lower() not in (".csv", ".json"):
-            raise UsageError(f"--out {request.out}: the table is a .csv or a .json file: end its name so")
+            raise UsageError(f"--out {request.out}: the table is a .csv or a .json file: choose such a name")
         check_output(request.out, overwrite=request.overwrite)
 
 
@@ -187,11 +187,11 @@ def _load_model(path: Path) -> ModelBundle:
 
 
 def _shared_reading(request: EvaluationRequest) -> ReadOptions:
-    """Return how volumes other than the references are read: what chooses among series is for the references."""
+    """Return the reading options for volumes other than the references: those without a selection of a series."""
     return dataclasses.replace(request.reading, series=None, split_by=None, volume=None)
 
 
 def _volumes(path: Path, options: ReadOptions, reading: ReadOptions) -> Iterator[Volume]:
-    """Yield the volumes under ``path`` that ``options`` choose, one at a time."""
+    """Yield the volumes in ``path`` that ``options`` select, one at a time."""
     for found in find_volumes(path, options):
         yield read_found_volume(found, reading)

@@ -1,7 +1,7 @@
-"""Statistics over patients: means and ranges, intervals where there are enough, the paired test of two models.
+"""Statistics over patients: means, ranges, confidence intervals, and the paired test of two models.
 
-A patient counts once, regardless of the number of cases: several sessions of one patient are alike, and an interval or
-a test that took each of them for a patient would be too narrow or too significant.
+A patient counts once, regardless of the number of cases. Several sessions of one patient are similar, so if each of
+them counted as a patient, intervals would be too narrow and p-values too small.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from medcyclegan.errors import UsageError
 
 __all__ = ["FEWEST_FOR_INTERVAL", "METRICS", "compare_models", "mean_interval", "shared_cases", "summarize"]
 
-#: The metrics of a table, in their order.
+#: The metrics of a table, in order.
 METRICS = (
     "mae", "psnr", "ms_ssim", "mae_2023", "psnr_2023", "ssim_2023", "mean_error", "ncc",
     "mae_air", "mae_soft_tissue", "mae_bone",
 )  # fmt: skip
-#: With fewer patients than this there is no interval: their scores and the range are all that is known.
+#: With fewer patients than this, no interval is given, only their scores and the range.
 FEWEST_FOR_INTERVAL = 10
 _COMPARED = ("mae", "psnr", "ms_ssim", "ssim_2023")
 
@@ -34,10 +34,10 @@ Scores = Mapping[str, Mapping[str, Any]]
 def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return each metric's statistics over patients.
 
-    ``rows``: a case each, with its metrics and its ``patient`` (a row without one is a patient of its own). A
-    patient's value is the mean of all cases of that patient. ``mean``, ``sd`` (divided by n - 1; None for one patient),
-    ``median``, ``min``, ``max``; ``ci95``: :func:`mean_interval`. ``patients`` and ``cases`` are counted; infinite
-    values (PSNR of equal volumes) are left out and counted in ``infinite``.
+    ``rows``: one case each, with its metrics and its ``patient`` (a row without one counts as a separate patient). The
+    value of a patient is the mean of the patient's cases. Statistics are ``mean``, ``sd`` (divided by n - 1; None for
+    one patient), ``median``, ``min``, ``max``, and ``ci95`` from :func:`mean_interval`. ``patients`` and ``cases`` are
+    their numbers; infinite values (PSNR of equal volumes) are left out and counted in ``infinite``.
     """
     summary = {}
     for name in METRICS:
@@ -62,9 +62,9 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def mean_interval(values: ArrayLike, *, fewest: int = FEWEST_FOR_INTERVAL) -> list[float] | None:
-    """Return Student's 95 % interval of the mean of independent ``values``, None for fewer than ``fewest``.
+    """Return Student's 95 % confidence interval of the mean of independent ``values``; None for fewer than ``fewest``.
 
-    ``tests/benchmarks/coverage.py`` prints how often such an interval holds the true mean, beside two bootstraps.
+    ``tests/benchmarks/coverage.py`` compares how often this interval and two bootstrap intervals contain the true mean.
     """
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.size < fewest:
@@ -74,30 +74,30 @@ def mean_interval(values: ArrayLike, *, fewest: int = FEWEST_FOR_INTERVAL) -> li
 
 
 def shared_cases(first: Iterable[str], second: Iterable[str]) -> list[str]:
-    """Return the names that both have, sorted; raises :class:`~medcyclegan.errors.UsageError` for fewer than two."""
+    """Return the names in both, sorted; raise :class:`~medcyclegan.errors.UsageError` for fewer than two."""
     shared = sorted({*first} & {*second})
     if len(shared) < 2:
         raise UsageError(
-            f"{len(shared)} case{'' if len(shared) == 1 else 's'} in common: a paired test takes two or more, "
+            f"{len(shared)} case{'' if len(shared) == 1 else 's'} in common: a paired test needs two or more, "
             "and cases are matched by name"
         )
     return shared
 
 
 def compare_models(first: Scores, second: Scores) -> dict[str, Any]:
-    """Compare two models' scores, patient by patient: ``{case: {metric: value}}`` each.
+    """Compare the scores of two models, ``{case: {metric: value}}``, over patients.
 
-    A case's ``patient`` is that of ``first``, or the case itself. For each of MAE, PSNR, MS-SSIM and SSIM: the mean
-    over patients of the difference first - second, its range and its :func:`mean_interval`; the ``differences``
-    themselves where the patients are too few for an interval; and the two-sided p of Wilcoxon's signed-rank test
-    (scipy), with Holm's correction for the number of metrics in ``p_holm``. Raises
-    :class:`~medcyclegan.errors.UsageError` where they share no case, or only one, or where all are of one patient.
+    The ``patient`` of a case is taken from ``first``, or is the case itself. For each of MAE, PSNR, MS-SSIM and SSIM:
+    the mean over patients of the difference first - second, its range and its :func:`mean_interval`; the
+    ``differences`` themselves if there are too few patients for an interval; and the two-sided p of Wilcoxon's
+    signed-rank test (scipy), with Holm's correction for the number of metrics in ``p_holm``. Raises
+    :class:`~medcyclegan.errors.UsageError` if they have fewer than two cases in common, or all are of one patient.
     """
     shared = shared_cases(first, second)
     patients = {case: first[case].get("patient") or case for case in shared}
     count = len(set(patients.values()))
     if count < 2:
-        raise UsageError(f"{len(shared)} cases of one patient: a paired test takes two or more patients")
+        raise UsageError(f"{len(shared)} cases of one patient: a paired test needs two or more patients")
     metrics: dict[str, dict[str, Any]] = {}
     for name in _COMPARED:
         pairs = np.array([[scores[case].get(name) for scores in (first, second)] for case in shared], dtype=np.float64)
@@ -127,7 +127,7 @@ def compare_models(first: Scores, second: Scores) -> dict[str, Any]:
 
 
 def _patient_means(values: Iterable[tuple[Any, float]]) -> dict[Any, float]:
-    """Return the mean of each patient's values, in the order in which the patients come."""
+    """Return the mean of each patient's values, in the order of their first occurrence."""
     of_patient = defaultdict(list)
     for patient, value in values:
         of_patient[patient].append(value)

@@ -1,4 +1,4 @@
-"""Tables of scores: a row a case, their summary, the comparison of two models; as CSV and JSON."""
+"""Tables of scores as CSV and JSON: one row per case, a summary, and the comparison of two models."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _MADE_BY = "medcyclegan evaluate"
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Return a value as JSON that every parser takes; infinity is written 1e999, which all read as infinity."""
-    # json writes the word Infinity, which is no JSON; NaN cannot occur, all scores are checked to be numbers.
+    """Return a value as valid JSON; infinity is written as 1e999, which parsers read as infinity."""
+    # json writes Infinity, which is not valid JSON. NaN cannot occur, because all scores are checked to be numbers.
     return re.sub(r'(?<!\\)": Infinity', '": 1e999', json.dumps(value, indent=indent))
 
 
@@ -34,11 +34,12 @@ def write_table(
     refused: Sequence[Refusal] = (),
     comparison: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the table as CSV or JSON, as the name's ending says; the worst and best cases' pictures beside it.
+    """Write the table as CSV or JSON, depending on the file extension, and pictures of the worst and best cases.
 
-    JSON holds the cases, what was refused, the summary of the fakes' and of each baseline's scores, and ``comparison``.
-    CSV holds a row a case, with the baselines' scores as ``water_mae`` and so on. Pictures go to
-    ``<stem>-pictures/0001.png`` and so on, by the case's row. Raises :class:`~medcyclegan.errors.WriteError`.
+    JSON contains the cases, the refused cases, the summary of the scores of the fakes and of each baseline, and
+    ``comparison``. CSV contains one row per case, with scores of baselines in columns such as ``water_mae``. Pictures
+    are written next to the table as ``<stem>-pictures/0001.png`` etc., numbered by row. Raises
+    :class:`~medcyclegan.errors.WriteError`.
     """
     rows = [{**scores.to_dict(), "picture": None} for scores in cases]
     for number in _pictured(cases):
@@ -52,9 +53,9 @@ def write_table(
 
 
 def load_scores(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the scores ``{case: {metric: value}}`` of a table that :func:`write_table` wrote, with each ``patient``.
+    """Read the scores ``{case: {metric: value}}``, with ``patient``, of a table that :func:`write_table` wrote.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for anything else.
+    Raises :class:`~medcyclegan.errors.ReadError` for any other file.
     """
     try:
         text = path.read_text("utf-8")
@@ -72,15 +73,15 @@ def load_scores(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReadError(f"{path}: not a table that evaluate --out wrote ({error!r}): write one first") from None
     if not scores:
-        raise ReadError(f"{path}: a table without cases: evaluate some first")
+        raise ReadError(f"{path}: the table has no cases: evaluate some first")
     return scores
 
 
 def merge_tables(paths: Sequence[Path], out: Path) -> list[Mapping[str, Any]]:
-    """Write the cases of several JSON tables, such as the folds of a cross-validation, as one table ``out``.
+    """Merge several JSON tables, such as those of the folds of a cross-validation, into one table ``out``.
 
-    Returns its rows. The summary is that of all cases; pictures stay with the tables that they belong to. Raises
-    :class:`~medcyclegan.errors.ReadError` for a file that is no such table, or a case that is in two of them.
+    Returns its rows. The summary is computed from all cases; pictures remain with their tables. Raises
+    :class:`~medcyclegan.errors.ReadError` for a file that is not such a table, or a case that is in two tables.
     """
     rows: list[Mapping[str, Any]] = []
     refused: list[Refusal] = []
@@ -93,7 +94,7 @@ def merge_tables(paths: Sequence[Path], out: Path) -> list[Mapping[str, Any]]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ReadError(
-            f"{len(twice)} cases are in two of the tables, such as {twice[0]!r}: merge tables of other cases"
+            f"{len(twice)} cases are in more than one table, such as {twice[0]!r}: merge tables of different cases"
         )
     with atomic_write(out) as file:
         file.write(to_json(_record(rows, refused, None), indent=2).encode())
@@ -119,7 +120,7 @@ def _record(
 
 
 def baseline_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Return each baseline's scores, a row for each case that has it, with the case's patient."""
+    """Return the scores of each baseline, with one row, including the patient, for each case that has it."""
     found: dict[str, list[dict[str, Any]]] = {}
     for name in BASELINES:
         own = [{**row["baselines"][name], "patient": row["patient"]} for row in rows if name in row["baselines"]]
@@ -130,8 +131,8 @@ def baseline_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str,
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    beside = [f"{baseline}_{name}" for baseline in baseline_rows(rows) for name in METRICS]
-    names = ["case", *METRICS, "patient", *beside, "unit", "normalization", "voxels", "picture", "notes"]
+    columns = [f"{baseline}_{name}" for baseline in baseline_rows(rows) for name in METRICS]
+    names = ["case", *METRICS, "patient", *columns, "unit", "normalization", "voxels", "picture", "notes"]
     writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
@@ -141,6 +142,6 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _pictured(cases: Sequence[CaseScores]) -> list[int]:
-    """Return the rows of the cases with the smallest and the largest MAE that have pictures."""
+    """Return the row numbers of the cases with pictures that have the smallest and the largest MAE."""
     order = sorted((n for n, c in enumerate(cases) if c.picture), key=lambda n: cases[n].evaluation.mae)
     return sorted({*order[:PICTURED_CASES], *order[-PICTURED_CASES:]})

@@ -1,4 +1,4 @@
-"""Tables of scores as lines of text, for a terminal."""
+"""Tables of scores as text for a terminal."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from medcyclegan.evaluation.tables import baseline_rows
 
 __all__ = ["rows_to_text", "to_text"]
 
-#: Columns of a table of several cases; the JSON and CSV tables hold all metrics.
+#: Columns of a table of several cases; the JSON and CSV tables contain all metrics.
 _COLUMNS = ("mae", "psnr", "ms_ssim", "ssim_2023", "ncc", "mae_air", "mae_soft_tissue", "mae_bone")
 _STATISTICS = {"mean": "mean", "sd": "sd", "median": "median", "min": "lowest", "max": "highest"}
 
 
 def to_text(cases: Sequence[CaseScores], comparison: Mapping[str, Any] | None = None) -> str:
-    """Return the scores as lines of text, each beside those of its baselines, and for several cases their summary."""
+    """Return the scores of cases and their baselines as text, with a summary if there are several cases."""
     return rows_to_text([scores.to_dict() for scores in cases], comparison)
 
 
 def rows_to_text(rows: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None = None) -> str:
-    """Return the same of the rows of a table, such as :func:`~medcyclegan.evaluation.merge_tables` returns."""
+    """Return the same text for rows of a table, such as :func:`~medcyclegan.evaluation.merge_tables` returns."""
     if len(rows) == 1:
         return _one_case(rows[0])
     parts = [_several_cases(rows), *_footer(rows)]
@@ -35,13 +35,13 @@ def _one_case(row: Mapping[str, Any]) -> str:
     for name in METRICS:
         if row[name] is not None:
             lines.append([name, *(_number(scores[name]) for scores in (row, *row["baselines"].values()))])
-    unit = f"unit of errors: {row['unit']}; normalisation: {row['normalization']}"
+    unit = f"unit of errors: {row['unit']}; normalization: {row['normalization']}"
     meanings = [f"{_title(name)}: {BASELINES[name]}" for name in row["baselines"]]
     return "\n".join([_aligned(lines), unit, f"{row['voxels']} voxels in the mask", *meanings, *row["notes"]])
 
 
 def _several_cases(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a line for each case, under it one for each of its baselines, and the same for the summary."""
+    """Return one line for each case and each of its baselines, and the same for the summary."""
     names = [name for name in _COLUMNS if any(row[name] is not None for row in rows)]
     lines = [["case", "scored", *names]]
     for row in rows:
@@ -58,7 +58,7 @@ def _several_cases(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _block(title: str, scored: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
-    """Return a line for the fake and one for each baseline, the title in the first line only."""
+    """Return one line for the fake and for each baseline, with the title in the first line only."""
     titles = [title] + [""] * (len(scored) - 1)
     return [
         [first, _title(name), *map(_number, values)]
@@ -75,11 +75,11 @@ def _footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     said = f"{len(rows)} cases of {patients} patient{'' if patients == 1 else 's'}; unit of errors: {rows[0]['unit']}"
     lines = [f"{said}; statistics are over patients (the mean of each patient's cases)"]
     if patients < FEWEST_FOR_INTERVAL:
-        lines.append(f"no intervals: they take {FEWEST_FOR_INTERVAL} patients or more")
+        lines.append(f"no intervals: they require {FEWEST_FOR_INTERVAL} patients or more")
     lines += [f"{_title(name)}: {BASELINES[name]}" for name in baseline_rows(rows)]
     beaten = sum(1 for row in rows if row["mae"] >= min(each["mae"] for each in row["baselines"].values()))
     if beaten:
-        lines.append(f"in {beaten} of {len(rows)} cases a baseline has an MAE as good as the fake's or better")
+        lines.append(f"in {beaten} of {len(rows)} cases, the MAE of a baseline is at least as good as that of the fake")
     return lines
 
 
@@ -90,11 +90,11 @@ def _comparison_text(comparison: Mapping[str, Any]) -> str:
         numbers = [_number(entry[key]) for key in ("mean_difference", "min", "max")]
         lines.append([name, *numbers, interval, _number(entry["p"]), _number(entry["p_holm"])])
     single = [
-        f"{name} of each patient: {', '.join(map(_number, entry['differences']))}"
+        f"{name} for each patient: {', '.join(map(_number, entry['differences']))}"
         for name, entry in comparison["metrics"].items()
         if entry["differences"]
     ]
-    least = f"smallest p that {comparison['patients']} patients can give: {_number(comparison['smallest_possible_p'])}"
+    least = f"smallest possible p for {comparison['patients']} patients: {_number(comparison['smallest_possible_p'])}"
     return "\n".join([_aligned(lines), *single, comparison["test"], least])
 
 
@@ -103,7 +103,7 @@ def _title(name: str) -> str:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Return lines of cells in columns, the first one flush left."""
+    """Return lines of cells as aligned columns; the first column is left-aligned."""
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
     aligned = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""Sets without pairs: how far apart two sets of volumes are as distributions."""
+"""Distances between the distributions of two unpaired sets of volumes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = ["SetSamples", "compare_sets", "frechet_of_files", "sample_set", "samp
 
 log = logging.getLogger(__name__)
 
-#: What is drawn from each volume.
+#: The numbers of samples from each volume.
 _VALUES, _PATCHES, _SLICES = 100_000, 2_000, 32
 #: Edge of a patch in pixels, and the pixel sizes at which patches are taken.
 _PATCH, _SCALES_MM = 7, (1.0, 2.0, 4.0)
-#: A slice is a vector of this many pixels an edge of 8 mm.
+#: A slice is reduced to 32 x 32 pixels of 8 mm.
 _SLICE_MM, _SLICE_PIXELS = 8.0, 32
 _PERCENTILES = (0.5, 99.5)
 _AIR_HU = -1024.0
@@ -38,11 +38,11 @@ _AIR_HU = -1024.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SetSamples:
-    """What was drawn from a set of volumes; each list has an entry a volume.
+    """Samples from a set of volumes; each list has one entry per volume.
 
     ``values``: intensities in the patient. ``patches``: for each pixel size, axial patches ``(N, 49)``.
     ``slices``: axial slices ``(N, 1024)`` of 32 x 32 pixels of 8 mm. ``unit``: HU, or the range 0 to 1.
-    ``water``: the same of the same volumes with water (0 HU) in place of the patient, where it was asked for.
+    ``water``: if requested, the same from the same volumes with water (0 HU) in place of the patient.
     """
 
     values: list[NDArray[np.float32]]
@@ -59,12 +59,12 @@ class SetSamples:
 def sample_set(
     volumes: Iterable[Volume], *, modality: str | None = None, seed: int = 0, water: bool = False
 ) -> SetSamples:
-    """Draw values, patches and slices from volumes, one of which is in memory at a time.
+    """Draw values, patches and slices from volumes, of which one is in memory at a time.
 
-    CT (by header, ``modality``, or values in HU) is taken in HU, clipped to [-1024, 3071]; all else after its 0.5th and
-    99.5th percentile in the head mask were made 0 and 1. ``water``: of CT, also draw from water in the same masks.
-    Raises :class:`~medcyclegan.errors.IntensityError` where CT and other volumes are mixed, and for volumes without
-    contrast.
+    CT (by header, ``modality``, or values in HU) is sampled in HU, clipped to [-1024, 3071]. In other volumes, the
+    0.5th and 99.5th percentile in the head mask are first mapped to 0 and 1. ``water``: for CT, also sample water in
+    the same masks. Raises :class:`~medcyclegan.errors.IntensityError` if CT and other volumes are mixed, and for
+    volumes without contrast.
     """
     generators = np.random.default_rng(seed), np.random.default_rng(seed)
     drawn, of_water, units = [], [], set()
@@ -77,9 +77,11 @@ def sample_set(
             array = np.where(mask, np.float32(0), np.float32(_AIR_HU))
             of_water.append(_draw(volume.replace(array=array), mask, generators[1]))
     if not drawn:
-        raise UsageError("an empty set: there is nothing to compare")
+        raise UsageError("the set of volumes is empty: there is nothing to compare")
     if len(units) > 1:
-        raise IntensityError("a set of CT and of other volumes: compare one kind at a time, or pass --modality")
+        raise IntensityError(
+            "the set contains CT and other volumes: compare one modality at a time, or pass --modality"
+        )
     (unit,) = units
     return _collected(drawn, unit, _collected(of_water, unit) if of_water else None)
 
@@ -90,34 +92,34 @@ def compare_sets(
     inputs: SetSamples | None = None,
     tissue_means: SetSamples | None = None,
 ) -> dict[str, Any]:
-    """Return the distances of two sets, beside what they are to be compared with.
+    """Return the distances of two sets, and those of baselines to compare them with.
 
     ``histogram`` and ``sliced_wasserstein`` (the mean over patches of 7 x 7 pixels of 1, 2 and 4 mm) are in ``unit``;
-    ``mmd`` is squared, of slices. ``baselines``: the same for what needs no network: ``input``, the untranslated
-    inputs, where they have the references' unit; ``tissue_means``, the inputs at their tissue means; ``water``, where
-    the references were drawn with it. ``floor``: for the two halves of the reference set, below which no fake need
-    come; None where there is one reference.
+    ``mmd`` is the squared distance of slices. ``baselines``: the same for methods without a network: ``input``, the
+    untranslated inputs, if they have the unit of the references; ``tissue_means``, the inputs at their tissue means;
+    ``water``, if the references were sampled with it. ``floor``: the distances between two halves of the reference
+    set, which fakes need not fall below; None for a single reference.
     """
     if fakes.unit != references.unit:
-        raise IntensityError(f"fakes in {fakes.unit} and references in {references.unit}: name the --modality of both")
+        raise IntensityError(f"fakes in {fakes.unit} and references in {references.unit}: give the --modality of both")
     result: dict[str, Any] = {**_distances(fakes, references), "unit": fakes.unit}
     result["fakes"], result["references"] = len(fakes.values), len(references.values)
-    # The distance of an MR in arbitrary units from a CT in HU would be large whatever they show.
+    # The distance of an MR in arbitrary units to a CT in HU would be large regardless of their content.
     same_unit = inputs if inputs is not None and inputs.unit == references.unit else None
-    beside = {"input": same_unit, "tissue_means": tissue_means, "water": references.water}
-    result["baselines"] = {name: _distances(one, references) for name, one in beside.items() if one is not None}
+    candidates = {"input": same_unit, "tissue_means": tissue_means, "water": references.water}
+    result["baselines"] = {name: _distances(one, references) for name, one in candidates.items() if one is not None}
     halves = slice(None, None, 2), slice(1, None, 2)
     alone = len(references.values) < 2
     result["floor"] = None if alone else _distances(*(references.part(half) for half in halves))
     if alone:
-        log.warning("one reference volume: no distance of two halves of the references can stand beside the others")
+        log.warning("only one reference volume: the distance between two halves of the references cannot be calculated")
     return result
 
 
 def sample_tissue_means(volumes: Iterable[Volume], model: ModelBundle) -> SetSamples:
-    """Draw from inputs of ``model`` at their tissue means in HU inside the head, and air outside.
+    """Draw samples from inputs of ``model``, mapped to their tissue means in HU in the head and to air outside.
 
-    Raises :class:`~medcyclegan.errors.ModelError` for a model that has no tissue means.
+    Raises :class:`~medcyclegan.errors.ModelError` for a model without tissue means.
     """
 
     def mapped() -> Iterator[Volume]:
@@ -129,9 +131,9 @@ def sample_tissue_means(volumes: Iterable[Volume], model: ModelBundle) -> SetSam
 
 
 def frechet_of_files(fake: Path, reference: Path) -> float:
-    """Return the Fréchet distance of two files of features, ``.npy`` of ``(N, D)`` numbers each.
+    """Return the Fréchet distance of two files of features, each a ``.npy`` file with an array ``(N, D)``.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for a file that is none.
+    Raises :class:`~medcyclegan.errors.ReadError` for any other file.
     """
     return frechet_distance(*(_load_features(path) for path in (fake, reference)))
 
@@ -173,7 +175,7 @@ def _scaled(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         return np.clip(volume.array, _AIR_HU, 3071).astype(np.float32)
     lower, upper = np.percentile(volume.array[mask], _PERCENTILES)
     if not lower < upper:
-        raise IntensityError(f"a volume whose voxels in the head are all {lower:g}: it has no contrast, leave it out")
+        raise IntensityError(f"all voxels in the head of a volume are {lower:g}: it has no contrast, leave it out")
     return np.clip((volume.array.astype(np.float32) - lower) / (upper - lower), 0, 1).astype(np.float32)
 
 
@@ -182,7 +184,7 @@ def _patches(
     zoom: NDArray[np.float64],
     generator: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Draw patches of 7 x 7 pixels whose centre lies in the patient from planes resampled by ``zoom``."""
+    """Draw patches of 7 x 7 pixels, centered in the patient, from planes resampled by ``zoom``."""
     half, found = _PATCH // 2, []
     for plane, where in planes:
         image, inside = _zoomed(plane, zoom), _zoomed(where.astype(np.float32), zoom) > 0.5
@@ -194,12 +196,14 @@ def _patches(
             drawn = generator.integers(0, rows.size, max(1, _PATCHES // len(planes)))
             found.append(windows[rows[drawn], columns[drawn]].reshape(len(drawn), -1))
     if not found:
-        raise IntensityError("a volume whose slices are smaller than a patch of 28 mm: it is too small to compare")
+        raise IntensityError(
+            "the slices of a volume are smaller than a patch of 28 mm: it is too small to compare, leave it out"
+        )
     return np.concatenate(found)
 
 
 def _small(plane: NDArray[np.float32], where: NDArray[np.bool_], spacing: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return a slice as a vector: 32 x 32 pixels of 8 mm around the patient's centre, the lowest value outside."""
+    """Return a slice as a vector: 32 x 32 pixels of 8 mm around the patient's center, padded with the lowest value."""
     low = float(plane.min())
     image = _zoomed(np.where(where, plane, low), spacing / _SLICE_MM)
     inside = _zoomed(where.astype(np.float32), spacing / _SLICE_MM)
@@ -212,7 +216,7 @@ def _small(plane: NDArray[np.float32], where: NDArray[np.bool_], spacing: NDArra
 
 
 def _zoomed(plane: NDArray[np.float32], zoom: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Resample a plane linearly, averaged over the new pixel's width first where it shrinks."""
+    """Resample a plane linearly; if it shrinks, first average over the width of a new pixel."""
     width = [max(1, round(1 / factor)) for factor in zoom]
     smooth = ndimage.uniform_filter(plane, size=width) if max(width) > 1 else plane
     resampled: NDArray[np.float32] = ndimage.zoom(smooth, zoom, order=1, grid_mode=True, mode="nearest")
@@ -223,7 +227,9 @@ def _load_features(path: Path) -> NDArray[Any]:
     try:
         features = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ReadError(f"{path}: not a .npy file of numbers: {error}") from None
+        raise ReadError(f"{path}: not a .npy file of numbers ({error}): write it with numpy.save") from None
     if not isinstance(features, np.ndarray) or features.ndim != 2 or features.dtype.kind not in "fiu":
-        raise ReadError(f"{path}: features must be one array (N, D) of numbers, a row an image: save it by numpy.save")
+        raise ReadError(
+            f"{path}: features must be one array (N, D) of numbers with one row per image: save it with numpy.save"
+        )
     return features

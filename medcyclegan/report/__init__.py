@@ -1,4 +1,4 @@
-"""Reports: one HTML file for a run, an evaluation or a translation, complete in itself and offline."""
+"""Reports: a self-contained HTML page about a run, an evaluation or a translation, which works offline."""
 
 from medcyclegan.report.write import ReportOptions, write_report
 

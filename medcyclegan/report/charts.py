@@ -1,4 +1,4 @@
-"""Charts as SVG that takes the page's own text colour, so that they read in light and in dark."""
+"""Charts as SVG in the text color of the page, so that they are readable in light and dark mode."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from matplotlib.figure import Figure
 
 __all__ = ["Chart", "curve_chart", "strip_chart"]
 
-#: Drawn in this colour, which is then replaced by the page's text colour.
+#: A placeholder that is replaced by the text color of the page.
 _INK = "#010203"
 _COLOURS = ("#2f83d0", "#d9742b", "#3c9a5f", "#b0569b", "#8a7a2c")
 _POINTS = 400
 _SIZE_INCHES = (4.2, 2.5)
-#: Letters that a legend has room for in a line.
+#: Number of letters that fit in one line of a legend.
 _LEGEND_LETTERS = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """A picture with its caption, and what it shows in words for those who do not see it."""
+    """A picture with its caption and a description for screen readers."""
 
     svg: Markup
     caption: str
@@ -33,7 +33,7 @@ class Chart:
 
 
 def curve_chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> Chart:
-    """Return curves over training steps: ``{name: [(step, value), ...]}``; long ones are averaged to 400 points."""
+    """Draw curves over training steps, ``{name: [(step, value), ...]}``; long ones are averaged to 400 points."""
     figure, axes = _axes()
     words = []
     for colour, (name, points) in zip(_COLOURS, curves.items(), strict=False):
@@ -44,7 +44,7 @@ def curve_chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]])
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
     axes.yaxis.get_offset_text().set_color(_INK)
     if len(curves) > 1:
-        # As many columns as fit side by side: a wider legend would leave the curves no room.
+        # As many columns as fit in the width: a wider legend would shrink the axes.
         columns = max(1, _LEGEND_LETTERS // (max(map(len, curves)) + 6))
         axes.legend(
             frameon=False, labelcolor=_INK, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns
@@ -53,7 +53,7 @@ def curve_chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]])
 
 
 def strip_chart(title: str, groups: Mapping[str, Sequence[float]]) -> Chart:
-    """Return a dot a case for each group, with its median as a line: ``{name: values}``."""
+    """Draw one dot per case for each group, ``{name: values}``, and a line at the median of the group."""
     figure, axes = _axes()
     words = []
     for place, (colour, (name, values)) in enumerate(zip(_COLOURS, groups.items(), strict=False)):
@@ -83,7 +83,7 @@ def _axes() -> tuple[Figure, Axes]:
 
 
 def _thinned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and values, as means over equal stretches where there are more than can be seen."""
+    """Return steps and values; if there are more than 400, the means of 400 equal parts."""
     if len(points) <= _POINTS:
         return points[:, 0], points[:, 1]
     parts = np.array_split(points, _POINTS)
@@ -96,5 +96,5 @@ def _svg(figure: Figure) -> Markup:
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "medcyclegan", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    # Only the element itself goes into the page: no XML declaration, no document type with an address in it.
+    # The page gets only the element, without the XML declaration and the document type, which holds a URL.
     return Markup(text[text.index("<svg") :].replace(_INK, "currentColor"))  # noqa: S704

@@ -1,4 +1,4 @@
-"""Pages: templates filled and written; text from files is escaped, nothing is asked of the network."""
+"""Render pages from templates; text from files is escaped, and a page loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -24,45 +24,45 @@ _QUALITY = 85
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the page that ``template`` (a file of ``assets/``) makes of ``values``."""
+    """Return the page that ``template`` (a file in ``assets/``) gives with ``values``."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    common = {"version": medcyclegan.__version__, "created": now(), "beside": ()}
+    common = {"version": medcyclegan.__version__, "created": now(), "voxel_files": ()}
     return environment.get_template(template).render({**common, **values})
 
 
 def asset(name: str) -> str:
-    """Return the text of a file in ``assets/``, which comes with the package and is trusted."""
+    """Return the text of a file in ``assets/``; it is part of the package and therefore trusted."""
     return resources.files(_ASSETS).joinpath("assets", name).read_text("utf-8")
 
 
 def niivue() -> Markup:
-    """Return the viewer library, to stand in a ``script`` element."""
+    """Return the viewer library, for a ``script`` element."""
     return Markup(asset("niivue.umd.js"))  # noqa: S704
 
 
 def picture_url(file: Path) -> str:
-    """Return a picture as a ``data:`` address, as WebP: a third of the PNG's size or less, to the eye the same.
+    """Return a picture as a ``data:`` URL in WebP format, at most a third of the PNG's size without visible loss.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for a file that is no picture.
+    Raises :class:`~medcyclegan.errors.ReadError` for a file that is not a picture.
     """
     buffer = io.BytesIO()
     try:
         with Image.open(file) as picture:
             picture.convert("RGB").save(buffer, format="WEBP", quality=_QUALITY)
     except OSError as error:
-        raise ReadError(f"{file}: not a picture that can be read ({error}): remove it, or write it again") from None
+        raise ReadError(f"{file}: cannot be read as a picture ({error}): remove it, or write it again") from None
     return data_url(buffer.getvalue(), "image/webp")
 
 
 def data_url(content: bytes, kind: str) -> str:
-    """Return bytes as a ``data:`` address."""
+    """Return bytes as a ``data:`` URL."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def plain_rows(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return JSON as rows of (name, text); what has nothing to say is left out."""
+    """Return the fields of a JSON object as rows of (name, text), without empty ones."""
     return [
         (f"{prefix}{name}".replace("_", " "), _text(value))
         for name, value in values.items()
@@ -74,7 +74,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
-        return "not known"
+        return "unknown"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The page of a training run: health, panels through time, curves, configuration, provenance."""
+"""The page of a training run: health, panels over time, curves, configuration, provenance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medcyclegan.run_record import INTERRUPTED, RECORD_FILE, load_run_record, ru
 
 __all__ = ["build_run_page", "is_run"]
 
-#: Pictures in one page.
+#: Maximum number of pictures in a page.
 _MOST_PANELS = 60
 _CHARTS = {
     "Generators, all terms": ("generators",),
@@ -28,26 +28,26 @@ _CHARTS = {
     "Structure loss": ("structure_A", "structure_B", "structure_AB", "structure_BA"),
     "Discriminators": ("discriminator_A", "discriminator_B"),
     "Cycle error on held-out patients": ("validation_cycle_A", "validation_cycle_B"),
-    "Distance of patches from real ones, held-out patients": (
+    "Distance of patches to real ones, held-out patients": (
         *("validation_sliced_wasserstein_AB", "validation_sliced_wasserstein_BA"),
     ),
-    "Distance of intensities from real ones, held-out patients": ("validation_histogram_AB", "validation_histogram_BA"),
+    "Distance of intensities to real ones, held-out patients": ("validation_histogram_AB", "validation_histogram_BA"),
     "MAE on held-out pairs": ("validation_mae_AB", "validation_mae_BA"),
     "PSNR on held-out pairs (dB)": ("validation_psnr_AB", "validation_psnr_BA"),
     "SSIM on held-out pairs": ("validation_ssim_AB", "validation_ssim_BA"),
     "Change from input to synthetic slice": ("health_change_AB", "health_change_BA"),
     "Agreement of contrast with real slices": ("health_contrast_AB", "health_contrast_BA"),
     "Agreement of edges with the input": ("health_edges_AB", "health_edges_BA"),
-    "Displacement against the input (pixels)": ("health_shift_AB", "health_shift_BA"),
-    "Signal outside the head (share of its area)": ("health_outside_AB", "health_outside_BA"),
-    "Cycle error, synthetic slice as it is and in 8 bits": (
+    "Displacement relative to the input (pixels)": ("health_shift_AB", "health_shift_BA"),
+    "Signal outside the head (fraction of its area)": ("health_outside_AB", "health_outside_BA"),
+    "Cycle error, with the synthetic slice in full precision and in 8 bits": (
         *("health_cycle_AB", "health_cycle_8bit_AB", "health_cycle_BA", "health_cycle_8bit_BA"),
     ),
-    "Cycle error relative to an image of one grey level": ("health_unrestored_AB", "health_unrestored_BA"),
+    "Cycle error relative to a uniform image": ("health_unrestored_AB", "health_unrestored_BA"),
     "Learning rate": ("learning_rate",),
-    "Images a second": ("images_per_second",),
+    "Images per second": ("images_per_second",),
 }
-#: States in which a run is not finished, in words.
+#: State of an unfinished run -> text between "The run" and "at step N".
 _UNFINISHED = {
     "failed": "failed",
     "stopped": "was stopped",
@@ -55,9 +55,9 @@ _UNFINISHED = {
     INTERRUPTED: "was interrupted without a message (its process was killed, perhaps because memory ran out); "
     "medcyclegan train --resume continues it. Its last checkpoint is",
 }
-#: Shown in other places, or of no interest as a curve.
+#: Columns that are shown elsewhere, or are of no interest as a curve.
 _NO_CURVES = ("step", "epoch", "seconds_per_step", "data_wait")
-#: The last part of a run, over which its state is judged; fewer rows say nothing.
+#: The last fraction of a run, from which its state is judged, and the fewest rows for a judgement.
 _RECENT, _FEWEST_ROWS = 0.2, 20
 _SATURATED, _WAITING = 0.01, 0.1
 
@@ -70,8 +70,8 @@ def is_run(path: Path) -> bool:
 def build_run_page(run: Path) -> str:
     """Return the page of the run in folder ``run``.
 
-    Raises :class:`~medcyclegan.errors.ReadError` where its record cannot be read. A run that is still going on, or that
-    was cut short, is shown as far as it got.
+    A run that is in progress or was interrupted is shown up to its last row. Raises
+    :class:`~medcyclegan.errors.ReadError` if its record cannot be read.
     """
     record = _load_record(run)
     rows = _load_rows(run / "metrics.jsonl")
@@ -97,9 +97,9 @@ def build_run_page(run: Path) -> str:
 
 
 def _panel_words(rows: Sequence[Mapping[str, float]]) -> str:
-    """Say what a panel's columns are; without an identity loss there is no identity pass to show."""
+    """Describe the columns of a panel; without an identity loss it has no column for the identity pass."""
     has_identity = any("identity_A" in row for row in rows)
-    last = "the way back, and the identity pass" if has_identity else "and the way back"
+    last = "the translation back to A, and the identity pass" if has_identity else "and the translation back to A"
     return f"Above: a slice of A, its translation to B, {last}. Below: the same for B."
 
 
@@ -108,7 +108,7 @@ def _letters(domains: Sequence[str]) -> list[str]:
 
 
 def _load_record(run: Path) -> dict[str, Any]:
-    """Return the run's record with the state that the run is in now."""
+    """Return the run's record with its present state."""
     record = load_run_record(run)
     return {**record, "state": run_state(run, record)}
 
@@ -121,7 +121,7 @@ def _read_text(path: Path) -> str:
 
 
 def _load_rows(path: Path) -> list[dict[str, float]]:
-    """Return the rows of metrics.jsonl; lines that are none (one that is being written) are passed over."""
+    """Return the rows of metrics.jsonl; lines that cannot be parsed (one that is being written) are skipped."""
     rows = []
     for line in _read_text(path).splitlines() if path.is_file() else ():
         try:
@@ -134,7 +134,7 @@ def _load_rows(path: Path) -> list[dict[str, float]]:
 
 
 def _load_panels(folder: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return evenly spaced panels as ``{step, source}``, and how many were left out."""
+    """Return evenly spaced panels as ``{step, source}``, and the number of panels left out."""
     numbered = [(f.stem.rpartition("-")[2], f) for f in folder.glob("step-*.png")]
     files = sorted((int(number), file) for number, file in numbered if number.isdecimal())
     if not files:
@@ -155,14 +155,14 @@ def _cards(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> li
         cards.append(("time", f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"))
     speeds = [row["images_per_second"] for row in rows if "images_per_second" in row]
     if speeds:
-        cards.append(("images a second", f"{np.median(speeds):.3g}"))
+        cards.append(("images per second", f"{np.median(speeds):.3g}"))
     if sessions:
         cards.append(("device", str(sessions[-1].get("device", "unknown"))))
     return cards
 
 
 def _state_of_record(record: Mapping[str, Any]) -> list[str]:
-    """Return how the run ended, where it did not finish."""
+    """Return a sentence about the state of an unfinished run; no sentence for a finished one."""
     state = record.get("state")
     if state not in _UNFINISHED:
         return []
@@ -171,9 +171,9 @@ def _state_of_record(record: Mapping[str, Any]) -> list[str]:
 
 
 def _health_of_record(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> tuple[list[str], list[str]]:
-    """Return the warnings of the run (``health`` in run.json) that held at its last look, and those that are over.
+    """Return the warnings (``health`` in run.json) that applied at the last check, and the earlier ones.
 
-    A warning that does not say until when it held counts as current.
+    A warning without a last step counts as current.
     """
     health = record.get("health")
     entries = health.get("warnings", ()) if isinstance(health, dict) else health
@@ -195,7 +195,7 @@ def _health_of_record(record: Mapping[str, Any], rows: Sequence[Mapping[str, flo
 
 
 def _judge_model(file: Path) -> dict[str, Any] | None:
-    """Return the verdict on the run's model before any translation, with its reasons; None without a model yet."""
+    """Return the verdict on the run's model before any translation, with its reasons; None if there is no model."""
     try:
         record = json.loads(file.read_text("utf-8"))
         a, b = (str(record["domains"][side]["name"]) for side in "AB")
@@ -207,14 +207,14 @@ def _judge_model(file: Path) -> dict[str, Any] | None:
 
 
 def _last_look(health: Any, rows: Sequence[Mapping[str, float]]) -> float | None:
-    """Return the step of the last look at the run's health; records of earlier versions leave it to the curves."""
+    """Return the step of the last health check, from the record or else from the curves."""
     if isinstance(health, dict) and isinstance(health.get("last_look"), int):
         return int(health["last_look"])
     return max((row["step"] for row in rows if any(name.startswith("health_") for name in row)), default=None)
 
 
 def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
-    """Return what the last fifth of the curves shows by itself."""
+    """Return warnings that follow from the last fifth of the curves alone."""
     recent = rows[-max(1, int(len(rows) * _RECENT)) :]
     if len(rows) < _FEWEST_ROWS:
         return []
@@ -223,13 +223,13 @@ def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
         values = [row[name] for row in recent if name in row]
         if values and np.median(values) < _SATURATED:
             said.append(
-                f"{name} is near 0 ({np.median(values):.2g}): that discriminator tells every fake, and its generator "
-                "learns nothing from it any more. Try a lower training.learning_rate or a larger training.pool_size."
+                f"{name} is near 0 ({np.median(values):.2g}): that discriminator recognizes every fake, and its "
+                "generator no longer learns from it. Try a lower training.learning_rate or a larger training.pool_size."
             )
     waits = [row["data_wait"] for row in recent if "data_wait" in row]
     if waits and np.median(waits) > _WAITING:
         said.append(
-            f"{np.median(waits):.0%} of the time is spent waiting for slices: put the slice store on a faster disk."
+            f"{np.median(waits):.0%} of the time is spent waiting for slices: move the slice store to a faster disk."
         )
     return said
 
@@ -248,7 +248,7 @@ def _charts(rows: Sequence[Mapping[str, float]]) -> list[Chart]:
 
 
 def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the record as rows; the way to the slice store is a path and is left out."""
+    """Return the record as rows, without the path of the slice store."""
     kept = {name: value for name, value in record.items() if name not in ("sessions", "health", "slices", "reason")}
     rows = plain_rows(kept)
     for number, entry in enumerate(record.get("sessions", ()), start=1):

@@ -1,4 +1,4 @@
-"""The page of an evaluation: the table, distributions, best and worst cases."""
+"""The page of an evaluation: the table, distributions, and the best and worst cases."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["build_table_page", "is_table"]
 
 _MADE_BY = "medcyclegan evaluate"
 _MEANINGS = {
-    "mae": "mean absolute error in the mask (SynthRAD2025 and 2023); less is better",
-    "psnr": "peak signal-to-noise ratio in dB (SynthRAD2025); more is better",
-    "ms_ssim": "multi-scale structural similarity, at most 1 (SynthRAD2025); more is better",
-    "psnr_2023": "peak signal-to-noise ratio in dB (SynthRAD2023); more is better",
-    "ssim_2023": "structural similarity, at most 1 (SynthRAD2023); more is better",
+    "mae": "mean absolute error in the mask (SynthRAD2025 and 2023); lower is better",
+    "psnr": "peak signal-to-noise ratio in dB (SynthRAD2025); higher is better",
+    "ms_ssim": "multi-scale structural similarity, at most 1 (SynthRAD2025); higher is better",
+    "psnr_2023": "peak signal-to-noise ratio in dB (SynthRAD2023); higher is better",
+    "ssim_2023": "structural similarity, at most 1 (SynthRAD2023); higher is better",
     "mean_error": "mean of fake - reference; 0 is best",
-    "ncc": "correlation, -1 to 1; more is better",
+    "ncc": "correlation, -1 to 1; higher is better",
     "mae_air": "mean absolute error where the reference is below -200 HU",
     "mae_soft_tissue": "mean absolute error where the reference is from -200 to 200 HU",
     "mae_bone": "mean absolute error where the reference is 200 HU or more",
 }
 _DRAWN = ("mae", "psnr", "ms_ssim", "ssim_2023", "ncc", "mean_error")
-_BESIDE = ("mae", "psnr", "ms_ssim")
-#: What each baseline is, in the order in which they are shown.
+_BASELINE_METRICS = ("mae", "psnr", "ms_ssim")
+#: Baseline -> description, in the order in which they are shown.
 _BASELINES = {
     "input": "the input taken as the output",
     "tissue_means": "the training set's mean CT number for each tissue class of the input",
@@ -41,7 +41,7 @@ _STATISTICS = {"mean": "mean", "sd": "sd", "median": "median", "min": "lowest", 
 
 
 def is_table(path: Path) -> bool:
-    """Return whether ``path`` is a table that ``evaluate --out`` wrote, by its name's ending and its first bytes."""
+    """Return whether ``path`` is a table that ``evaluate --out`` wrote, from its file extension and first bytes."""
     if path.suffix.lower() not in (".csv", ".json") or not path.is_file():
         return False
     with path.open("rb") as file:
@@ -50,21 +50,21 @@ def is_table(path: Path) -> bool:
 
 
 def build_table_page(path: Path, *, names: bool = False) -> str:
-    """Return the page of the table ``path``; cases are numbered by their rows unless ``names``.
+    """Return the page of the table ``path``; it shows row numbers instead of case names unless ``names`` is set.
 
-    Case names are often patients' names or numbers, and pages travel. Raises
-    :class:`~medcyclegan.errors.ReadError` for a file that is no such table.
+    Case names often identify patients, and pages are passed on. Raises
+    :class:`~medcyclegan.errors.ReadError` for a file that is not such a table.
     """
     table = _load_table(path)
     rows = table["cases"]
     shown = [str(row["case"]) if names else str(number) for number, row in enumerate(rows, start=1)]
     metrics = [name for name in _MEANINGS if any(row[name] is not None for row in rows)]
-    beside = [(baseline, name) for baseline in _baselines(rows) for name in _BESIDE]
+    columns = [(baseline, name) for baseline in _baselines(rows) for name in _BASELINE_METRICS]
     headings = [{"name": "case", "meaning": "the row in the table"}]
     headings += [{"name": name, "meaning": _MEANINGS[name]} for name in metrics]
     headings += [
         {"name": f"{_title(baseline)} {name}", "meaning": f"{name} of the baseline: {_BASELINES[baseline]}"}
-        for baseline, name in beside
+        for baseline, name in columns
     ]
     return render(
         "table.html.j2",
@@ -75,16 +75,18 @@ def build_table_page(path: Path, *, names: bool = False) -> str:
         charts=_charts(rows),
         pictures=_pictures(path, rows, shown),
         headings=headings,
-        rows=[{"case": name, "cells": _cells(row, metrics, beside)} for name, row in zip(shown, rows, strict=True)],
-        case_note="" if names else "Cases are numbered as in the table file; their names were left out of this page.",
-        summary=_summary(table["summary"], metrics, beside),
+        rows=[{"case": name, "cells": _cells(row, metrics, columns)} for name, row in zip(shown, rows, strict=True)],
+        case_note=""
+        if names
+        else "Cases are numbered by their row in the table file; this page does not contain their names.",
+        summary=_summary(table["summary"], metrics, columns),
         comparison=_comparison(table["comparison"]),
         provenance=plain_rows({name: table[name] for name in ("made_by", "created", "versions") if name in table}),
     )
 
 
 def _load_table(path: Path) -> dict[str, Any]:
-    """Return a table with ``cases``, ``summary``, ``refused`` and ``comparison``, from JSON or CSV."""
+    """Read a table with ``cases``, ``summary``, ``refused`` and ``comparison`` from JSON or CSV."""
     try:
         text = path.read_text("utf-8")
         if path.suffix.lower() == ".csv":
@@ -93,10 +95,10 @@ def _load_table(path: Path) -> dict[str, Any]:
         else:
             table = json.loads(text)
         if not table["cases"]:
-            raise ReadError(f"{path}: a table without cases: evaluate some first")
+            raise ReadError(f"{path}: the table has no cases: evaluate some first")
         for row in table["cases"]:
             if not row["baselines"].keys() <= _BASELINES.keys() or not row["baselines"]:
-                raise ReadError(f"{path}: the baselines {list(row['baselines'])!r:.80}: write the table again")
+                raise ReadError(f"{path}: unknown baselines {list(row['baselines'])!r:.80}: write the table again")
             for scores in (row, *row["baselines"].values()):
                 for name in _MEANINGS:
                     scores[name] = None if scores[name] is None else float(scores[name])
@@ -123,7 +125,7 @@ def _row_from_csv(row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _baselines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the baselines that any case has, in their order."""
+    """Return the names of the baselines that at least one case has, in the order of ``_BASELINES``."""
     return [name for name in _BASELINES if any(name in row["baselines"] for row in rows)]
 
 
@@ -152,22 +154,26 @@ def _warnings(table: Mapping[str, Any], *, names: bool) -> list[str]:
     rows, said = table["cases"], []
     worse = sum(1 for row in rows if row["mae"] >= min(each["mae"] for each in row["baselines"].values()))
     if worse:
-        said.append(f"In {worse} of {len(rows)} cases a baseline has an MAE as good as the translation's or better.")
+        said.append(
+            f"In {worse} of {len(rows)} cases, the MAE of a baseline is at least as good as that of the translation."
+        )
     if rows[0]["unit"] == "HU" and "tissue_means" not in _baselines(rows):
         said.append(
-            "The baseline of the training set is missing: evaluate with --input, beside the sidecars of the "
-            "translations or with --model."
+            "The baseline from the training set is missing: evaluate with --input, and with the sidecars of the "
+            "translations or --model."
         )
     elif rows[0]["unit"] != "HU" and any("input" not in row["baselines"] for row in rows):
         said.append("No input was given, so the baseline is a flat image: evaluate with --input.")
     counted: dict[str, int] = {}
     for row in rows:
         for note in row["notes"]:
-            # Notes hold numbers of their own case; what they are about is the same for all.
+            # Notes contain numbers of one case; count them by their subject, which all cases share.
             about = note.partition(":")[0] if ":" in note else note
             about = "background in the mask lifts the score" if "lifts the score" in note else about
             counted[about] = counted.get(about, 0) + 1
-    said += [f"{note} ({count} of {len(rows)} cases; the table file says more)." for note, count in counted.items()]
+    said += [
+        f"{note} ({count} of {len(rows)} cases; see the table file for details)." for note, count in counted.items()
+    ]
     for refusal in table["refused"]:
         said.append(f"{refusal['case']}: {refusal['reason']}" if names else "A case was refused: see the table file.")
     return said
@@ -175,10 +181,10 @@ def _warnings(table: Mapping[str, Any], *, names: bool) -> list[str]:
 
 def _legend(rows: Sequence[Mapping[str, Any]]) -> str:
     baselines = "; ".join(f"{_title(name)}: {_BASELINES[name]}" for name in _baselines(rows))
-    unit = f"Errors are in {rows[0]['unit']}" if rows[0]["unit"] == "HU" else f"Errors are a part {rows[0]['unit']}"
+    unit = f"Errors are in {rows[0]['unit']}" if rows[0]["unit"] == "HU" else f"Errors are a fraction {rows[0]['unit']}"
     normal = rows[0]["normalization"]
-    said = "" if normal == "none" else f" Intensities were first brought to one range: {normal}."
-    patients = " Statistics are over patients: each counts once, with the mean of all cases of that patient."
+    said = "" if normal == "none" else f" Intensities were first scaled to a common range: {normal}."
+    patients = " Statistics are over patients: each patient counts once, with the mean of their cases."
     return f"{unit}. Baselines, scored in the same way: {baselines}.{said}{patients}"
 
 
@@ -195,7 +201,7 @@ def _charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
 
 
 def _pictures(path: Path, rows: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> list[dict[str, str]]:
-    """Return the pictures that lie beside the table, the worst case first."""
+    """Return the pictures in the folder next to the table, starting with the worst case."""
     pictures = []
     for row, name in sorted(zip(rows, shown, strict=True), key=lambda pair: -pair[0]["mae"]):
         parts = Path(str(row["picture"])).parts if row["picture"] else ()
@@ -208,30 +214,30 @@ def _pictures(path: Path, rows: Sequence[Mapping[str, Any]], shown: Sequence[str
                 "source": picture_url(file),
                 "caption": caption,
                 "description": f"{caption}. Axial, coronal and sagittal planes through the largest error: "
-                "the input where one was given, the fake, the reference, and the error between them.",
+                "the input if one was given, the fake, the reference, and the error between the last two.",
             }
         )
     return pictures
 
 
-def _cells(row: Mapping[str, Any], metrics: Sequence[str], beside: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+def _cells(row: Mapping[str, Any], metrics: Sequence[str], columns: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     values = [row[name] for name in metrics]
-    values += [row["baselines"].get(baseline, {}).get(name) for baseline, name in beside]
+    values += [row["baselines"].get(baseline, {}).get(name) for baseline, name in columns]
     return [{"value": _sorted_by(value), "text": _number(value)} for value in values]
 
 
 def _sorted_by(value: float | None) -> str:
-    """Return a number as JavaScript reads it."""
+    """Return a number in the syntax of JavaScript."""
     return "" if value is None else "Infinity" if math.isinf(value) else repr(value)
 
 
 def _summary(
-    summary: Mapping[str, Any] | None, metrics: Sequence[str], beside: Sequence[tuple[str, str]]
+    summary: Mapping[str, Any] | None, metrics: Sequence[str], columns: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     if summary is None:
         return []
     entries = [summary["fake"].get(name, {}) for name in metrics]
-    entries += [summary["baselines"].get(baseline, {}).get(name, {}) for baseline, name in beside]
+    entries += [summary["baselines"].get(baseline, {}).get(name, {}) for baseline, name in columns]
     rows = [{"name": title, "cells": [_number(e.get(key)) for e in entries]} for key, title in _STATISTICS.items()]
     if any(entry.get("ci95") for entry in entries):
         for place, name in enumerate(("95 % interval from", "to")):
@@ -254,7 +260,7 @@ def _comparison(comparison: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _spread(entry: Mapping[str, Any]) -> str:
-    """Return ``10.57 ± 0.13``, the mean and the standard deviation; of too few patients for an interval, the range."""
+    """Return mean and standard deviation, ``10.57 ± 0.13``, or the range if too few patients have an interval."""
     if not entry["ci95"]:
         return f"{_number(entry['mean'])} ({_number(entry['min'])} to {_number(entry['max'])})"
     if not entry["sd"]:

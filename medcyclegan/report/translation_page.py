@@ -17,10 +17,10 @@ __all__ = ["TranslationPage", "build_translation_page"]
 
 @dataclasses.dataclass(frozen=True)
 class TranslationPage:
-    """A page, and the files that must lie beside it: name -> content; none where all fits into the page."""
+    """A page, and the files it needs next to it: name -> content; empty if everything fits into the page."""
 
     html: str
-    beside: Mapping[str, bytes]
+    files: Mapping[str, bytes]
 
 
 def build_translation_page(
@@ -28,9 +28,9 @@ def build_translation_page(
 ) -> TranslationPage:
     """Return the page of a translation.
 
-    ``volumes`` holds ``fake`` and, where there are such, ``input``, ``reference`` and ``uncertainty``; an ``error`` is
-    made of fake and reference. ``sidecar``: what translate-volume wrote beside the fake. Where the voxels take more
-    than ``most_bytes`` in the page, they go into files of ``folder`` beside it instead.
+    ``volumes`` holds ``fake`` and optionally ``input``, ``reference`` and ``uncertainty``; ``error`` is computed from
+    fake and reference. ``sidecar``: the record that translate-volume wrote next to the fake. If the voxels take more
+    than ``most_bytes`` in the page, they are put into files in ``folder`` next to it instead.
     """
     target = sidecar.get("to")
     domain = str(target.get("domain", "")) if isinstance(target, Mapping) else ""
@@ -43,12 +43,12 @@ def build_translation_page(
         # Its values are in the target's unit.
         uncertainty = volumes["uncertainty"].replace(modality=volumes["fake"].modality)
         shown.append(view_volume(uncertainty, "uncertainty", "uncertainty map", colormap="inferno"))
-    beside = sum(len(view.voxels) for view in shown) > most_bytes
+    separate = sum(len(view.voxels) for view in shown) > most_bytes
     picture, words = _picture(
         {labels[name]: volumes[name] for name in labels if name in volumes}, volumes.get("uncertainty")
     )
     for view in shown:
-        view.facts["file"] = f"{folder}/{view.facts['name']}.js" if beside else ""
+        view.facts["file"] = f"{folder}/{view.facts['name']}.js" if separate else ""
     html = render(
         "translation.html.j2",
         title=f"Synthetic {domain}".strip() if domain else "Translated volume",
@@ -57,18 +57,18 @@ def build_translation_page(
         kinds=_kinds(shown),
         overlays=[view.facts for view in shown if view.facts["overlay"]],
         volumes=[view.facts for view in shown],
-        voxels=[] if beside else [(view.facts["name"], view.voxels) for view in shown],
-        beside=[view.facts["file"] for view in shown] if beside else [],
+        voxels=[] if separate else [(view.facts["name"], view.voxels) for view in shown],
+        voxel_files=[view.facts["file"] for view in shown] if separate else [],
         niivue=niivue(),
         picture=picture,
         picture_description=words,
         provenance=plain_rows(sidecar),
     )
-    return TranslationPage(html, {view.facts["file"]: _as_script(view) for view in shown} if beside else {})
+    return TranslationPage(html, {view.facts["file"]: _as_script(view) for view in shown} if separate else {})
 
 
 def _as_script(view: ViewedVolume) -> bytes:
-    """Return voxels as a script: pages from a disk may load scripts that lie beside them, but no other files."""
+    """Return voxels as a script, because a page opened from disk may load scripts next to it, but no other files."""
     name = json.dumps(view.facts["name"])
     return f"(window.medcycleganVoxels ??= {{}})[{name}] = {json.dumps(view.voxels)};\n".encode()
 
@@ -103,12 +103,14 @@ def _cards(sidecar: Mapping[str, Any], fake: Volume) -> list[tuple[str, str]]:
 
 def _warnings(sidecar: Mapping[str, Any]) -> list[str]:
     if not sidecar:
-        return ["No record of how this volume was made lies beside it."]
+        return ["There is no record next to this volume of how it was made."]
     said = []
     quality = sidecar.get("quality")
     if isinstance(quality, Mapping):
         reasons = quality.get("reasons")
         said += [str(reason) for reason in reasons] if isinstance(reasons, list) else []
     if sidecar.get("forced"):
-        said.append("The input was of another modality than the model was trained on; --force accepted it.")
+        said.append(
+            "The model was trained on another modality than that of the input, which was accepted with --force."
+        )
     return said

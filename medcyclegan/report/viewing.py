@@ -1,4 +1,4 @@
-"""Volumes for the viewer: quantised, compressed, with the windows in which they are looked at."""
+"""Volumes for the viewer: quantized and compressed, with the windows in which to display them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medcyclegan.volume import Volume
 
 __all__ = ["ViewedVolume", "error_volume", "view_volume"]
 
-#: Values are kept as whole numbers: HU as they are, all else in so many steps, which no screen can tell apart.
+#: Values are stored as integers: HU unchanged, others in this number of steps, more than a screen can show.
 _LEVELS = 4095
 _CT_PRESETS = (
     ("brain 0 to 80", 0.0, 80.0),
@@ -31,25 +31,25 @@ _PERCENTILES = (0.5, 99.5)
 
 @dataclasses.dataclass(frozen=True)
 class ViewedVolume:
-    """A volume as the page holds it: ``facts`` as JSON, ``voxels`` gzipped and in base64."""
+    """A volume as stored in the page: ``facts`` for JSON, and ``voxels``, gzipped and in base64."""
 
     facts: dict[str, Any]
     voxels: str
 
 
 def view_volume(volume: Volume, name: str, label: str, *, colormap: str = "gray") -> ViewedVolume:
-    """Return a volume ready for the viewer.
+    """Prepare a volume for the viewer.
 
-    Stored as int16, first index fastest, with ``slope`` and ``intercept``: HU exactly, other values in 4,096 steps
-    between their extremes. ``presets`` hold (name, black, white); the first is shown. Maps (``colormap`` other than
-    ``gray``) begin at 0 and can be laid over the fake.
+    Voxels are stored as int16, first index fastest, with ``slope`` and ``intercept``: HU exactly, other values in
+    4,096 steps between minimum and maximum. ``presets`` are (name, black, white); the first is the default. Maps
+    (``colormap`` other than ``gray``) start at 0 and can be overlaid on the fake.
     """
     stored, slope, intercept = _quantized(volume)
     kind = "map" if colormap != "gray" else "CT" if volume.modality == "CT" else "MR"
     facts = {
         "name": name,
         "label": label,
-        "description": f"{label}: a cross-section that the controls above move and window",
+        "description": f"{label}: a cross-section; the controls above change its position and window",
         "kind": kind,
         "overlay": kind == "map",
         "unit": "HU" if volume.modality == "CT" else "",
@@ -67,10 +67,10 @@ def view_volume(volume: Volume, name: str, label: str, *, colormap: str = "gray"
 
 
 def error_volume(fake: Volume, reference: Volume) -> Volume:
-    """Return |fake - reference| on the fake's grid ``(I, J, K)``, 0 where there is no reference.
+    """Return |fake - reference| on the grid of the fake ``(I, J, K)``, 0 outside the reference.
 
-    In HU where both are CT; otherwise each is first scaled by the 0.5th and 99.5th percentile of its own head to 0
-    and 1, as for the metrics. The reference is resampled linearly where its grid is another.
+    If both are CT, the result is in HU. Otherwise the 0.5th and 99.5th percentile of the head are first mapped to 0
+    and 1 in each volume, as for the metrics. The reference is resampled linearly if its grid differs.
     """
     to_reference = np.linalg.inv(reference.affine) @ fake.affine
     source = reference.array.astype(np.float32)

@@ -1,4 +1,4 @@
-"""From a run, a table or a translated volume to its page on disk."""
+"""Write the page of a run, a table or a translated volume to disk."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from medcyclegan.volume import Volume
 
 __all__ = ["ReportOptions", "write_report"]
 
-#: Reading options that choose one of several volumes.
+#: Reading options that select one of several volumes.
 _CHOICES = ("series", "split_by", "volume")
-#: Voxels of up to so many bytes are put into the page itself.
+#: Voxels of at most this size are put into the page itself.
 _EMBEDDED_MB = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportOptions:
-    """What goes into a page, and where it goes.
+    """The content of a page, and where to write it.
 
-    ``source``, ``reference``, ``uncertainty``: for a translation, the volumes beside it. ``names``: show the cases'
-    names of an evaluation. ``embedded_mb``: for a translation, voxels that take more (default: 60) go into files
-    beside the page. ``reading``: options of :func:`~medcyclegan.io.read_volume`; those that choose among several
-    volumes choose in ``source``, without it in the translated volume. ``out``: the page; its default lies beside
-    (for a run: in) what it reports.
+    ``source``, ``reference``, ``uncertainty``: volumes to show with a translation. ``names``: show the case names of
+    an evaluation. ``embedded_mb``: for a translation, voxels that take more than this (default: 60) are put into
+    files next to the page. ``reading``: options of :func:`~medcyclegan.io.read_volume`; those that select one of
+    several volumes apply to ``source``, or to the translated volume if ``source`` is not given. ``out``: the page; by
+    default, ``report.html`` in the folder of a run, or a file next to the table or volume.
     """
 
     out: Path | None = None
@@ -46,10 +46,10 @@ class ReportOptions:
 
 
 def write_report(target: Path, options: ReportOptions | None = None) -> Path:
-    """Write one self-contained HTML page about ``target`` and return its path.
+    """Write a self-contained HTML page about ``target`` and return its path.
 
     ``target``: the folder of a training run, a table that ``evaluate --out`` wrote, or a translated volume. The page
-    works from any disk and asks nothing of the network. Raises :class:`~medcyclegan.errors.ReadError` for anything
+    works without a server and without a network. Raises :class:`~medcyclegan.errors.ReadError` for anything
     else, :class:`~medcyclegan.errors.UsageError` for options that do not belong to the target.
     """
     options = options or ReportOptions()
@@ -74,7 +74,7 @@ def write_report(target: Path, options: ReportOptions | None = None) -> Path:
 
 
 def _translation_files(target: Path, options: ReportOptions, out: Path) -> dict[Path, bytes]:
-    """Return the page and the files beside it, the page last: it appears when all that it needs is there."""
+    """Return the page and the files next to it; the page is last, so that it is written after the files it needs."""
     sidecar = read_translation_record(target)
     made = sidecar.get("to")
     modality = made.get("modality") if isinstance(made, Mapping) else None
@@ -94,14 +94,14 @@ def _translation_files(target: Path, options: ReportOptions, out: Path) -> dict[
     folder = out.parent / f"{out.stem}-volumes"
     most_mb = _EMBEDDED_MB if options.embedded_mb is None else options.embedded_mb
     page = build_translation_page(volumes, sidecar, folder=folder.name, most_bytes=int(most_mb * 1_000_000))
-    files = {out.parent / name: content for name, content in page.beside.items()}
+    files = {out.parent / name: content for name, content in page.files.items()}
     if files:
         check_output(folder, overwrite=options.overwrite)
     return {**files, out: page.html.encode()}
 
 
 def _with_modality(volume: Volume, modality: str | None) -> Volume:
-    """Return the volume as a CT where its header says nothing but its values, or the model, do."""
+    """Return a volume without a modality as a CT if ``modality`` or its values indicate one."""
     if volume.modality is not None or volume.value_range is not None:
         return volume
     if modality is None:
@@ -114,7 +114,7 @@ def _with_modality(volume: Volume, modality: str | None) -> Volume:
 
 
 def _refuse(options: ReportOptions, target: Path, what: str, *, translation: bool, table: bool) -> None:
-    """Refuse options that mean nothing for this target."""
+    """Refuse options that do not apply to this target."""
     given: dict[str, Any] = {
         "--input": options.source,
         "--reference": options.reference,
@@ -123,10 +123,10 @@ def _refuse(options: ReportOptions, target: Path, what: str, *, translation: boo
     given["--embed-mb"] = options.embedded_mb
     for name, value in given.items():
         if translation and value is not None:
-            raise UsageError(f"{name}: {target} is {what}, and {name} belongs to a translated volume: leave it out")
+            raise UsageError(f"{name}: {target} is {what}, and {name} is only for a translated volume: leave it out")
     if translation and options.reading:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in options.reading)
-        raise UsageError(f"{named}: {target} is {what}, and no volume is read for it: leave it out")
+        raise UsageError(f"{named}: {target} is {what}, for which no volume is read: leave it out")
     if table and options.names:
         raise UsageError(f"--names: {target} is {what} and has no cases: leave it out")
 
@@ -134,7 +134,7 @@ def _refuse(options: ReportOptions, target: Path, what: str, *, translation: boo
 def _output(options: ReportOptions, default: Path) -> Path:
     out = options.out or default
     if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--out {out}: the report is a web page: end its name in .html")
+        raise UsageError(f"--out {out}: the report is a web page: choose a name that ends in .html")
     check_output(out, overwrite=options.overwrite)
     return out
 

@@ -1,4 +1,4 @@
-"""``inspect`` as a user runs it: a table that fits, JSON that parses, one line for a mistake."""
+"""The command ``inspect``: its table fits the terminal, its JSON parses, and a mistake gives one line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_table(tree):
     assert gap.endswith("ok with --allow-gap [1]")
     assert "2.5 to 5" in gap
     assert lines[-1].startswith(" [1] slice spacing varies from 2.5 to 5.0 mm (a slice is missing near z = -1.2 mm)")
-    assert "Left aside: 1 no volume" in result.stderr
+    assert "Skipped: 1 no volume" in result.stderr
 
 
 def test_json(tree):

@@ -42,7 +42,7 @@ def test_ctrl_c_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("medcyclegan.io.inspect.inspect_paths", press)
     result = CliRunner().invoke(main, ["inspect", str(tmp_path)])
     assert result.exit_code == 1
-    assert result.output == "Error: ended by Ctrl-C: what was not finished is not there, run it again\n"
+    assert result.output == "Error: stopped by Ctrl-C: unfinished outputs were removed; run the command again\n"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The two commands as a user runs them: real processes, an ordinary folder, every mistake a line."""
+"""The commands ``slice-volumes`` and ``translate-volume`` in real processes; every mistake gives one line."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Names and records of a derivative data set."""
+"""Names and metadata of a derivative dataset."""
 
 import json
 
@@ -51,8 +51,8 @@ def test_a_data_set_is_begun_once_and_gone_on_with(tmp_path):
 
 def test_somebody_elses_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(WriteError, match="holds other files"):
+    with pytest.raises(WriteError, match="contains other files"):
         open_derivative(tmp_path, tmp_path, "t2")
     (tmp_path / "dataset_description.json").write_text('{"Name": "raw", "GeneratedBy": [{"Name": "fmriprep"}]}')
-    with pytest.raises(WriteError, match="did not make"):
+    with pytest.raises(WriteError, match="did not write"):
         open_derivative(tmp_path, tmp_path, "t2")

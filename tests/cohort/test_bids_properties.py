@@ -1,4 +1,4 @@
-"""What holds of any name: BIDS entities come back, and outputs lie below their folder under plain names."""
+"""Properties for any name: BIDS entities are preserved, and outputs are in their folder with plain names."""
 
 import re
 import string

@@ -1,4 +1,4 @@
-"""Jobs: one that the cluster takes back lets its command save, and is queued again."""
+"""Jobs: if the cluster stops a job, its command saves its state, and the job is queued again."""
 
 import os
 import signal
@@ -25,11 +25,11 @@ time.sleep(60)
 
 
 class TakenBackError(Exception):
-    """What submitit's handler does after the checkpoint: it never goes back to the job."""
+    """Act as the handler of submitit after the checkpoint, which does not return to the job."""
 
 
 def test_a_job_that_is_taken_back_saves_at_once_and_is_queued_again(tmp_path):
-    """The signal comes, as submitit has it, while the job waits for its command."""
+    """The signal arrives while the job waits for its command, as with submitit."""
     place = tmp_path / "state"
     command = _Command((sys.executable, "-c", SAVES, str(place)))
     again = []

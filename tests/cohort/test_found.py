@@ -1,4 +1,4 @@
-"""Volumes that are found once, for all jobs of a cohort."""
+"""The list of volumes that all jobs of a cohort read."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_another_file_is_refused(tmp_path, text):
 
 
 def test_a_shard_looks_at_its_own_files_only(tmp_path, monkeypatch):
-    """Of the others it needs the names alone, for the split."""
+    """Of the other volumes, it needs only the names, for the split."""
     for n in range(6):
         write_nifti(head_mr(SHAPE, seed=n), tmp_path / "mr" / f"p{n}.nii.gz")
     volumes = {"mr": select_volumes(tmp_path / "mr")}

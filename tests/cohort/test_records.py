@@ -1,4 +1,4 @@
-"""The ledger, the stages and the study's record; shards."""
+"""The ledger, the stages, the record of a study, and shards."""
 
 import os
 import stat

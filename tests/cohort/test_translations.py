@@ -1,4 +1,4 @@
-"""Many volumes, one model: done once each, failures written down, nothing of another making replaced."""
+"""Translate many volumes: once each, with failures recorded, and without replacing outputs of other settings."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Baselines for outputs in HU: what a score must beat, and where the tissue means come from."""
+"""Baselines for outputs in HU, and the source of the tissue means."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def head():
 
 @pytest.fixture
 def model():
-    """A model of CT and MR whose training set gave ``MEANS``."""
+    """A model of CT and MR with the tissue means ``MEANS``."""
     known = TrainingSet(3, (0.0,) * 64, 0.1, (4.0, 4.0), (4.0, 4.0), {"axial": 3})
     described = {"mr": known.to_dict(), "ct": dataclasses.replace(known, tissue_means=MEANS).to_dict()}
     return dataclasses.replace(identity_model(), provenance={"training_set": described})
 
 
 def expected_mae(head, source):
-    """The error of the tissue means in the head, worked out without the evaluation."""
+    """The error of the tissue means in the head, calculated without the evaluation."""
     reference = ct_volume(head)
     return mae(
         MEANS.to_hu(source_scaling(source, MR_DOMAIN).normalize(source.array)), reference.array, head_mask(reference)
@@ -44,7 +44,7 @@ def expected_mae(head, source):
 
 
 def test_noise_around_40_hu_is_worse_than_a_baseline(head):
-    """It looked good beside an MR whose numbers were compared with HU."""
+    """A translation looked good next to an MR whose values were compared with HU."""
     reference, source = ct_volume(head), t1_volume(head)
     noise = np.random.default_rng(0).normal(40, 60, reference.shape).round().astype(np.int16)
     result = evaluate_volumes(reference.replace(array=noise), reference, baseline=source)
@@ -87,7 +87,7 @@ def test_a_model_gives_its_tissue_means(head, model):
 
 
 def test_tissue_means_are_taken_where_the_input_lies(head, model):
-    """On another grid the input is resampled first, and its brightness is that of the whole input."""
+    """An input on another grid is resampled, but scaled by the intensities of the whole input."""
     reference, source = ct_volume(head), t1_volume(head)
     part = reference.replace(array=reference.array[:, :, 12:], affine=reference.affine @ np.array(
         [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 12], [0, 0, 0, 1]]))  # fmt: skip
@@ -105,7 +105,7 @@ def test_tissue_means_are_no_baseline_of_an_mr(head, model):
 
 def test_a_model_without_tissue_means_is_refused(head):
     reference = ct_volume(head)
-    with pytest.raises(ModelError, match=r"holds no tissue means.*leave --model out"):
+    with pytest.raises(ModelError, match=r"has no tissue means.*leave --model out"):
         evaluate_volumes(reference, reference, baseline=t1_volume(head), model=identity_model())
     damaged = {"training_set": {"ct": {"tissue_means": {**MEANS.to_dict(), "hu": [1.0]}}}}
     with pytest.raises(ModelError, match="damaged tissue means"):
@@ -133,7 +133,7 @@ def run(command, *arguments, code=0):
 
 
 def test_a_translation_carries_the_baseline_in_its_sidecar(files, head):
-    """translate-volume writes the means beside its output, and evaluate needs no model to use them."""
+    """translate-volume writes the means to the sidecar, and evaluate uses them without the model."""
     run("translate-volume", files / "in.nii.gz", files / "fake.nii.gz", "--to", "ct", "--model", files / "model")
     record = json.loads((files / "fake.json").read_text())
     assert TissueMeans.from_dict(record["tissue_means"]) == MEANS

@@ -1,4 +1,4 @@
-"""Evaluation: the figures' definitions, the baseline beside them, other grids, what is refused."""
+"""Evaluation: definitions of the scores, baselines, other grids, and refused volumes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_mr_is_scored_whatever_its_gain_and_offset(head, other_head):
 
 
 def test_mr_is_scored_over_the_range_0_to_1(head, other_head):
-    """Both challenges' metrics, on volumes whose 0.5th and 99.5th percentile in the mask are 0 and 1."""
+    """The metrics of both challenges, on volumes whose 0.5th and 99.5th percentile in the mask are 0 and 1."""
     reference, other = t2_volume(head), t2_volume(other_head)
     mask = head_mask(reference)
     scaled = []
@@ -149,7 +149,7 @@ def test_a_mask_with_air_in_it_is_warned_about(head, other_head, caplog):
 
 
 def test_air_that_does_not_lift_the_score_is_not_warned_about(head):
-    """Where the fake is as wrong in the air as in the patient, the mask's background flatters nobody."""
+    """No warning if the fake is as wrong in the air as in the patient, so that background does not raise the score."""
     reference = ct_volume(head)
     fake = reference.replace(array=reference.array + np.int16(60))
     assert not any(
@@ -158,7 +158,7 @@ def test_air_that_does_not_lift_the_score_is_not_warned_about(head):
 
 
 def test_another_grid_is_resampled_onto_the_references():
-    """A volume that is a linear function of its place comes out right on any grid."""
+    """A volume that is a linear function of position is resampled exactly to any grid."""
 
     def ramp(affine, shape):
         places = np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
@@ -182,7 +182,7 @@ def test_what_lies_outside_the_field_of_view_is_left_out(head):
     mask = head_mask(reference)
     assert {each.voxels for each in (result, *result.baselines.values())} == {mask[:, :, :20].sum()}
     share = mask[:, :, 20:].sum() / mask.sum()
-    assert f"{share:.1%} of the mask lies outside the field of view" in result.notes[-1]
+    assert f"{share:.1%} of the mask is outside the field of view" in result.notes[-1]
 
 
 def test_a_mask_on_another_grid_is_taken_at_the_nearest_voxels(head, other_head):
@@ -227,7 +227,7 @@ def test_volumes_that_share_no_place_are_refused(head):
     reference = ct_volume(head)
     affine = reference.affine.copy()
     affine[0, 3] += 1000.0
-    with pytest.raises(GeometryError, match="share no place inside the mask"):
+    with pytest.raises(GeometryError, match="do not overlap inside the mask"):
         evaluate_volumes(reference.replace(affine=affine), reference)
     affine[0, 3] += 1e-5 - 1000.0
     assert evaluate_volumes(reference.replace(affine=affine), reference).mae == 0
@@ -245,7 +245,7 @@ def test_what_cannot_be_scored_is_refused(head):
         mask = head_mask(reference)
         with pytest.raises(IntensityError, match=f"{constant}: all voxels in the mask are 0"):
             evaluate_volumes(volumes["fake"], volumes["reference"], baseline=volumes["input"], mask=mask)
-    with pytest.raises(IntensityError, match="empty mask"):
+    with pytest.raises(IntensityError, match="the mask is empty"):
         evaluate_volumes(reference, reference, mask=np.zeros(reference.shape))
     with pytest.raises(GeometryError, match="mask of shape"):
         evaluate_volumes(reference, reference, mask=np.ones((2, 2, 2)))

@@ -1,4 +1,4 @@
-"""The command: files and folders in, tables out, a line for what cannot be scored."""
+"""The command ``evaluate``: reads files and folders, writes tables, and gives one line for what cannot be scored."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def heads():
 
 @pytest.fixture
 def files(tmp_path, heads):
-    """Fakes that are a little off, their references, inputs and the masks of three cases, in folders."""
+    """Folders with slightly wrong fakes, references, inputs and masks of three cases."""
     for n, head in enumerate(heads):
         reference = ct_volume(head)
         write_volume(reference, tmp_path / f"ref/c{n}.nii.gz")
@@ -123,7 +123,7 @@ def test_pairs_from_a_csv(files):
 
 
 def test_sessions_of_a_patient_count_as_one(files, monkeypatch):
-    """By the column patient, or by the names: three sessions of one patient are no paired test."""
+    """Three sessions of one patient, by the column patient or by name, allow no paired test."""
     rows = [f"c{n},fake/c{n}.nii.gz,ref/c{n}.nii.gz,{'a' if n else 'b'}" for n in range(3)]
     (files / "pairs.csv").write_text("\n".join(["case,fake,reference,patient", *rows]) + "\n")
     result = run("--pairs", files / "pairs.csv", "--compare", files / "worse", "--out", files / "t.json")
@@ -154,7 +154,7 @@ def test_shards_share_out_the_cases(files):
     assert [[json.loads(line)["case"] for line in part.splitlines()] for part in parts] == [["c0", "c2"], ["c1"]]
     for more in (["--compare", files / "worse"], ["--unpaired"]):
         assert (
-            "leave one of the two out"
+            "leave out one of the two"
             in run(files / "fake", files / "ref", "--num-shards", 2, "--shard-id", 0, *more, fails=2).stderr
         )
     assert (
@@ -209,20 +209,20 @@ def test_the_fakes_sidecar_says_the_modality(files):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        ([], 2, "two volumes or folders are needed"),
-        (["fake"], 2, "two volumes or folders are needed"),
+        ([], 2, "give two volumes or folders"),
+        (["fake"], 2, "give two volumes or folders"),
         (["fake", "nowhere"], 1, "no such file or folder"),
-        (["fake", "ref", "--pairs", "pairs.csv"], 2, "leave one of the two out"),
+        (["fake", "ref", "--pairs", "pairs.csv"], 2, "give one or the other"),
         (["fake/c0.nii.gz", "ref/c0.nii.gz", "--compare", "worse/c0.nii.gz"], 2, "two or more cases"),
         (["fake", "ref", "--compare", "mask/c0.nii.gz/none.json"], 1, "not a table"),
         (["fake", "ref", "--out", "t.txt"], 2, "a .csv or a .json file"),
         (["fake", "ref", "--features", "a.npy", "b.npy"], 2, "add --unpaired"),
         (["fake", "ref", "--unpaired", "--mask", "mask"], 2, "--mask"),
-        (["fake", "ref", "--unpaired", "--out", "t.csv"], 2, "end its name in .json"),
-        (["fake/c0.nii.gz", "ref/c0.nii.gz", "--save-mask", "mask.png"], 2, "end its name in .nii.gz"),
+        (["fake", "ref", "--unpaired", "--out", "t.csv"], 2, "choose a name that ends in .json"),
+        (["fake/c0.nii.gz", "ref/c0.nii.gz", "--save-mask", "mask.png"], 2, "choose a name that ends in .nii.gz"),
         (["fake/c0.nii.gz", "ref/c0.nii.gz", "--save-mask", "mask/c0.nii.gz"], 1, "--overwrite"),
-        (["fake/c0.nii.gz", "ref/c0.nii.gz", "--mask", "empty.nii.gz"], 1, "empty mask"),
-        (["far.nii.gz", "ref/c0.nii.gz"], 1, "share no place"),
+        (["fake/c0.nii.gz", "ref/c0.nii.gz", "--mask", "empty.nii.gz"], 1, "the mask is empty"),
+        (["far.nii.gz", "ref/c0.nii.gz"], 1, "do not overlap"),
         (["holes.nii.gz", "ref/c0.nii.gz"], 1, "--nan fill"),
         (["fake/c0.nii.gz", "ref/c0.nii.gz", "--series", "1.2.3"], 1, "1.2.3"),
     ],

@@ -34,7 +34,7 @@ def test_one_grid():
 
 
 def test_two_grids_and_registration():
-    """The patient moved between the scans: registration finds a few mm and the agreement grows."""
+    """The patient moved between the scans: registration finds a few mm, and the agreement improves."""
     folder = DATA / "openms_patient12"
     plain = evaluate(folder / "t1.nii.gz", folder / "t2.nii.gz")
     assert plain["notes"] == [

@@ -1,4 +1,4 @@
-"""Pairs: by name, by BIDS entities, by a CSV, and what is ambiguous."""
+"""Pairs by name, by BIDS entities and from a CSV, and ambiguous cases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medcyclegan.volume import Volume
 
 @pytest.fixture
 def put(tmp_path):
-    """Write a tiny volume under each of some names."""
+    """Write a tiny volume under each of the names."""
     volume = Volume(np.arange(8, dtype=np.float32).reshape(2, 2, 2), np.eye(4))
 
     def write(*names):
@@ -65,7 +65,7 @@ def test_several_possible_partners_are_refused(tmp_path, put):
         found(tmp_path)
 
 
-def test_fakes_without_a_reference_are_left_out_aloud(tmp_path, put, caplog):
+def test_fakes_without_a_reference_are_left_out_with_a_warning(tmp_path, put, caplog):
     put("fakes/a.nii", "fakes/b.nii", "refs/a.nii", "refs/c.nii")
     with caplog.at_level(logging.WARNING):
         assert found(tmp_path) == [("a", "a", None, None)]
@@ -74,7 +74,9 @@ def test_fakes_without_a_reference_are_left_out_aloud(tmp_path, put, caplog):
 
 def test_nothing_to_pair_is_refused(tmp_path, put):
     put("fakes/a.nii", "fakes/b.nii", "refs/c.nii", "refs/d.nii")
-    with pytest.raises(ReadError, match=r"none of the 2 volumes .* a, b there, c, d here.*--pairs"):
+    with pytest.raises(
+        ReadError, match=r"none of the 2 volumes in .* \(a, b\) has a reference in .* \(c, d\).*--pairs"
+    ):
         found(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReadError, match="no volume found"):
@@ -85,7 +87,7 @@ def test_nothing_to_pair_is_refused(tmp_path, put):
 
 def test_a_missing_mask_or_input_is_refused(tmp_path, put):
     put("fakes/a.nii", "fakes/b.nii", "refs/a.nii", "refs/b.nii", "masks/a.nii")
-    with pytest.raises(ReadError, match="b: no mask has its name"):
+    with pytest.raises(ReadError, match="b: no mask has the same name"):
         found(tmp_path, mask="masks")
 
 
@@ -108,7 +110,7 @@ def test_a_csv_whose_reference_holds_two_series_takes_the_chosen_one(tmp_path, p
         uids.append(str(datasets[0].SeriesInstanceUID))
     table = tmp_path / "pairs.csv"
     table.write_text("fake,reference\na.nii,study\n")
-    with pytest.raises(AmbiguousError, match="holds 2 volumes"):
+    with pytest.raises(AmbiguousError, match="contains 2 volumes"):
         read_pairs(table)
     for uid in uids:
         (pair,) = read_pairs(table, ReadOptions(series=uid))
@@ -120,7 +122,7 @@ def test_a_csv_whose_reference_holds_two_series_takes_the_chosen_one(tmp_path, p
     [
         ("", "columns are none"),
         ("fake,truth\na,b\n", "columns are fake, truth"),
-        ("fake,reference\nx/a.nii,\n", "line 2: a fake and a reference are needed"),
+        ("fake,reference\nx/a.nii,\n", "line 2: give a fake and a reference"),
         ("fake,reference\nx/a.nii,x/a.nii,more\n", "line 2"),
         ("fake,reference\n", "no pairs"),
         ("fake,reference\nx/a.nii,x/a.nii\nx/a.nii,x/b.nii\n", "several pairs are called a"),
@@ -152,7 +154,7 @@ def test_as_many_patients_as_cases_are_not_worth_a_word(tmp_path, put, caplog):
 
 
 def test_dicom_tells_the_patient_and_his_number_is_not_kept(tmp_path, put):
-    """Two references of one PatientID and one of another, whatever their folders are called."""
+    """Two references with one PatientID and one with another, regardless of the names of their folders."""
     for name, patient in (("a", "MARKER-1"), ("b", "MARKER-1"), ("c", "MARKER-2")):
         put(f"fakes/{name}.nii")
         datasets = made.slices_of(made.placed_volume((12, 14, 8)), seed=name)
@@ -171,7 +173,7 @@ def test_the_column_patient_decides(tmp_path, put):
 
 
 def test_the_work_grows_with_the_volumes_and_not_with_their_square(tmp_path, monkeypatch):
-    """A cohort of ten thousand is paired in the time of ten thousand looks."""
+    """A cohort of ten thousand is paired with ten thousand lookups."""
     looks = []
     parse = evaluation_pairs._entities
     monkeypatch.setattr(evaluation_pairs, "_entities", lambda name: looks.append(name) or parse(name))

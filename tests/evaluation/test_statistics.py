@@ -39,7 +39,7 @@ def test_an_infinite_score_costs_its_case_and_not_its_patient():
 
 
 def test_sessions_do_not_narrow_the_interval():
-    """Ten patients with four equal sessions each say what ten patients with one session say."""
+    """Ten patients with four equal sessions each give the same result as ten patients with one session."""
     values = np.random.default_rng(1).normal(60, 10, 10)
     once = summarize([{"patient": str(n), "mae": value} for n, value in enumerate(values)])
     often = summarize([{"patient": str(n), "mae": value} for n, value in enumerate(values) for _ in range(4)])

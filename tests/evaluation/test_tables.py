@@ -1,4 +1,4 @@
-"""Tables: what is written can be read, with each case's patient and every baseline."""
+"""Tables that are written can be read, with the patient of each case and every baseline."""
 
 from __future__ import annotations
 
@@ -126,15 +126,15 @@ def test_the_text_of_several_cases_has_a_line_for_each_baseline():
 
 
 def test_the_text_says_when_a_baseline_is_as_good():
-    said = "a baseline has an MAE as good as the fake's or better"
-    assert f"in 1 of 2 cases {said}" in to_text([case("a", 50.0), case("b", 100.0)])
+    said = "the MAE of a baseline is at least as good as that of the fake"
+    assert f"in 1 of 2 cases, {said}" in to_text([case("a", 50.0), case("b", 100.0)])
     assert said not in to_text([case("a", 50.0), case("b", 99.0)])
 
 
 def test_an_interval_is_printed_from_ten_patients_on():
     few = to_text([case(str(n), 50.0 + n, patient=str(n % 9)) for n in range(18)])
     assert "18 cases of 9 patients" in few
-    assert "no intervals: they take 10 patients or more" in few
+    assert "no intervals: they require 10 patients or more" in few
     assert "95 %" not in few
     many = to_text([case(str(n), 50.0 + n) for n in range(10)])
     limits = [line.split() for line in many.splitlines() if "95 %" in line or line.startswith("to ")]
@@ -145,10 +145,10 @@ def test_an_interval_is_printed_from_ten_patients_on():
 def test_a_comparison_of_few_patients_shows_each_difference():
     few = compare_models(*({f"c{n}": {"mae": v + n * n} for n in range(4)} for v in (50, 60)))
     text = to_text([case("a", 50.0), case("b", 60.0)], few)
-    assert "mae of each patient: -10, -10, -10, -10" in text
-    assert "smallest p that 4 patients can give: 0.125" in text
+    assert "mae for each patient: -10, -10, -10, -10" in text
+    assert "smallest possible p for 4 patients: 0.125" in text
     many = compare_models(*({f"c{n}": {"mae": v + n * n} for n in range(10)} for v in (50, 60)))
-    assert "mae of each patient" not in to_text([case("a", 50.0), case("b", 60.0)], many)
+    assert "mae for each patient" not in to_text([case("a", 50.0), case("b", 60.0)], many)
 
 
 def test_tables_are_merged_with_their_patients_and_baselines(tmp_path):
@@ -161,5 +161,5 @@ def test_tables_are_merged_with_their_patients_and_baselines(tmp_path):
     assert table["summary"]["baselines"]["water"]["mae"]["mean"] == 120
     assert "3 cases of 2 patients" in rows_to_text(rows)
     assert table["refused"] == [{"case": "c", "reason": "NaN"}]
-    with pytest.raises(ReadError, match="in two of the tables, such as 'b'"):
+    with pytest.raises(ReadError, match="in more than one table, such as 'b'"):
         merge_tables([tmp_path / "2.json", tmp_path / "2.json"], tmp_path / "twice.json")

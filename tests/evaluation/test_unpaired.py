@@ -1,4 +1,4 @@
-"""Sets without pairs: nearer sets are nearer, whatever the grid, and what stands beside the distances."""
+"""Unpaired sets: closer sets have smaller distances on any grid, and baselines and floor are right."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_shift_in_hu_is_found_in_hu(cts):
 
 
 def test_the_floor_is_the_distance_of_the_two_halves(cts):
-    """Every other volume in one half, the others in the other: a set compared with itself has a distance of 0."""
+    """Volumes alternate between the halves, so a set compared with itself has a distance of 0."""
     _, references = cts
     floor = compare_sets(references.part(slice(1)), references)["floor"]
     first, second = (SetSamples(references.values[part], references.patches[part], references.slices[part], "HU")
@@ -91,7 +91,7 @@ def test_each_part_of_a_set_is_that_of_the_same_volumes(cts):
 
 
 def test_the_numbers_of_an_mr_are_no_baseline_in_hu(cts, coarse_t1):
-    """Their distance from HU would be large whatever they show."""
+    """Their distance to HU would be large regardless of their content."""
     _, references = cts
     result = compare_sets(references, references, sample_set(coarse_t1))
     assert result["baselines"].keys() == {"water"}
@@ -137,11 +137,11 @@ def test_one_reference_has_no_halves(caplog):
 
 def test_what_cannot_be_compared_is_refused(references, tmp_path):
     head = heads(1)[0]
-    with pytest.raises(IntensityError, match="CT and of other volumes"):
+    with pytest.raises(IntensityError, match="contains CT and other volumes"):
         sample_set([ct_volume(head), t1_volume(head)])
     with pytest.raises(IntensityError, match="fakes in HU and references in"):
         compare_sets(sample_set([ct_volume(head)]), references)
-    with pytest.raises(UsageError, match="empty set"):
+    with pytest.raises(UsageError, match="set of volumes is empty"):
         sample_set([])
     with pytest.raises(IntensityError, match="smaller than a patch"):
         sample_set([Volume(np.random.default_rng(0).random((5, 5, 5)).astype(np.float32), np.eye(4))])

@@ -198,6 +198,6 @@ def test_ended_in_mid_write(workspace):
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors.splitlines()[-1].startswith("Error: ended by SIGTERM")
+    assert errors.splitlines()[-1].startswith("Error: stopped by SIGTERM")
     assert "Traceback" not in errors
     assert contents(workspace) == before

@@ -1,4 +1,4 @@
-"""The cohort pipelines over a made cohort with three broken volumes: whole, killed, repeated; and their launchers."""
+"""The cohort pipelines on a synthetic cohort with three broken volumes: complete, killed, repeated; and launchers."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PATIENTS = 6
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A prepared and trained study of six patients, and what is broken in it."""
+    """A prepared and trained study of six patients, and its broken volumes."""
     folder = tmp_path_factory.mktemp("cohort")
     broken = make_cohort(folder / "bids", PATIENTS, (24, 28, 16))
     domains = [word for name in ("t1", "t2") for word in ("--domain", name, folder / "bids", f"suffix={name.upper()}w")]
@@ -38,7 +38,7 @@ def study(tmp_path_factory):
 
 
 def run(script, *words):
-    """Run a script as a program in this process, where the imports are paid for; return its exit code."""
+    """Run a script as a program in this process, which has done the imports; return its exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [script, *map(str, words)])
         with pytest.raises(SystemExit) as ended:
@@ -69,7 +69,7 @@ def test_a_rerun_does_nothing_again(study, capsys):
     results = folder / "study" / "results" / "tiny"
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file() and path.name != ".lock"}
     assert run("train_and_report.py", folder / "study", "--config", folder / "tiny.yaml") == 0
-    assert "0 translated, 1 stood, 0 failed" in capsys.readouterr().out
+    assert "0 translated, 1 unchanged, 0 failed" in capsys.readouterr().out
     after = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file() and path.name != ".lock"}
     assert {p.name for p in after if after[p] != before.get(p)} <= {"ledger.jsonl"}
 
@@ -84,7 +84,7 @@ def test_two_jobs_one_killed_and_again_give_what_one_go_gives(study, tmp_path):
     _kill_a_shard(first.pid)
     said = first.communicate()[1]
     assert first.returncode == 1, said
-    assert "was killed by signal 9; run the same command again to go on" in said
+    assert "was killed by signal 9; run the same command again to continue" in said
     assert (tmp_path / "logs").stat().st_mode & 0o077 == 0
     assert len(list((tmp_path / "logs").glob("found-*.jsonl"))) == 1
 
@@ -117,7 +117,7 @@ def _kill_a_shard(pid):
 
 
 def validate(dataset):
-    """Ask BIDS's own validator, where it is installed (PyPI: bids-validator-deno, which needs no network)."""
+    """Run the BIDS validator if it is installed (PyPI: bids-validator-deno, which needs no network)."""
     validator = shutil.which("bids-validator-deno")
     if validator is None:
         return
@@ -157,7 +157,7 @@ def test_folds_come_together_also_where_one_has_nobody_to_score(study, tmp_path,
     (other / "distances.json").write_text("{}")
     bring_together(tmp_path, folds, "tiny", {"1-2"})
     assert len(json.loads(table.read_text())["cases"]) == 1
-    assert "no held-out patient has both images in fold 2-2" in capsys.readouterr().out
+    assert "in fold 2-2, no held-out patient has both images" in capsys.readouterr().out
     table.unlink()
     (other / "distances.json").unlink()
     bring_together(tmp_path, folds, "tiny", {"1-2", "2-2"})
@@ -184,7 +184,7 @@ def test_wrong_words_are_one_line(study, tmp_path, capfd):
 
 @pytest.mark.parametrize("path", sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")]), ids=lambda p: p.name)
 def test_launchers_are_sound_shell(path):
-    """Parsed by bash, and read by shellcheck where that is installed."""
+    """Launchers are parsed by bash, and checked with shellcheck if it is installed."""
     assert subprocess.run(["bash", "-n", path]).returncode == 0
     if shutil.which("shellcheck"):
         checked = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Every script in examples/ runs, is short, and says what it did."""
+"""Every script in examples/ runs, is short, and prints what it did."""
 
 import os
 import re
@@ -19,7 +19,7 @@ REAL = ROOT.parent / "shared" / "data" / "nifti"
 
 
 def run_here(monkeypatch, name, *arguments):
-    """Run a script as a program, in this process: the imports are paid for already."""
+    """Run a script as a program in this process, which has done the imports."""
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     return runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 
@@ -36,7 +36,7 @@ def test_slice_with_monai(tmp_path):
     command = [sys.executable, EXAMPLES / "slice_with_monai.py", source, tmp_path / "sheet.png", "--modality", "MR"]
     run = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert "back on its own grid" in run.stdout
+    assert "back on the original grid" in run.stdout
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 

@@ -1,4 +1,4 @@
-"""pipelines/slice_train_translate.py: the whole way over a workspace, twice, with one broken volume."""
+"""pipelines/slice_train_translate.py: all steps in a workspace, twice, with one broken volume."""
 
 import subprocess
 import sys

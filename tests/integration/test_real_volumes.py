@@ -113,7 +113,7 @@ def test_a_ct_that_is_not_in_hu_is_refused(ct_and_mr, monkeypatch, name, tmp_pat
 
 
 def test_the_identity_returns_a_real_ct():
-    """0.488 mm to 1 mm and back: what is lost is interpolation, at the edges of bone and skin."""
+    """0.488 mm to 1 mm and back: the error is interpolation at the edges of bone and skin."""
     volume = read_volume(CT, max_voxels=10**9)
     result = translate_volume(volume, identity_model(CT_DOMAIN, DomainModel("ct2", "CT", CT_DOMAIN.scaling)), "ct2")
     error = np.abs(result.array.astype(float) - np.clip(volume.array, -1024, 3071))

@@ -1,4 +1,4 @@
-"""The pages in a real browser: they load, ask for nothing, draw, and what is moved moves."""
+"""The pages in a real browser: they load without network requests, draw, and react to input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def window(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def translation(tmp_path_factory):
-    """A page with all five volumes; fake and reference differ in smoothness, the uncertainty map is made up."""
+    """A page with all five volumes; fake and reference differ in smoothness, the uncertainty map is invented."""
     folder = tmp_path_factory.mktemp("translation")
     head = make_head(3, shape=(40, 48, 28), spacing_mm=(5.0, 5.0, 5.0))
     reference = ct_volume(head)
@@ -55,16 +55,16 @@ def translation(tmp_path_factory):
         "uncertainty": folder / "uncertainty.nii.gz",
     }
     inside = ReportOptions(out=folder / "page.html", **paths)
-    beside = ReportOptions(out=folder / "small.html", embedded_mb=0.0, **paths)
+    separate = ReportOptions(out=folder / "small.html", embedded_mb=0.0, **paths)
     return {
         "inside": write_report(folder / "fake.nii.gz", inside),
-        "beside": write_report(folder / "fake.nii.gz", beside),
+        "separate": write_report(folder / "fake.nii.gz", separate),
     }
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, translation):
-    """One page of each kind."""
+    """One page of each type."""
     folder = tmp_path_factory.mktemp("pages")
     run = folder / "run"
     (run / "panels").mkdir(parents=True)
@@ -87,11 +87,11 @@ def pages(tmp_path_factory, translation):
         "run": write_report(run),
         "table": write_report(folder / "table.json"),
         "translation": translation["inside"],
-        "volumes beside": translation["beside"],
+        "separate volumes": translation["separate"],
     }
 
 
-@pytest.mark.parametrize("kind", ["run", "table", "translation", "volumes beside"])
+@pytest.mark.parametrize("kind", ["run", "table", "translation", "separate volumes"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_page_loads_in_silence_and_fits_the_screen(window, pages, tmp_path_factory, kind, width):
     window.console.clear()
@@ -105,8 +105,8 @@ def test_a_page_loads_in_silence_and_fits_the_screen(window, pages, tmp_path_fac
         window.wait_for(READY)
     window.listen()
     assert window.console == []
-    beside = page.with_name(f"{page.stem}-volumes").as_uri()
-    asked = [url for url in window.requests if not url.startswith(("data:", "blob:", page.as_uri(), beside))]
+    separate = page.with_name(f"{page.stem}-volumes").as_uri()
+    asked = [url for url in window.requests if not url.startswith(("data:", "blob:", page.as_uri(), separate))]
     assert asked == []
     assert window.run("return document.documentElement.scrollWidth") <= width
     assert window.run("return [...document.images].every((i) => i.alt && i.complete && i.naturalWidth > 0)")
@@ -162,7 +162,7 @@ def test_the_viewer_draws_and_everything_moves(window, translation):
 
 
 def test_the_viewer_shows_the_voxel_under_the_cross_hair(window, translation):
-    """The numbers below the views are the volumes' own at that place."""
+    """The numbers below the views are the values of the volumes at that position."""
     window.open(translation["inside"], width=1280)
     window.wait_for(READY)
     window.set("#slice", 0.45)
@@ -171,7 +171,7 @@ def test_the_viewer_shows_the_voxel_under_the_cross_hair(window, translation):
         "return Object.fromEntries([...document.querySelectorAll('#views figure')].map((f) => "
         "[f.querySelector('canvas').dataset.volume, f.querySelector('output').textContent]))"
     )
-    numbers = place.removeprefix("Cross-hair at ").removesuffix(" (mm)").split(", ")
+    numbers = place.removeprefix("Crosshair at ").removesuffix(" (mm)").split(", ")
     mm = [float(word.split()[0]) * (-1 if word.split()[1] in "LPI" else 1) for word in numbers]
     head = make_head(3, shape=(40, 48, 28), spacing_mm=(5.0, 5.0, 5.0))
     reference = ct_volume(head)
@@ -204,8 +204,8 @@ def test_a_heading_sorts_the_table(window, pages):
 
 def test_without_its_volumes_the_page_says_so(window, translation, tmp_path):
     alone = tmp_path / "small.html"
-    alone.write_bytes(translation["beside"].read_bytes())
+    alone.write_bytes(translation["separate"].read_bytes())
     window.open(alone, width=1280)
     window.wait_for("document.getElementById('viewer-message').className === 'warning'")
     said = window.run("return document.getElementById('viewer-message').textContent")
-    assert "the file small-volumes/input.js is not beside this page" in said
+    assert "the file small-volumes/input.js is missing next to this page" in said

@@ -1,4 +1,4 @@
-"""The page of a run: what it holds, what it warns of, that it stands on half a run as well."""
+"""The page of a run: its contents, its warnings, and the pages of unfinished runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from medcyclegan.report.charts import curve_chart
 
 @pytest.fixture
 def run(tmp_path):
-    """A finished run of 400 steps, its losses falling, with four panels."""
+    """A finished run of 400 steps with falling losses and four panels."""
     folder = tmp_path / "runs/20260101-000000"
     (folder / "panels").mkdir(parents=True)
     (folder / "config.yaml").write_text("seed: 0\nnetworks: <generator> & {kind: resnet}\n")
@@ -56,7 +56,7 @@ def test_it_holds_curves_panels_configuration_and_provenance(run):
     assert [panel["step"] for panel in panels] == [100, 200, 300, 400]
     assert all(panel["source"].startswith("data:image/webp;base64,") for panel in panels)
     assert "&lt;generator&gt; &amp; {kind: resnet}" in page
-    assert "Nothing to warn of" in page
+    assert "<p>No warnings" in page
     assert "A is t1, B is t2." in page
     assert "secret-folder" not in page
 
@@ -95,13 +95,13 @@ def test_only_what_held_at_the_last_look_is_current(run):
     (run / "run.json").write_text(json.dumps(record))
     page = page_of(run)
     assert re.findall(r'<p class="warning">(.*?)</p>', page) == ["Step 300: edges gone now"]
-    assert "1 earlier warning, no longer true at the last look" in page
+    assert "1 earlier warning, resolved at the last check" in page
     assert "<li>Step 50: shifted &lt;then&gt; (last seen at step 90)</li>" in page
     for passed in warnings:
         passed["last_step"] = 90
     (run / "run.json").write_text(json.dumps(record))
     page = page_of(run)
-    assert "Nothing to warn of" in page
+    assert "<p>No warnings" in page
     assert "2 earlier warnings" in page
 
 
@@ -188,7 +188,7 @@ def test_the_command_finds_the_latest_run(run, monkeypatch):
 def test_what_cannot_be_reported_is_refused(run, tmp_path):
     with pytest.raises(ReadError, match="no such run, table or volume"):
         write_report(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match=r"end its name in \.html"):
+    with pytest.raises(UsageError, match=r"choose a name that ends in \.html"):
         write_report(run, ReportOptions(out=tmp_path / "x.pdf"))
     with pytest.raises(UsageError, match=r"--uncertainty: .* is a training run"):
         write_report(run, ReportOptions(uncertainty=tmp_path / "t.nii.gz"))
@@ -202,7 +202,7 @@ def test_what_cannot_be_reported_is_refused(run, tmp_path):
     with pytest.raises(WriteError, match="--overwrite"):
         write_report(run)
     (run / "panels/step-000200.png").write_bytes(b"cut short")
-    with pytest.raises(ReadError, match=r"step-000200\.png: not a picture"):
+    with pytest.raises(ReadError, match=r"step-000200\.png: cannot be read as a picture"):
         page_of(run)
     (run / "run.json").write_text("{")
     with pytest.raises(ReadError, match=r"run\.json cannot be read"):
@@ -210,6 +210,6 @@ def test_what_cannot_be_reported_is_refused(run, tmp_path):
 
 
 def test_a_legend_of_long_names_leaves_room_for_the_curves():
-    """Warnings are errors: matplotlib warns where a legend takes all the width."""
+    """Warnings are errors, and matplotlib warns if a legend takes the whole width."""
     curves = {f"a rather long name of curve {n}": [(1, 1.0), (2, 2.0)] for n in range(4)}
     assert curve_chart("Many", curves).svg.count("a rather long name") == 4

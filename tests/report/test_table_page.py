@@ -1,4 +1,4 @@
-"""The page of an evaluation: figures as in the table, no names unless asked for, pictures beside it only."""
+"""The page of an evaluation: numbers of the table, names only on request, pictures only from its own folder."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_it_holds_the_table_without_names(tmp_path, ending):
     assert "MARKER" not in page
     rows = re.findall(r'<tr><th scope="row" data-value="\d+">(\d+)</th><td data-value="([\d.]+)">', page)
     assert rows == [("1", "50.0"), ("2", "120.0"), ("3", "61.25")]
-    assert "In 1 of 3 cases a baseline has an MAE as good as the translation&#39;s or better" in page
-    assert "The baseline of the training set is missing" in page
+    assert "In 1 of 3 cases, the MAE of a baseline is at least as good as that of the translation" in page
+    assert "The baseline from the training set is missing" in page
     headings = re.findall(r"<button[^>]*>([^<]*)</button>", page)
     assert headings[-6:] == ["flat mae", "flat psnr", "flat ms_ssim", "water mae", "water psnr", "water ms_ssim"]
     assert page.count('<td data-value="130.0">130</td>') == 3
@@ -81,7 +81,7 @@ def test_summary_and_comparison_are_the_tables(tmp_path):
     assert '<th scope="row">mean</th><td>55</td>' in page
     assert "Wilcoxon signed-rank" in page
     assert "<td>-12</td>" in page
-    assert "The smallest p that 5 patients can give is 0.0625" in page
+    assert "The smallest possible p for 5 patients is 0.0625" in page
     assert "<td>-10, -11, -12, -13, -14</td>" in page, "too few for an interval: each difference is shown"
     assert '<th scope="row">lowest</th><td>50</td>' in page
     assert '<th scope="row">highest</th><td>60</td>' in page
@@ -110,7 +110,7 @@ def test_sessions_of_a_patient_are_counted_as_one(tmp_path):
 
 @pytest.mark.parametrize("ending", ["json", "csv"])
 def test_every_baseline_is_drawn_and_tabled(tmp_path, ending):
-    """As many groups as there can be, none dropped for want of a colour."""
+    """The maximum number of groups, of which none is dropped for lack of a color."""
     scored = ("input", "tissue_means", "flat", "water")
     found = {name: dataclasses.replace(FLAT, mae=200.0 + n, scored=name) for n, name in enumerate(scored)}
     evaluations = [dataclasses.replace(each.evaluation, baselines=found) for each in cases(50.0, 60.0)]
@@ -119,7 +119,7 @@ def test_every_baseline_is_drawn_and_tabled(tmp_path, ending):
     for name, value in zip(("input", "tissue means", "flat", "water"), range(200, 204), strict=True):
         assert f"{name}: median {value}, from {value} to {value}" in page
         assert f">{name} mae</button>" in page
-    assert "The baseline of the training set is missing" not in page
+    assert "The baseline from the training set is missing" not in page
 
 
 def test_pictures_stand_worst_first(tmp_path):
@@ -130,7 +130,7 @@ def test_pictures_stand_worst_first(tmp_path):
 
 
 def test_pictures_from_elsewhere_are_not_taken(tmp_path):
-    """A table from somebody else cannot make the page hold files of this machine."""
+    """A table from another person cannot include files of this machine in the page."""
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "private.png")
     write_table(tmp_path / "t.json", cases(50.0, picture=png()))
     text = (tmp_path / "t.json").read_text()

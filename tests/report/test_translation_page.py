@@ -1,4 +1,4 @@
-"""The page of a translation: the volumes in it are the volumes, and no name gets in."""
+"""The page of a translation: it contains the exact voxels and no names of files."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_presets_begin_with_soft_tissue_and_with_the_patients_range(files):
     assert np.percentile(inside, 90) < white <= inside.max()
 
 
-def test_large_volumes_lie_beside_the_page(files):
+def test_large_volumes_are_put_next_to_the_page(files):
     out = write_report(files / "MARKER-fake.nii.gz", options_for(files, out=files / "page.html", embedded_mb=0.0))
     page = out.read_text()
     facts = volumes_in(page)
@@ -106,7 +106,7 @@ def test_a_volume_alone_is_enough(tmp_path):
     write_volume(volume, tmp_path / "a.nii.gz")
     page = write_report(tmp_path / "a.nii.gz").read_text()
     assert list(volumes_in(page)) == ["fake"]
-    assert "No record of how this volume was made" in page
+    assert "There is no record next to this volume of how it was made" in page
     assert 'id="overlay"' not in page
 
 

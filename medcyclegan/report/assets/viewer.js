@@ -11,13 +11,13 @@
   const bytesOf = async (volume) => {
     const inside = document.getElementById(`voxels-${volume.name}`);
     const text = inside ? inside.textContent : (window.medcycleganVoxels || {})[volume.name];
-    if (!text) throw new Error(`the file ${volume.file} is not beside this page`);
+    if (!text) throw new Error(`the file ${volume.file} is missing next to this page`);
     const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Uint8Array(await new Response(unpacked).arrayBuffer());
   };
 
-  // NiiVue reads NIfTI: header by its own writer, then slope and intercept, which that leaves at 1 and 0.
+  // NiiVue reads NIfTI. Its writer sets the slope to 1 and the intercept to 0, so both are set here.
   const niftiOf = async (volume) => {
     const array = niivue.NVImage.createNiftiArray(volume.shape, volume.spacing, volume.affine, 4, await bytesOf(volume));
     const header = new DataView(array.buffer, array.byteOffset);
@@ -41,7 +41,7 @@
     }
     const sides = [["L", "R"], ["P", "A"], ["I", "S"]];
     const words = sides.map(([low, high], n) => `${Math.abs(mm[n]).toFixed(1)} ${mm[n] < 0 ? low : high}`);
-    document.getElementById("place").textContent = `Cross-hair at ${words.join(", ")} (mm)`;
+    document.getElementById("place").textContent = `Crosshair at ${words.join(", ")} (mm)`;
   };
   const moveTo = (mm, except) => {
     for (const { viewer } of views) {
