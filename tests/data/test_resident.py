@@ -63,16 +63,16 @@ def test_a_cuda_device_holds_what_fits_in_a_quarter_of_its_free_memory(rows, tmp
     assert asked == [device]
     (said,) = caplog.messages
     assert said == (
-        "the slices lie in the memory of cuda:3: 0.000 GiB"
+        "the slices are kept in the memory of cuda:3: 0.000 GiB"
         if kind is ResidentStacks
-        else "the slices take 0.00 GiB, too much for cuda:3: they are read from files"
+        else "the slices take 0.00 GiB, too much for cuda:3: reading them from files"
     )
 
 
 def test_on_refuses_what_does_not_fit(rows, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 2**30, 10**9))
     monkeypatch.setattr("medcyclegan.data.resident._SHARE", 1e-9)
-    message = r"slices_on_device = on: the slices take 0.00 GiB and cuda has 3.00 GiB free, .*: take auto or off"
+    message = r"slices_on_device = on: the slices take 0.00 GiB and cuda has 3.00 GiB free, .*: use auto or off"
     with pytest.raises(TrainingError, match=message):
         open_reader(tmp_path, rows, torch.device("cuda"), "on")
 
