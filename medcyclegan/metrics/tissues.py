@@ -19,7 +19,7 @@ TISSUES_HU = {"air": (-math.inf, -200.0), "soft_tissue": (-200.0, 200.0), "bone"
 def mae_by_tissue(fake: NDArray[Any], reference: NDArray[Any], mask: NDArray[np.bool_]) -> dict[str, float | None]:
     """Return the mean absolute error in HU where the reference shows air, soft tissue and bone.
 
-    All arrays are ``(I, J, K)``. The value is None for a tissue without voxels in the mask.
+    All arrays are ``(I, J, K)``. A tissue without voxels in the mask gets None.
     """
     totals, counts = dict.fromkeys(TISSUES_HU, 0.0), dict.fromkeys(TISSUES_HU, 0)
     for first, second in inside_parts(fake, reference, mask):

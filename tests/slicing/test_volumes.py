@@ -346,5 +346,5 @@ def test_two_calls_at_once_are_told_apart(tmp_path):
 def test_what_is_found_is_said(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         slice_volumes(make_volumes(tmp_path / "v"), tmp_path / "s", config=SMALL)
-    assert "t1: 2 patients, under 5, so all of them train" in caplog.text
+    assert "t1: 2 patients, fewer than 5, so all are used for training" in caplog.text
     assert "slices of 2 volumes (2 train)" in caplog.text
