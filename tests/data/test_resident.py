@@ -1,4 +1,4 @@
-"""Slices in a device's memory are those of the files."""
+"""Slices in the memory of a device equal those of the files."""
 
 import numpy as np
 import pytest
@@ -39,13 +39,13 @@ def test_it_needs_no_file_once_it_is_made(rows, tmp_path):
 
 
 @pytest.mark.parametrize(("wish", "kind"), [("auto", StackReader), ("off", StackReader), ("on", ResidentStacks)])
-def test_a_cpu_reads_files_unless_told_otherwise(rows, tmp_path, wish, kind):
+def test_a_cpu_reads_files_by_default(rows, tmp_path, wish, kind):
     reader = open_reader(tmp_path, rows, CPU, wish)
     assert type(reader) is kind
     assert torch.equal(reader.read_context(rows[1], 1), StackReader(tmp_path).read_context(rows[1], 1))
 
 
-def test_slices_lie_on_the_device_that_is_named(rows, tmp_path):
+def test_slices_are_on_the_given_device(rows, tmp_path):
     reader = open_reader(tmp_path, rows, torch.device("meta"), "on")
     assert reader.read_context(rows[0], 1).device.type == "meta"
 

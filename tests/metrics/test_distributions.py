@@ -1,4 +1,4 @@
-"""Distances of sets: by hand, against theory and against MONAI."""
+"""Distances of sets, compared with values computed by hand, with theory and with MONAI."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_mmd_tells_a_shift_and_a_spread_from_chance():
 
 
 def test_mmd_is_the_gaussian_kernels_own():
-    """The random features stand for exp(-d^2 / 2 w^2), w the median distance."""
+    """The random features approximate exp(-d^2 / 2 w^2), where w is the median distance."""
     first, second = gaussians(count=80), gaussians(1.0, count=80, seed=1)
     both = np.concatenate([first, second])
     distances = np.linalg.norm(both[:, None] - both[None], axis=2)

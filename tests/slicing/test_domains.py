@@ -1,4 +1,4 @@
-"""What modality a domain has: by its files, the configuration, its name, and against its values."""
+"""Modality of a domain: by its files, the configuration and its name, checked against its values."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Whose volume it is: what is certain counts, and joins what is guessed."""
+"""Identification of patients: certain sources take precedence and join guessed ones."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from medcyclegan.slicing.patients import Identity, identify_patients
 
 
 def member(path, *, patient=None, split=None):
-    """Return the volume ``domain/name.nii``, or a DICOM folder where its patient is given."""
+    """Return the volume ``domain/name.nii``, or a DICOM folder if its patient is given."""
     domain, _, name = path.partition("/")
     folder = Path("/data/volumes", domain)
     kind = "nifti" if patient is None else "dicom"
