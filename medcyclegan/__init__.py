@@ -1,7 +1,7 @@
 """Translate whole medical volumes from one contrast to another with a CycleGAN.
 
-DICOM and NIfTI go in; NIfTI and DICOM come out, on exactly the grid, in exactly the place, that the
-input had. Research software, not a medical device: every output says that it is synthetic.
+Reads DICOM and NIfTI and writes NIfTI and DICOM, on exactly the same grid and at the same position as the input.
+Research software, not a medical device: every output is marked as synthetic.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where to compute: the device that was asked for, or the best that is here."""
+"""Choose the device to compute on."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device ``name``; ``"auto"`` is CUDA where there is one, else the CPU, said aloud.
+    """Return the device ``name``; ``"auto"`` is CUDA if available, else the CPU, which is then logged.
 
-    Raises :class:`~medcyclegan.errors.UsageError` for a device that is unknown or not here.
+    Raises :class:`~medcyclegan.errors.UsageError` for a device that is unknown or not available.
     """
     if name == "auto":
         if torch.cuda.is_available():

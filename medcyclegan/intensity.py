@@ -1,7 +1,7 @@
-"""Intensities: from stored values to [-1, 1] and back, with the rule and its numbers as a value.
+"""Intensity scaling: from stored values to [-1, 1] and back, with the rule and its numbers as a value.
 
-CT keeps its unit: a fixed window in Hounsfield units. MR has none: percentiles of the foreground,
-volume by volume. Pictures: the range of their bit depth.
+CT: a fixed window in Hounsfield units. MR, which has no unit: percentiles of the foreground of each volume.
+2-D pictures: the range of their bit depth.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ __all__ = [
 #: Below this a CT voxel is scanner padding (outside the reconstructed circle), not a measurement.
 PADDING_HU = -1024.0
 
-#: A CT's body is denser than this; air and lung are not.
+#: CT: the body is denser than this; air and lung are not.
 _BODY_HU = -500.0
 
-#: A volume is in HU where this percentile of its measurements is air, and this share of them lies among soft tissue.
+#: A volume is in HU if this percentile of its measurements is air and this share of them is in the range of soft
+#: tissue.
 _AIR_PERCENTILE, _LARGEST_AIR_HU = 0.05, -800.0
 _TISSUE_HU, _LEAST_TISSUE = (-250.0, 350.0), 0.001
 
-#: Computed in float32, whose largest number is 3.4e38.
+#: Computation is in float32, whose largest number is 3.4e38.
 _LARGEST = 1e30
-#: Statistics of a volume are taken over about this many evenly spaced voxels.
+#: Statistics of a volume are computed from about this many evenly spaced voxels.
 _SAMPLE = 2_000_000
-#: Voxels that are counted at a time.
+#: Number of voxels that are counted at a time.
 _PART = 1 << 20
 
 Kind = Literal["window", "percentile", "range"]
@@ -50,10 +51,10 @@ Kind = Literal["window", "percentile", "range"]
 class IntensityScaling:
     """The linear map of [``lower``, ``upper``] in ``unit`` to [-1, 1]; values beyond are clipped.
 
-    ``kind`` says where the numbers come from: ``"window"`` (CT, HU), ``"percentile"`` (MR, of one
-    volume's foreground, or their median over a training set), ``"range"`` (pictures, bit depth).
-    ``air``: the median of the background around the patient, where there is one; measured for
-    ``"percentile"`` only, since ``lower`` is then the value of dark tissue.
+    ``kind`` is the source of the numbers: ``"window"`` (CT, HU), ``"percentile"`` (MR, of the foreground of one
+    volume, or their median over a training set), ``"range"`` (pictures, bit depth). ``air``: the median of the
+    background around the patient, if there is any; measured only for ``"percentile"``, for which ``lower`` is the
+    value of dark tissue.
     """
 
     kind: Kind
@@ -86,10 +87,10 @@ class IntensityScaling:
         window_hu: tuple[float, float] = (-1024.0, 3071.0),
         percentiles: tuple[float, float] = (0.5, 99.5),
     ) -> IntensityScaling:
-        """Choose the rule by modality and its numbers from ``array`` ``(I, J, K)``.
+        """Choose the rule by modality and compute its numbers from ``array`` ``(I, J, K)``.
 
-        CT: ``window_hu``, after :func:`check_hu`. A picture (``value_range`` given): that range.
-        Anything else: ``percentiles`` of the foreground. Raises
+        CT: ``window_hu``, after :func:`check_hu`. A 2-D picture (``value_range`` given): that range.
+        All others: ``percentiles`` of the foreground. Raises
         :class:`~medcyclegan.errors.IntensityError` for a CT that is not in HU and for an image
         without contrast.
         """
@@ -109,7 +110,7 @@ class IntensityScaling:
 
     @property
     def background(self) -> float:
-        """The value of air: what was measured; else 0 for an MR whose tissue is positive, and ``lower`` otherwise."""
+        """The value of air: as measured; else 0 for an MR whose tissue is positive, and ``lower`` otherwise."""
         if self.air is not None:
             return self.air
         return min(self.lower, 0.0) if self.kind == "percentile" else self.lower
@@ -131,11 +132,11 @@ class IntensityScaling:
     def count_clipped(self, array: NDArray[Any]) -> int:
         """Count the measurements that :meth:`normalize` clips.
 
-        Above the range, and in CT below it, scanner padding left out. Below an MR's range lies its
-        background, which is no loss.
+        These are the values above the range and, in CT, below it, without scanner padding. Values below the range
+        of an MR are background, whose clipping is not a loss.
         """
         flat = np.ravel(array, order="K")
-        # Part by part: a mask of a whole volume is a quarter of its size.
+        # In parts, because a mask of the whole volume would take a quarter of its memory.
         return sum(self._count_clipped(flat[first : first + _PART]) for first in range(0, flat.size, _PART))
 
     def _count_clipped(self, values: NDArray[Any]) -> int:
@@ -145,12 +146,12 @@ class IntensityScaling:
         return above + int(np.count_nonzero((values < self.lower) & (values >= PADDING_HU)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types; ``air`` only where it was measured, as in earlier versions."""
+        """Return the fields as plain JSON types; without ``air`` if it was not measured, as in earlier versions."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "air" or value is not None}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> IntensityScaling:
-        """Build it from :meth:`to_dict`'s result; raises IntensityError for anything else."""
+        """Create a scaling from the result of :meth:`to_dict`; raises IntensityError for anything else."""
         try:
             kind, unit = fields["kind"], fields["unit"]
             lower, upper = float(fields["lower"]), float(fields["upper"])
@@ -167,9 +168,9 @@ class IntensityScaling:
 def check_hu(array: NDArray[Any]) -> None:
     """Refuse a CT that is not in Hounsfield units (air -1000, water 0).
 
-    Scanner padding (below -1024) left aside, the 0.05th percentile must be at most -800, which only air and lung are,
-    and at least 0.1 % of the voxels must lie between -250 and 350, where soft tissue does. Raises
-    :class:`~medcyclegan.errors.IntensityError` naming the lowest values found.
+    Without scanner padding (below -1024), the 0.05th percentile must be at most -800, as only air and lung are, and at
+    least 0.1 % of the voxels must be between -250 and 350, the range of soft tissue. Raises
+    :class:`~medcyclegan.errors.IntensityError`, naming the lowest values found.
     """
     values = _sample(array)
     values = values[values >= PADDING_HU]
@@ -189,7 +190,7 @@ def check_hu(array: NDArray[Any]) -> None:
 
 
 def looks_like_hu(array: NDArray[Any]) -> bool:
-    """Whether the values of a volume are those of a CT in Hounsfield units, by the rule of :func:`check_hu`."""
+    """Return whether a volume seems to be a CT in Hounsfield units, by the rule of :func:`check_hu`."""
     sample = _sample(array)
     if sample.size == 0 or sample.min() > _LARGEST_AIR_HU:
         return False
@@ -203,8 +204,8 @@ def looks_like_hu(array: NDArray[Any]) -> bool:
 def foreground_threshold(array: NDArray[Any], modality: str | None) -> float:
     """Return the value above which a voxel shows the patient rather than air.
 
-    CT: -500 HU. Otherwise half of Otsu's threshold (Otsu 1979, IEEE TSMC 9:62), since dark tissue
-    lies below the threshold itself.
+    CT: -500 HU. Otherwise half of Otsu's threshold (Otsu 1979, IEEE TSMC 9:62), since dark tissue is below
+    Otsu's threshold.
     """
     if modality == "CT":
         return _BODY_HU
@@ -219,7 +220,7 @@ def foreground_threshold(array: NDArray[Any], modality: str | None) -> float:
     above = counts.sum() - below
     with np.errstate(divide="ignore", invalid="ignore"):
         separation = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
-    if np.isnan(separation).all():  # between its percentiles all is of one value: what is brighter is the patient
+    if np.isnan(separation).all():  # all values between the percentiles are equal: brighter voxels are the patient
         return float(low)
     otsu = float(centres[int(np.nanargmax(separation))])
     return float(low) + (otsu - float(low)) / 2
@@ -232,7 +233,7 @@ def foreground_mask(array: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
 
 
 def _sample(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an evenly strided view of at most some ``_SAMPLE`` voxels, still ``(I, J, K)``."""
+    """Return an evenly strided view of about ``_SAMPLE`` voxels at most, still ``(I, J, K)``."""
     stride = max(1, round((array.size / _SAMPLE) ** (1 / 3)))
     steps = [stride if n >= 4 * stride else 1 for n in array.shape]
     return array[tuple(slice(None, None, step) for step in steps)]

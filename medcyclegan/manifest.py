@@ -1,4 +1,4 @@
-"""The rows of a slice store's ``manifest.jsonl``: one JSON object per volume, no patient data."""
+"""Rows of the ``manifest.jsonl`` of a slice store: one JSON object per volume, without patient data."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = [
 MANIFEST = "manifest.jsonl"
 
 Split = Literal["train", "validation", "test"]
-#: What says whose volume it is; stores of earlier versions do not record it.
+#: How the patient of a volume was determined; stores of earlier versions do not record it.
 PatientSource = Literal["split file", "PatientID", "BIDS", "image set", "folder", "name", "doubtful", "same image", ""]
-#: The same in words.
+#: A description of each source.
 PATIENT_SOURCES: Mapping[PatientSource, str] = {
     "split file": "from a split file",
     "PatientID": "from DICOM PatientID",
@@ -38,32 +38,31 @@ PATIENT_SOURCES: Mapping[PatientSource, str] = {
     "folder": "guessed from the name of the folder",
     "name": "guessed from the name of the volume",
     "doubtful": "not clear from the names: all of these volumes count as one patient",
-    "same image": "from the image, which is the same, or nearly, as one of another name",
+    "same image": "from the image, which is (nearly) the same as one with another name",
     "": "not recorded",
 }
-#: Fields that rows of earlier versions lack, and those that only the store's own rows have.
+#: Fields that rows of earlier versions do not have, and fields that only the store's internal rows have.
 _LATER = ("content", "patient_source", "likeness", "origin")
 
-#: What a domain may be called: its name becomes a folder.
+#: Valid names of domains; the name becomes a folder.
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclasses.dataclass(frozen=True)
 class SliceRow:
-    """What is known of one volume's slices.
+    """Metadata of the slices of one volume.
 
-    ``domain``: its folder's name. ``case``, ``patient``: keyed hashes. ``split``: by patient.
-    ``file``: the stack, relative to the store; its shape is ``(len(slices), size, size)``, axes
-    (slice, row, column): rows to posterior, columns to patient left. ``shape``: of the source volume
-    ``(I, J, K)``; ``affine``: its voxel to RAS+ mm, 4 x 4. ``slices``: indices along the volume's
-    superior axis that were kept; ``heights``: where each lies between the lowest (0) and the highest
-    (1) kept slice. ``pixel_mm``: rows and columns of the stack, in mm, as they came out.
-    ``scaling``: :meth:`IntensityScaling.to_dict`. ``preparation``: size, fit, pixel_mm, foreground
-    and dtype that were asked for. ``input``: a keyed hash that changes when the input does. ``content``: the SHA-256 of
-    the stack's values, by which slices are counted: so the same volumes are trained on in the same order whatever the
-    store's key (empty in stores of earlier versions). ``patient_source``: what says whose volume it is. Only in the
-    rows that a store keeps for itself: ``likeness``, by which the same image is found under another name, and
-    ``origin``, keyed hashes of the folder that the volume was found in and of the folder above.
+    ``domain``: the name of its folder. ``case``, ``patient``: keyed hashes. ``split``: by patient. ``file``: the stack,
+    relative to the store; its shape is ``(len(slices), size, size)``, axes (slice, row, column): rows to posterior,
+    columns to patient left. ``shape``: of the source volume ``(I, J, K)``; ``affine``: its matrix from voxel indices to
+    RAS+ mm, 4 x 4. ``slices``: the kept indices along the superior axis of the volume; ``heights``: the position of
+    each between the lowest (0) and the highest (1) kept slice. ``pixel_mm``: actual pixel size of rows and columns of
+    the stack. ``scaling``: :meth:`IntensityScaling.to_dict`. ``preparation``: the requested size, fit, pixel_mm,
+    foreground and dtype. ``input``: a keyed hash that changes when the input does. ``content``: the SHA-256 of the
+    values of the stack, which determines the order of slices, so that the same volumes are trained on in the same order
+    regardless of the store's key (empty in stores of earlier versions). ``patient_source``: how the patient was
+    determined. Only in the internal rows of a store: ``likeness``, by which the same image is found under another name,
+    and ``origin``, keyed hashes of the folder in which the volume was found and of its parent folder.
     """
 
     domain: str
@@ -103,15 +102,15 @@ class SliceRow:
             raise ValueError("slices and heights must be of one length, and not empty")
 
     def to_json(self) -> str:
-        """Return the row as one line of JSON; that of a store of an earlier version as it was."""
+        """Return the row as one line of JSON; a row of an earlier version is unchanged."""
         fields = {key: value for key, value in dataclasses.asdict(self).items() if key not in _LATER or value}
         return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
 def stack_file(store: Path, row: SliceRow) -> Path:
-    """Return where a row's stack lies, a file of the store itself.
+    """Return the path of a row's stack, which is inside the store.
 
-    Raises :class:`~medcyclegan.errors.StoreError` where a link leads out of the store.
+    Raises :class:`~medcyclegan.errors.StoreError` if a link leads out of the store.
     """
     path = store / row.file
     if path.resolve().parent != store.resolve() / row.domain:
@@ -120,12 +119,12 @@ def stack_file(store: Path, row: SliceRow) -> Path:
 
 
 def rows_to_text(rows: Iterable[SliceRow]) -> str:
-    """Return a manifest's text: a row a line, in the order of domain and case."""
+    """Return the text of a manifest: one row per line, in the order of domain and case."""
     return "".join(row.to_json() + "\n" for row in sorted(rows, key=lambda row: (row.domain, row.case)))
 
 
 def row_from_json(text: str) -> SliceRow:
-    """Parse one row; raises ValueError or TypeError where it is not one."""
+    """Parse a row; raises ValueError or TypeError for anything else."""
     fields = json.loads(text)
     if not isinstance(fields, dict):
         raise TypeError("a row must be a JSON object")
@@ -148,17 +147,19 @@ def row_from_json(text: str) -> SliceRow:
 def load_manifest(store: Path) -> list[SliceRow]:
     """Read the rows of the slice store in folder ``store``.
 
-    Raises :class:`~medcyclegan.errors.StoreError` where there is no store, where its slicing has not
-    ended, or where a line is not a row.
+    Raises :class:`~medcyclegan.errors.StoreError` if there is no store, if its slicing did not finish, or if a line is
+    not a row.
     """
     file = store / MANIFEST
     try:
         if file.exists() and not file.is_file():
-            raise StoreError(f"{file} is no plain file: slice again")
+            raise StoreError(f"{file} is not a regular file: slice again")
         lines = file.read_text("utf-8").splitlines()
     except FileNotFoundError:
         if store.is_dir() and any(store.iterdir()):
-            raise StoreError(f"{store} has no {MANIFEST}: its slicing did not end; run slice-volumes again") from None
+            raise StoreError(
+                f"{store} has no {MANIFEST}: its slicing did not finish; run slice-volumes again"
+            ) from None
         raise StoreError(f"{store}: no slice store here: run medcyclegan slice-volumes first, or name it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{file} cannot be read: {error}") from None
@@ -170,6 +171,6 @@ def load_manifest(store: Path) -> list[SliceRow]:
             raise StoreError(f"{file}, line {number}: not a row of a slice store ({error}): slice again") from None
     if not rows:
         raise StoreError(f"{file} is empty: no volume was sliced; run slice-volumes on readable volumes")
-    if not all(row.content for row in rows):  # begun by an earlier version: its order is that of the cases throughout
+    if not all(row.content for row in rows):  # begun by an earlier version, which sorts by case
         rows = [dataclasses.replace(row, content="") for row in rows]
     return rows

@@ -1,4 +1,4 @@
-"""The memory that this process may still take: what the machine has free, within the limits of its cgroups."""
+"""The memory that this process may still use: what is free on the machine, within the limits of its cgroups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["FreeMemory", "free_memory"]
 
 @dataclasses.dataclass(frozen=True)
 class FreeMemory:
-    """``bytes`` that may still be taken, and ``place``: what limits them, in words for a message."""
+    """``bytes`` that may still be used, and ``place``: a description, for messages, of what limits them."""
 
     bytes: int
     place: str
@@ -22,7 +22,7 @@ class FreeMemory:
 
 @dataclasses.dataclass(frozen=True)
 class _Files:
-    """Where one version of cgroups keeps its numbers, and which lines of ``memory.stat`` count file caches."""
+    """Files of a cgroup version that hold limit and usage, and the lines of ``memory.stat`` for file caches."""
 
     mount: str
     limit: str
@@ -38,11 +38,11 @@ _V2 = _Files("sys/fs/cgroup", "memory.max", "memory.current", ("inactive_file", 
 
 
 def free_memory(root: Path = Path("/")) -> FreeMemory:
-    """Return the memory that this process can take before something is killed; swap space is not counted.
+    """Return the memory that this process can use before a process is killed; swap space is not counted.
 
-    The least of what the machine has available and of what each cgroup around this process (a container, a job of
-    SLURM or systemd) leaves below its limit. File caches count as free, for the kernel gives them up first. ``root``:
-    where ``proc`` and ``sys`` are.
+    It is the minimum of the available memory of the machine and of what remains below the limit of each cgroup that
+    contains this process (a container, a job of SLURM or systemd). File caches count as free, because the kernel drops
+    them first. ``root``: the folder that holds ``proc`` and ``sys``.
     """
     found = [FreeMemory(int(psutil.virtual_memory().available), "this machine")]
     found += [
@@ -54,10 +54,10 @@ def free_memory(root: Path = Path("/")) -> FreeMemory:
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, _Files]]:
-    """Yield this process's memory cgroups, from the innermost to the outermost, as far as they can be seen."""
+    """Yield the memory cgroups of this process that are visible, from the innermost to the outermost."""
     try:
         lines = (root / "proc/self/cgroup").read_text("utf-8").splitlines()
-    except OSError:  # another system than Linux
+    except OSError:  # not Linux
         return
     for line in lines:
         _, _, names = line.partition(":")
@@ -66,7 +66,7 @@ def _groups(root: Path) -> Iterator[tuple[Path, _Files]]:
             continue
         files = _V1 if controllers else _V2
         mount = root / files.mount
-        # In a container the path may be the host's: the container's own group is then the mount itself.
+        # In a container the path may be that of the host; the group of the container is then the mount itself.
         parts = [part for part in Path(path).parts if part != "/"]
         inside = [] if ".." in parts else parts
         for count in range(len(inside), -1, -1):
@@ -74,7 +74,7 @@ def _groups(root: Path) -> Iterator[tuple[Path, _Files]]:
 
 
 def _left(folder: Path, files: _Files) -> int | None:
-    """Return what a cgroup leaves below its limit, or None where it has none."""
+    """Return the bytes that remain below the limit of a cgroup, or None without a limit."""
     try:
         limit, usage = ((folder / name).read_text("ascii").strip() for name in (files.limit, files.usage))
         if limit == "max":
@@ -85,7 +85,7 @@ def _left(folder: Path, files: _Files) -> int | None:
 
 
 def _cached(folder: Path, files: _Files) -> int:
-    """Return the bytes of a cgroup's file caches."""
+    """Return the bytes of file caches in a cgroup."""
     total = 0
     with contextlib.suppress(OSError):
         for line in (folder / "memory.stat").read_text("ascii").splitlines():

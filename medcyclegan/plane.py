@@ -1,7 +1,7 @@
-"""Planes: from any volume to slices of one size and back, as numbers that can be undone.
+"""Planes: from any volume to slices of one size and back, as an invertible geometric mapping.
 
-Slices stand as on a radiological display: in the axial plane rows grow to posterior, columns to
-patient left, the slice index to superior (axis codes ``PLS``).
+Slices are oriented as on a radiological display: in the axial plane rows run to posterior, columns to patient
+left, and slice indices to superior (axis codes ``PLS``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
     "to_plane",
 ]
 
-#: The axis codes of a plane tensor's rows, columns and slices, plane by plane.
+#: Axis codes of the rows, columns and slices of each plane.
 AXIAL = "PLS"
 CORONAL = "ILP"
 SAGITTAL = "IPL"
@@ -43,7 +43,7 @@ _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "I": "S", "S": "I"}
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """How slices are brought to one form; kept in the model folder, so that nothing is typed again.
+    """Size and pixel size of prepared slices; stored in the model folder, so they need not be given again.
 
     ``size``: rows and columns in pixels. ``fit``: ``"physical"`` (to ``pixel_mm``, then padded) or
     ``"stretch"`` (resized to ``size``). ``pixel_mm``: the pixel size of ``physical``.
@@ -56,11 +56,11 @@ class Preparation:
 
 @dataclasses.dataclass(frozen=True)
 class PlaneFit:
-    """How one volume's slices lie on their canvas; pairs are (rows, columns).
+    """Placement of a volume's slices on their canvas; pairs are (rows, columns).
 
-    ``shape``: of a slice in the volume. ``resized``: after resampling. ``canvas``: of the result.
-    ``start``: the canvas pixel of the resized slice's first pixel; negative where it is cut.
-    ``pixel_mm``: the pixel size that came out (the nearest to the one asked for that gives whole pixels).
+    ``shape``: size of a slice in the volume. ``resized``: size after resampling. ``canvas``: size of the result.
+    ``start``: the canvas pixel of the first pixel of the resized slice; negative if it is cropped.
+    ``pixel_mm``: the actual pixel size (the one nearest to the requested size that gives whole pixels).
     """
 
     shape: tuple[int, int]
@@ -71,11 +71,11 @@ class PlaneFit:
 
     @property
     def cuts(self) -> bool:
-        """Whether the canvas leaves out a part of the slice."""
+        """Whether the canvas crops the slice."""
         return any(s < 0 or s + r > c for s, r, c in zip(self.start, self.resized, self.canvas, strict=True))
 
     def matrix(self) -> NDArray[np.float64]:
-        """Return the 4 x 4 map from canvas indices (row, column, slice) to the volume's own."""
+        """Return the 4 x 4 matrix from canvas indices (row, column, slice) to those of the volume."""
         matrix = np.eye(4)
         for axis in (0, 1):
             scale = self.shape[axis] / self.resized[axis]
@@ -84,10 +84,10 @@ class PlaneFit:
         return matrix
 
     def round_trip(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what :func:`to_plane` and :func:`from_plane` together do to a line along rows, and along columns.
+        """Return the combined effect of :func:`to_plane` and :func:`from_plane` on lines along rows and along columns.
 
-        Square matrices of ``shape``'s two lengths, for a canvas that cuts nothing off; the identity where nothing
-        is resampled.
+        These are square matrices of the two lengths of ``shape``, for a canvas that does not crop; identity matrices
+        if nothing is resampled.
         """
         rows, columns = (
             torch.eye(n) if n == new else _weights(new, n) @ _weights(n, new)
@@ -97,7 +97,7 @@ class PlaneFit:
 
 
 def plane_axes(orientation: str, plane: str = AXIAL) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """Return which array axis each of rows, columns and slices is, and whether it runs backwards.
+    """Return the array axis of rows, columns and slices, and whether each is reversed.
 
     ``orientation`` holds the array's axis codes, such as ``"LPS"`` (:attr:`Volume.orientation`);
     ``plane`` those of the slices: :data:`AXIAL`, :data:`CORONAL` or :data:`SAGITTAL`.
@@ -113,7 +113,7 @@ def plane_axes(orientation: str, plane: str = AXIAL) -> tuple[tuple[int, int, in
 def plane_view(array: NDArray[Any], orientation: str, plane: str = AXIAL) -> NDArray[Any]:
     """Return ``array`` ``(I, J, K)`` as (rows, columns, slices) of ``plane``: a view, no copy.
 
-    Writing into the view of an output array puts slices back, whatever the array's order.
+    Writing to the view of an output array stores slices there, regardless of the axis order of the array.
     """
     axes, flips = plane_axes(orientation, plane)
     return array.transpose(axes)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
@@ -141,7 +141,7 @@ def _resized(shape: tuple[int, int], spacing_mm: tuple[float, float], preparatio
         height, width = shape[0] * spacing_mm[0], shape[1] * spacing_mm[1]
         raise GeometryError(
             f"a slice of {height:.0f} x {width:.0f} mm is over {64 * preparation.size} pixels of "
-            f"{preparation.pixel_mm:g} mm wide: check the spacing in the header, or take a larger --pixel-mm"
+            f"{preparation.pixel_mm:g} mm wide: check the spacing in the header, or use a larger --pixel-mm"
         )
     return rows, columns
 
@@ -157,10 +157,10 @@ def cut_fit(
     preparation: Preparation,
     centre: tuple[float, float] | None = None,
 ) -> PlaneFit:
-    """Plan slices of exactly ``size`` x ``size`` pixels, as training takes them.
+    """Plan slices of exactly ``size`` x ``size`` pixels, as used in training.
 
-    A smaller field of view is padded on all sides; a larger one is cut around ``centre``, the middle
-    of the foreground in the slice's own pixels (its own middle where None), never past its edge.
+    A smaller field of view is padded on all sides. A larger one is cropped around ``centre``, the center of the
+    foreground in pixels of the original slice (None: the center of the slice), but never beyond its edge.
     """
     resized = _resized(shape, spacing_mm, preparation)
     start = []
@@ -178,10 +178,10 @@ def cut_fit(
 def canvas_fit(
     shape: tuple[int, int], spacing_mm: tuple[float, float], preparation: Preparation, multiple: int
 ) -> PlaneFit:
-    """Plan slices that leave nothing out, as translation takes them.
+    """Plan slices without cropping, as used in translation.
 
-    The canvas is ``size`` x ``size``; along an axis where the field of view is larger it grows to the
-    next multiple of ``multiple`` pixels (what the network halves its input to).
+    The canvas is ``size`` x ``size``. Along an axis with a larger field of view it grows to the next multiple of
+    ``multiple`` pixels, as the downsampling of the network requires.
     """
     resized = _resized(shape, spacing_mm, preparation)
     rows, columns = (preparation.size if r <= preparation.size else math.ceil(r / multiple) * multiple for r in resized)
@@ -190,9 +190,9 @@ def canvas_fit(
 
 
 def to_plane(slices: torch.Tensor, fit: PlaneFit, padding: float = -1.0) -> torch.Tensor:
-    """Bring slices ``(N, 1, H, W)`` to their canvas ``(N, 1, *fit.canvas)``.
+    """Resample and place slices ``(N, 1, H, W)`` on their canvas ``(N, 1, *fit.canvas)``.
 
-    Linear interpolation, averaged over the new pixel where it shrinks; none where the size fits.
+    Interpolation is linear, averaged over the new pixel when shrinking; none if the size already fits.
     """
     slices = _resample(slices, fit.resized)
     (top, left), (rows, columns), (height, width) = fit.start, fit.resized, fit.canvas
@@ -201,9 +201,9 @@ def to_plane(slices: torch.Tensor, fit: PlaneFit, padding: float = -1.0) -> torc
 
 
 def from_plane(slices: torch.Tensor, fit: PlaneFit, padding: float = -1.0) -> torch.Tensor:
-    """Bring slices ``(N, 1, *fit.canvas)`` back to the volume's own pixels ``(N, 1, *fit.shape)``.
+    """Resample slices ``(N, 1, *fit.canvas)`` back to the pixels of the volume, ``(N, 1, *fit.shape)``.
 
-    What :func:`to_plane` cut off is filled with ``padding``.
+    Pixels that :func:`to_plane` cropped are filled with ``padding``.
     """
     (top, left), (rows, columns), (height, width) = fit.start, fit.resized, fit.canvas
     pad = (-left, left + columns - width, -top, top + rows - height)
@@ -224,9 +224,9 @@ def _resample(slices: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def _weights(source: int, target: int) -> torch.Tensor:
     """Return the matrix ``(target, source)`` that resamples a line of pixels over the same extent.
 
-    Enlarging: linear interpolation. Shrinking: the mean of the linear interpolant over each new
-    pixel, so that nothing aliases. Both reproduce a linear ramp exactly (a filter that does not, such
-    as a sampled triangle, moves edges by a tenth of a pixel). Beyond the ends the end values go on.
+    Enlarging: linear interpolation. Shrinking: the mean of the linear interpolant over each new pixel, to avoid
+    aliasing. Both reproduce a linear ramp exactly (a filter that does not, such as a sampled triangle, moves edges by
+    a tenth of a pixel). Beyond the ends the end values are repeated.
     """
     step = source / target
     centres: NDArray[Any] = (np.arange(target)[:, None] + 0.5) * step - 0.5

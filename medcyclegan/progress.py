@@ -1,4 +1,4 @@
-"""Progress bars: on a terminal, for whoever asked; never in a pipe, never from a library call."""
+"""Progress bars, shown only on a terminal and only if turned on; library calls show none by default."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def show_progress(shown: bool) -> None:
 
 
 class Bar:
-    """A count of steps done, drawn by ``rich`` where bars are shown and nowhere else."""
+    """A counter of finished steps, drawn by ``rich`` if progress bars are shown."""
 
     def __init__(self, progress: Progress | None, description: str, total: int, done: int) -> None:
         self._progress = progress
@@ -29,7 +29,7 @@ class Bar:
 
     @property
     def shown(self) -> bool:
-        """Whether anybody sees it."""
+        """Whether the bar is displayed."""
         return self._progress is not None
 
     def advance(self, steps: int = 1) -> None:
@@ -38,14 +38,14 @@ class Bar:
             self._progress.advance(self._task, steps)
 
     def say(self, text: str) -> None:
-        """Show ``text`` beside the bar, in the place of what was said before."""
+        """Show ``text`` next to the bar; it replaces the previous text."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, said=text)
 
 
 @contextlib.contextmanager
 def progress_bar(description: str, total: int, *, done: int = 0) -> Iterator[Bar]:
-    """Yield a :class:`Bar` of ``total`` steps, of which ``done`` are done already."""
+    """Yield a :class:`Bar` of ``total`` steps, of which ``done`` are already finished."""
     if not (_SHOWN.get() and sys.stderr.isatty()):
         yield Bar(None, description, total, done)
         return

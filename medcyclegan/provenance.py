@@ -1,4 +1,4 @@
-"""What made an output: versions, hashes, times. No path, no host name, no user name."""
+"""Provenance of outputs: versions, hashes, times. No path, host name or user name is recorded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "monai", "pytorch-ignite", "pydicom", "highdicom", "nibabe
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of medcyclegan, Python and the libraries that numbers depend on."""
+    """Return the versions of medcyclegan, Python and the libraries on which results depend."""
     found = {"medcyclegan": medcyclegan.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -29,25 +29,25 @@ def versions() -> dict[str, str]:
 
 
 def now() -> str:
-    """Return the time as ISO 8601 in UTC, to the second."""
+    """Return the current time in UTC as ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_json(value: Any) -> str:
-    """Return the SHA-256 of a JSON value, whatever the order of its keys."""
+    """Return the SHA-256 of a JSON value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def keyed_hash(key: bytes, *parts: str) -> str:
-    """Return 16 hexadecimal digits that name ``parts`` to whoever holds ``key``, and to nobody else.
+    """Return 16 hexadecimal digits that identify ``parts`` only to holders of ``key``.
 
-    BLAKE2b with a key: without it, guessing names and hashing them finds nothing.
+    This is BLAKE2b with a key: without the key, hashing guessed names does not reveal which names are used.
     """
     digest = hashlib.blake2b(key=key, digest_size=8)
     for part in parts:

@@ -1,4 +1,4 @@
-"""``run.json``, the record of a training run, and the state that the run is in now."""
+"""``run.json``, the record of a training run, and the current state of the run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from medcyclegan.errors import ReadError
 __all__ = ["INTERRUPTED", "LOCK_FILE", "RECORD_FILE", "load_run_record", "run_state"]
 
 RECORD_FILE = "run.json"
-#: The file that the process which trains a run holds locked; the system releases it when that process ends.
+#: The training process holds a lock on this file; the system releases it when that process ends.
 LOCK_FILE = ".lock"
-#: The state of a run whose process has ended without recording how: it was killed, or its machine went down.
+#: State of a run whose process ended without recording it: it was killed, or the machine went down.
 INTERRUPTED = "interrupted"
 
 
 def load_run_record(folder: Path) -> dict[str, Any]:
     """Return the record of the run in ``folder``; its ``state`` may be out of date (:func:`run_state`).
 
-    Raises :class:`~medcyclegan.errors.ReadError` where there is none.
+    Raises :class:`~medcyclegan.errors.ReadError` if there is none.
     """
     file = folder / RECORD_FILE
     try:
@@ -35,17 +35,17 @@ def load_run_record(folder: Path) -> dict[str, Any]:
 
 
 def run_state(folder: Path, record: Mapping[str, Any]) -> str:
-    """Return the state that the run in ``folder`` is in now, given its record.
+    """Return the current state of the run in ``folder``, given its record.
 
-    ``running``, ``stopped``, ``failed`` or ``finished`` as recorded, but :data:`INTERRUPTED` for a run that is recorded
-    as running and that no process holds: one that is killed cannot record it.
+    It is ``running``, ``stopped``, ``failed`` or ``finished`` as recorded, but :data:`INTERRUPTED` for a run that is
+    recorded as running although no process holds its lock: a killed process cannot record its end.
     """
     state = str(record.get("state", "unknown"))
     return INTERRUPTED if state == "running" and not _is_held(folder / LOCK_FILE) else state
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether another open file holds ``lock``; where that cannot be found out, true."""
+    """Return whether another process holds ``lock``; true if that cannot be determined."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

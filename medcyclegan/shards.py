@@ -1,4 +1,4 @@
-"""Shares of a list of work, one a process: which one a call is, and what belongs to it."""
+"""Shards of a list of work, one per process: choose the shard of a call, and select its items."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 
 def choose_shard(number: int | None, shard_id: int | None = None) -> tuple[int, int]:
-    """Return (this one, of how many): ``shard_id``, or else the task's place in a SLURM job array.
+    """Return (shard, number of shards): ``shard_id``, or else the index of the task in a SLURM job array.
 
     Without ``number`` all work is one shard, also inside a job array. Raises
-    :class:`~medcyclegan.errors.UsageError` for a shard that is none of ``number``, and where nothing says which of
-    several it is.
+    :class:`~medcyclegan.errors.UsageError` for a shard outside 0 to ``number`` - 1, and if there are several shards and
+    neither of the two is given.
     """
     count = 1 if number is None else number
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
@@ -41,5 +41,5 @@ def choose_shard(number: int | None, shard_id: int | None = None) -> tuple[int, 
 
 
 def share_of(items: Sequence[T], shard: tuple[int, int]) -> Sequence[T]:
-    """Return the items of a shard (this one, of how many): every n-th, so that neighbours are shared out."""
+    """Return the items of ``shard`` (shard, number of shards): every n-th item, so adjacent items are distributed."""
     return items[shard[0] :: shard[1]]

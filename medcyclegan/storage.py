@@ -1,4 +1,4 @@
-"""The one way in which this package writes files: whole under the final name, or not at all."""
+"""Atomic writing of files and folders: complete under the final name, or not at all."""
 
 from __future__ import annotations
 
@@ -30,51 +30,51 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _MARK = ".tmp-"
-#: The longest name of a file, in bytes, on Linux.
+#: Longest file name on Linux, in bytes.
 _LONGEST_NAME = 255
-#: Room that a file system is left with, for what else is written meanwhile.
+#: Space that must remain free on a file system, for other files that are written meanwhile.
 _SPARE_BYTES = 1 << 20
 _LOCKED_WITHIN_S = 5.0
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether ``path`` is named like a file that a killed :func:`atomic_write` left behind."""
+    """Return whether ``path`` has the name of a temporary file of :func:`atomic_write`."""
     return path.name.startswith(_MARK)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse an output that exists (unless ``overwrite``) or whose folder cannot be written.
+    """Refuse an output that exists (unless ``overwrite``) or whose folder is not writable.
 
-    Called before the work, so that an hour of it is not lost to a mistyped name. What a killed process left of the
-    same output is cleared away first. Raises :class:`~medcyclegan.errors.WriteError`.
+    It is called before the computation, so that no result is lost because of a mistyped name. Temporary files that a
+    killed process left of the same output are removed first. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     remove_leftovers(path.parent, path.name)
     if os.path.lexists(path) and not overwrite:
         raise WriteError(f"{path} exists: outputs are not replaced unless you pass --overwrite")
     if len(os.fsencode(path.name)) > _LONGEST_NAME:
-        raise WriteError(f"{path.name[:60]}...: a name has at most {_LONGEST_NAME} bytes: choose a shorter one")
+        raise WriteError(f"{path.name[:60]}...: a name may have at most {_LONGEST_NAME} bytes: choose a shorter one")
     parent = _existing_folder(path)
     if not parent.is_dir():
         raise WriteError(f"{parent} is not a folder, so {path} cannot be written: choose another output")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise WriteError(f"{parent} is not writable, so {path.name} cannot be made there: choose another output")
+        raise WriteError(f"{parent} is not writable, so {path.name} cannot be created there: choose another output")
 
 
 def check_space(path: Path, needed: int, what: str, *, at_most: int = 0) -> None:
-    """Refuse an output of ``needed`` bytes where the file system has no room for it: before the work.
+    """Refuse, before the computation, an output of ``needed`` bytes that does not fit on the file system.
 
-    ``at_most``: the size that it may come to, where only bounds are known, as of a packed file; too little room for
-    that is only said. Raises :class:`~medcyclegan.errors.WriteError`.
+    ``at_most``: the largest possible size, if only bounds are known, as for a compressed file; if there is not enough
+    space for that, a warning is logged. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     folder = _existing_folder(path)
     try:
         free = shutil.disk_usage(folder).free
-    except OSError:  # no statfs there: the write itself will tell
+    except OSError:  # no statfs there: the write itself may fail
         return
     if needed + _SPARE_BYTES > free:
         raise WriteError(
-            f"{what} needs {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB left: free some, or choose "
+            f"{what} needs {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB left: free some space, or choose "
             "another output"
         )
     if at_most + _SPARE_BYTES > free:
@@ -84,16 +84,16 @@ def check_space(path: Path, needed: int, what: str, *, at_most: int = 0) -> None
 
 
 def remove_leftovers(folder: Path, ending: str = "") -> int:
-    """Remove the temporary files and folders in ``folder`` whose writer is gone; return how many.
+    """Remove temporary files and folders in ``folder`` whose writer has ended; return their number.
 
-    A writer holds a lock on what it writes, which ends with it however it ends. ``ending``: only what was to become
-    a name with this ending.
+    A writer holds a lock on what it writes, which the system releases when the process ends. ``ending``: only remove
+    those whose final name has this ending.
     """
     removed = 0
     for path in folder.glob(f"{_MARK}*{glob.escape(ending[-60:])}") if folder.is_dir() else ():
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             continue
-        with contextlib.suppress(OSError):  # locked by its writer, gone meanwhile, or not ours to remove
+        with contextlib.suppress(OSError):  # locked by its writer, removed meanwhile, or no permission
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,11 +111,11 @@ def remove_leftovers(folder: Path, ending: str = "") -> int:
 
 @contextlib.contextmanager
 def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """Open ``path`` for binary writing so that it appears whole under its name, or not at all.
+    """Open ``path`` for binary writing; the file appears complete under its name, or not at all.
 
-    A temporary file in the same folder is written, flushed to the disk and renamed; the folder is
-    flushed too. On any exception the temporary file is removed and ``path`` is left as it was.
-    ``mode`` is the permission before the umask. Raises :class:`~medcyclegan.errors.WriteError` for
+    A temporary file in the same folder is written, flushed to disk and renamed; the folder is flushed too. On any
+    exception the temporary file is removed and ``path`` remains unchanged. ``mode``: the permissions before the umask.
+    Raises :class:`~medcyclegan.errors.WriteError` for
     an unwritable folder or a full disk.
     """
     temporary = path.parent / f"{_MARK}{secrets.token_hex(4)}-{path.name[-60:]}"
@@ -139,10 +139,10 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path`` that takes its name when the block ends well.
+    """Yield a temporary folder next to ``path`` that is renamed to ``path`` when the block ends without an error.
 
-    On any exception it is removed with what it holds. An existing ``path`` is replaced only with ``overwrite``, also
-    one that came while the block ran. Raises :class:`~medcyclegan.errors.WriteError`.
+    On any exception it is removed with its contents. An existing ``path`` is replaced only with ``overwrite``, also if
+    it was created while the block ran. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     check_output(path, overwrite=overwrite)
     temporary = path.parent / f"{_MARK}{secrets.token_hex(4)}-{path.name[-60:]}"
@@ -160,7 +160,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             _flush_folder(temporary)
             if overwrite:
                 _swap_folder(temporary, path)
-            else:  # refused by the system where another process took the name meanwhile
+            else:  # fails if another process created a folder of that name meanwhile
                 os.rename(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -173,9 +173,9 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def replace_link(link: Path, target: str) -> None:
-    """Make ``link`` a symbolic link to ``target``, without a moment in which there is none.
+    """Make ``link`` a symbolic link to ``target``; an existing link is replaced atomically.
 
-    A relative ``target`` counts from the link's folder. Raises :class:`~medcyclegan.errors.WriteError`.
+    A relative ``target`` is relative to the folder of the link. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     temporary = link.parent / f"{_MARK}{secrets.token_hex(4)}-{link.name}"
     try:
@@ -190,7 +190,7 @@ def replace_link(link: Path, target: str) -> None:
 
 
 def _existing_folder(path: Path) -> Path:
-    """Return the nearest folder above ``path`` that is there, or what stands in its place."""
+    """Return the nearest existing path above ``path``, which is a folder unless a file has that name."""
     parent = path.parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
@@ -198,26 +198,26 @@ def _existing_folder(path: Path) -> Path:
 
 
 def _is_just_begun(path: Path) -> bool:
-    """Whether something was made this moment and may not be locked yet."""
+    """Return whether a file or folder was created so recently that it may not be locked yet."""
     empty = not any(path.iterdir()) if path.is_dir() else path.stat().st_size == 0
     return empty and time.time() - path.stat().st_mtime < _LOCKED_WITHIN_S
 
 
 def _hold(descriptor: int) -> None:
-    """Lock what is being written, so that :func:`remove_leftovers` knows its writer lives."""
+    """Lock a file or folder that is being written, so that :func:`remove_leftovers` keeps it."""
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def _swap_folder(new: Path, path: Path) -> None:
-    """Rename ``new`` to ``path``; what lay there is removed last. There is no moment without one of them."""
+    """Rename ``new`` to ``path``; the previous folder is removed last, so that one of the two always exists."""
     if not os.path.lexists(path):
         os.rename(new, path)
         return
     aside = path.parent / f"{_MARK}{secrets.token_hex(4)}-{path.name[-60:]}"
     if _exchange(new, path):
         os.rename(new, aside)
-    else:  # another system, or a file system that cannot: two steps
+    else:  # not supported by the system or the file system: two steps
         os.rename(path, aside)
         os.rename(new, path)
     if aside.is_dir() and not aside.is_symlink():
@@ -227,7 +227,7 @@ def _swap_folder(new: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step (Linux's renameat2); false where that cannot be had."""
+    """Exchange two names in one step (renameat2 of Linux); return False if that is not supported."""
     try:
         rename = ctypes.CDLL(None).renameat2
     except (AttributeError, OSError, TypeError):

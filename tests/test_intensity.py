@@ -119,7 +119,7 @@ def test_a_ct_that_is_not_in_hu_is_refused(change, message):
 
 
 def hu(**counts):
-    """Return a volume of 100,001 voxels: so many of each value (``m800`` is -800), the others 40."""
+    """Return a volume of 100,001 voxels: the given number of each value (``m800`` is -800), the others 40."""
     values = np.full((100_001, 1, 1), 40, np.int16)
     start = 0
     for name, count in counts.items():

@@ -1,4 +1,4 @@
-"""What holds of any scaling: order kept, clipping counted, and thresholds that follow a change of unit."""
+"""Properties of scalings: order is kept, clipping is counted, thresholds scale with the unit."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What holds of any row: it comes back from its line as it was, and hashes tell names apart."""
+"""Properties of rows: parsing a written row restores it, and different names have different hashes."""
 
 import dataclasses
 

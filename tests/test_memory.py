@@ -1,4 +1,4 @@
-"""Free memory: the machine's, within the limits of the cgroups around this process."""
+"""Free memory: that of the machine, within the limits of the cgroups of this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNLIMITED_V1 = 9223372036854771712
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch) -> None:
-    """Let the machine have 16 GiB free."""
+    """Simulate a machine with 16 GiB of free memory."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=16 * GIB))
 
 

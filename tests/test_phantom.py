@@ -1,4 +1,4 @@
-"""Made heads: anatomy in its place, contrasts as in the physics, the same head from the same seed."""
+"""Synthetic heads: plausible anatomy, contrasts that follow from physics, the same head from the same seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def head(request):
 
 
 def voxels(head, name):
-    """Where a tissue fills practically the whole voxel and its neighbours in the plane."""
+    """Return where a tissue fills nearly the whole voxel and its in-plane neighbors."""
     full = head.fractions[tissue_index(name)] > 0.98
     return ndimage.binary_erosion(full, np.ones((3, 3, 1)))
 

@@ -59,7 +59,7 @@ def test_the_plane_lies_where_its_matrix_says(name, pixel_mm):
     slices = torch.from_numpy(view.transpose(2, 0, 1).copy())[:, None]
     plane = to_plane(slices, fit, padding=float("nan"))[:, 0].permute(1, 2, 0).numpy()
     error = np.abs(plane - expected(plane.shape, affine @ fit.matrix()))
-    # Linear values are met exactly but within a pixel of the field of view's edge.
+    # Linear values are reproduced exactly except within a pixel of the edge of the field of view.
     edge = int(np.ceil(max(r / s for r, s in zip(fit.resized, fit.shape, strict=True)))) + 1
     rows, columns = (slice(s + edge, s + r - edge) for s, r in zip(fit.start, fit.resized, strict=True))
     assert error[rows, columns].size == 0 or np.nanmax(error[rows, columns]) < 1e-4 * np.ptp(view)

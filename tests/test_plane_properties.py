@@ -1,4 +1,4 @@
-"""What holds of any volume's planes: views to write into, fits that lose nothing, resampling that adds nothing."""
+"""Properties of planes: views are writable, fits lose nothing, resampling adds no new values."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ preparations = st.builds(
 
 
 def too_wide(shape, spacing, preparation):
-    """Whether a slice is over 64 times the canvas, which is refused: more likely a wrong header than a patient."""
+    """Return whether a slice is over 64 times the canvas, which is refused because the header is probably wrong."""
     widest = max(round(n * mm / preparation.pixel_mm) for n, mm in zip(shape, spacing, strict=True))
     return preparation.fit == "physical" and widest > 64 * preparation.size
 
@@ -63,7 +63,7 @@ def test_a_canvas_for_translation_leaves_nothing_out(shape, spacing, preparation
         assert fit.canvas[axis] == preparation.size or fit.canvas[axis] % multiple == 0
         assert fit.canvas[axis] - max(fit.resized[axis], preparation.size) < multiple
         assert fit.resized[axis] * fit.pixel_mm[axis] == pytest.approx(shape[axis] * spacing[axis])
-        # The outer edges of the resized slice are those of the volume's own pixels.
+        # The outer edges of the resized slice are those of the original pixels.
         first, last = fit.start[axis] - 0.5, fit.start[axis] + fit.resized[axis] - 0.5
         scale, shift = fit.matrix()[axis, axis], fit.matrix()[axis, 3]
         assert scale * first + shift == pytest.approx(-0.5)

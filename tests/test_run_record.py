@@ -1,4 +1,4 @@
-"""The state of a run: as recorded, and as it is when nobody was left to record it."""
+"""The state of a run: as recorded, and after its process was killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of any number of shards: each item is somebody's, and only one's."""
+"""Property of shards: each item belongs to exactly one shard."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,6 +1,6 @@
-"""The configuration: its schema and how files become one.
+"""The configuration: its schema, and reading it from files.
 
-A YAML file holds some of the values; the rest keep their defaults. Unknown keys are errors with a
+A YAML file sets some of the values; all others keep their defaults. An unknown key is an error with a
 suggestion. ``configs/`` holds the shipped files.
 """
 

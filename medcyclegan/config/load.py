@@ -1,4 +1,4 @@
-"""Configuration files: a shipped name or a YAML file becomes a validated :class:`Config`."""
+"""Load a shipped configuration or a YAML file as a validated :class:`Config`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["load_config", "parse_config", "shipped_configs", "to_yaml"]
 
 
 def shipped_configs() -> tuple[str, ...]:
-    """Return the names of the configurations that come with the package, sorted."""
+    """Return the sorted names of the configurations that are part of the package."""
     folder = importlib.resources.files("medcyclegan.configs")
     return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
 
@@ -26,9 +26,8 @@ def shipped_configs() -> tuple[str, ...]:
 def load_config(name: str | Path = "default", overrides: Sequence[str] = ()) -> Config:
     """Read a configuration by its shipped name or its file, with ``section.key=value`` overrides.
 
-    Raises :class:`~medcyclegan.errors.ConfigError` for a file that is missing, not YAML, or holds an
-    unknown key or a value out of its range, and :class:`~medcyclegan.errors.UsageError` for such an
-    override.
+    Raises :class:`~medcyclegan.errors.ConfigError` for a file that is missing, is not YAML, or contains an
+    unknown key or a value out of range, and :class:`~medcyclegan.errors.UsageError` for such an override.
     """
     where, text = _read_text(str(name))
     values = _parse_yaml(text, where)
@@ -44,7 +43,7 @@ def load_config(name: str | Path = "default", overrides: Sequence[str] = ()) -> 
 
 
 def parse_config(values: Mapping[str, Any], where: str) -> Config:
-    """Validate ``values``, which came from ``where`` (used in messages only).
+    """Validate ``values`` and return the configuration; ``where`` names their source in messages.
 
     Raises :class:`~medcyclegan.errors.ConfigError` naming the first fault, its rule and a remedy.
     """
@@ -72,27 +71,29 @@ def _read_text(name: str) -> tuple[str, str]:
         )
     try:
         if path.stat().st_size > _LARGEST_BYTES:
-            raise ConfigError(f"{name}: over 100 kB, which no configuration is: name a YAML file of settings")
+            raise ConfigError(
+                f"{name}: over 100 kB, which is too large for a configuration: name a YAML file of settings"
+            )
         return name, path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: cannot be read as UTF-8 text: {error}") from None
 
 
-#: The complete default configuration has some 10 kB and no value of 1,000 characters. PyYAML's time grows with the
-#: square of a long number's digits.
+#: The complete default configuration has about 10 kB and no value of 1,000 characters. PyYAML's time grows with the
+#: square of the number of digits.
 _LARGEST_BYTES = 100_000
 _LONGEST_VALUE = 1_000
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases (they can grow without bound), overlong values and repeated keys."""
+    """Safe YAML loader that rejects aliases (which can expand without bound), overlong values and repeated keys."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise ConfigError("YAML aliases (*name) are not accepted in a configuration: write the value out")
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > _LONGEST_VALUE:
-            raise ConfigError(f"a value of {len(event.value)} characters: no setting has over {_LONGEST_VALUE}")
+            raise ConfigError(f"a value of {len(event.value)} characters: a setting has at most {_LONGEST_VALUE}")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -100,7 +101,7 @@ class _PlainLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise ConfigError(f"the key {key.value!r} stands twice: keep one of them")
+                    raise ConfigError(f"the key {key.value!r} occurs twice: keep one of them")
                 seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -115,12 +116,12 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{where}: holds a {type(values).__name__}, but a configuration is a mapping of sections")
+        raise ConfigError(f"{where}: contains a {type(values).__name__}, but a configuration is a mapping of sections")
     return values
 
 
 def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
-    """Return ``values`` with one ``section.key=value`` put in; the value is read as YAML."""
+    """Return ``values`` with the override ``section.key=value`` applied; the value is parsed as YAML."""
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
@@ -140,7 +141,7 @@ def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
 
 
 def _first_fault(error: ValidationError) -> str:
-    """Return the first fault as ``section.key = value: rule``, with a suggestion for a misspelt key."""
+    """Return the first fault as ``section.key = value: rule``, with a suggestion for a misspelled key."""
     fault = error.errors(include_url=False, include_context=False)[0]
     location = [str(part) for part in fault["loc"]]
     dotted = ".".join(location)

@@ -1,7 +1,7 @@
-"""The configuration: what can be chosen, its unit, its range and its default, one docstring a field.
+"""Schema of the configuration: each field with its unit, range, default and docstring.
 
-Numbers of the ``ct-mr`` and ``t1-t2`` recipes
-follow Zhu et al. 2017 (arXiv 1703.10593) and Isola et al. 2017 (arXiv 1611.07004).
+The numbers of the ``ct-mr`` and ``t1-t2`` recipes follow Zhu et al. 2017 (arXiv 1703.10593) and Isola et al. 2017
+(arXiv 1611.07004).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def _switch(value: object) -> object:
-    """Return what a bare ``on`` or ``off`` means, which YAML reads as true or false."""
+    """Return ``on`` or ``off`` for a boolean, which is what YAML reads for a bare ``on`` or ``off``."""
     return ("on" if value else "off") if isinstance(value, bool) else value
 
 
@@ -37,37 +37,37 @@ Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)]
 
 
 class _Section(BaseModel):
-    """A part of the configuration: frozen, no unknown keys, every field documented."""
+    """A section of the configuration: frozen, without unknown keys, every field documented."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Slicing(_Section):
-    """How a volume becomes axial slices."""
+    """How volumes are cut into axial slices."""
 
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=4)] = 256
-    """Rows and columns of a slice, in pixels; a multiple of 4 (of 256 where a U-Net of 8 levels reads it)."""
+    """Rows and columns of a slice, in pixels; a multiple of 4 (of 256 for a U-Net of 8 levels)."""
     fit: Literal["physical", "stretch"] = "physical"
-    """``physical``: brought to ``pixel_mm``, then padded or cut to ``size``; ``stretch``: resized to ``size``."""
+    """``physical``: resample to ``pixel_mm``, then pad or crop to ``size``; ``stretch``: resize to ``size``."""
     pixel_mm: Annotated[float, Field(gt=0.0, le=20.0)] = 1.0
-    """Pixel size in mm that ``physical`` brings every slice of every domain to."""
+    """Pixel size in mm to which ``physical`` resamples the slices of all domains."""
     foreground: Fraction = 0.02
-    """The least share of a slice that must be foreground for it to be kept."""
+    """Smallest fraction of foreground in a slice that is kept."""
     dtype: Literal["float16", "float32"] = "float16"
-    """The number format of the store; float16 is within half a HU for windows up to 4096 HU."""
+    """Number format of the store; float16 is accurate to half a HU for windows up to 4096 HU."""
     validation_fraction: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1
-    """Share of a domain's patients held out for validation (at least one from 5 patients on, unless 0)."""
+    """Fraction of a domain's patients held out for validation (at least one if there are 5 or more, unless 0)."""
     test_fraction: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1
-    """Share of a domain's patients held out for testing (at least one from 5 patients on, unless 0)."""
+    """Fraction of a domain's patients held out for testing (at least one if there are 5 or more, unless 0)."""
 
 
 class Scaling(_Section):
-    """How a domain's values map to [-1, 1]: a window for CT, percentiles of the foreground otherwise."""
+    """How the values of a domain are scaled to [-1, 1]: a window for CT, else percentiles of the foreground."""
 
     window_hu: tuple[float, float] = (-1024.0, 3071.0)
-    """CT: the HU that become -1 and 1."""
+    """CT: the HU that are mapped to -1 and 1."""
     percentiles: tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] = (0.5, 99.5)
-    """MR: the percentiles of a volume's foreground that become -1 and 1."""
+    """MR: the percentiles of a volume's foreground that are mapped to -1 and 1."""
 
     @model_validator(mode="after")
     def _ascending(self) -> Scaling:
@@ -75,7 +75,7 @@ class Scaling(_Section):
             if not lower < upper:
                 raise ValueError(f"{name} [{lower:g}, {upper:g}] must ascend")
         if self.window_hu[0] < -32768 or self.window_hu[1] > 32767:
-            raise ValueError("window_hu must lie within -32768 and 32767, for a CT is written as 16-bit integers")
+            raise ValueError("window_hu must lie within -32768 and 32767, because a CT is written as 16-bit integers")
         return self
 
 
@@ -85,41 +85,41 @@ class Domain(_Section):
     modality: Literal["CT", "MR"] | None = None
     """``CT`` or ``MR``, if files do not state it; null: CT for a domain's name such as ``head_ct``, else MR."""
     scaling: Scaling = Scaling()
-    """How its values map to [-1, 1]."""
+    """How its values are scaled to [-1, 1]."""
 
 
 class Generator(_Section):
     """The network that translates a slice."""
 
     kind: Literal["resnet", "unet", "identity"] = "resnet"
-    """``resnet``: Johnson et al. 2016 as in CycleGAN; ``unet``: that of pix2pix; ``identity``: nothing to train, for
-    acceptance tests: what a translation by it changes is owed to geometry and intensity alone."""
+    """``resnet``: Johnson et al. 2016 as in CycleGAN; ``unet``: as in pix2pix; ``identity``: without weights, for
+    acceptance tests, in which only geometry and intensity processing can change a volume."""
     filters: Annotated[int, Field(ge=2, le=512)] = 64
     """Channels of the first layer."""
     blocks: Annotated[int, Field(ge=1, le=30)] | None = None
-    """Residual blocks of the ``resnet``; null: 9, or 6 for slices of at most 128 pixels."""
+    """Number of residual blocks of the ``resnet``; null: 9, or 6 for slices of at most 128 pixels."""
     upsampling: Literal["transposed", "resize"] = "transposed"
-    """``transposed``: as published; ``resize``: nearest neighbour and a convolution, free of checkerboards."""
+    """``transposed``: as published; ``resize``: nearest neighbor and a convolution, without checkerboard artifacts."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
-    """Dropout in the three deepest up-blocks of the ``unet``; the ``resnet`` has none."""
+    """Dropout in the three deepest up-blocks of the ``unet``; not used by the ``resnet``."""
     context_slices: Literal[1, 3, 5] = 1
-    """Slices that a generator reads and translates at once, as channels: one alone, or one between its neighbours
-    (2.5-D). Discriminators see all of them; translation keeps the middle one."""
+    """Number of slices that a generator reads and translates at once, as channels: a single slice, or a slice with its
+    neighbors (2.5-D). Discriminators see all of them; translation keeps the middle one."""
 
 
 class Discriminator(_Section):
-    """The network that tells real slices from fakes."""
+    """The network that distinguishes real slices from fakes."""
 
     kind: Literal["patch", "classifier"] = "patch"
-    """``patch``: PatchGAN, a map of logits; ``classifier``: one logit an image."""
+    """``patch``: PatchGAN, a map of logits; ``classifier``: one logit per image."""
     filters: Annotated[int, Field(ge=2, le=512)] = 64
     """Channels of the first layer."""
     layers: Annotated[int, Field(ge=1, le=6)] = 3
-    """Strided layers of the ``patch`` network: 3 sees 70 x 70 pixels."""
+    """Number of strided layers of the ``patch`` network: 3 gives a receptive field of 70 x 70 pixels."""
 
 
 class Networks(_Section):
-    """The four networks: two generators and two discriminators of these kinds."""
+    """The four networks: two generators and two discriminators."""
 
     generator: Generator = Generator()
     """Both generators, G_AB and G_BA."""
@@ -135,68 +135,69 @@ class Losses(_Section):
     adversarial_weight: Weight = 1.0
     """Weight of the adversarial term in the generators' loss."""
     discriminator_weight: Weight = 0.5
-    """Factor of the discriminators' loss: halved, they learn at half the generators' rate."""
+    """Weight of the discriminators' loss: with 0.5 they learn at half the rate of the generators."""
     cycle_weight: Weight = 10.0
     """Weight of the L1 cycle-consistency term, lambda in the paper."""
     identity_weight: Weight = 5.0
-    """Weight of the L1 identity term; 0 leaves its two passes out."""
+    """Weight of the L1 identity term; 0 skips its two passes."""
     structure: Literal["none", "gradient", "lncc", "mutual_information"] = "none"
-    """What ties a fake's structure to its input: ``gradient``: normalised gradient fields, whatever their sign (Haber
-    and Modersitzki 2006); ``lncc``: squared local correlation; ``mutual_information``; ``none``: the cycle alone."""
+    """Loss that ties the structure of a fake to its input: ``gradient``: normalized gradient fields, regardless of sign
+    (Haber and Modersitzki 2006); ``lncc``: squared local correlation; ``mutual_information``; ``none``: no loss."""
     structure_weight: Weight = 1.0
-    """Weight of the structure term, where there is one: a strong one holds on to the input's contrast."""
+    """Weight of the structure term, if there is one; a large weight preserves the contrast of the input."""
 
 
 class Training(_Section):
-    """The optimisation and what it leaves behind."""
+    """The optimization and its outputs."""
 
     epochs: Count = 200
     """Passes over the larger domain; an epoch is max(|A|, |B|) / batch_size steps."""
     max_steps: Count | None = None
-    """Steps in all; where set, it replaces ``epochs``."""
+    """Total number of steps; if set, it replaces ``epochs``."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 1
-    """Slices of each domain a step, over all processes."""
+    """Slices of each domain per step, over all processes."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-4
     """Adam's step size for all four networks."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.5, 0.999)
     """Adam's momentum terms."""
     schedule: Literal["linear", "constant"] = "linear"
-    """``linear``: the rate falls to 0 over the second half; ``constant``: it stays."""
+    """``linear``: the rate decreases to 0 over the second half; ``constant``: it does not change."""
     flip_probability: Fraction = 0.5
-    """Chance that a slice is mirrored left to right, drawn for A and B apart."""
+    """Probability that a slice is mirrored left to right, drawn separately for A and B."""
     pairing: Literal["uniform", "height"] = "uniform"
-    """``uniform``: any slice of B beside a slice of A; ``height``: one from about the same relative height."""
+    """``uniform``: a slice of A with any slice of B; ``height``: with one of about the same relative height."""
     pool_size: Annotated[int, Field(ge=0, le=10000)] = 50
-    """Past fakes that each discriminator may be shown again (Shrivastava et al. 2017); 0 turns it off."""
+    """Number of past fakes that may be shown to each discriminator again (Shrivastava et al. 2017); 0: off."""
     gradient_clip: Annotated[float, Field(gt=0.0)] | None = None
-    """The largest norm of the generators' gradient, and of the discriminators'; null: as it comes."""
+    """Largest norm of the gradient, for the generators and for the discriminators; null: no clipping."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    """Share of the generators' running mean that stays at each step, e.g. 0.999; the means are then what panels and
-    validation look at and what becomes the model. null: the weights of the last step."""
+    """Decay of the exponential moving average of the generators' weights, e.g. 0.999; panels, validation and the model
+    then use the average. null: the weights of the last step."""
     slices_on_device: Switch = "auto"
-    """Whether the slices lie in the device's memory: ``auto``: on CUDA, where they take at most a quarter of what is
-    free; ``on``: there, or not at all (on a CPU: in memory); ``off``: memory-mapped files."""
+    """Whether the slices are kept in the memory of the device: ``auto``: on CUDA, if they take at most a quarter of the
+    free memory; ``on``: always, an error if they do not fit (on a CPU: in memory); ``off``: memory-mapped files."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
-    """``auto``: bf16 where the device computes it, fp16 with a loss scaler on older CUDA, else fp32. ``fp64`` is for
-    tests: several processes give the weights of one only where rounding does not grow."""
+    """``auto``: bf16 if the device supports it, fp16 with a loss scaler on older CUDA devices, else fp32. ``fp64`` is
+    for tests: several processes give the same weights as one only if rounding errors do not grow."""
     compile: Switch = "auto"
-    """Whether the networks are compiled (``torch.compile``): ``auto``: for runs long enough to pay for it; ``on``:
-    always, or not at all; ``off``: never."""
+    """Whether the networks are compiled (``torch.compile``): ``auto``: in runs that are long enough to benefit; ``on``:
+    always, an error if that is not possible; ``off``: never."""
     cuda_graphs: Switch = "auto"
-    """Whether a step's kernels are recorded once and replayed, which spares the host starting each of them: ``auto``:
-    on one CUDA device that has room for it, without fp16's loss scaler; ``on``: so, or not at all; ``off``: never."""
+    """Whether the kernels of a step are recorded once and replayed, so that the host need not launch each of them:
+    ``auto``: on one CUDA device with enough memory, without the loss scaler of fp16; ``on``: always, an error if that
+    is not possible; ``off``: never."""
     memory_check: Annotated[Literal["on", "off"], BeforeValidator(_switch)] = "on"
-    """Whether a training that is estimated to need more memory than is free is refused before its first step."""
+    """Whether a run is refused before its first step if it is estimated to need more memory than is free."""
     panel_every: Count = 100
-    """Steps between pictures of the training."""
+    """Steps between panels, the pictures of the training."""
     log_every: Count = 20
     """Steps between rows of metrics.jsonl: the means over these steps."""
     checkpoint_epochs: Annotated[float, Field(gt=0.0)] = 5.0
     """Epochs between checkpoints."""
     checkpoint_steps: Count | None = None
-    """Steps between checkpoints; where set, it replaces ``checkpoint_epochs``."""
+    """Steps between checkpoints; if set, it replaces ``checkpoint_epochs``."""
     keep_last: Count = 2
-    """Checkpoints kept: the last ones."""
+    """Number of most recent checkpoints that are kept."""
 
     @field_validator("max_steps", "checkpoint_steps", mode="before")
     @classmethod
@@ -207,19 +208,20 @@ class Training(_Section):
 
 
 class Validation(_Section):
-    """What is measured on the held-out slices while a run goes on."""
+    """What is measured on held-out slices during a run."""
 
     every_epochs: Annotated[float, Field(gt=0.0)] = 5.0
     """Epochs between validations."""
     every_steps: Count | None = None
-    """Steps between validations; where set, it replaces ``every_epochs``."""
+    """Steps between validations; if set, it replaces ``every_epochs``."""
     slices: Count = 32
-    """Held-out slices of each domain that are looked at, evenly spaced; of patients with both domains on one grid,
-    where there are any, the same slices of both."""
+    """Number of held-out slices of each domain that are used, evenly spaced; if there are patients with both domains on
+    one grid, the same slices of both domains."""
     key_metric: Literal["sliced_wasserstein", "histogram", "cycle", "mae", "psnr", "ssim"] = "sliced_wasserstein"
-    """By which the best checkpoint is chosen, which becomes the model; a mean over both directions. The distance of
-    patches of synthetic slices from those of real ones; of their intensities; the cycle error, which alone is a poor
-    judge; and, for true pairs, MAE, PSNR or SSIM inside the head."""
+    """Metric that selects the best checkpoint, which becomes the model; a mean over both directions.
+    ``sliced_wasserstein``: distance between patches of synthetic and of real slices; ``histogram``: distance between
+    their intensities; ``cycle``: the cycle error, which alone is a poor criterion; ``mae``, ``psnr``, ``ssim``: inside
+    the head, for true pairs."""
 
     @field_validator("every_steps", mode="before")
     @classmethod
@@ -230,19 +232,19 @@ class Validation(_Section):
 
 
 class Config(_Section):
-    """All that a run is determined by, beside its data."""
+    """Everything that determines a run, except its data."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of every random choice."""
     slicing: Slicing = Slicing()
-    """How volumes become slices."""
+    """How volumes are cut into slices."""
     domains: dict[str, Domain] = {}
-    """What is known of a domain, by its name (its folder's name)."""
+    """Settings of each domain, by the name of the domain (that of its folder)."""
     networks: Networks = Networks()
     """The generators and the discriminators."""
     losses: Losses = Losses()
-    """The objective."""
+    """The loss terms."""
     training: Training = Training()
-    """The optimisation."""
+    """The optimization."""
     validation: Validation = Validation()
     """What is measured on held-out slices."""

@@ -1,4 +1,4 @@
-"""Slices for training: unpaired batches from a slice store."""
+"""Training data: unpaired batches of slices from a slice store."""
 
 from medcyclegan.data.counter_random import Stream, random_at
 from medcyclegan.data.prefetch import BATCHES_AHEAD, prefetched_batches

@@ -1,4 +1,4 @@
-"""Batches read ahead by a thread, so that training does not wait for the disk."""
+"""Read batches ahead in a thread, so that training does not wait for the disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medcyclegan.data.unpaired import Batch
 
 __all__ = ["BATCHES_AHEAD", "prefetched_batches"]
 
-#: Batches read ahead.
+#: Number of batches that are read ahead.
 BATCHES_AHEAD = 4
 
 
@@ -19,9 +19,9 @@ def prefetched_batches(
 ) -> Generator[Batch, None, None]:
     """Yield ``read_batch(step)`` for the steps from ``first`` to ``end`` - 1, read ahead by a thread.
 
-    ``pin``: those on the host in page-locked memory, from which copies to a CUDA device overlap with its work. What
-    ``read_batch`` raises is raised where that batch would have come. Close the generator
-    (``contextlib.closing``) and the thread has ended.
+    ``pin``: put host tensors into page-locked memory, from which copies to a CUDA device overlap with computation.
+    An exception of ``read_batch`` is raised in place of that batch. Closing the generator
+    (``contextlib.closing``) ends the thread.
     """
 
     def read(step: int) -> Batch:

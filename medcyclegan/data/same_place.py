@@ -1,4 +1,4 @@
-"""Volumes of one patient on one grid, one of each domain: slices that show the same place."""
+"""Pairs of volumes of one patient on one grid, and their slices at the same position."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ RowPair = tuple[SliceRow, SliceRow]
 
 
 def row_pairs(first: Iterable[SliceRow], second: Iterable[SliceRow]) -> list[RowPair]:
-    """Return the pairs of rows, one of ``first`` and one of ``second``, of one patient and on one grid.
+    """Return the pairs of rows, one of ``first`` and one of ``second``, of the same patient and grid.
 
-    Slices that were cut to the foreground may lie on different grids, so their volumes are no pairs.
+    Slices that were cropped to the foreground may have different grids, so their volumes are not paired.
     """
     of_patient: dict[str, list[SliceRow]] = defaultdict(list)
     for row in second:
@@ -26,7 +26,7 @@ def row_pairs(first: Iterable[SliceRow], second: Iterable[SliceRow]) -> list[Row
 
 
 def shared_slices(pair: RowPair) -> list[tuple[int, int]]:
-    """Return the places in both stacks of the slices that both volumes have, from inferior to superior."""
+    """Return the indices in both stacks of the slices that both volumes have, from inferior to superior."""
     place_a, place_b = ({index: n for n, index in enumerate(row.slices)} for row in pair)
     return [(place_a[index], place_b[index]) for index in pair[0].slices if index in place_b]
 

@@ -1,4 +1,4 @@
-"""Slices of a slice store as arrays: memory-mapped, whatever the number of volumes."""
+"""Slices of a slice store as memory-mapped arrays, for any number of volumes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from medcyclegan.manifest import SliceRow, stack_file
 
 __all__ = ["SliceIndex", "StackReader", "check_stacks", "neighbours", "open_stack"]
 
-#: Stacks kept open: each holds a file descriptor, of which a process has some 1,024.
+#: Stacks kept open: each holds a file descriptor, of which a process has about 1,024.
 _MOST_OPEN = 64
 
 
 class SliceIndex:
-    """All slices of some rows under one running number, in the order of domain and content.
+    """All slices of a set of rows, numbered consecutively in the order of domain and content.
 
     ``heights`` ``(len,)``: their relative heights, from 0 (lowest of its volume) to 1 (highest).
     """
@@ -38,7 +38,7 @@ class SliceIndex:
         return self._starts[-1]
 
     def find(self, number: int) -> tuple[SliceRow, int]:
-        """Return the row of slice ``number`` and the slice's place in that row's stack."""
+        """Return the row of slice ``number`` and the index of the slice in that row's stack."""
         place = bisect.bisect_right(self._starts, number) - 1
         return self.rows[place], number - self._starts[place]
 
@@ -53,7 +53,7 @@ class SliceIndex:
 
 
 class StackReader:
-    """Reads slices from the store in folder ``store``; keeps the stacks used last memory-mapped."""
+    """Reads slices from the store in folder ``store``; keeps recently used stacks memory-mapped."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
@@ -62,7 +62,7 @@ class StackReader:
     def read(self, row: SliceRow, place: int) -> NDArray[np.float32]:
         """Return slice ``place`` of a row's stack, ``(H, W)`` float32 in [-1, 1].
 
-        Raises :class:`~medcyclegan.errors.StoreError` naming the stack where it is not as its row says.
+        Raises :class:`~medcyclegan.errors.StoreError`, naming the stack, if it does not match its row.
         """
         stack = self._open.get(row.file)
         if stack is None:
@@ -75,17 +75,17 @@ class StackReader:
         return np.array(stack[place], dtype=np.float32)
 
     def read_context(self, row: SliceRow, place: int, context: int = 1) -> torch.Tensor:
-        """Return slice ``place`` of a row's stack between its neighbours, ``(context, H, W)`` float32 in [-1, 1].
+        """Return slice ``place`` of a row's stack with its neighbors, ``(context, H, W)`` float32 in [-1, 1].
 
-        From inferior to superior, the slice itself in the middle (:func:`neighbours`).
+        They are ordered from inferior to superior, with the slice itself in the middle (:func:`neighbours`).
         """
         return torch.from_numpy(np.stack([self.read(row, number) for number in neighbours(row.slices, place, context)]))
 
 
 def neighbours(slices: Sequence[int], place: int, context: int) -> list[int]:
-    """Return the ``context`` places around ``place`` in a stack whose slices have the indices ``slices``.
+    """Return the ``context`` stack indices around ``place``; ``slices`` are the slice indices of the stack.
 
-    Where a neighbour is missing, at an end or because it was not kept, the last one on the way to it is
+    If a neighbor is missing, at an end or because it was not kept, the nearest slice on that side before the gap is
     repeated.
     """
     below, above = [place], [place]
@@ -97,10 +97,10 @@ def neighbours(slices: Sequence[int], place: int, context: int) -> list[int]:
 
 
 def check_stacks(store: Path, rows: Sequence[SliceRow]) -> int:
-    """Return the rows and columns of all slices, having looked at every stack's header and length.
+    """Check the header and the length of every stack; return the number of rows and columns of all slices.
 
-    Raises :class:`~medcyclegan.errors.StoreError` naming the first stack that is missing, damaged or
-    not as its row says, or where rows differ in how they were prepared.
+    Raises :class:`~medcyclegan.errors.StoreError`, naming the first stack that is missing, damaged or does not match
+    its row, or if rows were prepared differently.
     """
     first = rows[0].preparation
     for row in rows:
@@ -108,7 +108,7 @@ def check_stacks(store: Path, rows: Sequence[SliceRow]) -> int:
             if row.preparation.get(key) != first.get(key):
                 raise StoreError(
                     f"{store / row.file} was made with {key} {row.preparation.get(key)}, others with "
-                    f"{first.get(key)}: slice all volumes of a store in one way"
+                    f"{first.get(key)}: slice all volumes of a store with the same options"
                 )
         open_stack(store, row)
     return _size(rows[0])
@@ -121,19 +121,19 @@ def _size(row: SliceRow) -> int:
 def open_stack(store: Path, row: SliceRow) -> NDArray[Any]:
     """Return the memory-mapped stack of a row, ``(K, H, W)`` float16 or float32.
 
-    Raises :class:`~medcyclegan.errors.StoreError` naming it where it is not as its row says.
+    Raises :class:`~medcyclegan.errors.StoreError`, naming the file, if it does not match its row.
     """
     path = stack_file(store, row)
     expected = (len(row.slices), _size(row), _size(row))
     try:
         stack = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
-        raise StoreError(f"{path} is missing: run slice-volumes again, it makes what is not there") from None
+        raise StoreError(f"{path} is missing: run slice-volumes again to create it") from None
     except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError, TokenError) as error:
         raise StoreError(f"{path} is damaged ({error}): remove it and run slice-volumes again") from None
     if stack.shape != expected or stack.dtype not in (np.float16, np.float32):
         raise StoreError(
-            f"{path} holds {stack.dtype} {stack.shape}, its row in the manifest says float16 or float32 {expected}: "
+            f"{path} holds {stack.dtype} {stack.shape}, but the manifest requires float16 or float32 {expected}: "
             "remove it and run slice-volumes again"
         )
     return stack

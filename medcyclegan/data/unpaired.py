@@ -1,4 +1,4 @@
-"""Unpaired batches: which slice of A beside which slice of B, and which way round."""
+"""Unpaired batches: which slices of A and B are combined, and which of them are mirrored."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from medcyclegan.manifest import SliceRow
 
 __all__ = ["HEIGHT_BAND", "Batch", "Sample", "Sampling", "UnpairedSlices"]
 
-#: Pairing by height: how far B's relative height may lie from A's (0 is a volume's lowest slice, 1 its
-#: highest); 0.05 of a head is about 1 cm.
+#: Pairing by height: largest difference between the relative heights of A and B (0 is the lowest slice of a volume,
+#: 1 the highest); 0.05 of a head is about 1 cm.
 HEIGHT_BAND = 0.05
 
 #: ``real_A`` and ``real_B``, each ``(N, C, H, W)`` float32 in [-1, 1]; C is 1, or slices with their neighbours.
@@ -31,9 +31,9 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 class Sampling:
     """How samples are drawn.
 
-    ``batch_size`` is that of all ``world`` processes together, a multiple of their number; this one
-    is number ``rank`` of them and reads its share of each batch. ``context``: how many neighbouring slices
-    a sample is made of, its own in the middle.
+    ``batch_size``: of all ``world`` processes together, a multiple of their number. ``rank``: the number of this
+    process, which reads its share of each batch. ``context``: the number of neighboring slices in a sample, with
+    the sampled slice in the middle.
     """
 
     seed: int = 0
@@ -47,24 +47,24 @@ class Sampling:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """The slice numbers of A and B, and whether each is mirrored left to right."""
+    """The slice numbers of A and B, and whether each slice is mirrored left to right."""
 
     slices: tuple[int, int]
     flips: tuple[bool, bool]
 
 
 class UnpairedSlices:
-    """The endless sequence of samples from the slices of ``rows_A`` and ``rows_B``.
+    """An endless sequence of samples from the slices of ``rows_A`` and ``rows_B``.
 
-    Sample ``i`` is a pure function of ``(seed, i)``, and a batch holds the samples from
-    ``step x batch_size`` on: nothing depends on what was read before, so a resumed run reads what the
-    interrupted one would have read, and several processes only share the samples out.
+    Sample ``i`` is a pure function of ``(seed, i)``, and a batch holds the samples from ``step x batch_size`` on.
+    Nothing depends on earlier reads, so a resumed run reads what the interrupted run would have read, and several
+    processes only divide the samples among themselves.
 
-    Each domain is passed through in a new random order again and again; no slice comes twice in a
-    pass. With ``pairing="height"`` B has no passes: its slice is drawn from those whose relative
-    height is within :data:`HEIGHT_BAND` of that of A's slice (else the nearest one).
+    Each pass over a domain uses a new random order and contains every slice once. With ``pairing="height"``, B has
+    no passes: its slice is drawn from those whose relative height is within :data:`HEIGHT_BAND` of that of A's slice
+    (if there are none, the nearest one).
 
-    ``slices``: the folder of the store, or what reads it (:func:`~medcyclegan.data.open_reader`).
+    ``slices``: the folder of the store, or a reader of it (:func:`~medcyclegan.data.open_reader`).
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class UnpairedSlices:
 
     @property
     def epoch_length(self) -> int:
-        """The steps in which the larger domain is passed through once, rounded up."""
+        """The number of steps of one pass over the larger domain, rounded up."""
         return -(-max(len(self.slices_A), len(self.slices_B)) // self.sampling.batch_size)
 
     def sample(self, i: int) -> Sample:
@@ -114,7 +114,7 @@ class UnpairedSlices:
         return int(self._order(stream, count, i // count)[i % count])
 
     def _slice_at_height(self, height: float, choice: float) -> int:
-        """Return the slice of B at ``choice``, in [0, 1), among those in the band around ``height``."""
+        """Return the slice of B at position ``choice``, in [0, 1), of those in the band around ``height``."""
         first, end = np.searchsorted(self._heights, (height - HEIGHT_BAND, height + HEIGHT_BAND))
         if first == end:
             return self.slices_B.nearest_height(height)

@@ -1,4 +1,4 @@
-"""Metrics: how close a translated volume is to a reference, and where to look."""
+"""Metrics: how close a translated volume is to a reference, and masks in which they are computed."""
 
 from medcyclegan.metrics.distributions import frechet_distance, histogram_distance, mmd, sliced_wasserstein
 from medcyclegan.metrics.flicker import flicker_index, slice_roughness

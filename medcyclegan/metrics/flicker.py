@@ -1,4 +1,4 @@
-"""Flicker: how much a translation changes from slice to slice beyond what its input does."""
+"""Flicker: how much more a translation changes from slice to slice than its input."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from medcyclegan.errors import GeometryError
 
 __all__ = ["flicker_index", "slice_roughness"]
 
-#: Changes below this share of the largest value are rounding: they count as none.
+#: Changes below this fraction of the largest value are rounding errors and count as 0.
 _ROUNDING = 1e-5
 
 
 def flicker_index(fake: NDArray[Any], source: NDArray[Any], mask: NDArray[np.bool_]) -> float:
-    """Return by how much ``fake`` changes more than ``source`` from slice to slice, as a share.
+    """Return how much more ``fake`` changes from slice to slice than ``source``, as a fraction.
 
-    Arrays are (rows, columns, slices). The :func:`slice_roughness` of ``fake`` over that of ``source``,
-    less 1: 0 where both change alike (as a true image of the other contrast does), 0.2 where the fake
-    changes by a fifth more, as slices translated each for itself do; negative where it is smoother.
-    Resampling within the slices raises the roughness of any image, so ``source`` must have been resampled
-    as ``fake`` was. The definition is ours. Raises :class:`~medcyclegan.errors.GeometryError` as
+    Arrays are (rows, columns, slices). The index is the :func:`slice_roughness` of ``fake`` divided by that of
+    ``source``, minus 1: 0 if both change equally (as a true image of the other contrast does), 0.2 if the fake
+    changes by a fifth more, as slices translated independently do, and negative if it is smoother. Resampling
+    within the slices raises the roughness of any image, so ``source`` must have been resampled in the same way as
+    ``fake``. This definition is our own. Raises :class:`~medcyclegan.errors.GeometryError` as
     :func:`slice_roughness` does, and for a ``source`` whose slices are all equal.
     """
     own = slice_roughness(source, mask)
@@ -32,12 +32,12 @@ def flicker_index(fake: NDArray[Any], source: NDArray[Any], mask: NDArray[np.boo
 
 
 def slice_roughness(array: NDArray[Any], mask: NDArray[np.bool_]) -> float:
-    """Return the mean change between neighbouring slices over that between neighbouring pixels in a slice.
+    """Return the mean change between adjacent slices divided by that between adjacent pixels of a slice.
 
-    ``array`` and ``mask`` are (rows, columns, slices); voxel pairs inside ``mask`` count. The quotient
-    leaves out contrast and unit, so that images of different contrasts can be compared. A mean change
-    below 1e-5 of the largest magnitude inside ``mask`` counts as none, so equal slices give exactly 0. Raises
-    :class:`~medcyclegan.errors.GeometryError` for a single slice, or for slices without any change in them.
+    ``array`` and ``mask`` are (rows, columns, slices); only voxel pairs inside ``mask`` count. The quotient does not
+    depend on contrast and unit, so images of different contrasts can be compared. A mean change below 1e-5 of the
+    largest magnitude inside ``mask`` counts as 0, so equal slices give exactly 0. Raises
+    :class:`~medcyclegan.errors.GeometryError` for a single slice and for slices that are constant.
     """
     between, within = _Mean(), _Mean()
     largest = 0.0
@@ -53,14 +53,14 @@ def slice_roughness(array: NDArray[Any], mask: NDArray[np.bool_]) -> float:
     least = _ROUNDING * largest
     if not between.count or not within.value > least:
         raise GeometryError(
-            f"{array.shape[2]} slice{'s' if array.shape[2] != 1 else ''} without two neighbours that show something: "
+            f"{array.shape[2]} slice{'s' if array.shape[2] != 1 else ''} without two adjacent ones with content: "
             "flicker needs a volume"
         )
     return between.value / within.value if between.value > least else 0.0
 
 
 class _Mean:
-    """The mean magnitude of what was added so far."""
+    """The mean magnitude of the changes added so far."""
 
     def __init__(self) -> None:
         self._sum = 0.0

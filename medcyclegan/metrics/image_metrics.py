@@ -1,9 +1,9 @@
 """Metrics between a translated volume and a reference on the same grid.
 
-Definitions are those of the two SynthRAD challenges, so that figures can be compared (SynthRAD2023: Huijben
+Definitions are those of the two SynthRAD challenges, so that scores can be compared (SynthRAD2023: Huijben
 et al., Med. Image Anal. 97:103276, 2024, and their repository ``SynthRAD2023/metrics``; SynthRAD2025: their
 repository ``SynthRAD2025/evaluation``). Arrays are ``(I, J, K)`` in one unit; ``mask`` is boolean of the same
-shape, and all scores are taken inside it only: background, which any method gets right, would flatter them.
+shape. All scores are computed only inside it: background, which any method gets right, would improve them.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Mask = NDArray[np.bool_]
 Range = tuple[float, float]
 Box = tuple[slice, slice, slice]
 
-#: Edge of the uniform window, scikit-image's default; borders of half a window are left out.
+#: Edge of the uniform window, scikit-image's default; borders of half a window are excluded.
 _WINDOW = 7
 #: Weights of the five scales (Wang, Simoncelli and Bovik, Asilomar 2003, section 3.2).
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-#: SynthRAD2025 pads smaller volumes to this many voxels along each axis, by their edges.
+#: SynthRAD2025 pads smaller volumes to this many voxels along each axis, by repeating their edges.
 _SMALLEST = 97
-#: The plain means are taken over so many voxels at a time.
+#: Number of voxels over which simple means are computed at a time.
 _PART_VOXELS = 1_000_000
-#: Edge of the blocks that are filtered at a time, in voxels.
+#: Edge of a block that is filtered at a time, in voxels.
 _BLOCK = 96
-#: More than this many threads only cost memory.
+#: More threads than this only cost memory.
 _THREADS = 4
 
 
@@ -52,7 +52,7 @@ def mean_error(fake: Array, reference: Array, mask: Mask | None = None) -> float
 
 
 def psnr(fake: Array, reference: Array, *, value_range: Range, mask: Mask | None = None) -> float:
-    """Return the peak signal-to-noise ratio in the mask in dB, both clipped to ``value_range``.
+    """Return the peak signal-to-noise ratio in the mask in dB, with both volumes clipped to ``value_range``.
 
     ``10 log10(width of the range squared / mean squared error)``; infinite for equal volumes.
     """
@@ -71,7 +71,7 @@ def ncc(fake: Array, reference: Array, mask: Mask | None = None) -> float:
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     shift: tuple[float, float] | None = None
     for first, second in inside_parts(fake, reference, _full(fake, mask)):
-        # Sums of values near 0 keep their digits, sums of squares of large ones would not.
+        # Values near 0 keep the sums precise; sums of squares of large values would lose digits.
         shift = shift or (float(first.mean()), float(second.mean()))
         a, b = first - shift[0], second - shift[1]
         low, high = np.minimum(low, (a.min(), b.min())), np.maximum(high, (a.max(), b.max()))
@@ -86,10 +86,11 @@ def ncc(fake: Array, reference: Array, mask: Mask | None = None) -> float:
 def ssim(fake: Array, reference: Array, *, value_range: Range, mask: Mask | None = None) -> float:
     """Return the structural similarity in the mask as SynthRAD2023 defines it, at most 1.
 
-    Both are clipped to ``value_range`` and set to its lower end outside the mask; the map of
+    Both volumes are clipped to ``value_range`` and set to its lower end outside the mask. The map of
     scikit-image's ``structural_similarity`` with its defaults (uniform window 7 x 7 x 7, sample covariance, K1
-    0.01, K2 0.03; Wang et al., IEEE Trans. Image Process. 13:600, 2004) is averaged over the mask, three voxels
-    off the borders. Along an axis of fewer than 7 voxels the window is 1: a thin volume is scored slice by slice.
+    0.01, K2 0.03; Wang et al., IEEE Trans. Image Process. 13:600, 2004) is averaged over the mask, without the
+    three voxels next to the borders. Along an axis of fewer than 7 voxels the window is 1, so a thin volume is
+    scored slice by slice.
     """
     fake, reference, where = _in_memory_order(fake, reference, _full(fake, mask))
     first, second = (_prepared(array, where, value_range) for array in (fake, reference))
@@ -106,11 +107,11 @@ def ssim(fake: Array, reference: Array, *, value_range: Range, mask: Mask | None
 def ms_ssim(fake: Array, reference: Array, *, value_range: Range, mask: Mask | None = None) -> float:
     """Return the multi-scale structural similarity in the mask as SynthRAD2025 computes it, 0 to 1.
 
-    The product over five scales of the masked mean of ``(luminance x contrast x structure) ** weight``, each
-    factor clipped at 0: so luminance counts at every scale, as in the challenge's code. Volumes are padded to
-    97 voxels by their edges; each scale is the mean of 2 x 2 x 2 voxels, every other one, zeros outside.
-    A scale at which the mask touches only the three border voxels that are left out is scored with them, one
-    at which nothing of the mask is left is skipped (the challenge's code returns NaN for both).
+    It is the product over five scales of the masked mean of ``(luminance x contrast x structure) ** weight``, each
+    factor clipped at 0; luminance counts at every scale, as in the code of the challenge. Volumes are padded to
+    97 voxels by repeating their edges. Each further scale is the mean of 2 x 2 x 2 voxels at every other voxel, with
+    zeros outside. A scale at which the mask contains only the three excluded border voxels is scored with them; a
+    scale without any voxel in the mask is skipped (the code of the challenge returns NaN for both).
     """
     fake, reference, where = _in_memory_order(fake, reference, _full(fake, mask))
     first, second = (_prepared(array, where, value_range) for array in (fake, reference))
@@ -130,7 +131,7 @@ def ms_ssim(fake: Array, reference: Array, *, value_range: Range, mask: Mask | N
             luminance = (2 * local.mean_1 * local.mean_2 + c1) / (local.mean_1**2 + local.mean_2**2 + c1)
             contrast = (2 * spread_1 * spread_2 + c2) / (local.variance_1 + local.variance_2 + c2)
             structure = (local.covariance + c2 / 2) / (spread_1 * spread_2 + c2 / 2)
-            # one power of the product: the powers of the three factors would take three times as long
+            # One power of the product is three times as fast as the powers of the three factors.
             return (np.maximum(luminance, 0) * np.maximum(contrast, 0) * np.maximum(structure, 0)) ** weight
 
         if not where.any():
@@ -154,8 +155,8 @@ class _Local:
 def _mean_in_mask(first: Array, second: Array, mask: Mask, score: Callable[[_Local], Array]) -> float:
     """Return the mean of ``score`` over the mask, leaving out half a window along the borders.
 
-    Only the mask's surroundings are filtered, in blocks, so that memory stays near the volumes' own;
-    the blocks are shared out to threads.
+    Only the surroundings of the mask are filtered, in blocks, so that the extra memory stays small; threads share
+    the blocks.
     """
     halves = [_WINDOW // 2 if n >= _WINDOW else 0 for n in mask.shape]
     inner = np.zeros_like(mask)
@@ -175,7 +176,8 @@ def _mean_in_mask(first: Array, second: Array, mask: Mask, score: Callable[[_Loc
             local = _statistics(first, second, blocks[n], inner[blocks[n]], buffers)
             sums[n] = score(local).sum()
 
-    # scipy's filters let go of the interpreter lock; the blocks' sums are added in order, whatever ends first.
+    # scipy's filters release the interpreter lock. The sums of the blocks are added in order, so the result does not
+    # depend on which thread finishes first.
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(add_up, range(workers)))
     return float(sums.sum()) / int(np.count_nonzero(inner))
@@ -184,8 +186,8 @@ def _mean_in_mask(first: Array, second: Array, mask: Mask, score: Callable[[_Loc
 def _statistics(first: Array, second: Array, block: Box, where: Mask, buffers: NDArray[np.float64]) -> _Local:
     """Return the windowed statistics at the voxels ``where`` of ``block``, in float64.
 
-    ``buffers`` ``(3, ...)``, as large as the block with half a window on each side, are written over: taking such
-    memory anew for each block would cost as much time as the filters.
+    ``buffers`` ``(3, ...)``, as large as the block plus half a window on each side, are overwritten: allocating such
+    memory for each block would take as long as the filters.
     """
     halves = [(n - _BLOCK) // 2 for n in buffers.shape[1:]]
     region = tuple(slice(s.start - half, s.stop + half) for s, half in zip(block, halves, strict=True))
@@ -213,7 +215,7 @@ def _statistics(first: Array, second: Array, block: Box, where: Mask, buffers: N
 
 
 def _blocks(box: Box) -> Iterator[Box]:
-    """Yield the blocks of at most ``_BLOCK`` voxels an edge that a box consists of."""
+    """Yield the blocks of a box, of at most ``_BLOCK`` voxels per edge."""
     parts = [[slice(n, min(n + _BLOCK, s.stop)) for n in range(s.start, s.stop, _BLOCK)] for s in box]
     for i in parts[0]:
         for j in parts[1]:
@@ -222,7 +224,7 @@ def _blocks(box: Box) -> Iterator[Box]:
 
 
 def _halved(array: Array) -> Array:
-    """Return the mean of each even voxel and the one before it along every axis, zeros before the first."""
+    """Return the mean of each even voxel and its predecessor along every axis, with zeros before the first."""
     for axis in range(3):
         along = (slice(None),) * axis
         halved = array[(*along, slice(None, None, 2))] / 2
@@ -247,7 +249,7 @@ def _box(mask: Mask, *, margin: int, multiple: int) -> Box:
 
 
 def _prepared(array: Array, mask: Mask, value_range: Range) -> NDArray[np.float32]:
-    """Return the array above the lower end of its range, 0 outside the mask."""
+    """Return the clipped array minus the lower end of its range, with 0 outside the mask."""
     lower, upper = value_range
     values = array.astype(np.float32)
     np.clip(values, lower, upper, out=values)
@@ -264,7 +266,7 @@ def _full(array: Array, mask: Mask | None) -> Mask:
 
 
 def _in_memory_order(fake: Array, reference: Array, mask: Mask) -> tuple[Array, Array, Mask]:
-    """Return the arrays with their axes reversed where the fake's first index runs fastest; no score depends on it."""
+    """Return the arrays with reversed axes if the first index of the fake runs fastest; no score depends on it."""
     if fake.strides[0] < fake.strides[-1]:
         return fake.T, reference.T, mask.T
     return fake, reference, mask
@@ -280,7 +282,7 @@ def _mean(term: Callable[[Array, Array], Array], fake: Array, reference: Array, 
 def inside_parts(fake: Array, reference: Array, mask: Mask) -> Iterator[tuple[Array, Array]]:
     """Yield the values in the mask as pairs of 1-D float64 arrays, some slices at a time.
 
-    Taken whole, the values of a large volume and what is computed from them would be most of the time and memory.
+    For a large volume, processing all values at once would dominate time and memory.
     """
     fake, reference, mask = _in_memory_order(fake, reference, mask)
     rows = max(1, _PART_VOXELS // max(1, fake[0].size))

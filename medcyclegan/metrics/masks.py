@@ -1,4 +1,4 @@
-"""Masks: where the patient is."""
+"""Masks of the patient."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from medcyclegan.volume import Volume
 
 __all__ = ["erode_mm", "head_mask"]
 
-#: Masks are found on a grid of at most about this many voxels along an axis.
+#: Masks are computed on a grid of at most about this many voxels along an axis.
 _LONGEST = 192
 _CLOSING_MM = 4.0
-#: CT values beyond these say nothing about where the patient ends, and would move Otsu's threshold.
+#: CT values beyond these do not help to find the outline of the patient, and would shift Otsu's threshold.
 _CT_RANGE_HU = (-1024.0, 300.0)
 
 
 def head_mask(volume: Volume) -> NDArray[np.bool_]:
-    """Return where the patient is, boolean ``(I, J, K)``: Otsu's threshold, closed, largest part, holes filled.
+    """Return a mask of the patient, boolean ``(I, J, K)``: Otsu's threshold, closing, largest part, filled holes.
 
-    MR: half of Otsu's threshold above the darkest value, since dark tissue lies below the threshold itself.
-    Gaps of some 4 mm are closed, and what is enclosed in any of the three planes counts as inside (bone,
-    sinuses, airways), also in a single slice. Volumes of more than 192 voxels along an axis are masked on a
-    coarser grid. Raises :class:`~medcyclegan.errors.IntensityError` for a constant volume.
+    For MR the threshold is half of Otsu's above the darkest value, since dark tissue is below Otsu's threshold.
+    Gaps of about 4 mm are closed, and regions enclosed in any of the three planes count as inside (bone, sinuses,
+    airways), also in a single slice. Volumes of more than 192 voxels along an axis are masked on a coarser grid.
+    Raises :class:`~medcyclegan.errors.IntensityError` for a constant volume.
     """
     steps = [max(1, -(-n // _LONGEST)) for n in volume.shape]
     coarse = volume.array[tuple(slice(None, None, step) for step in steps)].astype(np.float32)
@@ -34,7 +34,7 @@ def head_mask(volume: Volume) -> NDArray[np.bool_]:
         coarse = np.clip(coarse, *_CT_RANGE_HU)
     lowest, highest = np.percentile(coarse, (0.1, 99.9))
     if not lowest < highest:
-        raise IntensityError("a constant volume: no head can be told from air; give a mask")
+        raise IntensityError("a constant volume: the head cannot be distinguished from air; give a mask")
     mask = np.clip(coarse, lowest, highest) > _threshold(np.clip(coarse, lowest, highest), volume.modality)
     mask = _largest(_closed(mask, spacing_mm))
     for step, axis in zip(steps, range(3), strict=True):
@@ -44,9 +44,10 @@ def head_mask(volume: Volume) -> NDArray[np.bool_]:
 
 
 def erode_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], radius_mm: float) -> NDArray[np.bool_]:
-    """Return the voxels of ``mask`` further than ``radius_mm`` from the nearest voxel outside it.
+    """Return the voxels of ``mask`` that are farther than ``radius_mm`` from the nearest voxel outside it.
 
-    The edge of the grid does not count as outside: a patient that leaves the field of view is not eroded there.
+    The edge of the grid does not count as outside: where the patient extends beyond the field of view, the mask is
+    not eroded.
     """
     if mask.all():
         return mask.copy()
@@ -63,7 +64,7 @@ def _threshold(array: NDArray[np.float32], modality: str | None) -> float:
 
 
 def _closed(mask: NDArray[np.bool_], spacing_mm: list[float]) -> NDArray[np.bool_]:
-    """Close gaps, then fill what is enclosed in any plane of the grid."""
+    """Close gaps, then fill regions that are enclosed in any plane of the grid."""
     radius = [0 if n == 1 else round(_CLOSING_MM / mm) for n, mm in zip(mask.shape, spacing_mm, strict=True)]
     image = SimpleITK.GetImageFromArray(np.pad(mask, [(r, r) for r in radius]).astype(np.uint8))
     closed = SimpleITK.GetArrayFromImage(SimpleITK.BinaryMorphologicalClosing(image, radius[::-1])).astype(np.bool_)

@@ -1,4 +1,4 @@
-"""Tissues of a CT by their Hounsfield units, and the error in each of them."""
+"""Tissues of a CT by Hounsfield units, and the error in each tissue."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from medcyclegan.metrics.image_metrics import inside_parts
 
 __all__ = ["TISSUES_HU", "mae_by_tissue"]
 
-#: Tissue -> the reference's HU, lower end included. Limits as commonly reported for synthetic CT of the head.
+#: Tissue -> range of the reference in HU, lower end included; the limits common in reports on synthetic CT of the head.
 TISSUES_HU = {"air": (-math.inf, -200.0), "soft_tissue": (-200.0, 200.0), "bone": (200.0, math.inf)}
 
 
 def mae_by_tissue(fake: NDArray[Any], reference: NDArray[Any], mask: NDArray[np.bool_]) -> dict[str, float | None]:
     """Return the mean absolute error in HU where the reference shows air, soft tissue and bone.
 
-    All arrays are ``(I, J, K)``; a tissue that the mask does not hold has None.
+    All arrays are ``(I, J, K)``. A tissue without voxels in the mask gets None.
     """
     totals, counts = dict.fromkeys(TISSUES_HU, 0.0), dict.fromkeys(TISSUES_HU, 0)
     for first, second in inside_parts(fake, reference, mask):

@@ -1,9 +1,9 @@
-"""The anatomy of a made head: from points in mm to the fraction of each tissue there.
+"""Anatomy of a synthetic head: the fraction of each tissue at points given in mm.
 
-Canonical frame: RAS+ mm, the origin near the anterior commissure, an adult of average size. Solids are
-painted from the outside in, each over what lies there already, with the coverage that its signed distance
-gives at the voxel's size; so edges have partial volumes, as in BrainWeb's fuzzy phantom, and thin layers
-do not break up on coarse grids.
+Canonical frame: RAS+ mm, origin near the anterior commissure, an adult of average size. Solids are painted
+from the outside in, each over the previous ones. The coverage of a voxel follows from the signed distance and
+the voxel size, so edges have partial volumes, as in BrainWeb's fuzzy phantom, and thin layers do not break up
+on coarse grids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from medcyclegan.phantom.tissues import TISSUES, tissue_index
 
 __all__ = ["paint_head"]
 
-#: Means or ranges over subjects, in mm: a brain of some age, with wide sulci, so that voxels of 2 to 4 mm show them.
+#: Means or ranges over subjects, in mm. Sulci are wide, as in an old brain, so that voxels of 2 to 4 mm resolve them.
 _CORTEX_MM = 4.2
 _SULCUS_DEPTH_MM = 16.0
 _SULCUS_APART_MM = (32.0, 46.0)
@@ -25,7 +25,7 @@ _SCALP_MM = (3.5, 5.0)
 
 
 class _Canvas:
-    """Tissue fractions ``(T, V)`` of ``V`` points, and the width over which an edge is softened, in mm."""
+    """Tissue fractions ``(T, V)`` of ``V`` points, and the width of a softened edge in mm."""
 
     def __init__(self, points: Points, edge_mm: float) -> None:
         self.points = points
@@ -34,7 +34,7 @@ class _Canvas:
         self.fractions[tissue_index("air")] = 1
 
     def paint(self, name: str, distance: Field, *, inside: Field | None = None) -> None:
-        """Cover what lies where ``distance`` is negative (and ``inside`` as well) with the tissue ``name``."""
+        """Cover the region where ``distance`` (and ``inside``, if given) is negative with the tissue ``name``."""
         limit = distance if inside is None else np.maximum(distance, inside)
         touched = np.flatnonzero(limit < self.edge_mm / 2)
         coverage = np.clip(np.float32(0.5) - limit[touched] / self.edge_mm, 0, 1)
@@ -46,8 +46,8 @@ class _Canvas:
 def paint_head(points: Points, rng: np.random.Generator, *, edge_mm: float, lesion: bool) -> Field:
     """Return the fractions ``(T, V)`` of :data:`~medcyclegan.phantom.tissues.TISSUES` at ``V`` points.
 
-    ``points`` are flat arrays in the canonical frame; ``rng`` decides the sulci, thicknesses and the
-    lesion's place; ``edge_mm`` is the voxel's size.
+    ``points`` are flat arrays in the canonical frame. ``rng`` determines the sulci, the thicknesses and the
+    position of the lesion. ``edge_mm`` is the voxel size.
     """
     canvas = _Canvas(points, edge_mm)
     cavity = _cavity(points)
@@ -67,7 +67,7 @@ def _mirrored(points: Points) -> Points:
 
 
 def _cavity(points: Points) -> Field:
-    """Return the distance to the cranial cavity: the vault, the middle and the posterior fossae."""
+    """Return the distance to the cranial cavity: vault, middle fossae and posterior fossa."""
     vault = ellipsoid(points, (0, -4, 18), (70, 88, 64))
     middle = ellipsoid(_mirrored(points), (38, 6, -18), (28, 44, 26))
     posterior = ellipsoid(points, (0, -48, -26), (50, 42, 38))
@@ -160,7 +160,8 @@ def _paint_brain(canvas: _Canvas, cavity: Field, rng: np.random.Generator) -> No
 def _cerebrum(points: Points, inner: Field) -> Field:
     """Return the distance to both hemispheres as one smooth solid, without sulci.
 
-    The cavity less its posterior fossa and less the middle of its base, where brain stem and cisterns lie.
+    This is the cavity without the posterior fossa and without the middle of its base, which holds the brain
+    stem and the cisterns.
     """
     x, y, z = points
     posterior_fossa = np.maximum(_tentorium(points) - 1.5, y + 24)
@@ -169,10 +170,10 @@ def _cerebrum(points: Points, inner: Field) -> Field:
 
 
 def _sulci(points: Points, cerebrum: Field, rng: np.random.Generator) -> Field:
-    """Return the distance to the sulci: winding sheets, the fissure between the hemispheres, Sylvius' fissures.
+    """Return the distance to the sulci: winding sheets, the interhemispheric fissure and the Sylvian fissures.
 
-    The sheets are the zeros of a random field that hardly changes along a radius, so that they stand on
-    the surface; they end at a depth of about 16 mm.
+    The sheets are the zeros of a random field that hardly changes along a radius, so they are perpendicular to
+    the surface. They end at a depth of about 16 mm.
     """
     x, y, z = points
     radius = np.sqrt(x * x + y * y + (z - 15) ** 2) + np.float32(1)

@@ -1,4 +1,4 @@
-"""Made heads: one anatomy per seed, and its T1, T2 and CT images."""
+"""Synthetic heads: one anatomy per seed, and its T1, T2 and CT images."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from medcyclegan.volume import Volume
 
 __all__ = ["Head", "ct_volume", "make_head", "t1_volume", "t2_volume"]
 
-#: Streams of random numbers drawn from one seed, so that an image does not depend on which others were made.
+#: Independent random streams of one seed, so that an image does not depend on which other images are generated.
 _ANATOMY, _DEFORMATION, _T1, _T2, _CT = range(5)
 _BLOCK = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Head:
-    """One made head.
+    """A synthetic head.
 
     ``fractions``
-        The part of each voxel that each tissue fills, float32 ``(T, I, J, K)``, summing to 1, in the
+        The fraction of each voxel that each tissue fills, float32 ``(T, I, J, K)``, summing to 1, in the
         order of :data:`~medcyclegan.phantom.tissues.TISSUES`.
     ``affine``
         4 x 4, voxel indices to RAS+ mm.
     ``seed``
-        What it was made from: the same seed and grid give the same head.
+        Seed of the anatomy: the same seed and grid give the same head.
     ``lesion``
-        Whether it has one.
+        Whether the head has a lesion.
     """
 
     fractions: NDArray[np.float32]
@@ -56,15 +56,15 @@ def make_head(
     orientation: Literal["RAS", "LPS"] = "RAS",
     lesion: bool | None = None,
 ) -> Head:
-    """Return the made head of ``seed`` on an axial grid of ``shape`` voxels ``spacing_mm`` apart.
+    """Return the synthetic head of ``seed`` on an axial grid of ``shape`` voxels ``spacing_mm`` apart.
 
     Each seed has its own size, tilt, smooth deformation, asymmetry, sulci, thicknesses and ventricles;
-    about one in three has a lesion (all or none by ``lesion``). The same seed on another grid is the same
-    head. ``orientation`` says where the first two indices grow: right and anterior, or left and posterior.
+    about one in three has a lesion (all or none if ``lesion`` is given). The same seed on another grid is the
+    same head. ``orientation``: the directions of the first two axes, right and anterior or left and posterior.
     Raises :class:`~medcyclegan.errors.UsageError` for a negative seed.
     """
     if seed < 0:
-        raise UsageError(f"seed {seed}: a made head's seed is 0 or a positive whole number")
+        raise UsageError(f"seed {seed}: the seed of a synthetic head must be a whole number of at least 0")
     affine = _centred_affine(shape, spacing_mm, orientation)
     wanted = bool(np.random.default_rng([seed, _ANATOMY]).random() < 0.35) if lesion is None else lesion
     edge_mm = float(np.prod(spacing_mm) ** (1 / 3))
@@ -81,7 +81,7 @@ def make_head(
 def t1_volume(head: Head, *, tr_ms: float = 450.0, te_ms: float = 10.0, fat_signal: float = 1.0) -> Volume:
     """Return the T1-weighted spin-echo image of ``head``: modality MR, float32, arbitrary units.
 
-    ``fat_signal``: the share of fat's signal that fat suppression leaves, 1 without it.
+    ``fat_signal``: the fraction of the fat signal that remains after fat suppression; 1 for no suppression.
     """
     return _mr_volume(head, _T1, tr_ms=tr_ms, te_ms=te_ms, fat_signal=fat_signal)
 
@@ -89,7 +89,7 @@ def t1_volume(head: Head, *, tr_ms: float = 450.0, te_ms: float = 10.0, fat_sign
 def t2_volume(head: Head, *, tr_ms: float = 4500.0, te_ms: float = 95.0, fat_signal: float = 1.0) -> Volume:
     """Return the T2-weighted spin-echo image of ``head``: modality MR, float32, arbitrary units.
 
-    ``fat_signal``: the share of fat's signal that fat suppression leaves, 1 without it.
+    ``fat_signal``: the fraction of the fat signal that remains after fat suppression; 1 for no suppression.
     """
     return _mr_volume(head, _T2, tr_ms=tr_ms, te_ms=te_ms, fat_signal=fat_signal)
 
@@ -104,10 +104,10 @@ def ct_volume(head: Head, *, noise_hu: float = 8.0) -> Volume:
 
 
 def _mr_volume(head: Head, stream: int, *, tr_ms: float, te_ms: float, fat_signal: float) -> Volume:
-    """Return the image of one spin echo: tissue signals, receiver bias, gain and Rician noise.
+    """Return a spin-echo image: tissue signals, receiver bias, gain and Rician noise.
 
-    Relaxation times and density differ by some 2 % between subjects, the gain by +-20 %; the noise is
-    1.2 % of water's signal (Gudbjartsson and Patz, Magn. Reson. Med. 34:910, 1995).
+    Relaxation times and density vary by about 2 % between subjects and the gain by +-20 %; the noise is
+    1.2 % of the water signal (Gudbjartsson and Patz, Magn. Reson. Med. 34:910, 1995).
     """
     rng = np.random.default_rng([head.seed, stream])
     table = np.array([(tissue.density, tissue.t1_ms, tissue.t2_ms) for tissue in TISSUES])
@@ -124,13 +124,13 @@ def _mr_volume(head: Head, stream: int, *, tr_ms: float, te_ms: float, fat_signa
 
 
 def _blurred(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``image`` after the in-plane point spread of a scanner, about 0.9 voxel wide."""
+    """Return ``image`` blurred by the in-plane point spread of a scanner, about 0.9 voxels wide."""
     blurred: NDArray[np.float32] = ndimage.gaussian_filter(image, sigma=(0.4, 0.4, 0.0), mode="nearest", truncate=3.0)
     return blurred
 
 
 def _bias_field(head: Head, rng: np.random.Generator) -> Field:
-    """Return a receiver's sensitivity ``(I, J, K)``: smooth, around 1, some 10 % up and down over a head."""
+    """Return a receiver sensitivity ``(I, J, K)``: smooth, around 1, varying by about 10 % over a head."""
     shape = head.fractions.shape[1:]
     coarse = (shape[0] // 8 + 2, shape[1] // 8 + 2, shape[2] // 4 + 2)
     affine = head.affine @ np.diag([shape[n] / coarse[n] for n in range(3)] + [1.0])
@@ -143,7 +143,7 @@ def _bias_field(head: Head, rng: np.random.Generator) -> Field:
 def _centred_affine(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], orientation: str
 ) -> NDArray[np.float64]:
-    """Return the affine of an axial grid whose middle lies at (0, 0, 16) mm, the middle of an average head."""
+    """Return the affine of an axial grid centered at (0, 0, 16) mm, the center of an average head."""
     sign = np.array([1.0, 1.0, 1.0] if orientation == "RAS" else [-1.0, -1.0, 1.0])
     affine = np.eye(4)
     affine[:3, :3] = np.diag(sign * spacing_mm)
@@ -152,14 +152,14 @@ def _centred_affine(
 
 
 def _world(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Points:
-    """Return the RAS+ mm of every voxel of an axial grid, as three flat arrays."""
+    """Return the RAS+ coordinates in mm of every voxel of an axial grid, as three flat arrays."""
     axes = [affine[n, n] * np.arange(shape[n]) + affine[n, 3] for n in range(3)]
     x, y, z = (axis.astype(np.float32).ravel() for axis in np.meshgrid(*axes, indexing="ij"))
     return x, y, z
 
 
 def _to_canonical(points: Points, rng: np.random.Generator) -> Points:
-    """Return where a subject's points lie in the canonical head: size, tilt, then a smooth deformation."""
+    """Map points of a subject to the canonical head: size, tilt, then a smooth deformation."""
     angles = np.radians(rng.normal(0.0, 3.0, size=3).clip(-7, 7))
     turn = np.eye(3)
     for axis, angle in enumerate(angles):

@@ -1,7 +1,7 @@
-"""Signed distances, in mm, to the few solids a made head is built of; negative inside.
+"""Signed distances in mm to the solids that a synthetic head consists of; negative inside.
 
-Points are three arrays ``x, y, z`` of one shape, in mm. An ellipsoid's distance is the usual first-order
-one, ``k (k - 1) / |grad|``: exact on its surface and near enough within some millimetres of it.
+Points are three arrays ``x, y, z`` of one shape, in mm. The distance to an ellipsoid is the usual first-order
+approximation ``k (k - 1) / |grad|``: exact on the surface and accurate enough within a few millimeters of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Points = tuple[Field, Field, Field]
 
 
 def ellipsoid(points: Points, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Field:
-    """Return the distance to an axis-parallel ellipsoid with the given centre and radii."""
+    """Return the distance to an axis-aligned ellipsoid with the given center and radii."""
     outer = np.zeros_like(points[0])
     inner = np.zeros_like(points[0])
     for coordinate, middle, radius in zip(points, centre, radii, strict=True):
@@ -31,7 +31,7 @@ def ellipsoid(points: Points, centre: tuple[float, float, float], radii: tuple[f
 
 
 def capsule_chain(points: Points, knots: list[tuple[float, float, float, float]]) -> Field:
-    """Return the distance to a tube through ``knots``, each ``(x, y, z, radius)``, straight between them."""
+    """Return the distance to a tube along straight segments between ``knots``, each ``(x, y, z, radius)``."""
     nearest = np.full_like(points[0], np.inf)
     for (ax, ay, az, start), (bx, by, bz, end) in itertools.pairwise(knots):
         along = (bx - ax, by - ay, bz - az)
@@ -59,8 +59,8 @@ def plane_waves(
 ) -> tuple[Field, Points]:
     """Return a smooth random field of variance 1, and its gradient per mm.
 
-    The sum of ``count`` plane waves in random directions with wavelengths between the two given: the
-    sheets where it is zero wind like the sulci of a cortex.
+    The field is the sum of ``count`` plane waves in random directions, with wavelengths in the given range.
+    Its zero sheets wind like the sulci of a cortex.
     """
     directions = rng.normal(size=(count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The tissues of the made heads: what they weigh in an MR sequence and in a CT."""
+"""Tissues of the synthetic heads and their signals in MR and CT."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TISSUES", "Tissue", "spin_echo", "tissue_index"]
 
 @dataclasses.dataclass(frozen=True)
 class Tissue:
-    """One tissue's physical properties.
+    """Physical properties of a tissue.
 
     ``density`` is the proton density relative to water, ``t1_ms`` and ``t2_ms`` the relaxation
     times at 1.5 T in milliseconds, ``hu`` the CT number in HU at about 120 kV.
@@ -25,12 +25,12 @@ class Tissue:
     hu: float
 
 
-#: The tissues; a head's fraction maps have them in this order.
+#: The tissues, in the order of the fraction maps of a head.
 #:
 #: MR: air, CSF, grey and white matter, fat and muscle are BrainWeb's values at 1.5 T (Kwan, Evans and
-#: Pike, IEEE Trans. Med. Imaging 18:1085, 1999). Ours, chosen near them: deep grey matter (shorter T2 by
-#: its iron), lesion (oedema-like), bone (the 20 % bound water of cortical bone, T2 below 1 ms), diploe (fatty
-#: marrow between trabeculae). CT: the usual ranges of radiology textbooks (grey 37 to 41, white 20 to 30, CSF
+#: Pike, IEEE Trans. Med. Imaging 18:1085, 1999). Chosen by us, near those: deep grey matter (shorter T2 because
+#: of its iron), lesion (oedema-like), bone (the 20 % bound water of cortical bone, T2 below 1 ms), diploe (fatty
+#: marrow between trabeculae). CT: usual ranges from radiology textbooks (grey 37 to 41, white 20 to 30, CSF
 #: 0 to 15, fat -100 to -50, muscle 40 to 60, cortical bone over 1000 HU).
 TISSUES: tuple[Tissue, ...] = (
     Tissue("air", 0.0, 1.0, 1.0, -1000.0),
@@ -49,7 +49,7 @@ _INDEX = {tissue.name: index for index, tissue in enumerate(TISSUES)}
 
 
 def tissue_index(name: str) -> int:
-    """Return the place of the tissue ``name`` in :data:`TISSUES` (and in a head's ``labels``)."""
+    """Return the index of the tissue ``name`` in :data:`TISSUES` (and in a head's ``labels``)."""
     return _INDEX[name]
 
 
@@ -58,7 +58,7 @@ def spin_echo(
 ) -> NDArray[np.float64]:
     """Return the spin-echo signal ``PD (1 - exp(-TR / T1)) exp(-TE / T2)``, relative to water at rest.
 
-    The Bloch equations' steady state for a 90-180 degree spin echo with TE well below TR (for example
+    This is the steady state of the Bloch equations for a 90-180 degree spin echo with TE well below TR (for example
     Nishimura, Principles of Magnetic Resonance Imaging, section 7). All times in milliseconds.
     """
     signal: NDArray[np.float64] = density * (1.0 - np.exp(-tr_ms / t1_ms)) * np.exp(-te_ms / t2_ms)

@@ -1,4 +1,4 @@
-"""Pictures for people to look at: pure functions from arrays to images; callers write the files."""
+"""Pictures for visual inspection: pure functions from arrays to images; callers write the files."""
 
 from medcyclegan.pictures.comparison import comparison_picture
 from medcyclegan.pictures.contact_sheet import contact_sheet

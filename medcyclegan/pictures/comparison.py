@@ -1,4 +1,4 @@
-"""Comparisons: a translation beside its reference, with the error between them."""
+"""Comparison pictures: a translation next to its reference, with the error between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medcyclegan.volume import Volume
 
 __all__ = ["comparison_picture"]
 
-#: Plane -> world axes along the columns and the rows, and the axis through which it is cut.
+#: Plane -> world axes along the columns and along the rows, and the axis normal to the plane.
 _PLANES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 _LONGEST = 240
 
@@ -28,12 +28,12 @@ def comparison_picture(
     error_limit: float,
     unit: str,
 ) -> Image.Image:
-    """Return volumes on one grid and their error in three planes: a row a plane, a column each, the error last.
+    """Return volumes on one grid and their error: a row per plane, a column per volume, the error last.
 
-    The planes cut through the middle of where the error is largest, smoothed over slices: a slice each way whose
-    mean error is the highest. Radiological display, voxels in their true proportions. ``limits``: the values shown
-    black and white by name; ``error_limit``: the absolute error shown white. Planes of one line are left
-    out, unless the volumes have no other.
+    In each direction the slice with the highest mean error is shown, after smoothing over three slices.
+    Radiological display, voxels in their true proportions. ``limits``: the values shown black and white, by name.
+    ``error_limit``: the absolute error shown white. Planes that are a single line of voxels are left out, unless
+    the volumes have no others.
     """
     upright = {name: to_ras(volume)[0] for name, volume in volumes.items()}
     absolute, spacing = to_ras(error)
@@ -55,7 +55,7 @@ def comparison_picture(
 
 
 def _cut(array: NDArray[Any], through: int, index: int) -> NDArray[Any]:
-    """Return a plane of an array ``(R, A, S)`` as rows and columns of a radiological display."""
+    """Return a plane of an array ``(R, A, S)``, oriented for radiological display."""
     return array.take(index, axis=through).T[::-1, ::-1]
 
 

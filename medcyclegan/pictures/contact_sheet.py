@@ -1,4 +1,4 @@
-"""Contact sheets: what a domain's slices look like, case by case."""
+"""Contact sheets: the slices of a domain, case by case."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MOST_CASES = 40
 
 
 def contact_sheet(stacks: Sequence[NDArray[Any]], *, columns: int = 12) -> Image.Image:
-    """Return evenly spaced slices of each case, a row a case, from inferior (left) to superior.
+    """Return evenly spaced slices of each case, one row per case, from inferior (left) to superior.
 
-    ``stacks`` are ``(K, H, W)`` in [-1, 1], memory-mapped ones too: only the slices shown are read.
-    Cases are labelled by their place in ``stacks``, from 1, never by a name. Of more than 40 cases
-    40 evenly spaced ones are shown, and a last line says so.
+    ``stacks`` are ``(K, H, W)`` in [-1, 1]; of a memory-mapped stack only the slices shown are read.
+    Cases are numbered from 1 in the order of ``stacks``, never labelled by name. Of more than 40 cases,
+    40 evenly spaced ones are shown; the last line then states both numbers.
     """
     shown = _spread(len(stacks), _MOST_CASES)
     rows = [[_number(index + 1, len(stacks)), *_slices(stacks[index], columns)] for index in shown]
@@ -49,7 +49,7 @@ def _number(number: int, total: int) -> Image.Image:
 
 
 def _spread(count: int, most: int) -> list[int]:
-    """Return at most ``most`` of the indices 0 to ``count`` - 1, evenly spaced, none at a bare end."""
+    """Return at most ``most`` of the indices 0 to ``count`` - 1, evenly spaced; a selection avoids both ends."""
     if count <= most:
         return list(range(count))
     return [int((n + 0.5) * count / most) for n in range(most)]

@@ -1,4 +1,4 @@
-"""Panels: what the networks made of a slice, side by side."""
+"""Panels: slices and the outputs of the networks, side by side."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from medcyclegan.pictures.drawing import grey_tile, heat_tile, join, labelled
 
 __all__ = ["comparison_panel", "training_panel"]
 
-#: Rows of a training panel: a domain's slice, its translation, the way back, the identity pass.
+#: Rows of a training panel: a slice of a domain, its translation, its reconstruction, its identity pass.
 _ROWS = (("real_A", "fake_B", "rec_A", "idt_A"), ("real_B", "fake_A", "rec_B", "idt_B"))
 _SMALLEST = 192
 
 
 def training_panel(images: Mapping[str, NDArray[Any]]) -> Image.Image:
-    """Return the panel of one training step: real, fake, reconstruction and identity, A above B.
+    """Return the panel of a training step: real, fake, reconstruction and identity, A above B.
 
     ``images`` holds ``real_A fake_B rec_A idt_A real_B fake_A rec_B idt_B``, each ``(H, W)`` in
-    [-1, 1]; the two identities may be missing (identity weight 0), their tiles are then left out.
+    [-1, 1]. The two identity images may be missing (identity weight 0); their tiles are then left out.
     """
     rows = [[labelled(_enlarged(images[name]), name) for name in names if name in images] for names in _ROWS]
     return join(rows)
@@ -55,6 +55,6 @@ def _enlarged(plane: NDArray[Any], limits: tuple[float, float] = (-1.0, 1.0)) ->
 
 
 def _size(plane: NDArray[Any]) -> tuple[int, int]:
-    """Return width and height in pixels: small slices are enlarged by a whole number."""
+    """Return width and height in pixels; small slices are enlarged by a whole factor."""
     times = max(1, -(-_SMALLEST // max(plane.shape)))
     return plane.shape[1] * times, plane.shape[0] * times

@@ -1,4 +1,4 @@
-"""Previews: volumes side by side in three planes, in their true proportions."""
+"""Previews: volumes side by side in three planes, in true proportions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _PLANES = {"axial": (0, 1, "R", "A"), "coronal": (0, 2, "R", "S"), "sagittal": (
 
 
 def preview(volumes: Mapping[str, Volume], *, uncertainty: Volume | None = None, unit: str = "") -> Image.Image:
-    """Return the volumes in axial, coronal and sagittal planes, one column each under its name.
+    """Return the volumes in axial, coronal and sagittal planes, one labelled column per volume.
 
-    Radiological display: the patient's right and anterior side lie on the left. The planes cross in the
-    middle of the first volume's foreground, voxels have their true proportions, oblique volumes are shown
-    along their own axes. CT is windowed from -160 to 240 HU, pictures over their range, all else from 0 (the
-    1st percentile of the foreground where values are negative) to the 99.5th. A plane that would be a line of
-    voxels is left out, unless the volumes have no other. ``uncertainty``, how far each voxel may be off in ``unit``,
-    makes a last column from black (0) over red to white (its 99.5th percentile inside the head).
+    Radiological display: the patient's right and anterior sides are shown on the left. The planes intersect in
+    the middle of the first volume's foreground. Voxels have their true proportions; oblique volumes are shown
+    along their own axes. CT is windowed from -160 to 240 HU, 2-D pictures over their range, all others from 0 (the
+    1st percentile of the foreground if there are negative values) to the 99.5th percentile. A plane that is only a
+    line of voxels is left out, unless the volumes have no others. ``uncertainty``, the possible error of each voxel
+    in ``unit``, is shown in a last column, from black (0) over red to white (its 99.5th percentile inside the head).
     Every preview is stamped ``SYNTHETIC - research only``.
     """
     columns = [_column(name, volume) for name, volume in volumes.items()]
@@ -59,7 +59,7 @@ def preview(volumes: Mapping[str, Volume], *, uncertainty: Volume | None = None,
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Column:
-    """A volume as it is shown: its array ``(R, A, S)``, spacings in mm, the values shown dark and bright."""
+    """A column of the preview: array ``(R, A, S)``, spacings in mm, and the values shown black and white."""
 
     name: str
     array: NDArray[Any]
@@ -77,7 +77,7 @@ def _column(name: str, volume: Volume) -> _Column:
 
 
 def _shown_planes(columns: Sequence[_Column]) -> list[str]:
-    """Return the planes in which a volume is more than a line of voxels; all of them where none is."""
+    """Return the planes in which a volume is more than a line of voxels, or all planes if there is no such plane."""
     areas = [
         plane
         for plane, (across, down, *_) in _PLANES.items()
@@ -107,7 +107,7 @@ def _plane_tile(column: _Column, *, plane: str, where: tuple[float, float, float
 
 
 def to_ras(volume: Volume) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the array with its axes turned to right, anterior, superior, and their spacings in mm."""
+    """Return the array reoriented to right, anterior, superior, and the spacings of its axes in mm."""
     codes = volume.orientation
     order = [next(n for n, code in enumerate(codes) if code in pair) for pair in ("RL", "AP", "SI")]
     array = volume.array.transpose(order)
@@ -116,7 +116,7 @@ def to_ras(volume: Volume) -> tuple[NDArray[Any], NDArray[np.float64]]:
 
 
 def _middle(array: NDArray[Any], modality: str | None) -> tuple[float, float, float]:
-    """Return the middle of the foreground's bounding box, as fractions of the array's axes."""
+    """Return the center of the foreground's bounding box, as fractions of the axis lengths."""
     steps = tuple(slice(None, None, max(1, n // 128)) for n in array.shape)
     small = array[steps]
     places = np.nonzero(small > foreground_threshold(small, modality))
@@ -127,7 +127,7 @@ def _middle(array: NDArray[Any], modality: str | None) -> tuple[float, float, fl
 
 
 def _most(array: NDArray[Any], first: _Column) -> float:
-    """Return the 99.5th percentile of an uncertainty map where the first volume is brighter than its darkest."""
+    """Return the 99.5th percentile of an uncertainty map where the first volume is above its lower limit."""
     inside = array[first.array > first.lower] if array.shape == first.array.shape else array
     return max(float(np.percentile(inside if inside.size else array, 99.5)), 1e-6)
 

@@ -1,6 +1,6 @@
-"""From volumes to axial slices: the public MONAI transforms, the plane and its inverse, the slice store.
+"""Cut volumes into axial slices: the public MONAI transforms and the slice store.
 
-The names are imported on first use: the plane, which translation needs, does not load MONAI.
+Names are imported on first use, so that importing this package does not load MONAI.
 """
 
 from __future__ import annotations

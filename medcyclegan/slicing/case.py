@@ -1,4 +1,4 @@
-"""One volume to one stack of slices: what a worker of ``slice_volumes`` does."""
+"""Cut one volume into one stack of slices: the work of a worker process of ``slice_volumes``."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ __all__ = ["CaseJob", "cut_slices", "preparation_of", "refuse_case", "slice_case
 
 log = logging.getLogger(__name__)
 
-#: A stack's axes are closest to the patient's; beyond this angle that is worth a word.
+#: The axes of a stack are those closest to the patient's; larger angles than this are noted.
 _OBLIQUE_DEGREES = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class CaseJob:
-    """All that a worker needs for one volume; ``case``, ``patient``, ``input`` and ``origin`` are keyed hashes.
+    """Everything a worker needs for one volume; ``case``, ``patient``, ``input`` and ``origin`` are keyed hashes.
 
-    ``headers``: the modality that DICOM headers of the domain name.
+    ``headers``: the modality in the DICOM headers of the domain.
     """
 
     found: FoundVolume
@@ -55,13 +55,13 @@ class CaseJob:
 
 
 def preparation_of(slicing: Slicing, rule: Domain) -> dict[str, Any]:
-    """Return what a stack depends on beside its volume; kept in its row, so that none are mixed."""
+    """Return the settings on which a stack depends; stored in its row, so that different ones are not mixed."""
     chosen = slicing.model_dump(include={"size", "fit", "pixel_mm", "foreground", "dtype"})
     return {**chosen, "modality": rule.modality, **rule.scaling.model_dump(mode="json")}
 
 
 def slice_case(job: CaseJob) -> SliceRow | Refusal:
-    """Read, cut and store one volume; a volume that is refused becomes a :class:`Refusal`."""
+    """Read, slice and store one volume; return a :class:`Refusal` for a volume that is refused."""
     try:
         volume = read_found_volume(job.found, job.reading)
         row, stack = _slice(volume, job)
@@ -111,8 +111,8 @@ def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]
 def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, rule: Domain) -> dict[Any, Any]:
     """Run the public transforms on one volume.
 
-    Returns their dictionary: ``image`` (kept, size, size) in [-1, 1], ``image_slices``,
-    ``image_scaling``, ``image_fit``. A picture keeps its slice whatever it shows.
+    Returns their dictionary: ``image`` (kept, size, size) in [-1, 1], ``image_slices``, ``image_scaling``,
+    ``image_fit``. The slice of a 2-D picture is always kept.
     """
     native = np.ascontiguousarray(volume.array, dtype=volume.array.dtype.newbyteorder("="))
     values = native.astype(np.float32) if native.dtype.kind == "u" and native.itemsize > 1 else native
@@ -130,7 +130,7 @@ def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, rule: Dom
         try:
             result: dict[Any, Any] = chain({"image": image})
         except RuntimeError as error:
-            # MONAI wraps whatever a transform raises; the refusal inside it is what the user needs.
+            # MONAI wraps every exception of a transform; the user needs the error inside it.
             if isinstance(error.__cause__, MedCycleGANError):
                 raise error.__cause__ from None
             raise
@@ -138,7 +138,7 @@ def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, rule: Dom
 
 
 def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
-    """Return what a reader of the manifest should know of the geometry; no header text in it."""
+    """Return remarks on the geometry for the manifest; they contain no text of the header."""
     remarks = []
     if volume.oblique_degrees > _OBLIQUE_DEGREES:
         remarks.append(f"oblique by {volume.oblique_degrees:.1f} degrees: sliced along its own closest-to-axial plane")
@@ -152,6 +152,6 @@ def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
 
 
 def refuse_case(job: CaseJob, reason: str) -> Refusal:
-    """Make a refusal whose reason names no file, folder or series of the input; the log names them."""
+    """Return a refusal whose reason names no file, folder or series of the input; the log names them."""
     log.warning("%s refused: %s", job.found.path, reason)
     return Refusal(job.domain, job.case, anonymous_reason(reason, job.found), job.origin)

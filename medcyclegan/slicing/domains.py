@@ -1,4 +1,4 @@
-"""Which volumes belong to which domain, where they were found, and what modality a domain has."""
+"""Domains: which volumes belong to each, where they were found, and which modality a domain has."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
     "modality_of_name",
 ]
 
-#: The folders of the public unpaired image sets, and what they hold.
+#: Folders of the public unpaired image sets, with their domain and split.
 _IMAGE_SETS: dict[str, tuple[str, Split]] = {
     "trainA": ("A", "train"),
     "trainB": ("B", "train"),
@@ -37,7 +37,7 @@ _IMAGE_SETS: dict[str, tuple[str, Split]] = {
 }
 _CT_WORDS = {"ct", "cbct", "cta", "ncct", "cect", "ldct", "sct"}
 _MR_WORDS = {"mr", "mri"}
-#: Names that an error lists.
+#: Number of names that an error lists.
 _LISTED = 3
 
 
@@ -45,8 +45,8 @@ _LISTED = 3
 class Source:
     """Where a call looked for the volumes of ``domain``.
 
-    ``kind``: ``"tree"``: a folder among those of other domains; ``"folder"``: one that was named with its domain;
-    ``"files"``: some files of a folder; ``"list"``: volumes that the caller had found, all of the domain.
+    ``kind``: ``"tree"``: a folder among those of other domains; ``"folder"``: a folder that was given with its domain;
+    ``"files"``: some files of a folder; ``"list"``: all volumes of the domain, which the caller had found.
     """
 
     domain: str
@@ -56,7 +56,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A volume that was found, its domain and its source; ``split`` where the folder decides it."""
+    """A volume that was found, with its domain and source, and with ``split`` if the folder determines it."""
 
     domain: str
     found: FoundVolume
@@ -65,34 +65,34 @@ class Member:
 
     @property
     def folder(self) -> str:
-        """The name of the folder that was searched; it is the domain's in a tree, or that of an image set."""
+        """The name of the folder that was searched: of the domain in a tree, or of an image set."""
         return Path(os.path.abspath(self.source.folder)).name
 
 
 def check_domain_name(name: str, error: type[MedCycleGANError] = UsageError) -> str:
-    """Return ``name``, which becomes a folder of the store; raises ``error`` where it cannot."""
+    """Return ``name``, which becomes a folder of the store; raises ``error`` if it is not valid."""
     if not DOMAIN_NAME.fullmatch(name):
         raise error(f"the domain name {name!r}: letters, digits, '.', '_' and '-' only, such as t1 or ct: rename it")
     return name
 
 
 def choose_modality(volume: Volume, domain: str, rule: Domain, headers: str | None = None) -> str | None:
-    """Return what a volume of ``domain`` shows: ``"CT"``, ``"MR"`` or None (a picture).
+    """Return the modality of a volume of ``domain``: ``"CT"``, ``"MR"`` or None (a 2-D picture).
 
-    What the file says counts first, then the configuration, then what the ``headers`` of the domain's DICOM series
-    say, then the domain's name (:func:`modality_of_name`). Raises :class:`~medcyclegan.errors.IntensityError` where two
-    of these disagree, and where a volume that nothing calls CT looks like one in HU.
+    The order of precedence is: the file, the configuration, the ``headers`` of the domain's DICOM series, the name of
+    the domain (:func:`modality_of_name`). Raises :class:`~medcyclegan.errors.IntensityError` if two of these disagree,
+    and if a volume seems to be a CT in HU although none of them is CT.
     """
     if volume.modality in ("CT", "MR"):
         if rule.modality and rule.modality != volume.modality:
             raise IntensityError(
                 f"its header says {volume.modality}, but domains.{domain}.modality is {rule.modality}: "
-                "move it to a domain of its own, or correct the configuration"
+                "move it to another domain, or correct the configuration"
             )
         if headers in ("CT", "MR") and headers != volume.modality:
             raise IntensityError(
-                f"its header says {volume.modality}, but other volumes of {domain} are {headers}: move it to a domain "
-                "of its own"
+                f"its header says {volume.modality}, but other volumes of {domain} are {headers}: move it to another "
+                "domain"
             )
         return volume.modality
     if rule.modality:
@@ -103,16 +103,17 @@ def choose_modality(volume: Volume, domain: str, rule: Domain, headers: str | No
     if modality != "CT" and looks_like_hu(volume.array):
         raise IntensityError(
             f"its values look like a CT in HU (air near -1000), but nothing says that {domain} is CT: pass --set "
-            f"domains.{domain}.modality=CT, or =MR if it is none"
+            f"domains.{domain}.modality=CT, or =MR if it is not CT"
         )
     return modality
 
 
 def modality_of_name(domain: str) -> str:
-    """Return the modality that a domain's name tells.
+    """Return the modality that the name of a domain indicates.
 
-    CT, where one of its words is CT or a variant such as CBCT (``ct``, ``head_ct``, ``CT2``, ``planCT``) and none is
-    MR; else MR. Words end at a digit, at a separator, and before a capital that begins a word (``headCT``).
+    It is CT if the name contains the word CT or a variant such as CBCT (``ct``, ``head_ct``, ``CT2``, ``planCT``) and
+    not the word MR; else MR. Words end at a digit, at a separator, and before a capital that starts a word
+    (``headCT``).
     """
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", domain)
     words = {word.lower() for word in re.split(r"[^A-Za-z]+", spaced)}
@@ -120,7 +121,7 @@ def modality_of_name(domain: str) -> str:
 
 
 def check_one_modality(domain: str, modalities: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a domain of several modalities; ``modalities``: the names of the volumes that show each.
+    """Refuse a domain of several modalities; ``modalities``: the names of the volumes of each.
 
     Raises :class:`~medcyclegan.errors.IntensityError`, naming volumes of each.
     """
@@ -131,15 +132,15 @@ def check_one_modality(domain: str, modalities: Mapping[str, Sequence[str]]) -> 
         more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
         listed.append(f"{modality} ({', '.join(sorted(names)[:_LISTED])}{more})")
     raise IntensityError(
-        f"the domain {domain} mixes {' with '.join(listed)}: a domain has one modality; move the others to a domain of "
-        f"their own, or set domains.{domain}.modality to the one that is wanted, and the others are refused"
+        f"the domain {domain} mixes {' with '.join(listed)}: a domain has one modality; move the others to another "
+        f"domain, or set domains.{domain}.modality to the one that you want, and the others are refused"
     )
 
 
 def find_members(inputs: Sequence[Path], domain: str | None, reading: ReadOptions) -> tuple[list[Member], list[Source]]:
-    """Find the volumes of every input: folders of domains, or one ``domain``'s volumes. Return where it looked, too.
+    """Find the volumes of all inputs (folders of domains, or volumes of ``domain``); also return the sources.
 
-    Raises :class:`~medcyclegan.errors.ReadError` where an input is missing or holds no volume.
+    Raises :class:`~medcyclegan.errors.ReadError` if an input is missing or there are no volumes.
     """
     members: list[Member] = []
     sources: list[Source] = []
@@ -162,9 +163,9 @@ def find_members(inputs: Sequence[Path], domain: str | None, reading: ReadOption
 
 
 def members_by_domain(volumes: Mapping[str, Sequence[FoundVolume]]) -> list[Member]:
-    """Return the members of domains whose volumes were found already, in the order given.
+    """Return the members of domains whose volumes were already found, in the given order.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for two volumes of one name in a domain.
+    Raises :class:`~medcyclegan.errors.ReadError` for two volumes of the same name in a domain.
     """
     members = [
         Member(check_domain_name(domain), found, Source(domain, found.base, "list"))

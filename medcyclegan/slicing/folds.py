@@ -1,4 +1,4 @@
-"""Folds of a slice store for cross-validation, by patient: other splits of the same slices."""
+"""Folds of a slice store for cross-validation: the same slices with other splits, by patient."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def save_fold(
 ) -> Path:
     """Write fold ``fold`` (from 0) of ``folds`` of the slice store ``store`` as the store ``out``; return it.
 
-    Every patient is tested on in exactly one fold, in all domains at once; of the others ``validation_fraction`` are
-    for validation, the rest train. Stacks are hard links, or copies where the disk has no links; the key stays where
-    it is. The same seed gives the same folds. Raises :class:`~medcyclegan.errors.UsageError` for fewer patients than
-    folds.
+    Every patient is in the test split of exactly one fold, in all domains at once. Of the other patients
+    ``validation_fraction`` are for validation, the rest for training. Stacks are hard links, or copies if the file
+    system has no links; the key is not copied. The same seed gives the same folds. Raises
+    :class:`~medcyclegan.errors.UsageError` for fewer patients than folds.
     """
     rows = load_manifest(store)
     names = _names_by_content(rows)
@@ -54,14 +54,14 @@ def save_fold(
 
 
 def _names_by_content(rows: Sequence[SliceRow]) -> dict[str, str]:
-    """Return for each patient a name that depends on the slices and not on the store's key, where rows tell it."""
+    """Return a name for each patient that depends on the slices, if rows record them, not on the store's key."""
     if not all(row.content for row in rows):
         return {row.patient: row.patient for row in rows}
     contents: dict[str, list[str]] = {}
     for row in rows:
         contents.setdefault(row.patient, []).append(row.content)
     names = {patient: hashlib.sha256("".join(sorted(own)).encode()).hexdigest() for patient, own in contents.items()}
-    # Patients of the same slices are still several.
+    # Patients with the same slices still count separately.
     seen: set[str] = set()
     for patient in sorted(names):
         if names[patient] in seen:

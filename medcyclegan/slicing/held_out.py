@@ -1,4 +1,4 @@
-"""Which volumes a slice store holds out: found again among the inputs by their keyed hashes."""
+"""Find the held-out volumes of a slice store among the inputs, by their keyed hashes."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def find_held_out(
     split: Split = "test",
     keyed_store: Path | None = None,
 ) -> list[HeldOutVolume]:
-    """Return those of the ``volumes`` (by domain) that ``store`` has in ``split``, in the order given.
+    """Return those of the ``volumes`` (by domain) that are in ``split`` of ``store``, in the given order.
 
-    ``keyed_store``: where the key that names the cases lies, if not in ``store`` (a fold has none of its own).
-    Raises :class:`~medcyclegan.errors.StoreError` where none of the volumes is in the store.
+    ``keyed_store``: the store with the key that names the cases, if it is not ``store`` (a fold has no key).
+    Raises :class:`~medcyclegan.errors.StoreError` if none of the volumes is in the store.
     """
     names = load_store(keyed_store or store)
     rows = {(row.domain, row.case): row for row in load_manifest(store)}

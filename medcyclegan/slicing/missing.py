@@ -1,4 +1,4 @@
-"""Volumes that are gone from the inputs of a slice store: their slices are found by keyed hashes, and removed."""
+"""Find, by keyed hashes, the slices of volumes that are no longer among the inputs of a store, and remove them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def case_of(store: SliceStore, member: Member) -> str:
 
 
 def origin_of(store: SliceStore, source: Source) -> tuple[str, str]:
-    """Return keyed hashes of the folder of a source and of the folder above, as seen from the store.
+    """Return keyed hashes of the folder of a source and of its parent folder, relative to the store.
 
-    So they stay the same where inputs and store are moved together.
+    They do not change if inputs and store are moved together.
     """
     kind = "files" if source.kind == "files" else "folder"
     return _place(store, kind, source.folder), _place(store, "folder", source.folder / "..")
@@ -36,7 +36,7 @@ def origin_of(store: SliceStore, source: Source) -> tuple[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-    """What the store has of volumes that are gone from the inputs: rows, and refusals."""
+    """Rows and refusals of volumes that are no longer among the inputs."""
 
     rows: tuple[SliceRow, ...] = ()
     refusals: tuple[Refusal, ...] = ()
@@ -45,10 +45,10 @@ class Missing:
 def find_missing(
     store: SliceStore, rows: Sequence[SliceRow], members: Sequence[Member], sources: Sequence[Source], *, keep: bool
 ) -> Missing:
-    """Return what was found in these sources before and no longer is: what is to be removed, nothing with ``keep``.
+    """Return the rows and refusals to remove: of volumes that these sources no longer have; none with ``keep``.
 
-    It is reported. What was found elsewhere is not missing. Raises :class:`~medcyclegan.errors.StoreError` where a
-    folder holds no volume any more, unless ``keep``: a disk may be missing.
+    They are logged. Volumes from other sources are not missing. Raises :class:`~medcyclegan.errors.StoreError` if a
+    folder no longer holds any volume, unless ``keep``: a disk may be missing.
     """
     present = {(member.domain, case_of(store, member)) for member in members}
     looked = _Looked(store, sources)
@@ -65,7 +65,7 @@ def find_missing(
     for domain, count in counts:
         log.warning(
             "%s: %s no longer among the inputs: the slices are removed (--keep-missing would keep them); models and "
-            "pictures that were made of them are not", domain, _volumes(count),
+            "pictures that were made from them are not", domain, _volumes(count),
         )  # fmt: skip
     refusals = [item for item in store.refusals() if (item.domain, item.case) not in present and looked.misses(item)]
     return Missing(gone, tuple(refusals))
@@ -74,7 +74,7 @@ def find_missing(
 def _check_folders(
     store: SliceStore, gone: Sequence[SliceRow], full: Collection[Source], sources: Sequence[Source]
 ) -> None:
-    """Refuse a folder without any volume of which the store has some."""
+    """Refuse a folder that holds no volumes although the store has slices of it."""
     for source in sources:
         folder = origin_of(store, source)[0]
         lost = sum(row.domain == source.domain and row.origin[0] == folder for row in gone)
@@ -86,7 +86,7 @@ def _check_folders(
 
 
 def remove_missing(store: SliceStore, missing: Missing) -> None:
-    """Remove the slices, the rows and the refusals of volumes that are gone; the manifest names them still."""
+    """Remove slices, rows and refusals of missing volumes; the manifest is not changed."""
     for row in missing.rows:
         store.remove_case(row.domain, row.case)
     if missing.refusals:
@@ -94,12 +94,12 @@ def remove_missing(store: SliceStore, missing: Missing) -> None:
 
 
 class _Looked:
-    """What was looked through, by keyed hashes: whole folders, folders above them, and folders of single files."""
+    """What was searched, by keyed hashes: whole folders, their parent folders, and folders of single files."""
 
     def __init__(self, store: SliceStore, sources: Iterable[Source]) -> None:
         self.folders: set[tuple[str, str]] = set()
         self.files: dict[tuple[str, str], set[str]] = {}
-        #: For a folder above: the folders in it, and the domains that were looked for, None for all.
+        #: For a parent folder: its subfolders, and the domains that were searched (None: all).
         self.above: dict[str, tuple[set[str], set[str] | None]] = {}
         for source in set(sources):
             folder, above = origin_of(store, source)
@@ -117,9 +117,9 @@ class _Looked:
                 self.above[above] = (beside, None if in_tree else {source.domain, *(domains or ())})
 
     def misses(self, item: SliceRow | Refusal) -> bool:
-        """Whether a case that is not there now came from what was looked through, or from a folder that is gone."""
+        """Return whether an absent case came from a searched source, or from a folder that no longer exists."""
         if len(item.origin) != 2:
-            return False  # of an earlier version
+            return False  # from an earlier version
         folder, above = item.origin
         if (item.domain, folder) in self.folders:
             return True

@@ -1,7 +1,7 @@
-"""What a call of ``slice_volumes`` is to do, decided before it reads a voxel: patients, splits, and a job a volume.
+"""Plan a call of ``slice_volumes`` before any voxel is read: patients, splits, and one job per volume.
 
-All of it follows from the names and headers of all volumes, the configuration, the split file, and the rows that the
-store had: so every shard decides the same.
+The plan follows from the names and headers of all volumes, the configuration, the split file, and the existing rows of
+the store, so all shards make the same plan.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: What all slices of a store share, whatever their domain: a training needs it.
+#: Settings that all slices of a store share, in all domains, as training requires.
 _ONE_FORM = ("size", "fit", "pixel_mm")
-#: Patients, and cases of each, that are listed.
+#: Number of patients, and of cases of each, that are listed.
 _LISTED, _LISTED_CASES = 20, 4
 _GUESSES = ("folder", "name", "doubtful")
 
 
 @dataclasses.dataclass(frozen=True)
 class PlannedCase:
-    """A volume, whose it is, and its split."""
+    """A volume with its patient and its split."""
 
     member: Member
     identity: Identity
@@ -61,7 +61,7 @@ def plan_cases(
     store: SliceStore | None,
     rows: Sequence[SliceRow],
 ) -> list[PlannedCase]:
-    """Decide patients and splits; ``rows``: what ``store`` holds already, whose splits stay.
+    """Determine patients and splits; ``rows``: the existing rows of ``store``, whose splits are kept.
 
     Raises :class:`~medcyclegan.errors.ConfigError` for a split file that does not fit the volumes.
     """
@@ -84,7 +84,7 @@ def plan_cases(
 
 
 def report_patients(cases: Sequence[PlannedCase]) -> None:
-    """Log how patients were told apart, and a table of those that were guessed."""
+    """Log how patients were determined, and a table of those that were guessed."""
     sources = collections.Counter(case.identity.patient_source for case in cases)
     for source, words in PATIENT_SOURCES.items():
         if sources[source]:
@@ -102,12 +102,15 @@ def report_patients(cases: Sequence[PlannedCase]) -> None:
         log.info("%s | %s | %s%s", patient, guessed[patient][0].split, ", ".join(names[:_LISTED_CASES]), more)
     if len(guessed) > _LISTED:
         log.info("... and %d more patients", len(guessed) - _LISTED)
-    log.info("check these guesses; --write-split-file CSV writes all of them, --split-file CSV takes them corrected")
+    log.info(
+        "check these guesses; --write-split-file CSV writes all of them, --split-file CSV reads the corrected file"
+    )
     doubtful = [case for case in cases if case.identity.patient_source == "doubtful"]
     if doubtful:
         log.warning(
-            "the names of %d volumes, such as %s, leave open which of them are of one patient: all count as one and "
-            "are kept in one split; name their patients with --split-file (--write-split-file CSV writes a template)",
+            "the names of %d volumes, such as %s, do not show which belong to one patient: all count as one "
+            "patient and are kept in one split; name their patients with --split-file (--write-split-file CSV writes a "
+            "template)",
             len(doubtful), doubtful[0].member.found.name,
         )  # fmt: skip
 
@@ -115,9 +118,9 @@ def report_patients(cases: Sequence[PlannedCase]) -> None:
 def find_modalities(
     members: Sequence[Member], config: Config, store: SliceStore, rows: Sequence[SliceRow]
 ) -> dict[str, str]:
-    """Return the modality of each domain of which DICOM headers, or the store's other rows, tell one.
+    """Return the modality of each domain for which DICOM headers, or other rows of the store, state one.
 
-    Domains whose modality the configuration names are left out: a volume that contradicts it is refused by itself.
+    Domains whose modality is configured are left out: there, only a volume that contradicts it is refused.
     Raises :class:`~medcyclegan.errors.IntensityError` for a domain of several modalities.
     """
     found: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
@@ -151,7 +154,7 @@ def find_modalities(
 def build_job(
     case: PlannedCase, store: SliceStore, config: Config, options: ReadOptions, modalities: Mapping[str, str]
 ) -> CaseJob:
-    """Return the job of one volume; the sizes and times of its files are looked at."""
+    """Return the job of one volume; this reads the sizes and modification times of its files."""
     member = case.member
     return CaseJob(
         found=member.found,
@@ -171,7 +174,7 @@ def build_job(
 
 
 def apply_plan(row: SliceRow, case: PlannedCase | None, store: SliceStore) -> SliceRow:
-    """Return a row with the patient and the split that are planned for its volume, if it is among those of the call."""
+    """Return ``row`` with the planned patient and split of its volume, if the volume is part of the call."""
     if case is None:
         return row
     patient, source = store.name("patient", case.identity.patient), case.identity.patient_source
@@ -181,9 +184,9 @@ def apply_plan(row: SliceRow, case: PlannedCase | None, store: SliceStore) -> Sl
 def sort_out(
     jobs: Sequence[CaseJob], store: SliceStore, rows: Sequence[SliceRow]
 ) -> tuple[list[SliceRow], list[CaseJob]]:
-    """Part the cases that are finished from those to be sliced; never mix two preparations.
+    """Separate finished cases from those to be sliced; refuse to mix two preparations.
 
-    Finished rows are brought up to date where the patient, the split or the folder has changed.
+    Finished rows are updated if the patient, the split or the folder has changed.
     """
     finished, todo = [], []
     _check_one_form(jobs, store, rows)
@@ -198,7 +201,7 @@ def sort_out(
             changed = [k for k in wanted if row.preparation.get(k) != wanted[k]]
             before, after = ({k: p.get(k) for k in changed} for p in (row.preparation, wanted))
             raise StoreError(
-                f"{store.folder} was made with {before}, not {after}: slices made in two ways cannot be mixed; "
+                f"{store.folder} was made with {before}, not {after}: slices with different settings cannot be mixed; "
                 "choose another --out, or remove the folder"
             )
         now = dataclasses.replace(
@@ -228,7 +231,7 @@ def _read_given(members: Sequence[Member], split_file: Path | None) -> dict[str,
 def _earlier_splits(
     members: Sequence[Member], identities: Sequence[Identity], store: SliceStore | None, rows: Sequence[SliceRow]
 ) -> dict[str, list[Split]]:
-    """Return for each patient the splits that the store's rows have of him, by the patient or by a volume."""
+    """Return the splits of each patient in the rows of the store, found by patient or by volume."""
     found: dict[str, list[Split]] = collections.defaultdict(list)
     if store is None or not rows:
         return found
@@ -246,20 +249,20 @@ def _earlier_splits(
 
 
 def _stamps(found: FoundVolume) -> Iterator[str]:
-    """Yield what changes when a volume's files do: sizes and modification times."""
+    """Yield the sizes and modification times of a volume's files, which change when the files do."""
     for file in found.files:
         try:
-            # A broken link, which is refused later, has a size and a time of its own.
+            # A broken link, which is refused later, itself has a size and a time.
             status = file.stat() if file.exists() else file.lstat()
         except OSError as error:
-            raise ReadError(f"{file} cannot be looked at: {error.strerror}") from None
+            raise ReadError(f"{file} cannot be accessed: {error.strerror}") from None
         yield f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def _check_one_form(jobs: Sequence[CaseJob], store: SliceStore, rows: Iterable[SliceRow]) -> None:
-    """Refuse slices of another size than the store's, and of a domain's volumes prepared in another way.
+    """Refuse slices of another size than those in the store, and domains whose volumes are prepared differently.
 
-    The store's other volumes are looked at: those of earlier calls, of other shards, and of the other domain.
+    This checks the other volumes of the store: those of earlier calls, of other shards, and of other domains.
     """
     own, of_domain = {(job.domain, job.case) for job in jobs}, {job.domain: job for job in jobs}
     for row in rows if jobs else ():
@@ -271,5 +274,5 @@ def _check_one_form(jobs: Sequence[CaseJob], store: SliceStore, rows: Iterable[S
             if row.preparation.get(key) != wanted[key]:
                 raise StoreError(
                     f"{store.folder} holds {row.domain} with {key} {row.preparation.get(key)}, not {wanted[key]}: all "
-                    "of a store need one form; slice with the same options, or choose another --out"
+                    "slices of a store need the same form; slice with the same options, or choose another --out"
                 )

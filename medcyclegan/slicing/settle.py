@@ -1,4 +1,4 @@
-"""From a store's own rows to its manifest: one modality a domain, and one split for all volumes of the same image."""
+"""Derive the manifest from the rows of a store: one modality per domain, one split for volumes of the same image."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ __all__ = ["Names", "settle_rows", "strongest_split"]
 
 log = logging.getLogger(__name__)
 
-#: What each case is called, by domain and keyed hash; those of earlier calls are not known.
+#: Names of cases by domain and keyed hash; those of earlier calls are not known.
 Names = Mapping[tuple[str, str], str]
 
-#: The split that wins where volumes come together: what was once trained on is never held out.
+#: Priority of splits when volumes are joined: a volume that was used for training is never held out.
 _STRONGEST: tuple[Split, ...] = ("train", "validation", "test")
-#: Pairs of like images that are named.
+#: Number of pairs of like images that are named.
 _LISTED = 5
 
 
 def settle_rows(rows: Sequence[SliceRow], names: Names, *, report: bool = False) -> list[SliceRow]:
-    """Return the manifest's rows. They depend on the set of ``rows`` alone, whatever their order.
+    """Return the rows of the manifest, independent of the order of ``rows``.
 
-    Patients of whom two volumes are the same image, or nearly, become one, and all its volumes get one split: that of
-    the split file, else train before validation before test. What only the store needs is left out. ``report``: warn of
-    each pair of like images.
+    Patients with volumes that are (nearly) the same image become one patient, whose volumes all get one split: that of
+    the split file, else train before validation before test. Fields that only the store needs are left out. ``report``:
+    warn of each pair of like images.
 
     Raises :class:`~medcyclegan.errors.IntensityError` for a domain of several modalities, and
-    :class:`~medcyclegan.errors.ConfigError` where the split file puts the same image into two splits.
+    :class:`~medcyclegan.errors.ConfigError` if the split file puts the same image into two splits.
     """
     _check_modalities(rows, names)
     groups = _group_patients(rows, names, report=report)
@@ -59,7 +59,7 @@ def settle_rows(rows: Sequence[SliceRow], names: Names, *, report: bool = False)
 
 
 def strongest_split(splits: Sequence[Split]) -> Split:
-    """Return the split that wins where volumes of several come together."""
+    """Return the split that has priority when volumes of several splits are joined."""
     return min(splits, key=_STRONGEST.index)
 
 
@@ -72,7 +72,7 @@ def _check_modalities(rows: Sequence[SliceRow], names: Names) -> None:
 
 
 def _group_patients(rows: Sequence[SliceRow], names: Names, *, report: bool) -> dict[str, str]:
-    """Return for each patient the one that stands for all patients with the same images."""
+    """Map each patient to the one that represents all patients with the same images."""
     groups = {row.patient: row.patient for row in rows}
 
     def find(patient: str) -> str:

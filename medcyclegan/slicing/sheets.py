@@ -1,4 +1,4 @@
-"""A contact sheet per domain: a look at the slices before hours are spent on them."""
+"""Contact sheets, one per domain, to inspect the slices before training."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from medcyclegan.storage import atomic_write
 
 __all__ = ["save_contact_sheets"]
 
-#: Volumes on a sheet; more are drawn evenly from the domain.
+#: Number of volumes on a sheet; of more, evenly spaced ones are shown.
 _CASES = 24
 
 
 def save_contact_sheets(store: Path, rows: Sequence[SliceRow]) -> None:
     """Write ``<store>/<domain>.png`` for every domain: evenly spaced slices of up to 24 volumes.
 
-    The sheet of a domain of which no volume is left is removed.
+    The sheet of a domain without volumes is removed.
     """
     domains = {row.domain for row in rows}
     for path in store.glob("*.png"):

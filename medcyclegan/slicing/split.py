@@ -1,4 +1,4 @@
-"""Who is trained on and who is held out: by patient, the same in every domain."""
+"""Splits for training, validation and testing: by patient, the same in every domain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: With fewer patients in a domain than this, all of them train.
+#: If a domain has fewer patients than this, all of them are used for training.
 FEWEST_TO_SPLIT = 5
 
 _COLUMNS = ("case", "patient", "split")
@@ -41,10 +41,10 @@ def assign_splits(
 ) -> dict[str, Split]:
     """Return each patient's split; a patient seen in two domains is in the same one in both.
 
-    ``patients``: the patients of each domain. ``fractions``: the shares held out for validation and
-    for testing (at least one patient each, unless 0). ``known``: assignments that stand. The choice
-    depends on ``seed`` and on the names, not on their order. Under :data:`FEWEST_TO_SPLIT` patients
-    in a domain, all of them train, and that is said.
+    ``patients``: the patients of each domain. ``fractions``: the fractions held out for validation and for testing
+    (at least one patient each, unless 0). ``known``: assignments that are kept. The choice depends on ``seed`` and on
+    the names, not on their order. If a domain has fewer than :data:`FEWEST_TO_SPLIT` patients, all of them are used
+    for training and a warning is logged.
     """
     result: dict[str, Split] = dict(known)
     for domain in sorted(patients, key=lambda name: (len(patients[name]) >= FEWEST_TO_SPLIT, name)):
@@ -53,7 +53,7 @@ def assign_splits(
             continue
         if len(members) < FEWEST_TO_SPLIT:
             log.warning(
-                "%s: %d patient%s, under %d, so all of them train and none is held out",
+                "%s: %d patient%s, fewer than %d, so all are used for training and no patient is held out",
                 domain, len(members), "" if len(members) == 1 else "s", FEWEST_TO_SPLIT,
             )  # fmt: skip
             for member in members:
@@ -70,7 +70,7 @@ def assign_splits(
 
 
 def _order(seed: int, name: str) -> bytes:
-    """Return what puts a name in its place; names of files need not be UTF-8."""
+    """Return the sort key of a name; file names need not be UTF-8."""
     return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest()
 
 
@@ -78,9 +78,9 @@ SplitFileRow = tuple[str, str, Split]
 
 
 def read_split_file(path: Path) -> list[SplitFileRow]:
-    """Read the rows (case, patient, split) of a CSV with these three headings; others are passed over.
+    """Read the rows (case, patient, split) of a CSV with these three columns; other columns are ignored.
 
-    Raises :class:`~medcyclegan.errors.ConfigError` for a missing file, missing headings, an unknown
+    Raises :class:`~medcyclegan.errors.ConfigError` for a missing file, a missing column, an unknown
     split, or a patient in two splits.
     """
     try:
@@ -114,9 +114,9 @@ def read_split_file(path: Path) -> list[SplitFileRow]:
 
 
 def write_split_file(path: Path, rows: Iterable[tuple[SplitFileRow, str]]) -> Path:
-    """Write a CSV that :func:`read_split_file` reads, each row with what says who the patient is; return ``path``.
+    """Write a CSV for :func:`read_split_file`, with the source of each patient; return ``path``.
 
-    It names patients and files, so only its owner can read it. Raises :class:`~medcyclegan.errors.WriteError` where it
+    It names patients and files, so only its owner can read it. Raises :class:`~medcyclegan.errors.WriteError` if it
     exists, and :class:`~medcyclegan.errors.ConfigError` for names that no CSV in UTF-8 can hold.
     """
     check_output(path, overwrite=False)
@@ -134,10 +134,10 @@ def write_split_file(path: Path, rows: Iterable[tuple[SplitFileRow, str]]) -> Pa
 
 
 def describe_patients(splits: Mapping[str, Split]) -> str:
-    """Return the number of patients as words, by split: ``12 patients (10 train, 1 validation, 1 test)``."""
+    """Return the numbers of patients as text, by split: ``12 patients (10 train, 1 validation, 1 test)``."""
     return f"{len(splits)} patient{'' if len(splits) == 1 else 's'} ({describe_splits(list(splits.values()))})"
 
 
 def describe_splits(splits: Sequence[Split]) -> str:
-    """Return the counts as words: ``12 train, 1 validation, 1 test``."""
+    """Return the counts as text: ``12 train, 1 validation, 1 test``."""
     return ", ".join(f"{splits.count(s)} {s}" for s in ("train", "validation", "test") if splits.count(s))

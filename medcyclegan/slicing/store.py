@@ -1,4 +1,4 @@
-"""The slice store on disk: its key, its rows, its locks; every file whole or not at all."""
+"""The slice store on disk: its key, rows and locks; every file is written atomically."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _REFUSED = "refused.jsonl"
 
 @dataclasses.dataclass(frozen=True)
 class Refusal:
-    """A volume that was not sliced: its domain, its keyed hash, and the reason without any name in it.
+    """A volume that was not sliced: its domain, its keyed hash, and the reason, which contains no name.
 
-    ``origin``: keyed hashes of where it was found, as in :class:`~medcyclegan.manifest.SliceRow`.
+    ``origin``: keyed hashes of the folders in which it was found, as in :class:`~medcyclegan.manifest.SliceRow`.
     """
 
     domain: str
@@ -45,21 +45,21 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True)
 class SliceStore:
-    """A folder of stacks with a row for each; ``key`` turns names into hashes that nobody can guess."""
+    """A folder of stacks with a row for each; ``key`` turns names into hashes that cannot be guessed."""
 
     folder: Path
     key: bytes
 
     def name(self, *parts: str) -> str:
-        """Return the hash that stands for ``parts`` in this store, 16 hexadecimal digits."""
+        """Return the hash of ``parts`` in this store, 16 hexadecimal digits."""
         return keyed_hash(self.key, *parts)
 
     def stack_path(self, domain: str, case: str) -> Path:
-        """Return where the stack of a case lies."""
+        """Return the path of the stack of a case."""
         return self.folder / domain / f"{case}.npy"
 
     def row(self, domain: str, case: str) -> SliceRow | None:
-        """Return the finished row of a case; None where it is not finished or its stack is gone."""
+        """Return the row of a finished case; None if it is not finished or its stack is missing."""
         file = self._row_path(domain, case)
         try:
             row = row_from_json(file.read_text("utf-8"))
@@ -71,7 +71,7 @@ class SliceStore:
         return row if self.stack_path(domain, case).is_file() else None
 
     def rows(self) -> list[SliceRow]:
-        """Return every finished row."""
+        """Return the rows of all finished cases."""
         found = []
         for file in sorted((self.folder / _ROWS).glob("*.json")):
             domain, _, case = file.stem.rpartition("@")
@@ -81,7 +81,7 @@ class SliceStore:
         return found
 
     def save_case(self, row: SliceRow, stack: NDArray[np.floating]) -> None:
-        """Write a case's stack, then its row: a case whose row stands is finished."""
+        """Write the stack of a case, then its row: a case that has a row is finished."""
         stack_file(self.folder, row)
         check_space(self.stack_path(row.domain, row.case), stack.nbytes, "the next stack of slices")
         with atomic_write(self.stack_path(row.domain, row.case)) as file:
@@ -94,7 +94,7 @@ class SliceStore:
             file.write(row.to_json().encode())
 
     def remove_case(self, domain: str, case: str) -> None:
-        """Remove a case's slices, then its row; the manifest names it until it is written again."""
+        """Remove the slices of a case, then its row; the manifest contains it until it is written again."""
         for path in (self.stack_path(domain, case), self._row_path(domain, case)):
             if path.parent.resolve().parent != self.folder.resolve():
                 raise StoreError(f"{path} leads out of the slice store by a link: remove the link and slice again")
@@ -104,9 +104,9 @@ class SliceStore:
                 raise WriteError(f"{path} cannot be removed: {error.strerror}") from None
 
     def save_manifest(self, publish: Callable[[Sequence[SliceRow]], list[SliceRow]]) -> list[SliceRow]:
-        """Gather the rows into ``manifest.jsonl``, as ``publish`` returns them; one process at a time.
+        """Write the rows, as ``publish`` returns them, to ``manifest.jsonl``; one process at a time.
 
-        Where no row is left, the manifest is removed.
+        If there are no rows, the manifest is removed.
         """
         file = self.folder / MANIFEST
         with self.lock("manifest", wait=True):
@@ -119,11 +119,11 @@ class SliceStore:
         return rows
 
     def refusals(self) -> list[Refusal]:
-        """Return what ``refused.jsonl`` holds."""
+        """Return the refusals in ``refused.jsonl``."""
         return _read_refusals(self.folder / _REFUSED)
 
     def save_refusals(self, looked_at: Sequence[tuple[str, str]], refused: Sequence[Refusal]) -> None:
-        """Bring ``refused.jsonl`` up to date: what it says of the cases ``looked_at`` is replaced."""
+        """Update ``refused.jsonl``: the refusals of the cases ``looked_at`` are replaced."""
         file = self.folder / _REFUSED
         with self.lock("manifest", wait=True):
             fresh = set(looked_at)
@@ -134,7 +134,7 @@ class SliceStore:
                     stream.write("".join(json.dumps(dataclasses.asdict(r)) + "\n" for r in every).encode())
 
     def remove_leftovers(self) -> None:
-        """Remove what killed processes left half-written; what others are writing now stays."""
+        """Remove incomplete files of killed processes; files that others are writing are kept."""
         for folder in self.folder.iterdir():
             if folder.is_dir() and not folder.is_symlink():
                 remove_leftovers(folder)
@@ -142,10 +142,9 @@ class SliceStore:
 
     @contextlib.contextmanager
     def lock(self, name: str, *, wait: bool = False) -> Iterator[None]:
-        """Hold the lock ``name`` of this store; it ends with the process, however that ends.
+        """Hold the lock ``name`` of this store; the system releases it when the process ends.
 
-        Raises :class:`~medcyclegan.errors.StoreError` where another process holds it and ``wait`` is
-        not set.
+        Raises :class:`~medcyclegan.errors.StoreError` if another process holds it and ``wait`` is not set.
         """
         with (_private_folder(self.folder / _LOCKS) / name).open("a+b") as file:
             try:
@@ -161,7 +160,7 @@ class SliceStore:
 
 
 def open_store(folder: Path) -> SliceStore:
-    """Open the slice store in ``folder``, or begin one with a new random key (mode 0600).
+    """Open the slice store in ``folder``, or create one with a new random key (mode 0600).
 
     Raises :class:`~medcyclegan.errors.StoreError` for a folder that holds something else, or a store
     whose key is damaged.
@@ -179,7 +178,7 @@ def open_store(folder: Path) -> SliceStore:
 
 
 def load_store(folder: Path) -> SliceStore:
-    """Return the slice store in ``folder`` to look names up in it; raises StoreError where there is none."""
+    """Return the slice store in ``folder``, for looking up names; raises StoreError if there is none."""
     if not (folder / _KEY).is_file():
         raise StoreError(f"{folder}: no slice store with its key here: name the one that slice-volumes made")
     return SliceStore(folder, _load_key(folder / _KEY))

@@ -1,4 +1,4 @@
-"""A split file to begin with: all volumes with the patient and the split that slicing would give them."""
+"""A split file as a template: all volumes with the patient and the split that slicing would assign."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def save_split_file(
 ) -> Path:
     """Write the CSV ``path`` with a row (case, patient, split, source) for each volume of ``inputs``; return ``path``.
 
-    The arguments are those of :func:`~medcyclegan.slicing.slice_volumes`. Splits that the slice ``store`` has given, if
-    there is one, stay, and patients of whom it has the same images are one. Nothing is sliced. Raises
-    :class:`~medcyclegan.errors.WriteError` where ``path`` exists.
+    The arguments are those of :func:`~medcyclegan.slicing.slice_volumes`. If there is a slice ``store``, the splits in
+    it are kept, and patients with the same images in it are one patient. Nothing is sliced. Raises
+    :class:`~medcyclegan.errors.WriteError` if ``path`` exists.
     """
     members, _ = find_inputs(inputs, domain, ReadOptions(**reading))
     known = load_store(Path(store)) if store is not None and (Path(store) / MANIFEST).is_file() else None
@@ -54,7 +54,7 @@ def save_split_file(
 
 
 def _same_images(cases: list[PlannedCase], store: SliceStore) -> dict[str, str]:
-    """Return for patients of whom the store has the same images the first of their names."""
+    """Map each patient to the first name of all patients with the same images in the store."""
     settled = {(row.domain, row.case): row.patient for row in settle_rows(store.rows(), {})}
     named: dict[str, set[str]] = collections.defaultdict(set)
     for case in cases:

@@ -1,6 +1,6 @@
-"""The way from a volume to axial slices as MONAI dictionary transforms, each with its inverse.
+"""MONAI dictionary transforms from a volume to axial slices; all but the last are invertible.
 
-``slice-volumes`` runs them in a ``monai.transforms.Compose``; so can you::
+``slice-volumes`` runs them in a ``monai.transforms.Compose``, as you can::
 
     Compose([
         LoadImaged("image", reader=VolumeReader()), EnsureChannelFirstd("image", channel_dim="no_channel"),
@@ -10,8 +10,8 @@
         AxialSlicesd("image"),                        # (kept slices, 256, 256), and image_slices: their indices
     ])
 
-All but the last trace what they did in the MetaTensor, so ``Compose.inverse`` (or ``Invertd``)
-takes a plane ``(1, 256, 256, K)`` back to the volume's own grid and values.
+All but the last record their parameters in the MetaTensor, so ``Compose.inverse`` (or ``Invertd``) maps a plane
+``(1, 256, 256, K)`` back to the grid and the values of the volume.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _BACKGROUND = -0.99
 class AxialOrientationd(Orientationd):
     """Reorient ``(1, I, J, K)`` to rows to posterior, columns to left, slices to superior; no resampling.
 
-    An oblique volume keeps its own closest-to-axial plane. MONAI's ``Orientation`` with its labels
-    spelled out, so that no setting of the session can turn them round.
+    An oblique volume keeps its own plane that is closest to axial. This is MONAI's ``Orientation`` with explicit
+    labels, so that no global setting can reverse them.
     """
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
@@ -50,14 +50,14 @@ class AxialOrientationd(Orientationd):
 
 
 class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
-    """Scale values ``(1, I, J, K)`` to [-1, 1] by the modality's rule, per volume.
+    """Scale values ``(1, I, J, K)`` to [-1, 1] by the rule of the modality, per volume.
 
-    Also writes ``<key>_scaling`` (:class:`IntensityScaling`) and ``<key>_foreground`` (the scaled
-    value above which a voxel shows the patient). The inverse unscales by ``target`` where given (the
-    other domain's scaling, after a translation), else by the scaling that was fitted.
+    Also sets ``<key>_scaling`` (:class:`IntensityScaling`) and ``<key>_foreground`` (the scaled value above which a
+    voxel shows the patient). The inverse uses the scaling ``target`` if given (that of the other domain, after a
+    translation), else the scaling that was fitted.
 
-    Raises :class:`~medcyclegan.errors.IntensityError` for values that are not finite, a CT not in
-    HU, and an image without contrast.
+    Raises :class:`~medcyclegan.errors.IntensityError` for values that are not finite, a CT that is not in HU, and an
+    image without contrast.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
         self.target = target
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Scale, float32."""
+        """Scale the values; return float32."""
         items = dict(data)
         for key in self.key_iterator(items):
             image = _as_meta(items[key])
             values = image.as_tensor().numpy()[0]
             if not np.isfinite(values).all():
-                raise IntensityError(f"{key}: holds NaN or infinite voxels: read it with nan='fill'")
+                raise IntensityError(f"{key}: contains NaN or infinite voxels: read it with nan='fill'")
             scaling = IntensityScaling.fit(values, modality=self.modality, **self.rule)
             scaled = MetaTensor(torch.from_numpy(scaling.normalize(values))[None]).copy_meta_from(image)
             items[key] = self.push_transform(scaled, extra_info=scaling.to_dict())
@@ -96,7 +96,7 @@ class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
         return items
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Take [-1, 1] back to values, float32."""
+        """Map [-1, 1] back to values; return float32."""
         items = dict(data)
         for key in self.key_iterator(items):
             image = items[key]
@@ -107,12 +107,12 @@ class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
 
 
 class PlaneFitd(MapTransform, InvertibleTransform):
-    """Bring axial slices ``(1, H, W, K)`` in [-1, 1] to one size; the affine follows.
+    """Resample axial slices ``(1, H, W, K)`` in [-1, 1] to one size and update the affine.
 
-    ``fit="physical"``: to ``pixel_mm``, then padded with -1 to ``size``; ``"stretch"``: resized.
-    A field of view beyond ``size``: with ``cut`` it is cut around the foreground (as for training),
-    otherwise the canvas grows to a multiple of ``multiple`` pixels and nothing is lost. The inverse
-    returns to the volume's own pixels. Writes ``<key>_fit``, a :class:`PlaneFit`.
+    ``fit="physical"``: resample to ``pixel_mm``, then pad with -1 to ``size``; ``"stretch"``: resize. A field of view
+    larger than ``size`` is cropped around the foreground with ``cut`` (as for training); otherwise the canvas grows to
+    a multiple of ``multiple`` pixels and nothing is lost. The inverse returns to the pixels of the volume. Sets
+    ``<key>_fit``, a :class:`PlaneFit`.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class PlaneFitd(MapTransform, InvertibleTransform):
         self.multiple = multiple
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Resample, then pad or cut."""
+        """Resample, then pad or crop."""
         items = dict(data)
         for key in self.key_iterator(items):
             image = _as_meta(items[key])
@@ -159,7 +159,7 @@ class PlaneFitd(MapTransform, InvertibleTransform):
         return cut_fit(*arguments, centre)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Take planes ``(1, size, size, K)`` back to ``(1, H, W, K)`` and the volume's own affine."""
+        """Map planes ``(1, size, size, K)`` back to ``(1, H, W, K)`` and restore the affine of the volume."""
         items = dict(data)
         for key in self.key_iterator(items):
             plane = items[key]
@@ -173,10 +173,10 @@ class PlaneFitd(MapTransform, InvertibleTransform):
 
 
 class AxialSlicesd(MapTransform):
-    """Take the slices that show the patient out of planes ``(1, H, W, K)``: ``(kept, H, W)``.
+    """Select the slices of ``(1, H, W, K)`` that show the patient; return them as ``(kept, H, W)``.
 
-    A slice is kept where at least ``foreground`` (a share, 0 to 1) of it exceeds the volume's
-    foreground value. Writes ``<key>_slices``, the kept indices. Not invertible: slices are left out.
+    A slice is kept if at least the fraction ``foreground`` (0 to 1) of it exceeds the foreground value of the volume.
+    Sets ``<key>_slices``, the kept indices. Not invertible, because slices are removed.
     """
 
     def __init__(self, keys: KeysCollection, foreground: float = 0.02) -> None:
@@ -184,7 +184,7 @@ class AxialSlicesd(MapTransform):
         self.foreground = foreground
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Choose the slices."""
+        """Select the slices."""
         items = dict(data)
         for key in self.key_iterator(items):
             planes = _as_meta(items[key]).as_tensor()[0]
@@ -200,7 +200,7 @@ def _as_meta(image: Any) -> MetaTensor:
     """Return ``image`` as a MetaTensor ``(1, I, J, K)``; refuse anything else."""
     if not isinstance(image, MetaTensor) or image.ndim != 4 or image.shape[0] != 1:
         raise GeometryError(
-            f"an image of type {type(image).__name__} and shape {tuple(np.shape(image))}: these transforms take a "
-            "MetaTensor (1, I, J, K): LoadImaged, then EnsureChannelFirstd(channel_dim='no_channel') give one"
+            f"an image of type {type(image).__name__} and shape {tuple(np.shape(image))}: these transforms need a "
+            "MetaTensor (1, I, J, K): use LoadImaged, then EnsureChannelFirstd(channel_dim='no_channel')"
         )
     return image

@@ -1,4 +1,4 @@
-"""``slice_volumes``: folders of volumes become a slice store that training reads by memory map."""
+"""``slice_volumes``: cut folders of volumes into a slice store, which training reads as memory-mapped files."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ __all__ = ["Inputs", "SlicingResult", "find_inputs", "slice_volumes"]
 
 log = logging.getLogger(__name__)
 
-#: Folders or files, or the volumes of each domain.
+#: Folders, files, or the volumes of each domain.
 Inputs = str | Path | Sequence[str | Path] | Mapping[str, Sequence[FoundVolume]]
 
 
 @dataclasses.dataclass(frozen=True)
 class SlicingResult:
-    """What came of :func:`slice_volumes`: the rows sliced now, those found finished, and the refusals.
+    """Result of :func:`slice_volumes`: rows sliced in this call, rows finished before, and refusals.
 
-    ``refused_volumes``: the volume of each refusal, by its own name; the store itself keeps no name.
+    ``refused_volumes``: the volume of each refusal, with its name, which the store does not record.
     """
 
     store: Path
@@ -72,18 +72,18 @@ def slice_volumes(
 ) -> SlicingResult:
     """Cut axial slices out of volumes into the slice store ``out``.
 
-    ``inputs``: folders that hold ``<domain>/<volumes>``, or with ``domain`` that domain's volumes; or the volumes that
-    were found already, by domain: all of them. ``config``: its ``slicing``, ``domains`` and ``seed`` count.
-    ``split_file``: a CSV (case, patient, split) that decides before any guess; a case is named by its path under the
-    domain, with or without ending. ``keep_missing``: keep the slices of volumes that are gone from the inputs.
-    ``workers``: processes. ``shard``: (this one, of how many), 0-based. ``reading``: the fields of
-    :class:`~medcyclegan.io.ReadOptions`; volumes that say that they are synthetic are refused unless
+    ``inputs``: folders that contain ``<domain>/<volumes>``, or with ``domain`` the volumes of that domain; or all
+    volumes by domain, if they were found before. ``config``: only ``slicing``, ``domains`` and ``seed`` are used.
+    ``split_file``: a CSV (case, patient, split) that takes precedence over any guess; a case is named by its path below
+    the domain, with or without extension. ``keep_missing``: keep the slices of volumes that are no longer among the
+    inputs. ``workers``: number of processes. ``shard``: (shard, number of shards), 0-based. ``reading``: the fields of
+    :class:`~medcyclegan.io.ReadOptions`; volumes that are marked as synthetic are refused unless
     ``allow_synthetic=True``.
 
-    Writes ``<domain>/<case>.npy``, ``manifest.jsonl``, ``refused.jsonl`` and a contact sheet per domain; cases that are
-    finished are left as they are. A refused volume does not stop the rest. Raises
+    Writes ``<domain>/<case>.npy``, ``manifest.jsonl``, ``refused.jsonl`` and a contact sheet per domain; finished cases
+    are not changed. The other volumes are sliced even if one is refused. Raises
     :class:`~medcyclegan.errors.ReadError` for inputs without volumes, :class:`~medcyclegan.errors.IntensityError` for a
-    domain of several modalities, :class:`~medcyclegan.errors.StoreError` for a store that was made another way.
+    domain of several modalities, :class:`~medcyclegan.errors.StoreError` for a store with other settings.
     """
     if not 0 <= shard[0] < shard[1]:
         raise UsageError(f"shard {shard[0]} of {shard[1]}: shards count from 0 to one less than their number")
@@ -100,7 +100,7 @@ def slice_volumes(
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """A call of :func:`slice_volumes`, its volumes found."""
+    """A call of :func:`slice_volumes` with the volumes that were found."""
 
     members: Sequence[Member]
     sources: Sequence[Source]
@@ -114,7 +114,7 @@ class _Call:
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
-    """What a call is to do: all ``cases``, its ``own`` share of them, and which of these are ``finished``."""
+    """The work of a call: all ``cases``, the ``own`` shard, and its ``finished`` and remaining (``todo``) cases."""
 
     cases: Sequence[PlannedCase]
     own: Sequence[CaseJob]
@@ -123,10 +123,10 @@ class _Work:
 
 
 def _prepare(call: _Call) -> _Work:
-    """Decide what is to be done, and remove the slices of volumes that are gone."""
+    """Plan the work, and remove the slices of missing volumes."""
     store, config = call.store, call.config
     rows, missing = store.rows(), Missing()
-    if not call.reading.series:  # one series that is named says nothing of the others
+    if not call.reading.series:  # a single selected series does not show whether others exist
         missing = find_missing(store, rows, call.members, call.sources, keep=call.keep_missing)
     gone = {(row.domain, row.case) for row in missing.rows}
     rows = [row for row in rows if (row.domain, row.case) not in gone]
@@ -143,14 +143,14 @@ def _prepare(call: _Call) -> _Work:
 
 
 def _slice(call: _Call, work: _Work, workers: int) -> SlicingResult:
-    """Slice what is not finished, and bring the store up to date."""
+    """Slice the unfinished cases and update the store."""
     store, started = call.store, time.monotonic()
     if work.finished:
         log.info("%d of %d volumes are sliced already", len(work.finished), len(work.own))
     results = _run(work.todo, workers)
     refused = [(job, r) for job, r in zip(work.todo, results, strict=True) if isinstance(r, Refusal)]
     for job, _ in refused:
-        store.remove_case(job.domain, job.case)  # the slices of the file before it changed
+        store.remove_case(job.domain, job.case)  # slices of an earlier version of the file
     store.save_refusals([(job.domain, job.case) for job in work.own], [refusal for _, refusal in refused])
     rows = _publish(store, work.cases, report=True)
     _save_record(store.folder, rows, len(refused), time.monotonic() - started)
@@ -167,7 +167,7 @@ def _slice(call: _Call, work: _Work, workers: int) -> SlicingResult:
 
 
 def find_inputs(inputs: Inputs, domain: str | None, options: ReadOptions) -> tuple[list[Member], list[Source]]:
-    """Return the volumes of ``inputs``, as :func:`slice_volumes` takes them, and where they were looked for."""
+    """Return the volumes and the sources of ``inputs``, which are as in :func:`slice_volumes`."""
     if isinstance(inputs, Mapping):
         if domain is not None:
             raise UsageError(f"domain {domain!r} and volumes by domain: name the domains once")
@@ -178,13 +178,13 @@ def find_inputs(inputs: Inputs, domain: str | None, options: ReadOptions) -> tup
 
 
 def _publish(store: SliceStore, cases: Sequence[PlannedCase], *, report: bool = False) -> list[SliceRow]:
-    """Bring the manifest and the contact sheets up to date with the store's rows and with the plan for all volumes."""
+    """Update the manifest and the contact sheets from the rows of the store and the plan for all volumes."""
     keys = [(case.member.domain, case_of(store, case.member)) for case in cases]
     names = {key: f"{case.member.folder}/{case.member.found.name}" for key, case in zip(keys, cases, strict=True)}
     planned = dict(zip(keys, cases, strict=True))
 
     def settle(rows: Sequence[SliceRow]) -> list[SliceRow]:
-        # The rows of another shard may be of an earlier plan.
+        # The rows of another shard may follow an earlier plan.
         current = [apply_plan(row, planned.get((row.domain, row.case)), store) for row in rows]
         return settle_rows(current, names, report=report)
 
@@ -209,9 +209,9 @@ def _report_counts(rows: Sequence[SliceRow], config: Config) -> None:
 
 
 def _run(jobs: Sequence[CaseJob], workers: int) -> list[SliceRow | Refusal]:
-    """Slice every job, in this process or in ``workers`` others; results in the jobs' order.
+    """Run all jobs, in this process or in ``workers`` processes; return results in the order of the jobs.
 
-    One whose process is killed is refused.
+    A volume whose process is killed is refused.
     """
     results: dict[int, SliceRow | Refusal] = {}
     with progress_bar("slicing", len(jobs)) as bar:
@@ -226,12 +226,12 @@ def _run(jobs: Sequence[CaseJob], workers: int) -> list[SliceRow | Refusal]:
 
 
 def _killed(job: CaseJob) -> Refusal:
-    """Say which volume a worker was killed over, twice."""
-    return refuse_case(job, "its worker process was killed, most often for want of memory: use fewer --workers")
+    """Return the refusal of a volume for which a worker process was killed twice."""
+    return refuse_case(job, "its worker process was killed, most often because memory ran out: use fewer --workers")
 
 
 def _save_record(folder: Path, rows: Sequence[SliceRow], refused: int, seconds: float) -> None:
-    """Write ``run.json``: versions, time and counts; no input's name."""
+    """Write ``run.json``: versions, time and counts, without names of inputs."""
     record = {
         "versions": versions(),
         "ended": now(),

@@ -1,4 +1,4 @@
-"""Work in several processes that outlives any one of them: what a kill takes along is done again, alone."""
+"""Run jobs in several processes; the job of a killed process is run again, alone."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Result = TypeVar("Result")
 def run_in_processes(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, killed: Callable[[Job], Result]
 ) -> Iterator[tuple[int, Result]]:
-    """Yield the place and the result of every job as it ends, worked on in ``workers`` processes.
+    """Run jobs in ``workers`` processes; yield the index and the result of each job when it ends.
 
-    Where the kernel kills a process (for want of memory), the others go on without it, and its job is done again
-    when they have ended, with no other beside it; one whose process dies again has the result ``killed(job)``. What
-    ``work`` raises is raised here, when the jobs in hand have ended.
+    If the kernel kills a process (because memory ran out), the other processes continue, and its job is run again after
+    they have ended, alone; if its process is killed again, the result is ``killed(job)``. An exception of ``work`` is
+    raised here after the running jobs have ended.
     """
     waiting, again = deque(enumerate(jobs)), []
     workers = max(1, min(workers, len(jobs)))
@@ -59,7 +59,7 @@ def run_in_processes(
         for worker in team:
             worker.end()
     for number in again:
-        log.warning("a worker process was killed: its volume is done again, with no other beside it")
+        log.warning("a worker process was killed: its volume is processed again, alone")
         alone = _Worker(work, torch.get_num_threads(), number, jobs[number])
         try:
             results = alone.receive()
@@ -69,10 +69,10 @@ def run_in_processes(
 
 
 class _Worker(Generic[Job, Result]):
-    """A process that does one job after the other.
+    """A process that runs one job after the other.
 
-    It has a pipe of its own: where all share a queue, one that is killed while it holds the queue's lock leaves the
-    others waiting for ever.
+    Each worker has a separate pipe: with a shared queue, a worker that is killed while it holds the lock of the queue
+    would block all others forever.
     """
 
     def __init__(self, work: Callable[[Job], Result], threads: int, number: int, job: Job) -> None:
@@ -85,13 +85,13 @@ class _Worker(Generic[Job, Result]):
         self.give(number, job)
 
     def give(self, number: int, job: Job) -> None:
-        """Hand over the job ``number``. That the process is dead shows when it is asked for the result."""
+        """Send job ``number`` to the process; if the process is dead, :meth:`receive` reports it."""
         self.number = number
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(job)
 
     def receive(self) -> list[Result]:
-        """Wait for the job's result and return it, alone in a list, which is empty where the process has died."""
+        """Wait for the result of the job; return it as a list of one, or an empty list if the process has died."""
         try:
             result, error = self.connection.recv()
         except (EOFError, OSError):
@@ -101,25 +101,25 @@ class _Worker(Generic[Job, Result]):
         return [result]
 
     def end(self) -> int | None:
-        """Let the process finish what it is at, and end; return its exit code."""
+        """Let the process finish its job and exit; return its exit code."""
         self.connection.close()
         self._process.join()
         return self._process.exitcode
 
 
 def _ready(team: Sequence[_Worker[Job, Result]]) -> list[_Worker[Job, Result]]:
-    """Wait until some have ended their job, or died, and return these."""
+    """Wait until some workers have finished their job or died, and return them."""
     ready = wait([worker.connection for worker in team])
     return [worker for worker in team if worker.connection in ready]
 
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Keep Ctrl-C, which reaches every process of a terminal, from those that are started in here.
+    """Block Ctrl-C, which reaches every process of a terminal, in processes that are started in this context.
 
-    The one that is in charge lets them finish their jobs.
+    The main process lets them finish their jobs.
     """
-    resource_tracker.ensure_running()  # which would unblock them
+    resource_tracker.ensure_running()  # starting it later would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -128,7 +128,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _serve(work: Callable[[Any], Any], connection: Connection, threads: int) -> None:
-    """Do one job after the other until the other end of ``connection`` is closed; what is raised is its answer."""
+    """Run one job after the other until ``connection`` is closed; answer with the result or the exception."""
     torch.set_num_threads(threads)
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -136,7 +136,7 @@ def _serve(work: Callable[[Any], Any], connection: Connection, threads: int) -> 
 
 
 def _answer(work: Callable[[Any], Any], job: Any) -> bytes:
-    """Return what a job comes to, its result and what it raised, pickled; what may not travel is told in words."""
+    """Run a job; return its result and its exception, pickled; an exception of another type is sent as text."""
     try:
         return pickle.dumps((work(job), None))
     except (MedCycleGANError, OSError, MemoryError) as error:

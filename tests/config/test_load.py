@@ -69,8 +69,8 @@ def test_overrides_keep_what_the_file_says():
     ("text", "message"),
     [
         ("a: &x 1\nb: *x\n", "aliases"),
-        ("seed: 1\nseed: 2\n", "stands twice"),
-        ("- 1\n- 2\n", "holds a list"),
+        ("seed: 1\nseed: 2\n", "occurs twice"),
+        ("- 1\n- 2\n", "contains a list"),
         ("seed: !!python/object/apply:os.system [echo]\n", "not valid YAML"),
         ("seed: [", "not valid YAML"),
         ("sed: 1\n", "did you mean 'seed'"),

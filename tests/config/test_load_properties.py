@@ -1,4 +1,4 @@
-"""What holds of any override: it sets what it names, later ones win, and nonsense is a refusal of one line."""
+"""Properties of overrides: each sets its key, later ones win, and invalid text is refused in one line."""
 
 import pytest
 from hypothesis import given
@@ -38,7 +38,7 @@ def written(value):
 
 
 def refused(kind, *arguments):
-    """Return the refusal's words; none where all is well. Any other error is the test's failure."""
+    """Return the message of the refusal, or None without one; any other error fails the test."""
     try:
         load_config(*arguments)
     except kind as error:

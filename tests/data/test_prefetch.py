@@ -1,4 +1,4 @@
-"""Batches come in order, from a thread that ends, and its errors come too."""
+"""Batches are yielded in order by a thread that ends; its errors are raised."""
 
 import contextlib
 import threading
@@ -53,7 +53,7 @@ def test_batches_are_read_ahead_but_not_without_bound() -> None:
 
 
 def test_one_thread_reads_which_tells_what_it_is() -> None:
-    """What reads the stacks may not be called by two threads at once."""
+    """The reader of the stacks must not be called by two threads at once."""
     names, inside, most = set(), [], []
 
     def read_slowly(step: int) -> tuple[torch.Tensor, torch.Tensor]:

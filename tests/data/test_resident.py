@@ -1,4 +1,4 @@
-"""Slices in a device's memory are those of the files."""
+"""Slices in the memory of a device equal those of the files."""
 
 import numpy as np
 import pytest
@@ -39,13 +39,13 @@ def test_it_needs_no_file_once_it_is_made(rows, tmp_path):
 
 
 @pytest.mark.parametrize(("wish", "kind"), [("auto", StackReader), ("off", StackReader), ("on", ResidentStacks)])
-def test_a_cpu_reads_files_unless_told_otherwise(rows, tmp_path, wish, kind):
+def test_a_cpu_reads_files_by_default(rows, tmp_path, wish, kind):
     reader = open_reader(tmp_path, rows, CPU, wish)
     assert type(reader) is kind
     assert torch.equal(reader.read_context(rows[1], 1), StackReader(tmp_path).read_context(rows[1], 1))
 
 
-def test_slices_lie_on_the_device_that_is_named(rows, tmp_path):
+def test_slices_are_on_the_given_device(rows, tmp_path):
     reader = open_reader(tmp_path, rows, torch.device("meta"), "on")
     assert reader.read_context(rows[0], 1).device.type == "meta"
 
@@ -63,16 +63,16 @@ def test_a_cuda_device_holds_what_fits_in_a_quarter_of_its_free_memory(rows, tmp
     assert asked == [device]
     (said,) = caplog.messages
     assert said == (
-        "the slices lie in the memory of cuda:3: 0.000 GiB"
+        "the slices are kept in the memory of cuda:3: 0.000 GiB"
         if kind is ResidentStacks
-        else "the slices take 0.00 GiB, too much for cuda:3: they are read from files"
+        else "the slices take 0.00 GiB, too much for cuda:3: reading them from files"
     )
 
 
 def test_on_refuses_what_does_not_fit(rows, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * 2**30, 10**9))
     monkeypatch.setattr("medcyclegan.data.resident._SHARE", 1e-9)
-    message = r"slices_on_device = on: the slices take 0.00 GiB and cuda has 3.00 GiB free, .*: take auto or off"
+    message = r"slices_on_device = on: the slices take 0.00 GiB and cuda has 3.00 GiB free, .*: use auto or off"
     with pytest.raises(TrainingError, match=message):
         open_reader(tmp_path, rows, torch.device("cuda"), "on")
 

@@ -1,4 +1,4 @@
-"""Stacks are read as their rows say, or refused by name; few are open at a time."""
+"""Stacks that match their rows are read, others are refused by name; few are open at a time."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Samples are a pure function of seed and number; batches hold what the samples say."""
+"""Samples are a pure function of seed and number; batches contain the slices of their samples."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,7 +15,7 @@ SIZE = 32
 
 
 def coded_stack(domain_code: int, volume: int, count: int) -> np.ndarray:
-    """Return slices that tell which they are: two pixels hold volume and slice, the left half is dark."""
+    """Return identifiable slices: two pixels hold volume and slice numbers, and the left half is dark."""
     stack = np.zeros((count, SIZE, SIZE), dtype=np.float16)
     stack[:, :, : SIZE // 2] = -0.5
     stack[:, 0, :] = domain_code / 8
@@ -131,7 +131,7 @@ def test_pairing_by_height_stays_within_the_band(tmp_path) -> None:
         differences.append(slices.slices_B.heights[sample.slices[1]] - height_A)
         seen[sample.slices[1]] += 1
     assert max(np.abs(differences)) <= HEIGHT_BAND
-    # As often below as above, to both ends of the band.
+    # Equally often below and above, up to both ends of the band.
     assert min(differences) < -0.9 * HEIGHT_BAND
     assert max(differences) > 0.9 * HEIGHT_BAND
     assert abs(np.mean(differences)) < HEIGHT_BAND / 20
@@ -140,7 +140,7 @@ def test_pairing_by_height_stays_within_the_band(tmp_path) -> None:
 
 
 def test_the_band_is_as_wide_below_as_above(tmp_path) -> None:
-    """Heights of B in steps of a hundredth; whether the band's own edges are in it is a matter of rounding."""
+    """Heights of B are in steps of 0.01; whether the edges of the band belong to it depends on rounding."""
     rows = [make_row("t1", 0, (11, SIZE, SIZE)), make_row("t2", 0, (101, SIZE, SIZE))]
     slices = build(rows, tmp_path, pairing="height")
     chosen = {round(100 * slices.slices_B.heights[slices._slice_at_height(0.5, n / 1000)]) for n in range(1000)}
@@ -148,7 +148,7 @@ def test_the_band_is_as_wide_below_as_above(tmp_path) -> None:
 
 
 def test_slices_of_one_height_are_in_the_order_of_the_index(tmp_path) -> None:
-    """An unstable sort may order them otherwise on another machine, and so another slice would be drawn."""
+    """With an unstable sort, another machine might order them differently and draw another slice."""
     rows = [make_row("t1", 0, (3, SIZE, SIZE)), *(make_row("t2", number, (7, SIZE, SIZE)) for number in range(40))]
     slices = build(rows, tmp_path, pairing="height")
     heights = slices.slices_B.heights
@@ -171,7 +171,7 @@ def test_a_pass_is_shuffled_once(rows, tmp_path, monkeypatch) -> None:
 
 
 def test_random_numbers_are_those_of_every_version() -> None:
-    """A checkpoint of an earlier version continues with the samples that it would have had."""
+    """A run resumed from a checkpoint of an earlier version draws the samples that the earlier version would draw."""
     words = [
         random_at(seed, stream, counter).bit_generator.random_raw(2).tolist()
         for seed, stream, counter in ((0, Stream.SAMPLE, 0), (7, Stream.POOL_B, 0), (7, Stream.POOL_B, 12345))

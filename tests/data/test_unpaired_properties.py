@@ -1,4 +1,4 @@
-"""What holds of any sampling: passes leave no slice out, processes share each batch, neighbours touch."""
+"""Properties of sampling: passes contain all slices, processes share each batch, neighbors are adjacent."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from medcyclegan.data.unpaired import HEIGHT_BAND
 
 
 class Names:
-    """Reads, in the place of a slice, which one it is."""
+    """A reader that returns the number of a slice instead of the slice."""
 
     def read_context(self, row, place, context=1):
         return torch.full((1, 1, 2), 1000.0 * int(row.case, 16) + place) + torch.tensor([0.0, 0.5])

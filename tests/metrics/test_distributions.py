@@ -1,4 +1,4 @@
-"""Distances of sets: by hand, against theory and against MONAI."""
+"""Distances of sets, compared with values computed by hand, with theory and with MONAI."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_mmd_tells_a_shift_and_a_spread_from_chance():
 
 
 def test_mmd_is_the_gaussian_kernels_own():
-    """The random features stand for exp(-d^2 / 2 w^2), w the median distance."""
+    """The random features approximate exp(-d^2 / 2 w^2), where w is the median distance."""
     first, second = gaussians(count=80), gaussians(1.0, count=80, seed=1)
     both = np.concatenate([first, second])
     distances = np.linalg.norm(both[:, None] - both[None], axis=2)
@@ -69,11 +69,11 @@ def test_fewer_samples_than_features_still_give_a_number():
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(UsageError, match="same kind of rows"):
+    with pytest.raises(UsageError, match="rows of one shape"):
         frechet_distance(gaussians(), gaussians(dimensions=3))
     with pytest.raises(UsageError, match="empty set"):
         histogram_distance(np.zeros(0), np.ones(3))
-    with pytest.raises(UsageError, match="two or more"):
+    with pytest.raises(UsageError, match="at least 2 samples"):
         mmd(gaussians(count=1), gaussians(count=1))
     with pytest.raises(UsageError, match="covariance"):
         frechet_distance(gaussians(count=1), gaussians())

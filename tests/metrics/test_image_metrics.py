@@ -1,4 +1,4 @@
-"""Image metrics against the challenges' own code, and against what can be worked out by hand."""
+"""Image metrics compared with the code of the challenges and with values computed by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HU_2023 = (-1024.0, 3000.0)
 
 
 def made_case(shape):
-    """A made CT, a made translation of it with waves and an offset as errors, and an ellipsoid as mask."""
+    """Return a synthetic CT, a translation of it with waves and an offset as errors, and an ellipsoid as mask."""
     i, j, k = np.meshgrid(*(np.arange(n, dtype=np.float64) for n in shape), indexing="ij")
     reference = np.rint(900 * np.sin(i / 5) * np.cos(j / 7) + 60 * k - 500)
     fake = np.rint(reference + 150 * np.sin(i * j / 40) - 40 * np.cos(k) + 30)
@@ -103,7 +103,7 @@ def test_the_background_does_not_count():
 
 
 def test_thin_volumes_are_scored_slice_by_slice():
-    """Three slices give the mean over the slices, as skimage's 7 x 7 window gives for each of them."""
+    """The score of three slices is the mean of the scores of skimage's 7 x 7 window for each slice."""
     fake, reference, _ = made_case((40, 33, 3))
     slices = [ssim(fake[:, :, [k]], reference[:, :, [k]], value_range=HU_2025) for k in range(3)]
     assert ssim(fake, reference, value_range=HU_2025) == pytest.approx(np.mean(slices), rel=1e-9)

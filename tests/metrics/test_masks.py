@@ -1,4 +1,4 @@
-"""The head mask against made heads, whose extent is known."""
+"""The head mask against synthetic heads of known extent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds of any two volumes: errors are symmetric, nought for equals, and follow a change of unit."""
+"""Properties of metrics: errors are symmetric, 0 for equal volumes, and scale with the unit."""
 
 import numpy as np
 import pytest

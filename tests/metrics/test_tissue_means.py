@@ -1,4 +1,4 @@
-"""Tissue means: the means of each class by hand, the dark share, and what is no such thing."""
+"""Tissue means: class means computed by hand, the dark share, and invalid numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_pairs_give_the_mean_of_each_class():
 
 
 def test_pairs_are_the_best_function_that_is_constant_on_the_classes():
-    """No other values of its classes, and no constant, have a smaller squared error on what it was fitted on."""
+    """No other class values, and no constant, have a smaller squared error on the fitted pairs."""
     generator = np.random.default_rng(0)
     scaled = generator.uniform(-1, 1, 5000)
     hu = 300 * np.cos(3 * scaled) + generator.normal(0, 50, 5000)
@@ -64,7 +64,7 @@ def test_all_voxels_at_the_lower_end_are_dark():
 
 
 @pytest.mark.parametrize("hu", [np.array([10.0, 40.0]), np.array([-900.0, 940.0])])
-def test_one_kind_of_tissue_has_one_mean(hu):
+def test_a_single_tissue_has_one_mean(hu):
     means = means_of_shares([np.linspace(-1, 1, 9)], [hu], 1)
     assert (means.levels, means.hu) == ((), (hu.mean(),))
     assert (means.to_hu(np.zeros((2, 2))) == hu.mean()).all()

@@ -63,7 +63,7 @@ def test_a_card_tells_how_patients_were_told_apart(tmp_path):
         card = card_of(bundle.save(tmp_path / "model", overwrite=True))
         assert (
             "- patients of ct: 9 for training, 1 for validation, 2 for testing; told apart: from DICOM PatientID "
-            "(14 volumes), from the image, which is the same, or nearly, as one of another name (1 volume)\n"
+            "(14 volumes), from the image, which is (nearly) the same as one with another name (1 volume)\n"
         ) in card
         assert ("where it is wrong, a patient may be in two splits" in card) == warned
     assert (

@@ -1,4 +1,4 @@
-"""What modality a domain has: by its files, the configuration, its name, and against its values."""
+"""Modality of a domain: by its files, the configuration and its name, checked against its values."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_values_in_hu_need_a_domain_of_ct(dtype):
     assert choose_modality(ct, "head", Domain(modality="CT")) == "CT"
     assert choose_modality(ct, "head", Domain(modality="MR")) == "MR"
     for domain, headers in (("head", None), ("mr", None), ("t1", "MR")):
-        with pytest.raises(IntensityError, match=rf"--set domains\.{domain}\.modality=CT, or =MR if it is none"):
+        with pytest.raises(IntensityError, match=rf"--set domains\.{domain}\.modality=CT, or =MR if it is not CT"):
             choose_modality(ct, domain, Domain(), headers)
 
 

@@ -1,4 +1,4 @@
-"""Folds by patient, and held-out volumes found again."""
+"""Folds by patient, and finding held-out volumes among the inputs."""
 
 import dataclasses
 import hashlib
@@ -25,7 +25,7 @@ def sliced(tmp_path_factory):
     return folder, volumes, result
 
 
-def test_refused_volumes_are_told_by_their_own_names(sliced):
+def test_refused_volumes_are_returned_with_their_names(sliced):
     folder, _, result = sliced
     names = {f"{r.domain}/{v.name}" for r, v in zip(result.refused, result.refused_volumes, strict=True)}
     assert names == {
@@ -98,7 +98,7 @@ def test_a_store_begun_by_an_earlier_version_keeps_its_order_and_its_folds(tmp_p
     stacks = [np.full((2, 32, 32), n / 4, np.float16) for n in range(4)]
     rows = make_store(tmp_path / "slices", {"a": stacks, "b": stacks})
     before = [load_manifest(save_fold(tmp_path / "slices", tmp_path / f"b{f}", fold=f, folds=3)) for f in range(3)]
-    # One stack was made again since, by this version.
+    # One stack has since been written again by this version.
     mixed = [dataclasses.replace(row, content="0" * 64) if row is rows[2] else row for row in rows]
     (tmp_path / "slices" / MANIFEST).write_text(rows_to_text(mixed), "utf-8")
     assert load_manifest(tmp_path / "slices") == sorted(rows, key=lambda row: (row.domain, row.case))

@@ -1,4 +1,4 @@
-"""What is gone from the inputs is gone from the store, and nothing else is."""
+"""Volumes that are no longer among the inputs are removed from the store, and no others."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""From rows to manifest: the same image is in one split, whatever its name, and a domain has one modality."""
+"""From rows to manifest: the same image under any names is in one split, and a domain has one modality."""
 
 import dataclasses
 import itertools
@@ -139,7 +139,7 @@ def test_rows_without_a_likeness_stay_as_they_are():
         settle_rows(mixed, {})
 
 
-def test_that_nobody_is_held_out_is_said(tmp_path, caplog):
+def test_a_warning_names_splits_without_patients(tmp_path, caplog):
     for n in range(6):
         write_nifti(head_mr(SHAPE, seed=0), tmp_path / "v" / "t1" / f"{'abcdef'[n]}.nii")
         write_nifti(head_mr(SHAPE, seed=n), tmp_path / "v" / "t2" / f"{'abcdef'[n]}.nii")

@@ -10,10 +10,10 @@ def split(patients, known=None, seed=0):
     return assign_splits(patients, seed=seed, fractions=(0.1, 0.1), known=known or {})
 
 
-def test_few_patients_all_train_and_it_is_said(caplog):
+def test_few_patients_all_train_with_a_warning(caplog):
     with caplog.at_level(logging.WARNING):
         assert set(split({"t1": {"a", "b", "c", "d"}}).values()) == {"train"}
-    assert "under 5" in caplog.text
+    assert "fewer than 5" in caplog.text
 
 
 def test_a_patient_is_on_one_side_only():

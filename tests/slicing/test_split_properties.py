@@ -1,4 +1,4 @@
-"""What holds of any split: a patient is on one side, what is known stands, and order does not count."""
+"""Properties of splits: each patient has one split, known splits are kept, and order does not matter."""
 
 import logging
 

@@ -33,7 +33,7 @@ def test_there_and_back_on_a_linear_volume(name):
     back = steps.inverse(there)["image"]
     assert back.shape[1:] == grid.shape
     assert np.allclose(back.affine.numpy(), grid.affine, atol=1e-9)
-    # Enlarged and averaged back, a linear ramp returns but within a pixel of the field of view's edge.
+    # Enlarged and averaged back, a linear ramp is restored except within a pixel of the edge of the field of view.
     inner = tuple(slice(2, -2) if n > 4 else slice(None) for n in grid.shape)
     assert np.abs(back[0].numpy() - values)[inner].max() < 5e-3 * (high - low)
 

@@ -44,7 +44,7 @@ def contents(store):
     return {f.relative_to(store).as_posix(): f.read_bytes() for f in store.rglob("*") if f.is_file()}
 
 
-def test_slices_are_counted_by_their_content_whatever_the_key(tmp_path):
+def test_slices_are_ordered_by_content_regardless_of_the_key(tmp_path):
     volumes = make_volumes(tmp_path / "volumes", patients=4)
     stores = [tmp_path / "one", tmp_path / "other"]
     rows = []
@@ -78,7 +78,7 @@ def test_volumes_become_a_store(tmp_path):
 
 
 def test_a_stack_is_upright_and_unmirrored(tmp_path):
-    """The value is a linear function of place: brighter to the left, brighter still to posterior."""
+    """Values are a linear function of position: they increase to the left, and more steeply to posterior."""
     volume = linear_volume((40, 50, 6), make_affine("RAS", (2.0, 2.0, 4.0)), coefficients=(-1.0, -10.0, 100.0))
     write_nifti(volume, tmp_path / "v" / "t1" / "a.nii.gz")
     slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL)
@@ -153,7 +153,7 @@ def test_two_preparations_are_never_mixed(tmp_path):
 
 
 def test_other_volumes_of_a_domain_are_prepared_in_the_same_way(tmp_path):
-    """Added later, or by another shard, a volume must not get another scaling than the rest of its domain."""
+    """A volume added later, or by another shard, must not be scaled differently from the rest of its domain."""
     write_nifti(head_mr(), tmp_path / "first" / "a.nii.gz")
     write_nifti(head_mr(seed=1), tmp_path / "second" / "b.nii.gz")
     store = tmp_path / "slices"
@@ -207,7 +207,7 @@ def test_shards_and_workers_give_what_one_call_gives(tmp_path):
     assert stacks(tmp_path / "whole") == stacks(tmp_path / "parts")
 
 
-def test_refusals_are_told_by_their_own_names_whichever_worker_ends_first(tmp_path, monkeypatch):
+def test_refusals_have_the_names_of_their_volumes_whichever_worker_ends_first(tmp_path, monkeypatch):
     volumes = make_volumes(tmp_path / "volumes")
     (volumes / "t1" / "p0_t1.nii.gz").write_bytes(b"not a volume")
 
@@ -335,7 +335,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert os.listdir(tmp_path / "s") == ["thesis.txt"]
 
 
-def test_two_calls_at_once_are_told_apart(tmp_path):
+def test_a_second_simultaneous_call_is_refused(tmp_path):
     volumes, store = make_volumes(tmp_path / "v"), tmp_path / "s"
     slice_volumes(volumes, store, config=SMALL)
     holder = subprocess.Popen(
@@ -355,8 +355,8 @@ def test_two_calls_at_once_are_told_apart(tmp_path):
     slice_volumes(volumes, store, config=SMALL)
 
 
-def test_what_is_found_is_said(tmp_path, caplog):
+def test_counts_and_patients_are_logged(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         slice_volumes(make_volumes(tmp_path / "v"), tmp_path / "s", config=SMALL)
-    assert "t1: 2 patients, under 5, so all of them train" in caplog.text
+    assert "t1: 2 patients, fewer than 5, so all are used for training" in caplog.text
     assert "slices of 2 volumes (2 train)" in caplog.text

@@ -1,4 +1,4 @@
-"""Ranks that are killed take nothing with them but what kills them twice."""
+"""Killed processes: only a job whose process is killed twice is lost."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_what_is_raised_is_raised_here_when_the_others_have_finished_their_job(t
     assert all(path.read_text() == "whole" for path in tmp_path.iterdir())
 
 
-def test_what_cannot_travel_is_told_in_words() -> None:
+def test_an_exception_that_cannot_be_pickled_is_sent_as_text() -> None:
     with pytest.raises(RuntimeError, match="broken glass"):
         list(run_in_processes(not_portable, [(0, "")], 1, killed))
     with pytest.raises(RuntimeError, match="pickle"):

@@ -189,5 +189,5 @@ def test_slices_in_the_devices_memory_train_alike(store, tiny, tmp_path, caplog)
         text = (run / "metrics.jsonl").read_text("utf-8").splitlines()
         rows[wish] = [row["cycle_A"] for row in map(json.loads, text) if "cycle_A" in row]
         assert json.loads((run / "run.json").read_text("utf-8"))["sessions"][0]["cuda_graphs"]
-    assert "the slices lie in the memory of cuda" in caplog.text
+    assert "the slices are kept in the memory of cuda" in caplog.text
     assert rows["auto"] == pytest.approx(rows["off"], rel=0.001)

@@ -1,4 +1,4 @@
-"""Whose volume each is, by headers, names and a split file, and which images are the same under two names."""
+"""Identify the patient of each volume, and find the same image under two names."""
 
 from medcyclegan.slicing.patients.guess import Guess, Named, guess_patients
 from medcyclegan.slicing.patients.identify import Identity, bids_subject, identify_patients

@@ -1,10 +1,10 @@
-"""Patients guessed from the names of volumes: all names are compared, since only that shows what varies.
+"""Guess patients from the names of volumes, by comparing all names to see which parts vary.
 
-A name is a leading part and a rest. Names that share a leading part are one patient, unless the rest is what numbers
-the patients. The other names show which of the two it is: where many leading parts (``P01`` to ``P20``) have a few
-rests each (``1`` and ``2``), the rests are visits; where a few leading parts (``HGJ``, ``CHUM``) have many rests each,
-the rests are the patients. Where the same many rests occur under several leading parts that look like patients, the
-names leave it open, and all of these volumes count as one patient.
+A name consists of a leading part and a rest. Names with the same leading part belong to one patient, unless the rest
+numbers the patients. The other names show which is the case: if many leading parts (``P01`` to ``P20``) have a few
+rests each (``1`` and ``2``), the rests are visits; if a few leading parts (``HGJ``, ``CHUM``) have many rests each, the
+rests are the patients. If the same many rests occur with several leading parts that look like patients, the names are
+ambiguous, and all of these volumes count as one patient.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ Family = Mapping[Key, set[Key]]
 Source = Literal["folder", "name", "doubtful"]
 Verdict = Literal["visits", "visits first", "doubtful", "patients"]
 
-#: Leading parts with so many rests on average, and at most so many, are patients with several volumes.
+#: Leading parts with at most this many rests on average, and at most this many each, are patients with several volumes.
 _FEW, _MOST = 3, 12
-#: A domain's only folder that holds so many folders or names is no patient.
+#: The only folder of a domain is not a patient if it contains at least this many folders or names.
 _CONTAINED = 5
 _DOUBTFUL = "doubtful:"
 
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """The domain and the name of a volume (``folder/stem``), and whether it is a 2-D picture."""
+    """Domain and name (``folder/stem``) of a volume, and whether it is a 2-D picture."""
 
     domain: str
     name: str
@@ -52,16 +52,16 @@ class Named:
 
 @dataclasses.dataclass(frozen=True)
 class Guess:
-    """A patient, and what the guess is based on; ``doubtful``: all volumes that may be of one patient count as one."""
+    """A patient and the basis of the guess; ``doubtful``: volumes that may be of one patient count as one."""
 
     patient: str
     by: Source
 
 
 def guess_patients(named: Sequence[Named], certain: Mapping[Key, str]) -> list[Guess]:
-    """Guess the patient of each volume by comparing the names of all, whatever their order.
+    """Guess the patient of each volume by comparing all names; their order does not matter.
 
-    ``certain``: patients that are known, by the words of their identity; a name that begins with these is theirs.
+    ``certain``: known patients, by the words of their identity; names that begin with these words are theirs.
     """
     vocabulary = find_vocabulary((volume.domain, volume.name) for volume in named)
     readings = [read_name(volume.name, vocabulary) for volume in named]
@@ -87,9 +87,9 @@ def guess_patients(named: Sequence[Named], certain: Mapping[Key, str]) -> list[G
 
 
 def _read_folders(named: Sequence[Named], readings: Sequence[Reading]) -> list[tuple[tuple[Word, ...], Source]]:
-    """Return the words that identify each volume's patient: those of its first folder, else those of its stem.
+    """Return the words that identify the patient of each volume: of its first folder, else of its stem.
 
-    Folders that all others share, and folders of visits, are passed over.
+    Folders that all volumes share, and folders of visits, are skipped.
     """
     folders: list[tuple[tuple[Word, ...], ...]] = [()] * len(named)
     for domain in {volume.domain for volume in named}:
@@ -120,7 +120,7 @@ def _read_folders(named: Sequence[Named], readings: Sequence[Reading]) -> list[t
 
 
 def _count_containers(readings: Sequence[Reading], *, pictures: bool) -> int:
-    """Return how many levels of folders a domain's volumes share that are no patient."""
+    """Return the number of folder levels that all volumes of a domain share and that are not a patient."""
     for depth in itertools.count():
         paths = [reading.folders[depth:] for reading in readings]
         if not all(paths) or len({_key(path[0]) for path in paths}) > 1:
@@ -134,7 +134,7 @@ def _count_containers(readings: Sequence[Reading], *, pictures: bool) -> int:
 
 
 def _judge_folders(family: Family) -> Verdict:
-    """Say whether folders are patients, or visits that hold a volume of every patient; some may be in no folder."""
+    """Decide whether folders are patients, or visits with a volume of each patient; some volumes may have no folder."""
     counts = _Counts(family)
     if counts.heads < 2 or counts.mean <= _FEW or not counts.crossed or counts.heads >= counts.rests:
         return "patients"
@@ -144,10 +144,10 @@ def _judge_folders(family: Family) -> Verdict:
 
 
 def _compare_names(keys: set[Key], pictures: set[Key]) -> dict[Key, Key]:
-    """Return for each name's words those that identify its patient, the same for all volumes of a patient."""
+    """Map the words of each name to those that identify its patient, equal for all volumes of a patient."""
     settled = {key: key for key in keys}
     longest = max(map(len, keys), default=0)
-    # Visits that lead are left out first, those that follow from the end of the names.
+    # Leading visits are removed first, then trailing ones from the end of the names.
     for cut, wanted in [
         *((cut, ("visits first",)) for cut in range(1, longest)),
         *((cut, ("visits",)) for cut in range(longest - 1, 0, -1)),
@@ -159,7 +159,7 @@ def _compare_names(keys: set[Key], pictures: set[Key]) -> dict[Key, Key]:
 
 
 def _change(keys: set[Key], pictures: set[Key], cut: int, verdict: str) -> dict[Key, Key]:
-    """Return what becomes of the names whose first ``cut`` words and rest are of the kind ``verdict``."""
+    """Return the new words of names for which splitting after ``cut`` words gives ``verdict``."""
     families: dict[str, dict[Key, set[Key]]] = collections.defaultdict(lambda: collections.defaultdict(set))
     for key in keys:
         if len(key) > cut and not all(map(is_label, key[:cut])):
@@ -176,7 +176,7 @@ def _change(keys: set[Key], pictures: set[Key], cut: int, verdict: str) -> dict[
 
 
 def _judge_names(family: Family, whole: set[Key], *, pictures: bool) -> Verdict:
-    """Say what the rests are that follow leading parts of one form; ``whole``: all names."""
+    """Decide what the rests after leading parts of one form are; ``whole``: all names."""
     rests = {rest for own in family.values() for rest in own}
     led = {**family, (): rests & whole} if rests & whole else family
     counts = _Counts(led)
@@ -198,7 +198,7 @@ def _judge_names(family: Family, whole: set[Key], *, pictures: bool) -> Verdict:
 
 
 class _Counts:
-    """How many leading parts and rests there are, and whether most rests come back under another leading part."""
+    """Numbers of leading parts and rests, and whether most rests occur with several leading parts."""
 
     def __init__(self, family: Family) -> None:
         times = collections.Counter(rest for rests in family.values() for rest in rests)
@@ -209,12 +209,12 @@ class _Counts:
 
 
 def _find_certain(key: Key, certain: Mapping[Key, str]) -> str | None:
-    """Return the known patient with whose identity a name begins; the longest one counts."""
+    """Return the known patient whose identity is the longest one with which the name begins."""
     return next((certain[key[:n]] for n in range(len(key), 0, -1) if key[:n] in certain), None)
 
 
 def _text(words: Sequence[Word], key: Key) -> str:
-    """Return a patient's words as they are written in one of its names."""
+    """Return the words of a patient as written in one of its names."""
     if key[0].startswith(_DOUBTFUL):
         return key[0]
     text, wanted = "", list(key)
@@ -234,7 +234,7 @@ def _key(words: Sequence[Word]) -> Key:
 
 
 def _pattern(key: Key) -> str:
-    """Return the form of words: ``P01`` and ``3fa9`` are alike, and ``anna`` and ``berta``."""
+    """Return the form of words: ``P01`` and ``3fa9`` have the same form, as do ``anna`` and ``berta``."""
     return " ".join("#" if word.isdecimal() else "a#" if _has_digits((word,)) else "a" for word in key)
 
 
@@ -247,5 +247,5 @@ def _is_number(key: Key) -> bool:
 
 
 def _may_be_visit(key: Key) -> bool:
-    """Whether a leading part may be a visit or a contrast, and no patient."""
+    """Return whether a leading part may be a visit or a contrast rather than a patient."""
     return not _has_digits(key) or _is_number(key) or all(map(is_visit_like, key))

@@ -1,4 +1,4 @@
-"""Whose volume each is: by the split file, by DICOM's PatientID, by BIDS's ``sub-``, else guessed from its name."""
+"""Identify the patient of each volume by split file, DICOM PatientID or BIDS ``sub-``, else guess it from its name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BIDS_SUBJECT = re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)")
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """The patient of a volume, what says so, and the split where a split file or a folder decides it."""
+    """The patient of a volume, its source, and the split if a split file or a folder determines it."""
 
     patient: str
     patient_source: PatientSource
@@ -28,10 +28,10 @@ class Identity:
 
 
 def identify_patients(members: Sequence[Member], given: Mapping[str, tuple[str, Split]]) -> list[Identity]:
-    """Return the identity of each volume; it depends on the volumes' names and headers, not on their order.
+    """Return the identity of each volume; it depends on names and headers of all volumes, not on their order.
 
-    ``given``: patient and split by case, from a split file. Raises :class:`~medcyclegan.errors.ConfigError` where
-    this file parts volumes that are guessed to be one patient's and says nothing of another one of them.
+    ``given``: patient and split by case, from a split file. Raises :class:`~medcyclegan.errors.ConfigError` if
+    the file assigns volumes of one guessed patient to different patients and does not list another of its volumes.
     """
     found: dict[int, Identity] = {}
     guessed: list[int] = []
@@ -47,7 +47,7 @@ def identify_patients(members: Sequence[Member], given: Mapping[str, tuple[str, 
         elif identity is None or identity.patient_source == "split file":
             guessed.append(place)
     for folder, places in sets.items():
-        # Image sets number their files anew in each folder: 1.jpg of trainA and of testA are two patients.
+        # Image sets number their files separately in each folder: 1.jpg of trainA and of testA are two patients.
         for place, guess in zip(places, guess_patients([_named(members[n]) for n in places], {}), strict=True):
             found[place] = Identity(f"{folder}/{guess.patient}", "image set", members[place].split)
     guesses = guess_patients([_named(members[place]) for place in guessed], certain)
@@ -63,7 +63,7 @@ def identify_patients(members: Sequence[Member], given: Mapping[str, tuple[str, 
 
 
 def case_names(member: Member) -> Iterator[str]:
-    """Yield the names by which a split file may call a volume, the one that is unique first."""
+    """Yield the names that a split file may use for a volume; the first is unique."""
     name = member.found.name
     yield f"{member.folder}/{name}"
     yield f"{member.domain}/{name}"
@@ -95,7 +95,7 @@ def _named(member: Member) -> Named:
 
 
 def _note_words(certain: dict[Key, str], identity: Identity) -> None:
-    """Remember the words with which a name of this patient may begin."""
+    """Add the words with which names of this patient may begin."""
     texts = [identity.patient]
     if identity.patient_source == "BIDS":
         texts += [identity.patient.replace("-", ""), identity.patient.removeprefix("sub-")]
@@ -106,11 +106,11 @@ def _note_words(certain: dict[Key, str], identity: Identity) -> None:
 
 
 def _of_split_file(member: Member, guess: str, listed: Mapping[str, Member]) -> str:
-    """Return the patient that the split file names for the other volumes of the same guess, if it names any."""
+    """Return the patient that the split file gives for other volumes of the same guess, or else the guess."""
     if len(listed) > 1:
         first, second = sorted(other.found.name for other in listed.values())[:2]
         raise ConfigError(
-            f"the split file names two patients for {first} and {second}, whose names look like one patient's, and "
-            f"says nothing of {member.found.name}: add it to the file"
+            f"the split file names two patients for {first} and {second}, whose names look like those of one patient, "
+            f"and does not list {member.found.name}: add it to the file"
         )
     return next(iter(listed), guess)

@@ -1,9 +1,10 @@
-"""Volumes that are the same image, or nearly: a short description of each, and which of them are alike.
+"""Find volumes that are (nearly) the same image, from a short description of each.
 
-A description holds the means of 8 x 8 x 8 parts of the volume, scaled to its own range, and the direction in which the
-values change at as many points. Images are alike where both agree: copies with another type of number, scale,
-orientation, compression or header, and slightly smoothed, resampled or noisy copies. Two scans of one object are not,
-since their noise differs. ``tests/benchmarks/likeness.py`` prints how far apart real scans and changed copies are.
+A description contains the means of 8 x 8 x 8 parts of the volume, scaled to its range, and the direction in which the
+values change at the same number of points. Images are alike if both agree: copies with another data type, scale,
+orientation, compression or header, and slightly smoothed, resampled or noisy copies. Two scans of one object are not
+alike, since their noise differs. ``tests/benchmarks/likeness.py`` prints the distances of real scans and of changed
+copies.
 """
 
 from __future__ import annotations
@@ -24,20 +25,21 @@ from medcyclegan.volume import Volume
 
 __all__ = ["compare", "describe_likeness", "find_alike"]
 
-#: Parts along each axis of a volume, and in all of one with few slices.
+#: Number of parts along each axis of a volume, and in total for a volume with few slices.
 _PARTS, _ALL_PARTS = 8, 512
-#: Voxels along an axis that a part's mean is taken over, at most.
+#: Largest number of voxels along an axis over which the mean of a part is computed.
 _SAMPLES = 16
-#: Difference of all parts, in the range from 0 to 1, over the number of those that show the object, up to which images
-#: may be alike.
+#: Largest difference of like images: the sum over all parts, scaled to 0 to 1, divided by the number of parts that show
+#: the object.
 _LARGEST_DIFFERENCE = 0.03
-#: Least correlation of the directions of change. Independent noise on one object gives up to 0.15.
+#: Smallest correlation of the directions of change. Independent noise on one object gives up to 0.15.
 _LEAST_AGREEMENT = 0.25
-#: Parts above this share of the range show the object; with fewer of them than that there is nothing to compare.
+#: Parts above this fraction of the range show the object; if their fraction is below the second value, there is nothing
+#: to compare.
 _OBJECT, _FEWEST_PARTS = 0.1, 0.05
-#: Means that stand for a description in the search for near ones.
+#: Number of means that represent a description in the search for similar ones.
 _COORDINATES = 16
-#: Descriptions, or pairs of them, that are compared at once.
+#: Number of descriptions, or pairs of them, that are compared at once.
 _BLOCK = 512
 
 
@@ -49,7 +51,7 @@ class _Likeness:
 
 
 def describe_likeness(volume: Volume) -> str:
-    """Return the description of a finite volume as text; empty where it shows too little to be compared."""
+    """Return the description of a finite volume as text; empty if it shows too little for a comparison."""
     view = plane_view(volume.array, volume.orientation)
     counts = _grid(view.shape)
     means = _means(view, counts).ravel()
@@ -66,7 +68,7 @@ def describe_likeness(volume: Volume) -> str:
 
 
 def find_alike(descriptions: Sequence[str]) -> list[tuple[int, int]]:
-    """Return pairs of places of descriptions that are alike; what is connected by pairs is one group."""
+    """Return pairs of indices of descriptions that are alike; connected pairs form a group."""
     places: dict[str, int] = {}
     pairs = []
     for place, text in enumerate(descriptions):
@@ -86,7 +88,7 @@ def find_alike(descriptions: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def compare(one: str, other: str) -> tuple[float, float]:
-    """Return the difference (0 to 1) and the agreement (-1 to 1) of two descriptions; infinite where grids differ."""
+    """Return the difference (0 to 1, infinite if grids differ) and the agreement (-1 to 1) of two descriptions."""
     a, b = _parse(one), _parse(other)
     if a is None or b is None or a.grid != b.grid:
         return math.inf, 0.0
@@ -97,10 +99,10 @@ def compare(one: str, other: str) -> tuple[float, float]:
 
 
 def _near_pairs(parts: NDArray[np.uint8], changes: NDArray[np.int8]) -> Iterator[tuple[int, int]]:
-    """Yield the rows that are alike.
+    """Yield pairs of rows that are alike.
 
-    The difference of two rows is at least that of their sums over groups of parts: few pairs are left to be compared
-    part by part.
+    The difference of two rows is at least that of their sums over groups of parts, so only few pairs have to be
+    compared part by part.
     """
     allowed = 255 * _LARGEST_DIFFERENCE * np.count_nonzero(parts > 255 * _OBJECT, axis=1)
     groups = np.array_split(np.arange(parts.shape[1]), min(_COORDINATES, parts.shape[1]))
@@ -126,7 +128,7 @@ def _compare(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the summed difference of the parts of each pair of rows, and the correlation of the directions of change.
 
-    Where nothing changes in either, as without noise, the directions agree.
+    If nothing changes in either row, as without noise, the directions agree.
     """
     one, other = pairs[:, 0], pairs[:, 1]
     difference = np.abs(parts[one].astype(np.int16) - parts[other]).sum(axis=1)
@@ -137,7 +139,7 @@ def _compare(
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return into how many parts each axis of (rows, columns, slices) is divided: more in the plane of few slices."""
+    """Return the number of parts along rows, columns and slices; with few slices there are more parts in the plane."""
     slices = min(shape[2], _PARTS)
     in_plane = math.isqrt(_ALL_PARTS // slices)
     return min(shape[0], in_plane), min(shape[1], in_plane), slices
@@ -154,7 +156,7 @@ def _means(view: NDArray[Any], counts: tuple[int, int, int]) -> NDArray[np.float
 
 
 def _changes(view: NDArray[Any], counts: tuple[int, int, int]) -> NDArray[np.int8]:
-    """Return the signs of the differences to the next row and to the next column, at the middle of each part."""
+    """Return the signs of the differences to the next row and column, at the center of each part."""
     middles = [(2 * np.arange(count) + 1) * n // (2 * count) for n, count in zip(view.shape, counts, strict=True)]
     here = view[np.ix_(*middles)].astype(np.float64)
     signs = []
@@ -166,7 +168,7 @@ def _changes(view: NDArray[Any], counts: tuple[int, int, int]) -> NDArray[np.int
 
 
 def _parse(text: str) -> _Likeness | None:
-    """Return what :func:`describe_likeness` described; None for anything else."""
+    """Parse a description of :func:`describe_likeness`; return None for anything else."""
     grid, _, encoded = text.partition(":")
     try:
         size = math.prod(int(count) for count in grid.split("x"))

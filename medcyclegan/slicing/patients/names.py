@@ -1,4 +1,4 @@
-"""The words of a volume's name, and what each may stand for: a visit, a contrast, a group, or the patient."""
+"""Words of a volume's name, and what each may denote: a visit, a contrast, a group, or the patient."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 class Word:
     """A word of a name: ``key`` in lower case without leading zeros, ``text`` as written.
 
-    ``glued``: no separator lies before it (the ``a`` of ``P01a``).
+    ``glued``: no separator precedes it (the ``a`` of ``P01a``).
     """
 
     key: str
@@ -34,9 +34,9 @@ class Word:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What may identify a patient in a name: the words of each folder (outermost first), and of the stem.
+    """Words of a name that may identify a patient: of each folder (outermost first) and of the stem.
 
-    Contrasts, visits and dates are left out, and so are folders that hold nothing else. ``groups``: the words of
+    Contrasts, visits and dates are left out, and so are folders that consist only of these. ``groups``: the words of
     folders that name a site or a group of patients.
     """
 
@@ -65,57 +65,57 @@ _VISIT = (
     r"|treatment|surgery|therapy|test|retest|rescan|before|after|initial|final|screening|early|late|first|second|third"
     r"|fourth|1st|2nd|3rd|[4-9]th"
 )
-#: Words after which a number, or a single letter, counts the visits.
+#: Words after which a number or a single letter counts visits.
 _COUNTED = re.compile(rf"visits?|vis|ses|sess|session|timepoint|tp|{_TIME}|run|acq|echo")
-#: Words that say what a file is, not whose.
+#: Words that describe a file, not a patient.
 _FILLER = re.compile(
     r"scans?|stud(?:y|ies)|exams?|series|sequence|images?|img|volumes?|vol|nii|nifti|dicom|dcm|anat|raw|data|dataset"
     r"|slices?|export|files?|derivatives|sourcedata|copy|orig|original|defaced|n3|n4|\d+mm|iso|reg|registered|coreg"
     r"|bet|brain|skullstripped|stripped|norm|normalized|resampled|train|val|validation|all"
 )
-#: A site, a scanner or a group, with its own number or letter.
+#: A site, a scanner or a group, with its number or letter.
 _GROUP = re.compile(
     r"(?:site|cent(?:er|re)|hospital|clinic|institut(?:e|ion)|cohort|group|batch|scanner|arm)[a-z0-9]{0,3}"
 )
-#: What stands before a patient's number, or names the group that the number counts in.
+#: Words that precede the number of a patient, or name the group in which the number counts.
 _PERSON = re.compile(
     r"(?:patient|pat|pt|subject|subj|sub|case|control|ctrl|ctl|healthy|normal|volunteer|participant|person|proband|id)s?"
     r"|hc|ad|mci|cn"
 )
-#: A visit, if the words before it name a patient: M12, d30, S2, a letter, a Roman number.
+#: A visit, if the preceding words name a patient: M12, d30, S2, a letter, a Roman numeral.
 _VISIT_LIKE = re.compile(r"[mdwytsv]\d{1,4}|(?:scan|study|exam|series|mri?|ct)\d{1,3}|[a-h]|i{1,3}|iv|vi{0,3}|ix|x")
 _KNOWN = re.compile(rf"(?:{_CONTRAST}|{_VISIT})")
-#: A word that ends in what is a word of its own: P01T1, P01v2, P01a.
+#: A word that ends in another word without a separator: P01T1, P01v2, P01a.
 _GLUED = re.compile(rf"(.*[0-9])((?:{_CONTRAST}|{_VISIT}|[mdwyts]\d{{1,3}}|[a-e]))", re.IGNORECASE)
 _DIGITLESS = re.compile(r"[^0-9]+")
 _NUMBERED_CONTRAST = re.compile(r"(?:ct|cbct|mr|mri|pet|us)(\d+)", re.IGNORECASE)
 _PLAIN_CONTRAST = re.compile(r"t[12](?:w|c|ce|gd)?|(?:ct|cbct|mr|mri|pet|us|flair|pd|pdw)", re.IGNORECASE)
-#: T1 is a contrast and V1 a visit, but where T01 to T20 occur they number the patients.
+#: T1 is a contrast and V1 a visit, but T01 to T20 number the patients.
 _LETTER_AND_NUMBER = re.compile(r"(?<![^\W_])([a-z])0*(\d{1,4})(?![^\W_])", re.IGNORECASE)
 _MOST_VISITS = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """What does not tell patients apart, besides contrasts and visits: the words of the ``domains``' names.
+    """Words that do not distinguish patients, in addition to contrasts and visits: those of ``domains``' names.
 
-    ``letters``: those that number patients here, as in V01 to V20, and no visits.
+    ``letters``: letters that number patients in these names, as in V01 to V20, rather than visits.
     """
 
     domains: frozenset[str]
     letters: frozenset[str]
 
     def numbers_patients(self, word: Word) -> bool:
-        """Whether a word is one of a series of patients."""
+        """Return whether a word belongs to a numbered series of patients."""
         return word.key[:1] in self.letters and is_number(word.key[1:])
 
     def knows(self, word: Word) -> bool:
-        """Whether a word is a contrast, a visit, the domain's name, or says what a file is."""
+        """Return whether a word is a contrast, a visit, the name of a domain, or describes a file."""
         return word.key in self.domains or bool(_KNOWN.fullmatch(word.key) or _FILLER.fullmatch(word.key))
 
 
 def find_vocabulary(names: Iterable[tuple[str, str]]) -> Vocabulary:
-    """Return the vocabulary of these names, each with its domain: what does not tell patients apart in them."""
+    """Return the vocabulary of ``names``, pairs of a domain and a name."""
     domains, numbers = set(), collections.defaultdict(set)
     for domain, name in names:
         domains.add(domain)
@@ -127,9 +127,9 @@ def find_vocabulary(names: Iterable[tuple[str, str]]) -> Vocabulary:
 
 
 def read_name(name: str, vocabulary: Vocabulary) -> Reading:
-    """Read a volume's name below its domain (``folder/stem``).
+    """Parse the name of a volume below its domain (``folder/stem``).
 
-    A name that holds nothing but contrasts, visits and dates keeps them.
+    A name that contains only contrasts, visits and dates keeps them.
     """
     *folders, stem = name.split("/")
     groups: list[Word] = []
@@ -148,7 +148,7 @@ def read_name(name: str, vocabulary: Vocabulary) -> Reading:
 
 
 def split_words(text: str) -> tuple[Word, ...]:
-    """Return the words of a part of a path."""
+    """Split a part of a path into words."""
     words: list[Word] = []
     for match in _WORDS.finditer(text):
         found = match[0]
@@ -161,17 +161,17 @@ def split_words(text: str) -> tuple[Word, ...]:
 
 
 def is_label(key: str) -> bool:
-    """Whether a word names a group, a site or what a number counts, and no patient."""
+    """Return whether a word names a group, a site or what a number counts, rather than a patient."""
     return bool(_GROUP.fullmatch(key) or _PERSON.fullmatch(key))
 
 
 def is_visit_like(key: str) -> bool:
-    """Whether a word may name a visit, where the words before it name a patient."""
+    """Return whether a word may name a visit if the preceding words name a patient."""
     return bool(_VISIT_LIKE.fullmatch(key))
 
 
 def is_number(key: str) -> bool:
-    """Whether a word is digits alone."""
+    """Return whether a word consists of digits."""
     return key.isdecimal()
 
 
@@ -180,7 +180,7 @@ def _key(text: str) -> str:
 
 
 def _identifying(words: tuple[Word, ...], vocabulary: Vocabulary) -> tuple[Word, ...]:
-    """Leave out contrasts, fillers, dates and visits with their numbers."""
+    """Return the words without contrasts, fillers, dates, and visits with their numbers."""
     kept: list[Word] = []
     counted = False
     for word in words:
@@ -192,10 +192,10 @@ def _identifying(words: tuple[Word, ...], vocabulary: Vocabulary) -> tuple[Word,
 
 
 def _second_look(words: tuple[Word, ...]) -> tuple[Word, ...]:
-    """Return what is numbered among words that all seemed a visit or a contrast: ``visit_2``, ``M12``, ``CT01``.
+    """Return numbered words of a name that seems to hold only visits and contrasts: ``visit_2``, ``M12``, ``CT01``.
 
-    Of these something must name the patient. The number of a contrast does so without the contrast, which differs
-    between the patient's volumes.
+    One of them must name the patient. Of a numbered contrast only the number is returned, because the contrast differs
+    between the volumes of a patient.
     """
     numbered = []
     for word in words:

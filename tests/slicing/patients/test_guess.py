@@ -1,4 +1,4 @@
-"""Patients guessed from names: no visit makes a second patient, and no series of patients becomes one."""
+"""Guessing patients from names: visits do not become patients, and several patients do not become one."""
 
 import collections
 
@@ -17,7 +17,7 @@ def guess(names, certain=None):
 
 
 def guess_scheme(scheme, patients=PATIENTS):
-    """Return the guesses of each patient's volumes, by the patient's number."""
+    """Return the guesses for the volumes of each patient, by the number of the patient."""
     volumes = [(n, volume) for n in range(1, patients + 1) for volume in scheme(n)]
     guesses = guess([volume for _, volume in volumes])
     by_patient = collections.defaultdict(set)
@@ -89,7 +89,7 @@ def test_visits_and_contrasts_of_a_patient_are_left_out(name, visits, separator)
 
 
 @given(names=st.lists(st.text(min_size=1, max_size=20).filter(lambda text: text.rpartition("/")[2]), max_size=20))
-def test_any_names_have_patients_whatever_their_order(names):
+def test_any_names_have_patients_regardless_of_order(names):
     volumes = [("t1", name) for name in names]
     forward, backward = guess(volumes), guess(volumes[::-1])
     assert forward == backward[::-1]

@@ -1,4 +1,4 @@
-"""Whose volume it is: what is certain counts, and joins what is guessed."""
+"""Identification of patients: certain sources take precedence and join guessed ones."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from medcyclegan.slicing.patients import Identity, identify_patients
 
 
 def member(path, *, patient=None, split=None):
-    """Return the volume ``domain/name.nii``, or a DICOM folder where its patient is given."""
+    """Return the volume ``domain/name.nii``, or a DICOM folder if its patient is given."""
     domain, _, name = path.partition("/")
     folder = Path("/data/volumes", domain)
     kind = "nifti" if patient is None else "dicom"
@@ -54,7 +54,7 @@ def test_a_split_file_that_leaves_it_open_is_refused():
     given = {"t1/P01_pre": ("anna", "test"), "t1/P01_post": ("berta", "train")}
     members = [member(f"t1/{name}") for name in ("P01_pre", "P01_post", "P01_later")]
     assert [patient for patient, _ in identify(*members[:2], given=given)] == ["anna", "berta"]
-    with pytest.raises(ConfigError, match=r"two patients for P01_post and P01_pre, .* says nothing of P01_later"):
+    with pytest.raises(ConfigError, match=r"two patients for P01_post and P01_pre, .* does not list P01_later"):
         identify(*members, given=given)
 
 

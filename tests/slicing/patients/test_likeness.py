@@ -1,4 +1,4 @@
-"""Copies are alike whatever was done to their files; scans of two people, and two scans of one object, are not."""
+"""Changed copies are alike; scans of two people, and two scans of one object, are not."""
 
 import numpy as np
 import pytest
