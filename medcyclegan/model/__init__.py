@@ -1,4 +1,4 @@
-"""The model folder: what it holds, how it is described, and models made from other programs' weights."""
+"""The model folder: its contents, its description, and the import of weights trained with other code."""
 
 from medcyclegan.model.bundle import DomainModel, ModelBundle, target_scaling
 from medcyclegan.model.training_set import describe_training_set

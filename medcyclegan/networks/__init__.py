@@ -1,4 +1,4 @@
-"""The generators and discriminators, and what builds them from the configuration."""
+"""Generators and discriminators, and functions that build them from the configuration."""
 
 from medcyclegan.networks.context import keep_middle_slice, middle_slice
 from medcyclegan.networks.cyclegan import CycleGAN, build_cyclegan, build_discriminator, build_generator

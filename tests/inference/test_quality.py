@@ -198,7 +198,7 @@ def test_an_unfit_model_is_never_ok(known, caplog):
     done = translate(head_mr(), [unknown], "t2", InferenceOptions())
     quality = assess(head_mr(), done, [unknown], InferenceOptions())
     assert quality.verdict == "check"
-    assert quality.reasons == ("the model does not say how it was trained, so its fitness is unknown",)
+    assert quality.reasons == ("the model does not record how it was trained, so its fitness is unknown",)
 
 
 def test_of_several_models_the_worst_counts(known):

@@ -1,4 +1,4 @@
-"""Generators of the public code, re-built here from their description, and what ours make of their weights."""
+"""Generators of the public code, rebuilt here from their description, compared with ours after conversion."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from medcyclegan.networks import build_generator
 
 
 class Block(nn.Module):
-    """Two padded 3 x 3 convolutions with instance norm, ReLU and perhaps dropout between; added to the input."""
+    """Two padded 3 x 3 convolutions with instance norm, ReLU and optional dropout between, added to the input."""
 
     def __init__(self, width: int, *, dropout: bool) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Block(nn.Module):
 
 
 class PublicResnet(nn.Module):
-    """One Sequential named ``model``; every convolution has a bias, for the norm has no affine terms."""
+    """One Sequential named ``model``; every convolution has a bias, because the norm has no affine terms."""
 
     def __init__(self, width: int, blocks: int, *, channels: int = 1, dropout: bool = False) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class PublicResnet(nn.Module):
 
 
 class Skip(nn.Module):
-    """A U-Net's level around the next deeper one; its input goes beside its output, in front."""
+    """A U-Net level around the next deeper one; its input is concatenated before its output."""
 
     def __init__(self, outer: int, inner: int, deeper: nn.Module | None, kind: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The four networks together: initial weights and their independence of global state."""
+"""The four networks: initial weights, which do not depend on global random state."""
 
 import torch
 
