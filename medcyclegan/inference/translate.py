@@ -1,4 +1,4 @@
-"""``translate_volume``: a volume of one domain becomes a volume of the other, on the same grid."""
+"""Translate a volume from one domain to the other, on the same grid."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ log = logging.getLogger(__name__)
 
 Model = ModelBundle | str | Path
 
-#: Beyond this, an acquisition's own closest-to-axial plane is worth a word.
+#: Beyond this angle, the use of the acquisition's own closest-to-axial plane is logged.
 _OBLIQUE_DEGREES = 2.0
-#: Slices on which the short number format is compared with float32.
+#: Slices on which the reduced precision is compared with float32.
 _COMPARED = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Translation:
-    """What came of translating one volume.
+    """The result of translating one volume.
 
-    ``volume``: the result. ``source``, ``target``: the model's domains that it led from and to.
+    ``volume``: the translated volume. ``source``, ``target``: the model's domains.
     ``scaling``: how the input was scaled. ``spread``: the standard deviation
-    ``(I, J, K)`` over all predictions of a voxel, in the target's unit, where it was asked for and there
-    is more than one. ``device``, ``batch_size``: with which the work ended. ``fast``: how far the short
-    number format was from float32, where it was used.
+    ``(I, J, K)`` over all predictions of a voxel, in the target's unit, if it was requested and there
+    is more than one. ``device``, ``batch_size``: those in use at the end. ``fast``: the difference between the
+    reduced precision and float32, if it was used.
     """
 
     volume: Volume
@@ -80,21 +80,21 @@ def translate_volume(
 ) -> Volume:
     """Translate ``volume`` into the domain ``to`` with ``model`` (a bundle, its folder, or several of them).
 
-    The result has the input's shape ``(I, J, K)``, affine and source; its values are in the target's
-    unit: whole HU for CT (int16), else float32; its ``derivation`` says how they were made. ``to``
-    defaults to the model's second domain, or to its first where only the second takes the input's
-    modality. ``force`` accepts an input of a modality that the model was not trained on, ``allow_synthetic`` one that
-    was read from a file that says that it is synthetic. Several models give their mean. ``computing``: ``device``,
+    The result has the input's shape ``(I, J, K)``, affine and source. Its values are in the target's
+    unit: integer HU (int16) for CT, otherwise float32. Its ``derivation`` records how they were made. ``to``
+    defaults to the model's second domain, or to its first if the input's modality fits only the second.
+    ``force`` accepts an input of a modality that the model was not trained on, and ``allow_synthetic`` one from a
+    file that is labeled as synthetic. Several models are averaged. ``computing``: ``device``,
     ``batch_size``, ``fast``, ``backend``, ``tta`` and ``planes``, as in
     :class:`~medcyclegan.inference.runtime.options.InferenceOptions`.
 
-    Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not know, and
-    :class:`~medcyclegan.errors.IntensityError` for an input that is of another modality, not in HU
-    where it must be, or without contrast.
+    Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have, and
+    :class:`~medcyclegan.errors.IntensityError` for an input of another modality, a CT that is not in HU, or an
+    input without contrast.
     """
     if volume.synthetic and not allow_synthetic:
         raise IntensityError(
-            "the file of the volume says that it is synthetic, not acquired: read the acquired one, or pass "
+            "the volume's file says that it is synthetic, not acquired: use an acquired volume, or pass "
             "allow_synthetic=True"
         )
     chosen = InferenceOptions(**computing)
@@ -103,7 +103,7 @@ def translate_volume(
 
 
 def load_models(model: Model | Sequence[Model]) -> list[ModelBundle]:
-    """Return the bundle of each model, read where it is a folder; models that do not fit together are refused."""
+    """Return each model as a bundle, loading folders; raise ModelError if they do not fit together."""
     models = [model] if isinstance(model, ModelBundle | str | Path) else list(model)
     bundles = [m if isinstance(m, ModelBundle) else ModelBundle.load(m) for m in models]
     check_members(bundles)
@@ -119,9 +119,9 @@ def translate(
     force: bool = False,
     spread: bool = False,
 ) -> Translation:
-    """Translate as :func:`translate_volume` does, and tell what there is to tell of it.
+    """Translate like :func:`translate_volume`, and return the details too.
 
-    ``spread``: also keep how far the predictions lie apart (two more arrays of the volume's size).
+    ``spread``: also compute the standard deviation of the predictions (two more arrays of the volume's size).
     """
     name, source, target = bundles[0].direction(to)
     check_modality(volume, source, target, force=force)
@@ -165,7 +165,7 @@ def _measure_fast(
     fast: SliceGenerator,
     computing: InferenceOptions,
 ) -> Difference:
-    """Say how far the short number format is from float32, on a few slices of this very volume."""
+    """Measure the error of the reduced precision against float32, on a few slices of this volume."""
     name, _, target = bundle.direction(to)
     fit = plan_canvas(volume, bundle)
     wanted, context = spread_slices(volume, _COMPARED), bundle.generator.context_slices

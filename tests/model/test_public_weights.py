@@ -142,9 +142,9 @@ def test_old_files_hold_statistics_that_do_not_count_and_a_prefix() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s | {"model.2.weight": torch.ones(2)}, "batch normalisation"),
+        (lambda s: s | {"model.2.weight": torch.ones(2)}, "batch normalization"),
         (lambda s: {k: v for k, v in s.items() if k != "model.26.bias"}, r"model.26.bias is missing"),
-        (lambda s: s | {"model.30.weight": torch.ones(2, 2, 3, 3)}, r"model.30.weight is no part"),
+        (lambda s: s | {"model.30.weight": torch.ones(2, 2, 3, 3)}, r"model.30.weight is not part"),
         (lambda s: s | {"model.1.weight": torch.full((2, 1, 7, 7), torch.nan)}, "does not hold finite numbers"),
         (lambda s: s | {"epoch": 5}, "epoch does not hold finite numbers"),
         (lambda s: {"weight": torch.ones(2, 2)}, "not the state dict of a ResnetGenerator"),
