@@ -78,7 +78,7 @@ def export_onnx(
     }
     parity = _measure_parity(bundle, graphs, volume)
     for found in parity:
-        target = bundle.direction(found.target)[2]
+        target = bundle.direction(found.target).target
         if found.difference.largest > _LARGEST_SHARE * 2 * half_range(target.scaling):
             raise ModelError(f"the ONNX graph of {found}, too much for the same function: nothing was exported")
     with atomic_folder(path, overwrite=overwrite) as temporary:
@@ -93,7 +93,8 @@ def graph_metadata(bundle: ModelBundle, name: str) -> dict[str, str]:
     training set; ``source_rule`` defines how to find them for one volume), resample slices according to
     ``preparation``, run the graph, and convert back to the unit by ``target_scaling``.
     """
-    _, source, target = next(d for d in map(bundle.direction, _names(bundle)) if d[0] == name)
+    direction = next(d for d in map(bundle.direction, _names(bundle)) if d.generator == name)
+    source, target = direction.source, direction.target
     return {
         "producer": f"medcyclegan {__version__}",
         "model_sha256": bundle.fingerprint,
@@ -133,12 +134,14 @@ def _measure_parity(bundle: ModelBundle, graphs: dict[str, bytes], volume: Volum
 def _compare(
     bundle: ModelBundle, graphs: dict[str, bytes], to: str, slices: torch.Tensor, kind: str
 ) -> tuple[Parity, torch.Tensor]:
-    name, source, target = bundle.direction(to)
+    direction = bundle.direction(to)
+    name, scaling = direction.generator, direction.target.scaling
     here = TorchGenerator(bundle, name, torch.device("cpu"))
     there = OnnxGenerator(graphs[name], channels=bundle.generator.context_slices, multiple=bundle.canvas_multiple())
-    difference = compare(there, here, slices, half_range=half_range(target.scaling), unit=target.scaling.unit)
+    difference = compare(there, here, slices, half_range=half_range(scaling), unit=scaling.unit)
     # In the other direction, each translated slice also serves as its own neighbors.
-    return Parity(source.name, target.name, kind, difference), here(slices).expand(slices.shape).contiguous()
+    parity = Parity(direction.source.name, direction.target.name, kind, difference)
+    return parity, here(slices).expand(slices.shape).contiguous()
 
 
 def _slices(bundle: ModelBundle, to: str, volume: Volume | None) -> tuple[torch.Tensor, str]:
@@ -147,8 +150,9 @@ def _slices(bundle: ModelBundle, to: str, volume: Volume | None) -> tuple[torch.
         size = bundle.preparation.size
         noise = torch.rand(_COMPARED, context, size, size, generator=torch.Generator().manual_seed(0))
         return noise * 2 - 1, "noise"
-    _, source, _ = bundle.direction(to)
     fit = plan_canvas(volume, bundle)
     wanted = spread_slices(volume, _COMPARED)
-    ((_, canvas),) = plane_chunks(volume, source_scaling(volume, source), fit, slices=wanted, context=context)
+    ((_, canvas),) = plane_chunks(
+        volume, source_scaling(volume, bundle.direction(to).source), fit, slices=wanted, context=context
+    )
     return canvas, "real"

@@ -103,7 +103,7 @@ def _judge_models(done: Translation, bundles: Sequence[ModelBundle]) -> list[Fin
     """Return the findings against the models themselves, without duplicates if there are several."""
     findings: dict[Finding, None] = {}
     for bundle in bundles:
-        direction = bundle.direction(done.target.name)[0].removeprefix("G_")
+        direction = bundle.direction(done.target.name).generator.removeprefix("G_")
         findings |= dict.fromkeys(
             judge_model(Fitness.of(bundle.provenance), done.source.name, done.target.name, direction)
         )

@@ -30,7 +30,7 @@ from medcyclegan.inference.runtime.options import InferenceKeywords, InferenceOp
 from medcyclegan.inference.runtime.precision import Difference, compare
 from medcyclegan.inference.runtime.runner import SliceGenerator
 from medcyclegan.intensity import IntensityScaling
-from medcyclegan.model.bundle import DomainModel, ModelBundle
+from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle
 from medcyclegan.model.domains import check_modality, choose_target, half_range, output_modality, source_scaling
 from medcyclegan.plane import SAGITTAL, plane_axes
 from medcyclegan.progress import progress_bar
@@ -123,13 +123,14 @@ def translate(
 
     ``spread``: also compute the standard deviation of the predictions (two more arrays of the volume's size).
     """
-    name, source, target = bundles[0].direction(to)
+    direction = bundles[0].direction(to)
+    source, target = direction.source, direction.target
     check_modality(volume, source, target, force=force)
     scaling = source_scaling(volume, source, force=force)
     _say_geometry(volume, computing)
     passes = {plane: plan_canvas(volume, bundles[0], plane) for plane in PLANES[computing.planes]}
-    generators = open_generators(bundles, name, computing)
-    fast = _measure_fast(volume, bundles[0], to, scaling, generators[0], computing) if computing.fast else None
+    generators = open_generators(bundles, direction.generator, computing)
+    fast = _measure_fast(volume, bundles[0], direction, scaling, generators[0], computing) if computing.fast else None
     output = TranslatedVolume(volume, target.scaling, list(passes))
     sums = SpreadSums(volume) if spread else None
     skip_air = knows_air(bundles[0], scaling)
@@ -152,7 +153,7 @@ def translate(
         array=output.array,
         modality=output_modality(volume, target),
         value_range=(target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None,
-        derivation=_derivation(volume, source, target, bundles, computing),
+        derivation=_derivation(volume, direction, bundles, computing),
     )
     return Translation(result, source, target, scaling, deviation, generators[0].device, runners[0].batch_size, fast)
 
@@ -160,17 +161,17 @@ def translate(
 def _measure_fast(
     volume: Volume,
     bundle: ModelBundle,
-    to: str,
+    direction: Direction,
     scaling: IntensityScaling,
     fast: SliceGenerator,
     computing: InferenceOptions,
 ) -> Difference:
     """Measure the error of the reduced precision against float32, on a few slices of this volume."""
-    name, _, target = bundle.direction(to)
+    target = direction.target
     fit = plan_canvas(volume, bundle)
     wanted, context = spread_slices(volume, _COMPARED), bundle.generator.context_slices
     ((_, canvas),) = plane_chunks(volume, scaling, fit, slices=wanted, context=context)
-    exact = TorchGenerator(bundle, name, fast.device, few=True)
+    exact = TorchGenerator(bundle, direction.generator, fast.device, few=True)
     with open_runners([fast, exact], bundle, volume, fit, computing) as runners:
         quick, slow = runners
         difference = compare(quick, slow, canvas, half_range=half_range(target.scaling), unit=target.scaling.unit)
@@ -180,8 +181,7 @@ def _measure_fast(
 
 def _derivation(
     volume: Volume,
-    source: DomainModel,
-    target: DomainModel,
+    direction: Direction,
     bundles: Sequence[ModelBundle],
     computing: InferenceOptions,
 ) -> Derivation:
@@ -191,9 +191,9 @@ def _derivation(
         earlier = (*earlier, "The input was synthetic")
     others = tuple(f"Mean with model {bundle.fingerprint}" for bundle in bundles[1:])
     return Derivation(
-        source_domain=source.name,
-        target_domain=target.name,
-        source_modality=volume.modality or source.modality,
+        source_domain=direction.source.name,
+        target_domain=direction.target.name,
+        source_modality=volume.modality or direction.source.modality,
         model_sha256=bundles[0].fingerprint,
         version=medcyclegan.__version__,
         input_sha256=volume.content_sha256(),

@@ -138,7 +138,7 @@ def _translate_and_write(
 
 def _expected(volume: Volume, bundle: ModelBundle, to: str) -> Volume:
     """Return ``volume`` with the metadata of its translation into ``to``, to check whether it can be written."""
-    target = bundle.direction(to)[2]
+    target = bundle.direction(to).target
     values = (target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None
     return volume.replace(modality=output_modality(volume, target), value_range=values)
 

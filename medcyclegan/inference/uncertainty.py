@@ -77,7 +77,7 @@ def cycle_residuals(
     scaled range [-1, 1]. The input is resampled as often as the cycle is, so that resampling does not
     count. Information that the first generator hid below the output's precision is lost, as intended.
     """
-    name, _, _ = bundles[0].direction(done.source.name)
+    name = bundles[0].direction(done.source.name).generator
     fit = plan_canvas(volume, bundles[0])
     generators = open_generators(bundles, name, computing, few=slices is not None)
     skip_air = knows_air(bundles[0], done.scaling)

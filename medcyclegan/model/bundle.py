@@ -22,13 +22,13 @@ from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
 from medcyclegan.model.card import CARD, model_card
-from medcyclegan.networks import build_generator, keep_middle_slice, unet_levels
+from medcyclegan.networks import build_generator, canvas_multiple, keep_middle_slice
 from medcyclegan.plane import Preparation
 from medcyclegan.provenance import hash_json, now, versions
 from medcyclegan.slicing.domains import check_domain_name
 from medcyclegan.storage import atomic_folder
 
-__all__ = ["DomainModel", "ModelBundle", "target_scaling"]
+__all__ = ["Direction", "DomainModel", "ModelBundle", "target_scaling"]
 
 _FORMAT = 1
 _JSON = "model.json"
@@ -50,6 +50,15 @@ class DomainModel:
     modality: str | None
     scaling: IntensityScaling
     rule: Scaling = dataclasses.field(default_factory=Scaling)
+
+
+@dataclasses.dataclass(frozen=True)
+class Direction:
+    """One of a model's two directions: the generator's name (``"G_AB"`` or ``"G_BA"``) and its domains."""
+
+    generator: str
+    source: DomainModel
+    target: DomainModel
 
 
 def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
@@ -98,20 +107,20 @@ class ModelBundle:
             return self.exported_from
         return hash_json({"weights": self._hashes(), "domains": self._domains(), **self._shape()})
 
-    def direction(self, to: str) -> tuple[str, DomainModel, DomainModel]:
-        """Return the generator's name and the source and target domains for output in domain ``to``.
+    def direction(self, to: str) -> Direction:
+        """Return the direction whose outputs are in domain ``to``.
 
         Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have.
         """
         a, b = self.domains
-        for name, source, target in (("G_AB", a, b), ("G_BA", b, a)):
-            if to == target.name:
-                return name, source, target
+        for found in (Direction("G_AB", a, b), Direction("G_BA", b, a)):
+            if to == found.target.name:
+                return found
         raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
 
     def canvas_multiple(self) -> int:
         """Return the number of which a canvas's rows and columns must be multiples for these generators."""
-        return 2 ** unet_levels(self.preparation.size) if self.generator.kind == "unet" else 4
+        return canvas_multiple(self.generator, self.preparation.size)
 
     def build(self, name: str) -> nn.Module:
         """Build the generator ``name`` (``"G_AB"`` or ``"G_BA"``) with its weights, in evaluation mode.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import assert_never
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDi
 from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
 from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
 
-__all__ = ["CycleGAN", "build_cyclegan", "build_discriminator", "build_generator"]
+__all__ = ["CycleGAN", "build_cyclegan", "build_discriminator", "build_generator", "canvas_multiple"]
 
 #: Standard deviation of the initial weights (Zhu et al. 2017, section 7.1).
 _WEIGHT_STD = 0.02
@@ -60,8 +61,19 @@ def build_generator(config: Generator, size: int) -> nn.Module:
         return UnetGenerator(
             config.filters, unet_levels(size), config.dropout, config.upsampling, config.context_slices
         )
-    blocks = config.blocks or resnet_blocks(size)
-    return ResnetGenerator(config.filters, blocks, config.upsampling, config.context_slices)
+    if config.kind == "resnet":
+        blocks = config.blocks or resnet_blocks(size)
+        return ResnetGenerator(config.filters, blocks, config.upsampling, config.context_slices)
+    assert_never(config.kind)
+
+
+def canvas_multiple(config: Generator, size: int) -> int:
+    """Return the number of which rows and columns must be multiples for a generator for ``size`` pixels."""
+    if config.kind == "unet":
+        return 2 ** unet_levels(size)
+    if config.kind == "resnet" or config.kind == "identity":
+        return 4
+    assert_never(config.kind)
 
 
 def build_discriminator(config: Discriminator, size: int, channels: int = 1) -> nn.Module:
@@ -71,7 +83,9 @@ def build_discriminator(config: Discriminator, size: int, channels: int = 1) -> 
     """
     if config.kind == "classifier":
         return ClassifierDiscriminator(size, config.filters, channels)
-    return PatchDiscriminator(size, config.filters, config.layers, channels)
+    if config.kind == "patch":
+        return PatchDiscriminator(size, config.filters, config.layers, channels)
+    assert_never(config.kind)
 
 
 def build_cyclegan(config: Networks, size: int, seed: int) -> CycleGAN:

@@ -9,7 +9,7 @@ from support.models import HU, MR, identity_model, tiny_model
 from support.stores import make_row
 
 from medcyclegan.errors import IntensityError, ModelError, WriteError
-from medcyclegan.model import ModelBundle, target_scaling
+from medcyclegan.model import Direction, ModelBundle, target_scaling
 
 
 @pytest.fixture
@@ -132,8 +132,9 @@ def test_broken_weights_are_refused(tmp_path):
 
 def test_directions_are_named_by_domain():
     model = identity_model()
-    assert model.direction("mr")[0] == "G_AB"
-    assert model.direction("ct")[0] == "G_BA"
+    ct, mr = model.domains
+    assert model.direction("mr") == Direction("G_AB", ct, mr)
+    assert model.direction("ct") == Direction("G_BA", mr, ct)
     with pytest.raises(ModelError, match="--to pet: this model translates between ct and mr"):
         model.direction("pet")
 
