@@ -48,7 +48,7 @@ def main() -> int:
     volumes = find_study_volumes(study)
     held_out = find_held_out(folder / "slices", volumes, keyed_store=study.keyed_store)
     target = arguments.to or bundle.domains[1].name
-    _, source, _ = bundle.direction(target)
+    source = bundle.direction(target).source
     inputs = [held for held in held_out if held.domain == source.name]
     if not inputs:
         print(f"no patient of {source.name} is held out, so there is nothing to translate and score")

@@ -38,7 +38,7 @@ def input_to_hu(volume: Volume, model: ModelBundle | str | Path) -> InputToHu:
         means = TissueMeans.from_dict(fields[target] or {})
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"model.json: damaged tissue means ({error!r}): copy the model folder again") from None
-    return InputToHu(means, source_scaling(volume, bundle.direction(target)[1]))
+    return InputToHu(means, source_scaling(volume, bundle.direction(target).source))
 
 
 def input_to_hu_of_record(record: Mapping[str, Any], case: str) -> InputToHu | None:

@@ -1,4 +1,4 @@
-"""A model as a MONAI bundle: metadata, an inference configuration, the model folder, a README."""
+"""Export a model as a MONAI bundle: metadata, inference configuration, model folder and README."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ __all__ = ["export_monai_bundle"]
 
 
 def export_monai_bundle(bundle: ModelBundle, folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a MONAI bundle into ``folder``, whole or not at all; returns its path.
+    """Write a MONAI bundle into ``folder``, completely or not at all, and return its path.
 
-    ``configs/metadata.json`` (MONAI's schema), ``configs/inference.json``, ``models/`` (the model folder with
-    its weights) and ``docs/README.md``. ``python -m monai.bundle run`` translates with it as ``translate-volume``
-    does, where medcyclegan is installed. Source: MONAI, "Bundle Specification". Raises
-    :class:`~medcyclegan.errors.WriteError`.
+    It holds ``configs/metadata.json`` (MONAI's schema), ``configs/inference.json``, ``models/`` (the model folder with
+    its weights) and ``docs/README.md``. If medcyclegan is installed, ``python -m monai.bundle run`` translates with it
+    like ``translate-volume``. Source: MONAI, "Bundle Specification". Raises :class:`~medcyclegan.errors.WriteError`.
     """
     path = Path(folder)
     with atomic_folder(path, overwrite=overwrite) as temporary:
@@ -35,7 +34,7 @@ def export_monai_bundle(bundle: ModelBundle, folder: str | Path, *, overwrite: b
 
 
 def _inference(bundle: ModelBundle) -> dict[str, Any]:
-    """Return the configuration that MONAI runs; ``network_def`` is for its own checks."""
+    """Return the configuration that MONAI runs; ``network_def`` is for MONAI's own checks."""
     return {
         "imports": ["$from medcyclegan.inference import translate_file"],
         "bundle_root": ".",
@@ -74,8 +73,8 @@ def _metadata(bundle: ModelBundle) -> dict[str, Any]:
         "name": f"CycleGAN, {a.name} and {b.name}",
         "task": f"Translation of volumes between {a.name} and {b.name}",
         "description": (
-            f"Two generators trained on unpaired volumes: G_AB translates {_what(a)} to {_what(b)}, G_BA back, axial "
-            f"slice by slice. Every output is synthetic."
+            f"Two generators trained on unpaired volumes: G_AB translates {_what(a)} to {_what(b)}, G_BA the "
+            f"reverse, by axial slices. Every output is synthetic."
         ),
         "authors": "not stated",
         "copyright": "not stated",
@@ -115,7 +114,7 @@ def _readme(bundle: ModelBundle) -> str:
 A CycleGAN (Zhu et al. 2017, arXiv 1703.10593), trained on unpaired volumes with
 medcyclegan {__version__}; {_what(a)} to {_what(b)} and back. Model {bundle.fingerprint}.
 
-Research only; not a medical device. Every output is synthetic, and says so.
+Research only; not a medical device. Every output is synthetic and labeled as synthetic.
 
 ## Use
 
@@ -123,12 +122,12 @@ Research only; not a medical device. Every output is synthetic, and says so.
     python -m monai.bundle run --config_file configs/inference.json \\
         --input in.nii.gz --output out.nii.gz --to {b.name}
 
-in this folder, or from elsewhere with `--bundle_root FOLDER`. `--to {a.name}` translates the other way. Input
+in this folder, or from elsewhere with `--bundle_root FOLDER`. `--to {a.name}` translates in the other direction. Input
 and output may be NIfTI, MetaImage or NRRD files or folders of one DICOM series, as for
-`medcyclegan translate-volume --model models`, which does the same. The output lies on exactly the
-input's grid; beside it a JSON file tells how it was made and what to think of it.
+`medcyclegan translate-volume --model models`, which does the same. The output has exactly the
+input's grid. A JSON file next to it records how it was made and its quality verdict.
 
-## What is in it
+## Contents
 
 - `models/`: `model.json` (domains, preparation, intensity scalings, networks, provenance) and the weights
 - `configs/inference.json`: the configuration; `configs/metadata.json`: versions and data formats

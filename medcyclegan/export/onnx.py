@@ -1,4 +1,4 @@
-"""A model as two ONNX graphs, each with all that its use takes in its metadata."""
+"""Export a model as two ONNX graphs, with everything that is needed to use them in their metadata."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["Parity", "export_onnx", "graph_metadata"]
 
 log = logging.getLogger(__name__)
 
-#: Slices on which both are compared: of the volume, or of noise.
+#: Slices on which ONNX Runtime and PyTorch are compared: of the volume, or of noise.
 _COMPARED = 4
-#: A graph further off than this share of the output's range is not the same function.
+#: A graph that differs by more than this share of the output's range is not the same function.
 _LARGEST_SHARE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
-    """How far ONNX Runtime's output is from PyTorch's for one direction.
+    """The difference between ONNX Runtime's and PyTorch's output for one direction.
 
     ``slices``: ``"real"``, ``"translated"`` (the other direction's output on real slices) or ``"noise"``.
     """
@@ -54,15 +54,15 @@ class Parity:
 def export_onnx(
     bundle: ModelBundle, folder: str | Path, *, volume: Volume | None = None, overwrite: bool = False
 ) -> tuple[Parity, Parity]:
-    """Write ``G_AB.onnx``, ``G_BA.onnx`` and ``model.json`` into ``folder``, whole or not at all.
+    """Write ``G_AB.onnx``, ``G_BA.onnx`` and ``model.json`` into ``folder``, completely or not at all.
 
-    The graphs read any number of slices of any size that the networks read. Their ``metadata_props``
-    hold preparation, domains and scalings (:func:`graph_metadata`); the folder is a model for
-    ``translate-volume --backend onnx``. Before anything is written each graph is run beside PyTorch, on slices of
-    ``volume`` or on noise; the result says how far they differ.
+    The graphs accept any number of slices of any size that the networks accept. Their ``metadata_props``
+    hold preparation, domains and scalings (:func:`graph_metadata`). The folder is a model for
+    ``translate-volume --backend onnx``. Before anything is written, each graph is compared with PyTorch on slices of
+    ``volume`` or on noise; the differences are returned.
 
     Raises :class:`~medcyclegan.errors.MissingExtraError` without the extra ``onnx``,
-    :class:`~medcyclegan.errors.ModelError` where a graph is not the same function, and
+    :class:`~medcyclegan.errors.ModelError` if a graph is not the same function, and
     :class:`~medcyclegan.errors.WriteError`.
     """
     path = Path(folder)
@@ -78,22 +78,23 @@ def export_onnx(
     }
     parity = _measure_parity(bundle, graphs, volume)
     for found in parity:
-        target = bundle.direction(found.target)[2]
+        target = bundle.direction(found.target).target
         if found.difference.largest > _LARGEST_SHARE * 2 * half_range(target.scaling):
-            raise ModelError(f"the ONNX graph of {found}: it is not the same function, and is not exported")
+            raise ModelError(f"the ONNX graph of {found}, too much for the same function: nothing was exported")
     with atomic_folder(path, overwrite=overwrite) as temporary:
         bundle.write_into(temporary, graphs)
     return parity
 
 
 def graph_metadata(bundle: ModelBundle, name: str) -> dict[str, str]:
-    """Return the ``metadata_props`` of the graph ``name``: text, or JSON where it is a structure.
+    """Return the ``metadata_props`` of the graph ``name``: text, or JSON for structures.
 
-    With it the graph can be used without this package: scale by ``source_scaling`` (its numbers are
-    the training set's; ``source_rule`` says how they are found for one volume), bring slices to
-    ``preparation``, run, unscale by ``target_scaling``.
+    They suffice to use the graph without this package: scale by ``source_scaling`` (its limits are those of the
+    training set; ``source_rule`` defines how to find them for one volume), resample slices according to
+    ``preparation``, run the graph, and convert back to the unit by ``target_scaling``.
     """
-    _, source, target = next(d for d in map(bundle.direction, _names(bundle)) if d[0] == name)
+    direction = next(d for d in map(bundle.direction, _names(bundle)) if d.generator == name)
+    source, target = direction.source, direction.target
     return {
         "producer": f"medcyclegan {__version__}",
         "model_sha256": bundle.fingerprint,
@@ -121,7 +122,7 @@ def _names(bundle: ModelBundle) -> tuple[str, str]:
 
 
 def _measure_parity(bundle: ModelBundle, graphs: dict[str, bytes], volume: Volume | None) -> tuple[Parity, Parity]:
-    """Run both backends on the same slices: those of ``volume`` in its direction, its fakes in the other."""
+    """Compare both backends on the same slices: those of ``volume`` in one direction, their fakes in the other."""
     a, b = _names(bundle)
     first, second = (b, a) if volume is None or fits_domain(volume, bundle.domains[0]) else (a, b)
     slices, kind = _slices(bundle, first, volume)
@@ -133,12 +134,14 @@ def _measure_parity(bundle: ModelBundle, graphs: dict[str, bytes], volume: Volum
 def _compare(
     bundle: ModelBundle, graphs: dict[str, bytes], to: str, slices: torch.Tensor, kind: str
 ) -> tuple[Parity, torch.Tensor]:
-    name, source, target = bundle.direction(to)
+    direction = bundle.direction(to)
+    name, scaling = direction.generator, direction.target.scaling
     here = TorchGenerator(bundle, name, torch.device("cpu"))
     there = OnnxGenerator(graphs[name], channels=bundle.generator.context_slices, multiple=bundle.canvas_multiple())
-    difference = compare(there, here, slices, half_range=half_range(target.scaling), unit=target.scaling.unit)
-    # For the way back each translated slice stands for its neighbours too.
-    return Parity(source.name, target.name, kind, difference), here(slices).expand(slices.shape).contiguous()
+    difference = compare(there, here, slices, half_range=half_range(scaling), unit=scaling.unit)
+    # In the other direction, each translated slice also serves as its own neighbors.
+    parity = Parity(direction.source.name, direction.target.name, kind, difference)
+    return parity, here(slices).expand(slices.shape).contiguous()
 
 
 def _slices(bundle: ModelBundle, to: str, volume: Volume | None) -> tuple[torch.Tensor, str]:
@@ -147,8 +150,9 @@ def _slices(bundle: ModelBundle, to: str, volume: Volume | None) -> tuple[torch.
         size = bundle.preparation.size
         noise = torch.rand(_COMPARED, context, size, size, generator=torch.Generator().manual_seed(0))
         return noise * 2 - 1, "noise"
-    _, source, _ = bundle.direction(to)
     fit = plan_canvas(volume, bundle)
     wanted = spread_slices(volume, _COMPARED)
-    ((_, canvas),) = plane_chunks(volume, source_scaling(volume, source), fit, slices=wanted, context=context)
+    ((_, canvas),) = plane_chunks(
+        volume, source_scaling(volume, bundle.direction(to).source), fit, slices=wanted, context=context
+    )
     return canvas, "real"

@@ -1,4 +1,4 @@
-"""From a trained model and a volume to a volume: the model folder, translation, its outputs."""
+"""Translate volumes with a trained model, and assess and write the result."""
 
 from medcyclegan.inference.quality import Quality, assess
 from medcyclegan.inference.runtime.options import InferenceOptions
@@ -12,7 +12,6 @@ __all__ = [
     "Translation",
     "TranslationOptions",
     "assess",
-    "describe_patients",
     "load_models",
     "translate",
     "translate_file",

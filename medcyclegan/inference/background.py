@@ -1,4 +1,4 @@
-"""The background of a synthetic MR: air comes out as the air of the target domain."""
+"""Restore the background of a synthetic MR: air gets the air value of the target domain."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from medcyclegan.volume import Volume
 
 __all__ = ["restore_air"]
 
-#: A translated voxel of this scaled value or more shows signal, one of ``AIR`` or less shows none.
+#: A translated voxel with this scaled value or more shows signal; one with ``AIR`` or less does not.
 _SIGNAL = -0.8
-#: Signal up to the first of these distances from the patient is kept, beyond the second it is none (mm, axial plane).
+#: Signal is kept up to the first of these distances from the patient, and dropped beyond the second (mm, axial plane).
 _NEAR_MM, _FAR_MM = 10.0, 20.0
-#: A CT voxel shows no patient this many HU below the foreground threshold.
+#: A CT voxel this many HU below the foreground threshold does not show the patient.
 _FAINT_HU = 250.0
-#: Axial slices that are treated at a time.
+#: Axial slices that are processed at a time.
 _PART = 8
 
 Slices = NDArray[np.float32]
@@ -34,20 +34,20 @@ def restore_air(
     target: IntensityScaling,
     deviation: NDArray[np.float32] | None = None,
 ) -> None:
-    """Give the voxels of ``output`` ``(I, J, K)`` that show air the air value of ``target``, in place.
+    """Set the voxels of ``output`` ``(I, J, K)`` that show air to the air value of ``target``, in place.
 
-    The darkest value that a generator can give, -1, means the lower percentile of the target's tissue, so without
-    this step air would be as bright as dark tissue. A voxel is air where ``volume``, the input, scaled by
-    ``scaling``, shows none of the patient *and* its translation shows no signal: dark tissue keeps its value, and so
-    does signal beside the head. All conditions are gradual, so the result is continuous and has no seams:
+    The darkest output of a generator, -1, means the lower percentile of the target's tissue, so without this step
+    air would be as bright as dark tissue. A voxel is air if the input ``volume``, scaled by ``scaling``, does not show
+    the patient there *and* the translation shows no signal. Dark tissue and signal next to the head therefore keep
+    their values. All conditions are gradual, so the result is continuous and has no seams:
     ``air + (value - air) * (1 - (1 - p) * (1 - n * q))``.
 
-    ``p`` rises from 0 to 1 over the upper half of the way from the input's air to its foreground threshold
-    (CT: from -750 to -500 HU). A single bright voxel in the background is noise: where the mean of 3 x 3 voxels is
-    lower, the mean counts. ``q`` rises between the scaled values -0.95 and -0.8 of the output. ``n`` falls from 1 to 0
-    between 10 and 20 mm from the nearest part of the patient in the same axial slice: networks make noise of
-    slices that show hardly anything, and what is in mid air is never anatomy. ``deviation`` of several predictions
-    ``(I, J, K)`` shrinks by the same factor.
+    ``p`` (patient) rises from 0 to 1 over the upper half of the interval from the input's air to its foreground
+    threshold (CT: from -750 to -500 HU). A single bright voxel in the background is noise, so the mean of 3 x 3 voxels
+    is used if it is lower. ``q`` (signal) rises between the scaled output values -0.95 and -0.8. ``n`` (nearness)
+    falls from 1 to 0 between 10 and 20 mm from the nearest part of the patient in the same axial slice, because
+    networks turn nearly empty slices into noise, and nothing in mid-air is anatomy. The ``deviation`` ``(I, J, K)`` of
+    several predictions is reduced by the same factor.
     """
     threshold = foreground_threshold(volume.array, "CT" if scaling.kind == "window" else "MR")
     faint = threshold - _FAINT_HU if scaling.kind == "window" else (scaling.background + threshold) / 2
@@ -67,7 +67,7 @@ def restore_air(
 
 
 def _nearness(patient: Slices, spacing_mm: tuple[float, float]) -> Slices:
-    """Return 1 near what shows the ``patient`` ``(H, W, K)``, slice by slice, falling to 0 with the distance."""
+    """Return 1 near the ``patient`` ``(H, W, K)``, falling to 0 with the distance, for each slice."""
     reach, blur = (
         (*(_odd(2 * length / mm) for mm in spacing_mm), 1)
         for length in ((_NEAR_MM + _FAR_MM) / 2, (_FAR_MM - _NEAR_MM) / 2)
@@ -78,11 +78,11 @@ def _nearness(patient: Slices, spacing_mm: tuple[float, float]) -> Slices:
 
 
 def _odd(pixels: float) -> int:
-    """Return the odd number of pixels that is nearest to ``pixels``."""
+    """Return the odd number nearest to ``pixels``."""
     return 2 * round((pixels - 1) / 2) + 1
 
 
 def _rise(values: Slices, start: float, end: float) -> Slices:
-    """Return 0 up to ``start``, 1 from ``end`` on, and a straight line in between."""
+    """Return 0 up to ``start``, 1 from ``end`` on, and a linear ramp between."""
     width = max(end - start, 1e-6)
     return np.clip((values - np.float32(start)) / np.float32(width), 0, 1)

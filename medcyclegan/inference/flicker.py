@@ -1,4 +1,4 @@
-"""The flicker of one translation, against its input after the same resampling."""
+"""Measure the flicker of a translation, compared with its input after the same resampling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from medcyclegan.volume import Volume
 
 __all__ = ["measure_flicker", "resampled_input"]
 
-#: Rows and columns that are looked at, about: every pixel of a small slice, every fourth of 512.
+#: Approximate number of rows and columns that are used: every pixel of a small slice, every fourth of 512.
 _PIXELS = 128
 #: Slices that are resampled at a time.
 _CHUNK = 8
@@ -27,8 +27,8 @@ _CHUNK = 8
 def measure_flicker(volume: Volume, done: Translation, bundle: ModelBundle, planes: str) -> float | None:
     """Return the :func:`~medcyclegan.metrics.flicker_index` of the translation ``done`` of ``volume``.
 
-    ``planes``: ``"axial"`` or ``"three"``, along which it was translated. None where it cannot be measured:
-    a single slice, or slices that are all equal or of one value each.
+    ``planes``: ``"axial"`` or ``"three"``, the planes of the translation. None if it cannot be measured: for
+    a single slice, or for slices that are all equal or constant.
     """
     fake = plane_view(done.volume.array, done.volume.orientation)
     step = max(1, round(min(fake.shape[:2]) / _PIXELS))
@@ -42,10 +42,10 @@ def measure_flicker(volume: Volume, done: Translation, bundle: ModelBundle, plan
 def resampled_input(
     volume: Volume, done: Translation, bundle: ModelBundle, planes: Sequence[str], step: int = 1
 ) -> NDArray[np.float32]:
-    """Return the input as the identity would translate it: scaled, resampled to the model's pixels and back.
+    """Return the input as an identity generator would: scaled, resampled to the model's pixels and back.
 
-    (rows, columns, slices) of the axial plane in [-1, 1], every ``step``-th row and column. Along three
-    ``planes`` it is the median of three, as the translation is.
+    The result has (rows, columns, slices) of the axial plane in [-1, 1], with every ``step``-th row and column. For
+    three ``planes`` it is the median of three, as in the translation.
     """
     view = plane_view(volume.array, volume.orientation)
     rows, columns = (matrix[::step].numpy() for matrix in plan_canvas(volume, bundle).round_trip())

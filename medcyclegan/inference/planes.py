@@ -1,4 +1,4 @@
-"""Translation along the slices of one plane, and the median of three planes."""
+"""Translate along the slices of one plane, or take the median of three planes."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ __all__ = [
     "spread_slices",
 ]
 
-#: Some of the slices along a plane's axis.
+#: A selection of slices along a plane's axis.
 Part = slice | list[int]
 
-#: What ``--planes`` means.
+#: The planes of each value of ``--planes``.
 PLANES = {"axial": (AXIAL,), "three": (AXIAL, CORONAL, SAGITTAL)}
 
-#: Slices that are brought to their canvas at a time, at least; they take little beside the networks' maps.
+#: Minimum number of slices resampled to their canvas at a time; they are small compared with the feature maps.
 _CHUNK = 8
-#: A slice shows something where at least this share of its canvas lies above a twentieth of the scaled range.
+#: A slice is not empty if at least this share of its canvas is above a twentieth of the scaled range.
 _SHOWN, _LEAST_SHOWN = -0.9, 2e-4
-#: Fewer voxels along an axis give no slices that a network could make anything of.
+#: With fewer voxels along an axis, slices are too small for a network.
 _LEAST_VOXELS = 8
 
 
@@ -72,7 +72,7 @@ class Predictions:
 
 
 def plan_canvas(volume: Volume, bundle: ModelBundle, plane: str = AXIAL) -> PlaneFit:
-    """Plan how the slices of ``volume`` along ``plane`` lie on the canvas that ``bundle``'s generators read.
+    """Plan how the slices of ``volume`` along ``plane`` are fitted to the canvas of ``bundle``'s generators.
 
     Raises :class:`~medcyclegan.errors.GeometryError` for a plane other than axial through a volume
     that is too thin for it.
@@ -81,7 +81,7 @@ def plan_canvas(volume: Volume, bundle: ModelBundle, plane: str = AXIAL) -> Plan
     if plane != AXIAL and min(volume.shape) < _LEAST_VOXELS:
         raise GeometryError(
             f"--planes three on a volume of {' x '.join(map(str, volume.shape))} voxels: it needs "
-            f"{_LEAST_VOXELS} along each axis; leave it to --planes axial"
+            f"{_LEAST_VOXELS} along each axis; use --planes axial"
         )
     shape = (volume.shape[axes[0]], volume.shape[axes[1]])
     spacing = (volume.spacing_mm[axes[0]], volume.spacing_mm[axes[1]])
@@ -100,9 +100,9 @@ def plane_chunks(
 ) -> Iterator[tuple[Part, torch.Tensor]]:
     """Yield the slices of ``volume`` along ``plane``, 8 or more at a time, on their canvas and in [-1, 1].
 
-    Each with the indices along the plane's axis that they have; ``slices`` names those wanted. ``context``
-    (odd) of them are the channels, ``(N, context, *fit.canvas)``: each slice between its neighbours, the
-    volume's last ones repeated. They come in whole batches of ``at_once``.
+    Each chunk comes with its indices along the plane's axis; ``slices`` selects some (default: all). The channels,
+    ``(N, context, *fit.canvas)``, are each slice and its neighbors, ``context`` (odd) in total; the first and last
+    slice of the volume are repeated at its ends. The number of slices is a multiple of ``at_once``.
     """
     view = plane_view(volume.array, volume.orientation, plane)
     wanted = range(view.shape[2]) if slices is None else slices
@@ -117,7 +117,7 @@ def plane_chunks(
 
 
 def _surround(numbers: Sequence[int], context: int, count: int) -> tuple[list[int], torch.Tensor]:
-    """Return which of ``count`` slices the slices ``numbers`` need around them, and for each the places of its own."""
+    """Return the slices, of ``count``, that ``numbers`` need with their neighbors, and the places of each one's."""
     offsets = range(-(context // 2), context // 2 + 1)
     around = [[min(max(number + offset, 0), count - 1) for offset in offsets] for number in numbers]
     needed = sorted({number for own in around for number in own})
@@ -125,7 +125,7 @@ def _surround(numbers: Sequence[int], context: int, count: int) -> tuple[list[in
 
 
 def spread_slices(volume: Volume, count: int) -> list[int]:
-    """Return at most ``count`` evenly spaced indices of axial slices, none at the very ends."""
+    """Return at most ``count`` evenly spaced indices of axial slices, excluding the ends."""
     axes, _ = plane_axes(volume.orientation)
     total = volume.shape[axes[2]]
     return sorted({int((n + 0.5) * total / count) for n in range(count)})
@@ -134,10 +134,10 @@ def spread_slices(volume: Volume, count: int) -> list[int]:
 def predict(
     runners: Sequence[SliceRunner], canvas: torch.Tensor, fit: PlaneFit, *, mirror: bool, skip_air: bool = False
 ) -> Predictions:
-    """Translate slices ``(N, C, *fit.canvas)`` by each runner, and where ``mirror`` mirrored left to right too.
+    """Translate slices ``(N, C, *fit.canvas)`` with each runner; with ``mirror``, also mirrored left to right.
 
-    ``skip_air``: slices of mere air become the darkest value, unseen by the generators (:func:`knows_air`).
-    Raises :class:`~medcyclegan.errors.ModelError` where a generator gives NaN or infinite values.
+    ``skip_air``: set slices that contain only air to the darkest value, without running the generators
+    (:func:`knows_air`). Raises :class:`~medcyclegan.errors.ModelError` if a generator returns NaN or infinite values.
     """
     shown = (middle_slice(canvas) > _SHOWN).flatten(1).float().mean(1) >= _LEAST_SHOWN
     shown |= not skip_air
@@ -148,14 +148,14 @@ def predict(
             fakes.append(from_plane(_run_shown(run, canvas.flip(3), shown).flip(3), fit))
     total = torch.stack(fakes).sum(0) if len(fakes) > 1 else fakes[0]
     if not torch.isfinite(total).all():
-        raise ModelError("the generator gave NaN or infinite values: the model is broken; train it again")
+        raise ModelError("the generator returned NaN or infinite values: the model is broken; train it again")
     return Predictions(total, tuple(fakes))
 
 
 def knows_air(bundle: ModelBundle, scaling: IntensityScaling) -> bool:
-    """Whether a slice of air need not be translated: air is the darkest in CT and MR, in pictures nobody knows.
+    """Return whether slices of air can be skipped: air is darkest in CT and MR, but unknown in pictures.
 
-    Slices of air are not trained on, and instance normalisation makes grey of their noise.
+    Training does not include slices of air, and instance normalization turns their noise gray.
     """
     return scaling.kind != "range" and bundle.generator.kind != "identity"
 
@@ -171,11 +171,11 @@ def _run_shown(run: SliceRunner, canvas: torch.Tensor, shown: torch.Tensor) -> t
 
 
 class TranslatedVolume:
-    """The translated array, slice by slice: that of one plane, or the median of three.
+    """The translated array, filled slice by slice: from one plane, or as the median of three.
 
-    ``array`` ``(I, J, K)``: whole HU (int16) for CT, else float32, in the unit of ``scaling``. The median
-    of three is taken as they come: the smaller and the larger of the first two, between which the
-    third is clamped; so three volumes are never in memory at once.
+    ``array`` ``(I, J, K)`` is in the unit of ``scaling``: integer HU (int16) for CT, otherwise float32. The median
+    of three is computed incrementally: the minimum and maximum of the first two planes are stored, and the third is
+    clamped to them. Three volumes are therefore never in memory at once.
     """
 
     def __init__(self, volume: Volume, scaling: IntensityScaling, planes: Sequence[str]) -> None:
@@ -188,7 +188,7 @@ class TranslatedVolume:
         self._orientation = volume.orientation
 
     def put(self, plane: str, part: Part, fakes: torch.Tensor) -> None:
-        """Take in slices ``part`` along ``plane``: ``fakes`` ``(N, 1, H, W)`` in [-1, 1], on the volume's pixels."""
+        """Store slices ``part`` along ``plane``: ``fakes`` ``(N, 1, H, W)`` in [-1, 1], on the volume's pixels."""
         values: NDArray[Any] = self._scaling.denormalize(fakes[:, 0].permute(1, 2, 0).numpy())
         if self.array.dtype == np.int16:
             values = np.rint(values, out=values).astype(np.int16)
@@ -206,7 +206,7 @@ class TranslatedVolume:
 
 
 class SpreadSums:
-    """Sums over all predictions of each voxel, from which their standard deviation comes."""
+    """Accumulate the predictions of each voxel to compute their standard deviation."""
 
     def __init__(self, volume: Volume) -> None:
         self._counts: dict[str, int] = {}
@@ -222,9 +222,9 @@ class SpreadSums:
         self._counts[plane] = len(predictions.each)
 
     def deviation(self, half_range: float) -> NDArray[np.float32] | None:
-        """Return the standard deviation over the predictions of each voxel, ``(I, J, K)``; None for a single one.
+        """Return the standard deviation over the predictions of each voxel, ``(I, J, K)``; None if there is only one.
 
-        ``half_range``: what 1 of the scaled range means in the unit of the result.
+        ``half_range``: the length of 1 in the scaled range, in the unit of the result.
         """
         count = np.float32(sum(self._counts.values()))
         if count < 2:

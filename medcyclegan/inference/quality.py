@@ -1,4 +1,4 @@
-"""A verdict on one translation: what was measured, and what of it is unlike the training set."""
+"""Assess a translation: measurements, comparison with the training set, and a verdict."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ log = logging.getLogger(__name__)
 
 #: Slices on which the cycle error is measured.
 _CYCLED = 5
-#: From here on a number is worth a reason: chosen on phantoms and on the real scans of the tests.
+#: Measurements above these limits are findings; chosen on phantoms and on the real scans of the tests.
 _MOST_CLIPPED, _MOST_FLICKER, _MOST_CYCLE_ERROR = 0.01, 0.15, 0.1
-#: A histogram is odd this many times the training set's own spread away from it, and alien from there on.
+#: A histogram at more than these multiples of the training set's own spread is unusual, or from another contrast.
 _ODD_HISTOGRAM, _ALIEN_HISTOGRAM = 2.0, 6.0
-#: A training set of one or two volumes has no spread to speak of; scaled units.
+#: Minimum spread, because one or two training volumes have almost none; scaled units.
 _LEAST_SPREAD = 0.02
-#: Spacing this many times beyond the training set's is unlike it.
+#: Spacing outside the training set's range by more than this factor is a finding.
 _SPACING_FACTOR = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """What speaks for and against one translation: what was measured of it, and the fitness of its model.
+    """The quality of one translation: its measurements, and a verdict that includes the fitness of its model.
 
     ``flicker``: :func:`~medcyclegan.inference.flicker.measure_flicker`. ``clipped_share``: of
     the input's voxels. ``cycle_error``: mean of |G_BA(G_AB(x)) - x| over the foreground of some slices, as a share of
     the input's range. ``histogram_score``: the distance of the input's histogram from the training set's, in
-    multiples of the largest that a training volume has; None where the model does not say. ``spacing_mm``: of the
-    input's rows, columns and slices in the axial plane; ``acquisition``: its plane. ``verdict``: ``ok`` (nothing
-    that was measured speaks against it), ``check`` (somebody should look), ``doubtful`` (the input is unlike what the
-    model was trained on, or the model itself is unfit). ``reasons``: for a verdict that is not ``ok``, a sentence
-    each, the model's first. docs/verdict.md lists the limits.
+    multiples of the largest distance of a training volume; None if the model does not record it. ``spacing_mm``: of
+    the input's rows, columns and slices in the axial plane; ``acquisition``: its plane. ``verdict``: ``ok`` (no
+    measurement is unusual), ``check`` (somebody should look at it), ``doubtful`` (the input is unlike the training
+    data, or the model itself is unfit). ``reasons``: one sentence for each finding, the model's first.
+    docs/verdict.md lists the limits.
     """
 
     flicker: float | None
@@ -69,10 +69,10 @@ def assess(
     *,
     forced: bool = False,
 ) -> Quality:
-    """Measure the translation ``done`` of ``volume``, judge it and its models, and warn of what is found.
+    """Measure the translation ``done`` of ``volume``, judge it and its models, and log a warning for each finding.
 
-    Takes a few slices through the other generator. ``forced``: the input is of a modality that the model
-    does not know.
+    A few slices are translated back by the other generator. ``forced``: the input is of a modality that the model
+    was not trained on.
     """
     known = _training_set(bundles[0], done.source.name)
     error = cycle_error(volume, done, bundles, computing, spread_slices(volume, _CYCLED))
@@ -100,10 +100,10 @@ def assess(
 
 
 def _judge_models(done: Translation, bundles: Sequence[ModelBundle]) -> list[Finding]:
-    """Return what speaks against the models themselves; of several, each reason once."""
+    """Return the findings against the models themselves, without duplicates if there are several."""
     findings: dict[Finding, None] = {}
     for bundle in bundles:
-        direction = bundle.direction(done.target.name)[0].removeprefix("G_")
+        direction = bundle.direction(done.target.name).generator.removeprefix("G_")
         findings |= dict.fromkeys(
             judge_model(Fitness.of(bundle.provenance), done.source.name, done.target.name, direction)
         )
@@ -115,22 +115,22 @@ def _judge_numbers(
 ) -> list[Finding]:
     findings: list[Finding] = []
     if clipped > _MOST_CLIPPED:
-        reason = f"{clipped:.1%} of the input's voxels lie outside the scaled range and were clipped"
+        reason = f"{clipped:.1%} of the input's voxels are outside the scaled range and were clipped"
         findings.append(("check", reason))
     if flicker is not None and flicker > _MOST_FLICKER:
         advice = ": --planes three is smoother" if planes == "axial" else ""
-        findings.append(("check", f"it changes {flicker:.0%} more than the input from slice to slice{advice}"))
+        findings.append(("check", f"it varies {flicker:.0%} more than the input from slice to slice{advice}"))
     if error > _MOST_CYCLE_ERROR:
-        reason = f"translated back it is off by {error:.1%} of the input's range on average"
+        reason = f"translated back, it differs from the input by {error:.1%} of the input's range on average"
         findings.append(("check", reason))
     if score is not None and score > _ODD_HISTOGRAM:
-        reason = f"the input's histogram is {score:.1f} times as odd as any training volume's: another contrast?"
+        reason = f"the input's histogram is {score:.1f} times as unusual as any training volume's: another contrast?"
         findings.append(("doubtful" if score > _ALIEN_HISTOGRAM else "check", reason))
     return findings
 
 
 def _odd_places(volume: Volume, known: TrainingSet) -> list[str]:
-    """Return what of the input's grid is unlike that of all training volumes."""
+    """Return the ways in which the input's grid differs from those of all training volumes."""
     rows, columns, slices = axial_spacing(volume)
     reasons = []
     for name, values, (least, most) in (
@@ -147,11 +147,11 @@ def _odd_places(volume: Volume, known: TrainingSet) -> list[str]:
 
 
 def _training_set(bundle: ModelBundle, domain: str) -> TrainingSet | None:
-    """Return what ``model.json`` says of the domain's training volumes; None where it says nothing of use."""
+    """Return the summary of the domain's training volumes in ``model.json``; None if it is missing or invalid."""
     try:
         return TrainingSet.from_dict(bundle.provenance["training_set"][domain])
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        log.info("this model does not say what its %s volumes were like: the input is not compared with them", domain)
+        log.info("this model has no summary of its %s training volumes: the input is not compared with them", domain)
         return None
 
 

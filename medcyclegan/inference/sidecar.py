@@ -1,4 +1,4 @@
-"""What the JSON file beside an output says: how it was made, and what to think of it."""
+"""Build the record of the JSON file next to an output: how it was made, and its quality."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def build_record(
     *,
     forced: bool,
 ) -> dict[str, Any]:
-    """Return what the sidecar of the translation ``done`` of ``volume`` says, but for its quality and times.
+    """Return the sidecar's record of the translation ``done`` of ``volume``, except for its quality and times.
 
-    JSON values; no path and no header text of the input.
+    It consists of JSON values and holds no path and no header text of the input.
     """
     clipped = done.scaling.count_clipped(volume.array)
     means = tissue_means_fields(bundles[0].provenance, done.target.name)
@@ -63,7 +63,7 @@ def build_record(
 
 
 def _fitness(bundles: Sequence[ModelBundle]) -> Any:
-    """Return the fitness of the model, or of each of several; null for one that does not say it."""
+    """Return the fitness of the model, or of each of several; null for a model that does not record it."""
     each = [None if (fitness := Fitness.of(bundle.provenance)) is None else fitness.to_dict() for bundle in bundles]
     return each if len(each) > 1 else each[0]
 

@@ -1,4 +1,4 @@
-"""``translate_volume``: a volume of one domain becomes a volume of the other, on the same grid."""
+"""Translate a volume from one domain to the other, on the same grid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from medcyclegan.inference.runtime.options import InferenceKeywords, InferenceOp
 from medcyclegan.inference.runtime.precision import Difference, compare
 from medcyclegan.inference.runtime.runner import SliceGenerator
 from medcyclegan.intensity import IntensityScaling
-from medcyclegan.model.bundle import DomainModel, ModelBundle
+from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle
 from medcyclegan.model.domains import check_modality, choose_target, half_range, output_modality, source_scaling
 from medcyclegan.plane import SAGITTAL, plane_axes
 from medcyclegan.progress import progress_bar
@@ -42,21 +42,21 @@ log = logging.getLogger(__name__)
 
 Model = ModelBundle | str | Path
 
-#: Beyond this, an acquisition's own closest-to-axial plane is worth a word.
+#: Beyond this angle, the use of the acquisition's own closest-to-axial plane is logged.
 _OBLIQUE_DEGREES = 2.0
-#: Slices on which the short number format is compared with float32.
+#: Slices on which the reduced precision is compared with float32.
 _COMPARED = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Translation:
-    """What came of translating one volume.
+    """The result of translating one volume.
 
-    ``volume``: the result. ``source``, ``target``: the model's domains that it led from and to.
+    ``volume``: the translated volume. ``source``, ``target``: the model's domains.
     ``scaling``: how the input was scaled. ``spread``: the standard deviation
-    ``(I, J, K)`` over all predictions of a voxel, in the target's unit, where it was asked for and there
-    is more than one. ``device``, ``batch_size``: with which the work ended. ``fast``: how far the short
-    number format was from float32, where it was used.
+    ``(I, J, K)`` over all predictions of a voxel, in the target's unit, if it was requested and there
+    is more than one. ``device``, ``batch_size``: those in use at the end. ``fast``: the difference between the
+    reduced precision and float32, if it was used.
     """
 
     volume: Volume
@@ -80,21 +80,21 @@ def translate_volume(
 ) -> Volume:
     """Translate ``volume`` into the domain ``to`` with ``model`` (a bundle, its folder, or several of them).
 
-    The result has the input's shape ``(I, J, K)``, affine and source; its values are in the target's
-    unit: whole HU for CT (int16), else float32; its ``derivation`` says how they were made. ``to``
-    defaults to the model's second domain, or to its first where only the second takes the input's
-    modality. ``force`` accepts an input of a modality that the model was not trained on, ``allow_synthetic`` one that
-    was read from a file that says that it is synthetic. Several models give their mean. ``computing``: ``device``,
+    The result has the input's shape ``(I, J, K)``, affine and source. Its values are in the target's
+    unit: integer HU (int16) for CT, otherwise float32. Its ``derivation`` records how they were made. ``to``
+    defaults to the model's second domain, or to its first if the input's modality fits only the second.
+    ``force`` accepts an input of a modality that the model was not trained on, and ``allow_synthetic`` one from a
+    file that is labeled as synthetic. Several models are averaged. ``computing``: ``device``,
     ``batch_size``, ``fast``, ``backend``, ``tta`` and ``planes``, as in
     :class:`~medcyclegan.inference.runtime.options.InferenceOptions`.
 
-    Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not know, and
-    :class:`~medcyclegan.errors.IntensityError` for an input that is of another modality, not in HU
-    where it must be, or without contrast.
+    Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have, and
+    :class:`~medcyclegan.errors.IntensityError` for an input of another modality, a CT that is not in HU, or an
+    input without contrast.
     """
     if volume.synthetic and not allow_synthetic:
         raise IntensityError(
-            "the file of the volume says that it is synthetic, not acquired: read the acquired one, or pass "
+            "the volume's file says that it is synthetic, not acquired: use an acquired volume, or pass "
             "allow_synthetic=True"
         )
     chosen = InferenceOptions(**computing)
@@ -103,7 +103,7 @@ def translate_volume(
 
 
 def load_models(model: Model | Sequence[Model]) -> list[ModelBundle]:
-    """Return the bundle of each model, read where it is a folder; models that do not fit together are refused."""
+    """Return each model as a bundle, loading folders; raise ModelError if they do not fit together."""
     models = [model] if isinstance(model, ModelBundle | str | Path) else list(model)
     bundles = [m if isinstance(m, ModelBundle) else ModelBundle.load(m) for m in models]
     check_members(bundles)
@@ -119,17 +119,18 @@ def translate(
     force: bool = False,
     spread: bool = False,
 ) -> Translation:
-    """Translate as :func:`translate_volume` does, and tell what there is to tell of it.
+    """Translate like :func:`translate_volume`, and return the details too.
 
-    ``spread``: also keep how far the predictions lie apart (two more arrays of the volume's size).
+    ``spread``: also compute the standard deviation of the predictions (two more arrays of the volume's size).
     """
-    name, source, target = bundles[0].direction(to)
+    direction = bundles[0].direction(to)
+    source, target = direction.source, direction.target
     check_modality(volume, source, target, force=force)
     scaling = source_scaling(volume, source, force=force)
     _say_geometry(volume, computing)
     passes = {plane: plan_canvas(volume, bundles[0], plane) for plane in PLANES[computing.planes]}
-    generators = open_generators(bundles, name, computing)
-    fast = _measure_fast(volume, bundles[0], to, scaling, generators[0], computing) if computing.fast else None
+    generators = open_generators(bundles, direction.generator, computing)
+    fast = _measure_fast(volume, bundles[0], direction, scaling, generators[0], computing) if computing.fast else None
     output = TranslatedVolume(volume, target.scaling, list(passes))
     sums = SpreadSums(volume) if spread else None
     skip_air = knows_air(bundles[0], scaling)
@@ -152,7 +153,7 @@ def translate(
         array=output.array,
         modality=output_modality(volume, target),
         value_range=(target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None,
-        derivation=_derivation(volume, source, target, bundles, computing),
+        derivation=_derivation(volume, direction, bundles, computing),
     )
     return Translation(result, source, target, scaling, deviation, generators[0].device, runners[0].batch_size, fast)
 
@@ -160,17 +161,17 @@ def translate(
 def _measure_fast(
     volume: Volume,
     bundle: ModelBundle,
-    to: str,
+    direction: Direction,
     scaling: IntensityScaling,
     fast: SliceGenerator,
     computing: InferenceOptions,
 ) -> Difference:
-    """Say how far the short number format is from float32, on a few slices of this very volume."""
-    name, _, target = bundle.direction(to)
+    """Measure the error of the reduced precision against float32, on a few slices of this volume."""
+    target = direction.target
     fit = plan_canvas(volume, bundle)
     wanted, context = spread_slices(volume, _COMPARED), bundle.generator.context_slices
     ((_, canvas),) = plane_chunks(volume, scaling, fit, slices=wanted, context=context)
-    exact = TorchGenerator(bundle, name, fast.device, few=True)
+    exact = TorchGenerator(bundle, direction.generator, fast.device, few=True)
     with open_runners([fast, exact], bundle, volume, fit, computing) as runners:
         quick, slow = runners
         difference = compare(quick, slow, canvas, half_range=half_range(target.scaling), unit=target.scaling.unit)
@@ -180,8 +181,7 @@ def _measure_fast(
 
 def _derivation(
     volume: Volume,
-    source: DomainModel,
-    target: DomainModel,
+    direction: Direction,
     bundles: Sequence[ModelBundle],
     computing: InferenceOptions,
 ) -> Derivation:
@@ -191,9 +191,9 @@ def _derivation(
         earlier = (*earlier, "The input was synthetic")
     others = tuple(f"Mean with model {bundle.fingerprint}" for bundle in bundles[1:])
     return Derivation(
-        source_domain=source.name,
-        target_domain=target.name,
-        source_modality=volume.modality or source.modality,
+        source_domain=direction.source.name,
+        target_domain=direction.target.name,
+        source_modality=volume.modality or direction.source.modality,
         model_sha256=bundles[0].fingerprint,
         version=medcyclegan.__version__,
         input_sha256=volume.content_sha256(),

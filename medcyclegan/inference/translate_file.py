@@ -1,4 +1,4 @@
-"""``translate_file``: from a file or folder to an output with its sidecar, its uncertainty map and its preview."""
+"""Translate a file or folder into an output with its sidecar, uncertainty map and preview."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ __all__ = ["TranslationOptions", "translate_file"]
 log = logging.getLogger(__name__)
 
 _MAP_ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd")
-#: More than quality, uncertainty and times add to a sidecar.
+#: An upper bound for what quality, uncertainty and times add to a sidecar.
 _ADDED_BYTES = 8192
-#: Where the time goes, in this order; ``assess``: the quality, the map and the preview.
+#: Stages whose times are recorded, in this order; ``assess``: quality, uncertainty map and preview.
 _STAGES = ("read", "translate", "write", "assess")
 
 
 @dataclasses.dataclass(frozen=True)
 class TranslationOptions:
-    """How :func:`translate_file` goes about it; see the command's help for each.
+    """Options of :func:`translate_file`; the command's help describes each.
 
-    ``reading``: options of :func:`~medcyclegan.io.read_volume`; an input that says that it is synthetic is refused
-    unless ``allow_synthetic`` is among them. ``facts``: further fields of the sidecar, such as BIDS's ``Sources``.
+    ``reading``: options of :func:`~medcyclegan.io.read_volume`; an input that is labeled as synthetic is rejected
+    unless ``allow_synthetic`` is set. ``facts``: additional fields of the sidecar, such as BIDS's ``Sources``.
     """
 
     to: str | None = None
@@ -76,13 +76,14 @@ def translate_file(
 ) -> str | Path:
     """Read ``source``, translate it with the model folder ``model`` (or several) and write ``output``.
 
-    Beside the output lies its sidecar (:func:`~medcyclegan.io.sidecar.sidecar_path`): versions,
-    model and its hash, device, timings, clipped voxels, quality verdict. Returns the output. An output
-    ``dicom://AET@host:port`` is sent there as a DICOM series instead
-    (:class:`~medcyclegan.io.dicom.network.address.DicomNode`), and no file stays here.
-    Raises a :class:`~medcyclegan.errors.MedCycleGANError` before any work where an output cannot be
-    written, and :class:`~medcyclegan.errors.IncompleteError` where the output is written (or sent) but its quality
-    could not be measured, or its map or preview not be made.
+    A sidecar next to the output (:func:`~medcyclegan.io.sidecar.sidecar_path`) records versions, the model and its
+    hash, device, times, clipped voxels and quality verdict. Returns the output. If the output is
+    ``dicom://AET@host:port``, the result is sent there as a DICOM series
+    (:class:`~medcyclegan.io.dicom.network.address.DicomNode`), and no local file is kept.
+
+    Raises a :class:`~medcyclegan.errors.MedCycleGANError` before any work if an output cannot be
+    written, and :class:`~medcyclegan.errors.IncompleteError` if the output was written (or sent) but its quality
+    could not be measured, or its uncertainty map or preview could not be written.
     """
     options = options or TranslationOptions()
     if is_dicom_node(output):
@@ -102,7 +103,7 @@ def translate_file(
 def _translate_and_write(
     source: Path, out: Path, model: Model | Sequence[Model], options: TranslationOptions
 ) -> list[str]:
-    """Translate into ``out`` and its sidecar, then measure and draw; return what failed after that, a phrase each."""
+    """Write the translation ``out``, its sidecar, map and preview; return a phrase for each failure after ``out``."""
     _check_outputs(source, out, options)
     bundles = load_models(model)
     if options.to is not None:
@@ -120,7 +121,7 @@ def _translate_and_write(
     clock.append(time.monotonic())
     record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.facts}
     with atomic_write(sidecar_path(out)) as sidecar:
-        # Its room is taken first: on a disk that fills up there must be no output whose sidecar is not complete.
+        # Disk space for the sidecar is reserved first: a full disk must not leave an output with an incomplete sidecar.
         sidecar.write(_text(record) + bytes(_ADDED_BYTES))
         sidecar.flush()
         with _announced(out, record):
@@ -136,19 +137,19 @@ def _translate_and_write(
 
 
 def _expected(volume: Volume, bundle: ModelBundle, to: str) -> Volume:
-    """Return ``volume`` with all of its translation into ``to`` but the values."""
-    target = bundle.direction(to)[2]
+    """Return ``volume`` with the metadata of its translation into ``to``, to check whether it can be written."""
+    target = bundle.direction(to).target
     values = (target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None
     return volume.replace(modality=output_modality(volume, target), value_range=values)
 
 
 @contextlib.contextmanager
 def _announced(out: Path, record: Mapping[str, Any]) -> Iterator[None]:
-    """Put the sidecar of ``out``, still without quality and times, in its place while the output is written.
+    """Put a preliminary sidecar of ``out``, without quality and times, in place while the output is written.
 
-    Before a new output, so that none is ever without one: whoever is killed in between leaves that sidecar and no
-    output, and the same command may do it again. After an output that is replaced, so that a failure leaves both as
-    they were.
+    A new output gets its sidecar first, so that no output is ever without one: a process that is killed in between
+    leaves only the sidecar, and the same command can be repeated. If an output is replaced, its sidecar is replaced
+    after it, so that a failure leaves both unchanged.
     """
     sidecar = sidecar_path(out)
     if os.path.lexists(out):
@@ -171,7 +172,7 @@ def _announced(out: Path, record: Mapping[str, Any]) -> Iterator[None]:
 def _translate_and_send(
     source: str | Path, address: str, model: Model | Sequence[Model], options: TranslationOptions
 ) -> list[str]:
-    """Translate into a folder that only the user can read, send the series there, and remove it whatever happens."""
+    """Write the series into a temporary folder that only the user can read, and send it to ``address``."""
     from medcyclegan.io.dicom.network.address import DicomNode
     from medcyclegan.io.dicom.network.send import check_node, send_series
 
@@ -195,7 +196,7 @@ def _measure(
 ) -> list[str]:
     """Add the quality to ``record``, write the uncertainty map and the preview; return a phrase for each failure.
 
-    The translation is on the disk by now, and no fault of what comes after may take it away.
+    The translation is already on the disk, and a failure in a later stage must not remove it.
     """
     failures: dict[str, str] = {}
     uncertainty = None
@@ -220,7 +221,7 @@ def _measure(
 
 @contextlib.contextmanager
 def _noted(failures: dict[str, str], step: str, phrase: str) -> Iterator[None]:
-    """Keep the failure of a ``step`` in ``failures`` instead of raising it: ``phrase`` and the reason."""
+    """Store the failure of a ``step`` in ``failures``, as ``phrase`` and the reason, instead of raising it."""
     try:
         yield
     except Exception as error:
@@ -234,7 +235,7 @@ def _text(record: Mapping[str, Any]) -> bytes:
 
 
 def _summary(volume: Volume, done: Translation, uncertainty: Volume) -> dict[str, Any]:
-    """Return the uncertainty map's mean and 95th percentile where the input shows something."""
+    """Return the uncertainty map's mean and 95th percentile over the foreground of the input."""
     values = uncertainty.array[done.scaling.normalize(volume.array) > AIR]
     values = values if values.size else uncertainty.array.ravel()
     mean, high = float(values.mean()), float(np.percentile(values, 95))
@@ -242,12 +243,12 @@ def _summary(volume: Volume, done: Translation, uncertainty: Volume) -> dict[str
 
 
 def _is_left_over(out: Path) -> bool:
-    """Whether the sidecar of ``out`` is ours and its volume is missing."""
+    """Return whether ``out`` has a sidecar of this package but the volume is missing."""
     return not out.exists() and bool(_own_record(out))
 
 
 def _is_unfinished(out: Path) -> bool:
-    """Whether the sidecar of ``out`` is ours and was never completed."""
+    """Return whether ``out`` has a sidecar of this package that was never completed."""
     record = _own_record(out)
     return bool(record) and "seconds" not in record
 
@@ -260,17 +261,17 @@ def _own_record(out: Path) -> dict[str, Any]:
 
 
 def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None:
-    """Refuse, before any work, what could not be written or would destroy something."""
+    """Check, before any work, that every output can be written and that none destroys an existing file."""
     check_output_format(out)
     sidecar = sidecar_path(out)
     if out.exists() and source.exists() and out.samefile(source):
         raise UsageError(f"{out} is the input: name another output")
     if not out.suffix and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise UsageError(f"{out} lies in the input folder, where it would be read as part of it: name another output")
+        raise UsageError(f"{out} is inside the input folder and would be read as input: name another output")
     if options.template is not None and out.suffix:
-        raise UsageError(f"--dicom-template serves a DICOM series only, and {out} is a file: name a folder as OUT")
+        raise UsageError(f"--dicom-template is only for DICOM output, and {out} is a file: name a folder as OUT")
     if options.deidentify and out.suffix:
-        raise UsageError(f"--deidentify serves a DICOM series only, and {out} names no patient: leave it out")
+        raise UsageError(f"--deidentify is only for DICOM output, and {out} names no patient: leave it out")
     remove_leftovers(sidecar.parent, sidecar.name)
     if out.exists() and not options.overwrite and _is_unfinished(out):
         raise WriteError(
@@ -284,8 +285,8 @@ def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None
 
 
 def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> None:
-    """Refuse an uncertainty map or a preview that cannot be written, or whose place is ``taken``, by whatever name."""
-    # not resolve(), which raises for links in a circle
+    """Check that the map and the preview can be written, and that their real paths are not ``taken``."""
+    # not resolve(), which raises for circular links
     names = [Path(os.path.realpath(path)) for path in taken]
     for option, path, endings in (
         ("--uncertainty", options.uncertainty, _MAP_ENDINGS),
@@ -297,8 +298,8 @@ def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> 
         if not beside.name.lower().endswith(endings):
             raise UsageError(f"{option} {beside}: its name must end in {' or '.join(endings)}")
         if beside.resolve() in names:
-            raise UsageError(f"{option} {beside}: is the input or another output: name another file")
+            raise UsageError(f"{option} {beside} is the input or another output: name another file")
         if not out.suffix and beside.resolve().is_relative_to(out.resolve()):
-            raise UsageError(f"{option} {beside}: lies in {out}, which holds DICOM files only: name another place")
+            raise UsageError(f"{option} {beside} is inside {out}, which may hold only DICOM files: name another folder")
         check_output(beside, overwrite=options.overwrite)
         names.append(beside.resolve())

@@ -1,4 +1,4 @@
-"""Where a translation is not to be believed: the way back, and how far predictions lie apart."""
+"""Estimate the uncertainty of a translation from the cycle error and the spread of predictions."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ from medcyclegan.volume import Volume
 
 __all__ = ["cycle_error", "cycle_residuals", "uncertainty_map"]
 
-#: Residuals are averaged over about this width, for noise, which no translation brings back, is no error.
+#: Residuals are averaged over about this width, because noise, which no cycle restores, is not an error.
 _SMOOTHING_MM = 3.0
 
 
 def uncertainty_map(
     volume: Volume, done: Translation, bundles: Sequence[ModelBundle], computing: InferenceOptions
 ) -> Volume:
-    """Return how far each voxel of the translation ``done`` of ``volume`` may be off, on the same grid.
+    """Return the uncertainty of each voxel of the translation ``done`` of ``volume``, on the same grid.
 
-    In the target's unit, 0 where nothing speaks against a voxel: the residual of the cycle
-    ``|G_BA(G_AB(x)) - x|``, as a share of the input's range taken of the target's, and the standard
-    deviation over the predictions (mirrored slices, planes, models), where there are several, added
-    in squares. A hint where to look: what a generator gets wrong and brings back all the same, it does
-    not show.
+    It is in the target's unit, and 0 means that no uncertainty was found. It combines two terms as the root of the sum
+    of squares: the cycle residual ``|G_BA(G_AB(x)) - x|``, as a share of the input's range applied to the
+    target's range, and, if there are several predictions (mirrored slices, planes, models), their standard deviation.
+    It only indicates where to look: errors that the reverse generator restores do not appear in it.
     """
     residual = np.empty(volume.shape, np.float32)
     view = plane_view(residual, volume.orientation)
-    with progress_bar("the way back", view.shape[2]) as bar:
+    with progress_bar("translating back", view.shape[2]) as bar:
         for part, values in cycle_residuals(volume, done, bundles, computing):
             view[:, :, part] = values.transpose(1, 2, 0)
             bar.advance(len(values))
@@ -72,13 +71,13 @@ def cycle_residuals(
     computing: InferenceOptions,
     slices: Sequence[int] | None = None,
 ) -> Iterator[tuple[Part, NDArray[np.float32]]]:
-    """Translate the axial slices of ``done`` back and yield how far they come out from ``volume``'s.
+    """Translate the axial slices of ``done`` back and yield their absolute differences from ``volume``'s slices.
 
-    ``(N, H, W)`` on the volume's own pixels, in units of the scaled range [-1, 1]; with the indices of
-    the slices. The input is resampled as often as the way there and back is, so that resampling does
-    not count; what the first generator hid below the output's precision is lost, as it should be.
+    Each item is the slices' indices and the differences ``(N, H, W)`` on the volume's own pixels, in units of the
+    scaled range [-1, 1]. The input is resampled as often as the cycle is, so that resampling does not
+    count. Information that the first generator hid below the output's precision is lost, as intended.
     """
-    name, _, _ = bundles[0].direction(done.source.name)
+    name = bundles[0].direction(done.source.name).generator
     fit = plan_canvas(volume, bundles[0])
     generators = open_generators(bundles, name, computing, few=slices is not None)
     skip_air = knows_air(bundles[0], done.scaling)

@@ -1,4 +1,4 @@
-"""A trained model as a folder: ``model.json`` and two weight files, all that translation needs."""
+"""A trained model as a folder: ``model.json`` and two weight files, everything that translation needs."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
 from medcyclegan.model.card import CARD, model_card
-from medcyclegan.networks import build_generator, keep_middle_slice, unet_levels
+from medcyclegan.networks import build_generator, canvas_multiple, keep_middle_slice
 from medcyclegan.plane import Preparation
 from medcyclegan.provenance import hash_json, now, versions
 from medcyclegan.slicing.domains import check_domain_name
 from medcyclegan.storage import atomic_folder
 
-__all__ = ["DomainModel", "ModelBundle", "target_scaling"]
+__all__ = ["Direction", "DomainModel", "ModelBundle", "target_scaling"]
 
 _FORMAT = 1
 _JSON = "model.json"
 _GENERATORS = ("G_AB", "G_BA")
-#: The key of model.json that holds the SHA-256 of all the others.
+#: The key of model.json that holds the SHA-256 of all other keys.
 _CHECKSUM = "record_sha256"
 _LARGEST_RECORD = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
 class DomainModel:
-    """What a model knows of one domain: its name, modality, the scaling of its output and of its input.
+    """One domain of a model: its name, its modality, and the scaling of outputs and inputs.
 
-    ``scaling``: unscales what is translated into this domain. ``rule``: how a volume of this domain
-    is scaled when it is the input (for CT the window, for MR the percentiles of its own foreground).
+    ``scaling``: converts outputs in this domain from [-1, 1] back to its unit. ``rule``: how an input of this
+    domain is scaled (for CT by the window, for MR by the percentiles of the volume's own foreground).
     """
 
     name: str
@@ -52,17 +52,26 @@ class DomainModel:
     rule: Scaling = dataclasses.field(default_factory=Scaling)
 
 
-def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
-    """Return the scaling that a domain's outputs get: the median over its training volumes.
+@dataclasses.dataclass(frozen=True)
+class Direction:
+    """One of a model's two directions: the generator's name (``"G_AB"`` or ``"G_BA"``) and its domains."""
 
-    The same for all of them where the rule is a window or a bit depth.
+    generator: str
+    source: DomainModel
+    target: DomainModel
+
+
+def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
+    """Return the scaling of a domain's outputs: the median over its training volumes.
+
+    If the rule is a window or a bit depth, all volumes have the same scaling.
     """
     each = [IntensityScaling.from_dict(row.scaling) for row in rows]
     kinds = {(s.kind, s.unit) for s in each}
     if len(kinds) != 1:
         raise IntensityError(
-            f"one domain mixes intensities in {', '.join(sorted(unit for _, unit in kinds))}: keep CT, MR and "
-            "pictures in domains of their own"
+            f"one domain mixes intensities in {', '.join(sorted(unit for _, unit in kinds))}: put CT, MR and "
+            "pictures into separate domains"
         )
     lower, upper = median(s.lower for s in each), median(s.upper for s in each)
     measured = [s.air for s in each if s.air is not None]
@@ -71,12 +80,12 @@ def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ModelBundle:
-    """The two generators and what must be known to use them.
+    """The two generators of a model and everything that is needed to use them.
 
-    ``domains``: A and B. ``preparation``: how slices are made. ``generator``: the networks' shape.
-    ``weights``: ``{"G_AB": state, "G_BA": state}``, tensors on the CPU. ``provenance``: JSON values
-    (training configuration, steps, data counts); no patient data, no path. ``graphs``: the generators as
-    ONNX instead of weights, in an ONNX export, and ``exported_from`` the fingerprint of what it was made of.
+    ``domains``: A and B. ``preparation``: how slices are prepared. ``generator``: the architecture of the networks.
+    ``weights``: ``{"G_AB": state, "G_BA": state}``, tensors on the CPU. ``provenance``: JSON values (training
+    configuration, steps, data counts), without patient data or paths. In an ONNX export, ``graphs`` holds the
+    generators instead of ``weights``, and ``exported_from`` is the fingerprint of the exported model.
     """
 
     domains: tuple[DomainModel, DomainModel]
@@ -93,35 +102,35 @@ class ModelBundle:
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 over both weight files and the preparation: what names this model in an output."""
+        """The SHA-256 of both weight files, the domains and the preparation; it identifies the model in outputs."""
         if self.exported_from:
             return self.exported_from
         return hash_json({"weights": self._hashes(), "domains": self._domains(), **self._shape()})
 
-    def direction(self, to: str) -> tuple[str, DomainModel, DomainModel]:
-        """Return the generator's name and the source and target domains for output in domain ``to``.
+    def direction(self, to: str) -> Direction:
+        """Return the direction whose outputs are in domain ``to``.
 
         Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have.
         """
         a, b = self.domains
-        for name, source, target in (("G_AB", a, b), ("G_BA", b, a)):
-            if to == target.name:
-                return name, source, target
+        for found in (Direction("G_AB", a, b), Direction("G_BA", b, a)):
+            if to == found.target.name:
+                return found
         raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
 
     def canvas_multiple(self) -> int:
-        """The number that a canvas's rows and columns must be multiples of for these generators."""
-        return 2 ** unet_levels(self.preparation.size) if self.generator.kind == "unet" else 4
+        """Return the number of which a canvas's rows and columns must be multiples for these generators."""
+        return canvas_multiple(self.generator, self.preparation.size)
 
     def build(self, name: str) -> nn.Module:
         """Build the generator ``name`` (``"G_AB"`` or ``"G_BA"``) with its weights, in evaluation mode.
 
-        ``(N, C, H, W)`` to ``(N, 1, H, W)``: C slices in, of which the middle one is translated
-        (``generator.context_slices``).
+        It maps ``(N, C, H, W)`` to ``(N, 1, H, W)``: of C input slices (``generator.context_slices``) the middle one
+        is translated.
         """
         if self.graphs:
             raise ModelError("this folder holds ONNX graphs and no weights: translate with --backend onnx")
-        with torch.device("meta"):  # no first weights are drawn, which takes longer than reading these
+        with torch.device("meta"):  # skips initial weights, which take longer to draw than these to read
             network = build_generator(self.generator, self.preparation.size)
         network.to_empty(device="cpu")
         try:
@@ -133,9 +142,9 @@ class ModelBundle:
         return network.eval().requires_grad_(False)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the model folder, whole or not at all; returns its path.
+        """Write the model folder, completely or not at all, and return its path.
 
-        Raises :class:`~medcyclegan.errors.WriteError` where it exists and ``overwrite`` is not set.
+        Raises :class:`~medcyclegan.errors.WriteError` if it exists and ``overwrite`` is not set.
         """
         path = Path(folder)
         with atomic_folder(path, overwrite=overwrite) as temporary:
@@ -143,7 +152,7 @@ class ModelBundle:
         return path
 
     def write_into(self, folder: Path, graphs: Mapping[str, bytes] | None = None) -> None:
-        """Write the model's files into an existing ``folder``: with its weights, or with ``graphs`` (ONNX) instead."""
+        """Write the model's files into an existing ``folder``, with the weights or with ONNX ``graphs`` instead."""
         contents = graphs or {name: _serialize(self.weights[name]) for name in _GENERATORS}
         ending = "onnx" if graphs else "safetensors"
         files = {f"{name}.{ending}": contents[name] for name in _GENERATORS}
@@ -174,8 +183,8 @@ class ModelBundle:
     def load(cls, folder: str | Path) -> ModelBundle:
         """Read a model folder.
 
-        Raises :class:`~medcyclegan.errors.ModelError` where it is missing, incomplete, of a newer
-        format, or where a weight file is not the one that ``model.json`` names.
+        Raises :class:`~medcyclegan.errors.ModelError` if it is missing, incomplete or of another format, or if the
+        SHA-256 of a weight file is not the one in ``model.json``.
         """
         path = Path(folder)
         record = _read_record(path)
@@ -197,16 +206,16 @@ class ModelBundle:
 
     @classmethod
     def _without_weights(cls, record: Mapping[str, Any]) -> ModelBundle:
-        """Return what ``model.json`` says, checked."""
+        """Build the model from a ``model.json``, without its weights, and check every field."""
         a, b = (_domain_of(record["domains"][side]) for side in "AB")
         preparation = _preparation_of(record["preparation"])
         generator = Generator.model_validate(record["generator"])
         return cls((a, b), preparation, generator, {}, dict(record.get("provenance", {})))
 
     def check(self) -> None:
-        """Refuse a model whose folder could not be written, or not be loaded again, before anything is written.
+        """Check, before anything is written, that the model's folder can be written and loaded again.
 
-        Raises :class:`~medcyclegan.errors.ModelError`.
+        Raises :class:`~medcyclegan.errors.ModelError` if not.
         """
         record = self._record(dict.fromkeys((f"{name}.safetensors" for name in _GENERATORS), b""))
         try:
@@ -249,18 +258,18 @@ def _domain_of(fields: Mapping[str, Any]) -> DomainModel:
 
 
 def _preparation_of(fields: Mapping[str, Any]) -> Preparation:
-    """Return how slices are made, within the bounds that the configuration sets."""
+    """Return how slices are prepared, checked against the limits of the configuration."""
     checked = Slicing.model_validate(dict(fields))
     return Preparation(**{name: getattr(checked, name) for name in fields})
 
 
 def _checksum(record: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a record's other keys, as they come back from JSON."""
+    """Return the SHA-256 of all other keys of a record, after a round trip through JSON."""
     return hash_json(json.loads(json.dumps({key: value for key, value in record.items() if key != _CHECKSUM})))
 
 
 def _serialize(weights: Mapping[str, torch.Tensor]) -> bytes:
-    """Return the safetensors bytes: they depend on names and values alone."""
+    """Return the weights as safetensors bytes, which depend only on names and values."""
     plain = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in sorted(weights.items())}
     return save_tensors(plain)
 
@@ -268,10 +277,10 @@ def _serialize(weights: Mapping[str, torch.Tensor]) -> bytes:
 def _read_record(path: Path) -> dict[str, Any]:
     file = path / _JSON
     if not path.is_dir():
-        raise ModelError(f"{path}: no model folder here: train one (medcyclegan train), or name one with --model")
+        raise ModelError(f"{path} is not a folder: train a model (medcyclegan train), or name one with --model")
     try:
         if _inside(path, _JSON).stat().st_size > _LARGEST_RECORD:
-            raise ModelError(f"{file} is over {_LARGEST_RECORD} bytes, which no model's record is: name a model folder")
+            raise ModelError(f"{file} is larger than {_LARGEST_RECORD} bytes, the limit: name a model folder")
         record = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path} holds no {_JSON}: name a model folder, such as runs/latest/model") from None
@@ -280,7 +289,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
         raise ModelError(
-            f"{file}: format {found!r}, but this version reads format {_FORMAT}: use the version that made it"
+            f"{file}: format {found!r}, but this version reads format {_FORMAT}: use the version that wrote it"
         )
     if _CHECKSUM in record and record[_CHECKSUM] != _checksum(record):
         raise ModelError(
@@ -291,22 +300,22 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Return ``folder / name``, refused where it leads out of the folder by a link."""
+    """Return ``folder / name``; raise ModelError if a link leads out of the folder."""
     file = folder / name
     if file.resolve().parent != folder.resolve():
         raise ModelError(f"{file} leads out of the model folder: copy the file itself into it")
     if file.exists() and not file.is_file():
-        raise ModelError(f"{file} is no plain file: copy the model folder again")
+        raise ModelError(f"{file} is not a regular file: copy the model folder again")
     return file
 
 
 def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
-    """Return the bytes of a file of the model folder, which must be the one that its record names."""
+    """Return the bytes of a file of the model folder, after comparing their SHA-256 with the record's."""
     file = _inside(folder, name)
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise ModelError(f"{folder} holds no {file.name}: the model folder is incomplete; copy it whole") from None
+        raise ModelError(f"{folder} holds no {file.name}: the model folder is incomplete; copy all of it") from None
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
@@ -323,6 +332,6 @@ def _read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tenso
     for key, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise ModelError(
-                f"{folder / file}: {key} holds NaN or infinite weights: train again from an earlier checkpoint"
+                f"{folder / file}: {key} contains NaN or infinite weights: train again from an earlier checkpoint"
             )
     return weights

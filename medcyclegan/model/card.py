@@ -1,4 +1,4 @@
-"""The model card: what a model is, for people, written beside ``model.json`` and made of nothing but it.
+"""The model card, a description of a model for readers, written next to ``model.json`` from its contents alone.
 
 Sections as in Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019, arXiv 1810.03993).
 """
@@ -13,20 +13,20 @@ from medcyclegan.manifest import PATIENT_SOURCES
 __all__ = ["CARD", "model_card"]
 
 CARD = "MODEL_CARD.md"
-#: What the patients of each split are for.
+#: What the patients of each split are used for.
 _USES = {"train": "training", "validation": "validation", "test": "testing"}
 
 _USE = """For research: a missing contrast, training data in another contrast, a synthetic CT to plan experiments with.
 Not a medical device. Not for diagnosis, and not for dose, segmentation or any measurement that was not validated on
-data of your own: a network trained to match distributions can invent or remove lesions (Cohen et al. 2018,
+your own data: a network trained to match distributions can invent or remove lesions (Cohen et al. 2018,
 arXiv 1805.08841). Anything unlike the training volumes (other scanner, protocol, body part, age, contrast agent,
-implants) is outside what it has learnt. Every output says that it is synthetic; leave that in place."""
+implants) is outside its training distribution. Every output is labeled as synthetic; do not remove that label."""
 
 
 def model_card(record: Mapping[str, Any]) -> str:
     """Return the card (Markdown) of the model whose ``model.json`` holds ``record``; no patient data, no path.
 
-    What the record does not say, the card calls not recorded.
+    Anything that the record does not hold is listed as not recorded.
     """
     a, b = record["domains"]["A"], record["domains"]["B"]
     provenance, preparation = record.get("provenance", {}), record["preparation"]
@@ -34,7 +34,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         f"# {a['name']} to {b['name']} and back",
         f"A CycleGAN that translates axial slices between {_domain(a)} and {_domain(b)}, by medcyclegan "
         f"{record['versions']['medcyclegan']}, {record['created']}. Fingerprint `{record['fingerprint']}`.",
-        f"## Intended use, and what it is not for\n\n{_USE}",
+        f"## Intended use and limitations\n\n{_USE}",
         f"## Training data\n\n{_data(provenance, (a['name'], b['name']))}",
         f"## How volumes are prepared\n\n{_preparation(preparation, a, b)}",
         f"## Networks and training\n\n{_training(record['generator'], provenance)}",
@@ -52,27 +52,25 @@ def _domain(domain: Mapping[str, Any]) -> str:
 def _data(provenance: Mapping[str, Any], names: tuple[str, str]) -> str:
     lines = []
     for name in names:
-        volumes = provenance.get("training_volumes", {}).get(name, "a number not recorded of")
-        slices = provenance.get("training_slices", {}).get(name, "a number not recorded of")
+        volumes = provenance.get("training_volumes", {}).get(name, "an unrecorded number of")
+        slices = provenance.get("training_slices", {}).get(name, "an unrecorded number of")
         lines.append(f"- {name}: {slices} slices of {volumes} volumes{_acquired(provenance, name)}")
-    lines.append(
-        "\nUnpaired: nothing says that the two domains show the same patients. Held-out patients are not counted.\n"
-    )
+    lines.append("\nUnpaired: the two domains need not show the same patients. Held-out patients are not counted.\n")
     lines += [f"- patients of {name}: {_patients(provenance, name)}" for name in names]
     if any(name in provenance.get("patients", {}) and _is_guessed(provenance["patients"][name]) for name in names):
-        lines.append("\nA guess is as good as the names: where it is wrong, a patient may be in two splits.")
+        lines.append("\nA guess is only as good as the names: if it is wrong, a patient may be in two splits.")
     return "\n".join(lines)
 
 
 def _patients(provenance: Mapping[str, Any], name: str) -> str:
-    """Say how many patients of a domain are in each split, and how they were told apart, where the record has it."""
+    """Describe how many patients of a domain are in each split and how they were identified, if recorded."""
     described = provenance.get("patients", {}).get(name)
     if not isinstance(described, Mapping):
-        return "it is not recorded how they were told apart"
+        return "how they were identified is not recorded"
     splits, sources = described["splits"], described["sources"]
     counts = ", ".join(f"{int(splits.get(split, 0))} for {use}" for split, use in _USES.items())
     known = [f"{PATIENT_SOURCES[key]} ({_volumes(int(sources[key]))})" for key in PATIENT_SOURCES if key in sources]
-    return f"{counts}; told apart: {', '.join(known)}"
+    return f"{counts}; identified: {', '.join(known)}"
 
 
 def _is_guessed(described: Mapping[str, Any]) -> bool:
@@ -84,19 +82,19 @@ def _volumes(count: int) -> str:
 
 
 def _acquired(provenance: Mapping[str, Any], name: str) -> str:
-    """Say how a domain's volumes were acquired, where the record has it."""
+    """Describe how a domain's volumes were acquired, if recorded."""
     described = provenance.get("training_set", {}).get(name)
     if not isinstance(described, Mapping):
         return ""
     pixel, slices = (" to ".join(f"{mm:g}" for mm in described[key]) for key in ("pixel_mm", "slice_mm"))
     planes = ", ".join(f"{count} {plane}" for plane, count in described["acquisitions"].items())
-    return f"; pixels of {pixel} mm, slices {slices} mm apart; acquired {planes}"
+    return f"; pixel size {pixel} mm, slice spacing {slices} mm; acquired {planes}"
 
 
 def _preparation(preparation: Mapping[str, Any], a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     size = f"{preparation['size']} x {preparation['size']}"
     if preparation["fit"] == "physical":
-        fit = f"brought to pixels of {preparation['pixel_mm']:g} mm and padded to {size}"
+        fit = f"resampled to pixels of {preparation['pixel_mm']:g} mm and padded to {size}"
     else:
         fit = f"stretched to {size} pixels"
     scalings = "; ".join(
@@ -122,7 +120,7 @@ def _training(generator: Mapping[str, Any], provenance: Mapping[str, Any]) -> st
 
 
 def _fitness(fitness: Any) -> str:
-    """Say what the verdict on every translation takes into account."""
+    """Describe what the verdict on every translation takes into account."""
     if not isinstance(fitness, Mapping):
         return "Not recorded: no translation by this model gets the verdict `ok`."
     patients = ", ".join(f"{count} of {name}" for name, count in fitness["patients"].items())
@@ -130,11 +128,11 @@ def _fitness(fitness: Any) -> str:
     lines = [
         f"- steps behind these weights: {fitness['steps']}",
         f"- patients trained on: {patients}",
-        f"- restores more, there and back, than an image of one grey level: {learned}",
-        *(f"- **warning of step {w['step']} that still holds**: {w['message']}" for w in fitness["warnings"]),
+        f"- the cycle restores more than a constant image does: {learned}",
+        *(f"- **warning from step {w['step']}, still active**: {w['message']}" for w in fitness["warnings"]),
     ]
     if not fitness["warnings"]:
-        lines.append("- warnings that still hold: none")
+        lines.append("- active warnings: none")
     lines.append("- the verdict on every translation takes these and the scores below into account")
     return "\n".join(lines)
 
@@ -143,11 +141,11 @@ def _scores(fitness: Any) -> str:
     scores = fitness["scores"] if isinstance(fitness, Mapping) else {}
     if not scores:
         return (
-            "None are recorded with the model. Score it on patients that it has never seen with "
-            "`medcyclegan evaluate`, beside its baselines."
+            "None recorded. Evaluate the model on unseen patients with `medcyclegan evaluate`, which also scores "
+            "its baselines."
         )
     given = fitness["input_scores"]
-    lines = ["On held-out slices, scaled to [-1, 1]; in brackets, that of the input taken as the output.\n"]
+    lines = ["On held-out slices, scaled to [-1, 1]; in parentheses, the score of the input taken as the output.\n"]
     for name, value in scores.items():
         beside = f" ({given[name]:.4g})" if name in given else ""
         lines.append(f"- {name.replace('_', ' ')}: {value:.4g}{beside}")

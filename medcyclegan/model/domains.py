@@ -13,17 +13,17 @@ __all__ = ["AIR", "check_modality", "choose_target", "fits_domain", "half_range"
 
 log = logging.getLogger(__name__)
 
-#: Values of the scaled range up to here are taken for air and padding, above for the patient.
+#: Scaled values up to this one count as air or padding, larger values as the patient.
 AIR = -0.95
 
 
 def output_modality(volume: Volume, target: DomainModel) -> str | None:
-    """Return the modality of what ``volume`` becomes in the domain ``target``."""
+    """Return the modality of the translation of ``volume`` into the domain ``target``."""
     return target.modality if target.modality in ("CT", "MR") else volume.modality
 
 
 def choose_target(volume: Volume, bundle: ModelBundle) -> str:
-    """Return the domain to translate to where none is named: B, or A where only B fits the input."""
+    """Return the default target domain: B, or A if the input fits only B."""
     a, b = bundle.domains
     fits_a, fits_b = (fits_domain(volume, domain) for domain in (a, b))
     target = a if fits_b and not fits_a else b
@@ -32,17 +32,19 @@ def choose_target(volume: Volume, bundle: ModelBundle) -> str:
 
 
 def check_modality(volume: Volume, source: DomainModel, target: DomainModel, *, force: bool) -> None:
-    """Refuse an input that is not of the source domain's modality, unless ``force``.
+    """Reject an input that is not of the source domain's modality, unless ``force``.
 
-    The file's modality counts; where the file has none, a volume in Hounsfield units is a CT. The refusal advises to
-    translate from ``target`` to ``source`` only where the input is of the target's modality.
+    The modality is the one in the file; if the file has none, a volume in Hounsfield units counts as CT. The message
+    suggests translating from ``target`` to ``source`` only if the input is of the target's modality.
+
+    Raises :class:`~medcyclegan.errors.IntensityError`.
     """
     if fits_domain(volume, source):
         return
     if fits_domain(volume, target):
         remedy = f"translate to {source.name} with --to {source.name}"
     else:
-        remedy = f"its {target.name} does not fit the input either, so take another model with --model"
+        remedy = f"its {target.name} does not fit the input either, so use another model with --model"
     if volume.modality is None and source.modality == "CT" and not force:
         try:
             check_hu(volume.array)
@@ -56,7 +58,7 @@ def check_modality(volume: Volume, source: DomainModel, target: DomainModel, *, 
 
 
 def fits_domain(volume: Volume, domain: DomainModel) -> bool:
-    """Whether ``volume`` is of the domain's modality, as far as file and values tell."""
+    """Return whether ``volume`` is of the domain's modality, as far as the file and its values show."""
     if domain.modality is None or volume.modality == domain.modality:
         return True
     if volume.modality is not None:
@@ -73,9 +75,9 @@ def _is_hu(volume: Volume) -> bool:
 
 
 def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) -> IntensityScaling:
-    """Return how ``volume``, of domain ``source``, is scaled: by the domain's rule, on its own values.
+    """Return the scaling of ``volume``, an input of domain ``source``: the domain's rule applied to its values.
 
-    With ``force`` a CT that is not in HU is taken through the window all the same.
+    With ``force``, the CT window is applied even if the values are not in HU.
     """
     if source.scaling.kind == "window" and force:
         return source.scaling
@@ -91,5 +93,5 @@ def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) 
 
 
 def half_range(scaling: IntensityScaling) -> float:
-    """Return what 1 of the scaled range [-1, 1] means in the scaling's unit."""
+    """Return the length of 1 in the scaled range [-1, 1], in the scaling's unit."""
     return (scaling.upper - scaling.lower) / 2

@@ -1,4 +1,4 @@
-"""What a model's training says about its use: steps, patients, warnings, scores; carried in ``model.json``."""
+"""How fit a model is for use, judged by its training: steps, patients, warnings and scores, from ``model.json``."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Verdict = Literal["ok", "check", "doubtful"]
 #: A verdict and the reason for it.
 Finding = tuple[Verdict, str]
 
-#: From the mildest to the gravest.
+#: From the best to the worst.
 _VERDICTS: tuple[Verdict, ...] = ("ok", "check", "doubtful")
 
-#: Fewer steps than these have not settled a contrast, or have learned nothing that can be used.
+#: With fewer steps than the first the contrast has not settled; with fewer than the second nothing usable is learned.
 _FEW_STEPS, _HANDFUL_OF_STEPS = 1000, 200
-#: From fewer patients of a domain than this, a generator learns individuals.
+#: With fewer patients of a domain than this, a generator learns individuals.
 _FEW_PATIENTS = 5
-#: The name of the warning of networks that have learned nothing, which ``Fitness.learned`` repeats.
+#: The name of the warning that the networks have learned nothing, which ``Fitness.learned`` repeats.
 NOT_LEARNED = "nothing learned"
-#: Scores of which less is better, compared with those of the input itself: name -> what it is.
+#: Scores for which lower is better, which are compared with the input's own: name -> description.
 _DISTANCES = {"mae": "mean absolute error of held-out pairs", "sliced_wasserstein": "distance of held-out patches"}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelWarning:
-    """A warning of the training that still held for the model's weights.
+    """A training warning that was still active when the model's weights were saved.
 
-    ``name``: such as ``"contrast inversion"``. ``domain``: that of the synthetic slices, or of the discriminator.
-    ``step``: when it was first given. ``message``: as it was given.
+    ``name``: for example ``"contrast inversion"``. ``domain``: that of the synthetic slices or of the discriminator.
+    ``step``: when it was first raised. ``message``: its text.
     """
 
     name: str
@@ -43,7 +43,7 @@ class ModelWarning:
 
 @dataclasses.dataclass(frozen=True)
 class Fitness:
-    """How a model was trained and what was measured of it, for its very weights.
+    """How a model was trained and what was measured, for exactly these weights.
 
     ``steps``: optimization steps, including those of the models that it was initialized from. ``patients``: the
     number in training, by domain. ``learned``: whether the cycle restores more than a constant image does, in both
@@ -82,7 +82,7 @@ class Fitness:
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Fitness | None:
-        """Return the fitness in a model's ``provenance``; None where there is none, as in imported models."""
+        """Return the fitness in a model's ``provenance``; None if it has none, as in imported models."""
         try:
             return cls.from_dict(provenance["fitness"])
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -90,17 +90,17 @@ class Fitness:
 
 
 def gravest(findings: Sequence[Finding]) -> Verdict:
-    """Return the verdict that ``findings`` amount to; ``ok`` without any."""
+    """Return the worst verdict of ``findings``, ``ok`` if there are none."""
     return max((verdict for verdict, _ in findings), key=_VERDICTS.index, default="ok")
 
 
 def judge_model(fitness: Fitness | None, source: str, target: str, direction: str) -> list[Finding]:
-    """Return what speaks against translating from ``source`` to ``target`` with a model of this fitness.
+    """Return the findings against translating from ``source`` to ``target`` with a model of this fitness.
 
-    ``direction``: ``"AB"`` or ``"BA"``, which names the scores. docs/verdict.md lists the limits.
+    ``direction``: ``"AB"`` or ``"BA"``, the suffix of the scores. docs/verdict.md lists the limits.
     """
     if fitness is None:
-        return [("check", "the model does not say how it was trained, so its fitness is unknown")]
+        return [("check", "the model does not record how it was trained, so its fitness is unknown")]
     findings: list[Finding] = []
     if fitness.steps < _FEW_STEPS:
         verdict: Verdict = "doubtful" if fitness.steps < _HANDFUL_OF_STEPS else "check"
@@ -109,7 +109,7 @@ def judge_model(fitness: Fitness | None, source: str, target: str, direction: st
         findings.append(
             (
                 "doubtful",
-                "the model has learned nothing: there and back it errs as much as an image of one grey level",
+                "the model has learned nothing: its cycle error is no smaller than that of a constant image",
             )
         )
     for warning in fitness.warnings:
@@ -123,10 +123,12 @@ def judge_model(fitness: Fitness | None, source: str, target: str, direction: st
         if count is not None and count < _FEW_PATIENTS:
             patients = "1 patient" if count == 1 else f"{count} patients"
             findings.append(("check", f"the model was trained on {patients} of {name}, fewer than {_FEW_PATIENTS}"))
-    for name, words in _DISTANCES.items():
+    for name, description in _DISTANCES.items():
         score, given = (scores.get(f"{name}_{direction}") for scores in (fitness.scores, fitness.input_scores))
         if score is not None and given is not None and score >= given:
-            reason = f"the model's {words} is {score:.3g}, no better than the input taken as the output ({given:.3g})"
+            reason = (
+                f"the model's {description} is {score:.3g}, no better than the input taken as the output ({given:.3g})"
+            )
             findings.append(("check", reason))
     return findings
 

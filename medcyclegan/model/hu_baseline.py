@@ -1,4 +1,4 @@
-"""The baseline that a training set gives for outputs in HU: the mean CT number of each tissue class of the input."""
+"""A baseline for outputs in HU, from the training set: the mean CT number of each tissue class of the input."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["fit_tissue_means"]
 
 log = logging.getLogger(__name__)
 
-#: Volumes or pairs that are looked at, evenly spaced, and voxels of each.
+#: Volumes or pairs that are used, evenly spaced, and voxels of each.
 _MOST_VOLUMES, _MOST_VOXELS = 12, 200_000
 
 _T = TypeVar("_T")
@@ -32,10 +32,10 @@ _T = TypeVar("_T")
 def fit_tissue_means(inputs: Sequence[SliceRow], targets: Sequence[SliceRow], store: Path) -> TissueMeans | None:
     """Return the mean CT number of each tissue class of the input over the training volumes of two domains.
 
-    ``inputs``, ``targets``: the training rows of the domain that is translated and of the one it becomes. Patients
-    with both images on one grid give the means of up to 32 classes; where there are none, the shares of air, bone and
-    soft tissue give those of two (:func:`~medcyclegan.metrics.tissue_means.means_of_shares`). Returns None where the
-    target is not in HU; where the input is, since it is then its own baseline; and where no volume shows a head.
+    ``inputs``, ``targets``: the training rows of the source and of the target domain. Patients with both images on
+    one grid give the means of up to 32 classes; if there are none, the shares of air, bone and soft tissue give the
+    means of two (:func:`~medcyclegan.metrics.tissue_means.means_of_shares`). Returns None if the target is not in HU,
+    if the input is in HU (it is then its own baseline), or if no volume shows a head.
     """
     if not inputs or _unit(targets) != "HU" or _unit(inputs) == "HU":
         return None
@@ -60,7 +60,7 @@ def _spread(items: Sequence[_T]) -> list[_T]:
 
 
 def _pair_values(source: SliceRow, target: SliceRow, store: Path) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Return an input's scaled values and its CT's HU, voxel by voxel inside the head that the CT shows."""
+    """Return an input's scaled values and its CT's HU, voxel by voxel, inside the head found in the CT."""
     places = shared_slices((source, target))
     mask = _head(target, store)
     if mask is None or not places:
@@ -72,7 +72,7 @@ def _pair_values(source: SliceRow, target: SliceRow, store: Path) -> tuple[NDArr
 
 
 def _head_values(row: SliceRow, store: Path) -> NDArray[Any] | None:
-    """Return a volume's values inside the head: HU for a CT, else scaled; None where no head is found."""
+    """Return a volume's values inside the head: HU for a CT, otherwise scaled; None if no head is found."""
     mask = _head(row, store)
     return None if mask is None else _in_unit(row, _thinned(open_stack(store, row)[mask]))
 
@@ -83,7 +83,7 @@ def _in_unit(row: SliceRow, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _head(row: SliceRow, store: Path) -> NDArray[np.bool_] | None:
-    """Return where a row's stack ``(K, H, W)`` shows the head, as an evaluation finds it; None where it shows none."""
+    """Return the head mask of a row's stack ``(K, H, W)``, found as in an evaluation; None if there is no head."""
     stack = _in_unit(row, open_stack(store, row))
     grid = Volume(np.broadcast_to(np.False_, row.shape), np.array(row.affine))
     slice_mm = grid.spacing_mm[plane_axes(grid.orientation)[0][2]]
@@ -91,7 +91,7 @@ def _head(row: SliceRow, store: Path) -> NDArray[np.bool_] | None:
     try:
         return head_mask(volume)
     except IntensityError:
-        log.info("a training volume of %s without contrast is left out of the baseline", row.domain)
+        log.info("skipping a training volume of %s without contrast for the baseline", row.domain)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Model folders made of generators that were trained elsewhere."""
+"""Import generators that were trained with other code as a model."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["describe_domain", "import_generators"]
 def import_generators(
     files: tuple[str | Path, str | Path], domains: tuple[DomainModel, DomainModel], preparation: Preparation
 ) -> ModelBundle:
-    """Return the model of two generators of the public PyTorch CycleGAN code: ``files`` are A to B and B to A.
+    """Build a model from two generators of the public PyTorch CycleGAN code: ``files`` are A to B and B to A.
 
-    They are ``latest_net_G_A.pth`` and ``latest_net_G_B.pth``; only tensors are read from them. ``domains`` and
-    ``preparation`` say what those files do not: how values and slices were prepared in that training. Raises
-    :class:`~medcyclegan.errors.ModelError` for files that are no such generators, or do not fit each other or
+    The files are ``latest_net_G_A.pth`` and ``latest_net_G_B.pth``; only tensors are read from them. ``domains`` and
+    ``preparation`` describe what the files do not hold: how values and slices were prepared in that training. Raises
+    :class:`~medcyclegan.errors.ModelError` for files that are not such generators, or that do not fit each other or
     ``preparation.size``.
     """
     converted = []
@@ -40,13 +40,13 @@ def import_generators(
     (generator, weights_AB), (other, weights_BA) = converted
     if generator != other:
         raise ModelError(
-            f"{files[0]} is a {generator.kind} of {generator.filters} filters, {files[1]} a {other.kind} of "
-            f"{other.filters}, or their blocks differ: give the two generators of one training"
+            f"{files[0]} is a {generator.kind} with {generator.filters} filters, {files[1]} a {other.kind} with "
+            f"{other.filters}, or their blocks differ: name two generators from the same training"
         )
     if generator.kind == "unet":
         levels = sum(key.startswith("down.") and key.endswith(".weight") for key in weights_AB)
         if levels != unet_levels(preparation.size):
-            raise ModelError(f"{files[0]} is a U-Net of {levels} levels: it reads slices of {2**levels}, set --size")
+            raise ModelError(f"{files[0]} is a U-Net with {levels} levels, for slices of {2**levels}: set --size")
     imported = {name: hash_file(Path(file)) for name, file in zip(("G_AB", "G_BA"), files, strict=True)}
     provenance = {"imported_from": "the public PyTorch CycleGAN code", "files_sha256": imported}
     bundle = ModelBundle(domains, preparation, generator, {"G_AB": weights_AB, "G_BA": weights_BA}, provenance)
@@ -56,11 +56,11 @@ def import_generators(
 
 
 def describe_domain(name: str, config: Config, range_: Sequence[float] | None) -> DomainModel:
-    """Return what is known of domain ``name`` from a configuration and the values that became -1 and 1.
+    """Describe domain ``name`` from a configuration and the values that became -1 and 1 in training.
 
-    CT: ``range_`` in HU, or the window of the configuration where that has a section for the domain. Anything else:
-    ``range_`` in arbitrary units, for outputs; inputs are scaled by the configuration's percentiles. Raises
-    :class:`~medcyclegan.errors.UsageError` where the range is not known.
+    For CT, ``range_`` is in HU and defaults to the window in the domain's section of the configuration. For anything
+    else, ``range_`` is in arbitrary units and scales outputs; inputs are scaled by the configuration's percentiles.
+    Raises :class:`~medcyclegan.errors.UsageError` if the range is not known.
     """
     known = config.domains.get(name)
     rule = known.scaling if known is not None else Scaling()
@@ -87,5 +87,5 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
             f"cannot be read as weights alone: {str(error).splitlines()[0] if str(error) else error!r}"
         ) from None
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise ModelError("holds no state dict, which names each tensor: save network.state_dict()")
+        raise ModelError("is not a state dict with named tensors: save network.state_dict()")
     return state

@@ -1,9 +1,9 @@
-"""Generators trained with the well-known public PyTorch CycleGAN and pix2pix code, as ours.
+"""Convert generators trained with the well-known public PyTorch CycleGAN and pix2pix code.
 
 Its ``ResnetGenerator`` is one long ``Sequential`` (``model.1.weight``, …, ``model.10.conv_block.1.weight``), its
-``UnetGenerator`` blocks one inside the other (``model.model.1.model.3.model.1.weight``, …). The networks are the same
-functions as ours. Its convolutions in front of an instance normalisation have biases, which that normalisation removes:
-they are left out. (Zhu et al. 2017, arXiv 1703.10593; Isola et al. 2017, arXiv 1611.07004.)
+``UnetGenerator`` nested blocks (``model.model.1.model.3.model.1.weight``, …). The networks compute the same functions
+as ours. Its convolutions before an instance normalization have biases, which the normalization removes, so they are
+dropped. (Zhu et al. 2017, arXiv 1703.10593; Isola et al. 2017, arXiv 1611.07004.)
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ __all__ = ["convert_public_generator"]
 
 Weights = Mapping[str, torch.Tensor]
 
-#: What old versions kept of instance normalisation; evaluation does not use it.
+#: Statistics that old versions stored for instance normalization; evaluation does not use them.
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def convert_public_generator(state: Weights) -> tuple[Generator, dict[str, torch.Tensor]]:
-    """Return the generator's shape and our state dict for a public one's.
+    """Return the generator's configuration and our state dict for the state dict of a public generator.
 
-    Reads ``resnet_6blocks`` and ``resnet_9blocks`` (any number of blocks), ``unet_128`` and ``unet_256``, of one
-    channel in and out, with instance normalisation, any number of filters. Raises
-    :class:`~medcyclegan.errors.ModelError` for anything else, saying what it is.
+    Accepts ``resnet_6blocks`` and ``resnet_9blocks`` (any number of blocks), ``unet_128`` and ``unet_256``, with one
+    channel in and out, instance normalization and any number of filters. Raises
+    :class:`~medcyclegan.errors.ModelError`, with the reason, for anything else.
     """
     own = {key.removeprefix("module."): value for key, value in state.items() if not key.endswith(_STATISTICS)}
     for key, value in own.items():
         if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not torch.isfinite(value).all():
             raise ModelError(f"{key} does not hold finite numbers: not the state dict of a generator")
         if key.endswith(".weight") and value.ndim == 1:
-            raise ModelError(f"{key} belongs to a batch normalisation: only generators with --norm instance fit")
+            raise ModelError(f"{key} belongs to a batch normalization: only generators with --norm instance fit")
     if "model.model.0.weight" in own:
         return _convert_unet(own)
     if "model.1.weight" in own and "model.10.conv_block.1.weight" in own:
         return _convert_resnet(own)
     raise ModelError(
-        "not the state dict of a ResnetGenerator or UnetGenerator of the public CycleGAN code: give the files "
+        "not the state dict of a ResnetGenerator or UnetGenerator of the public CycleGAN code: name the files "
         "latest_net_G_A.pth and latest_net_G_B.pth of its checkpoints folder"
     )
 
 
 def _convert_resnet(state: Weights) -> tuple[Generator, dict[str, torch.Tensor]]:
-    """Ten layers in, the blocks, nine layers out; in a block the padding and dropout layers count too."""
+    """Convert ten layers, the blocks and nine layers; padding and dropout layers in a block count too."""
     blocks = sorted({int(match[1]) for key in state if (match := re.match(r"model\.(\d+)\.conv_block\.", key))})
     last = blocks[-1]
     names = {"encoder.1": "model.1", "encoder.4": "model.4", "encoder.7": "model.7"}
@@ -69,7 +69,7 @@ def _convert_resnet(state: Weights) -> tuple[Generator, dict[str, torch.Tensor]]
 
 
 def _convert_unet(state: Weights) -> tuple[Generator, dict[str, torch.Tensor]]:
-    """Blocks one inside the other: the outermost has its inner block at place 1, the others at place 3."""
+    """Convert nested blocks: the outermost has its inner block at index 1, the others at index 3."""
     weights = {"down.0.weight": _take(state, "model.model.0.weight"), "down.0.bias": _take(state, "model.model.0.bias")}
     used, ups, prefix, level = ["model.model.0", "model.model.3"], [], "model.model.1", 1
     while True:
@@ -92,7 +92,7 @@ def _convert_unet(state: Weights) -> tuple[Generator, dict[str, torch.Tensor]]:
 
 
 def _features_first(weight: torch.Tensor) -> torch.Tensor:
-    """Exchange the halves of a convolution's inputs: theirs come skip first, ours after what comes from below."""
+    """Swap the halves of a convolution's inputs: in the public code the skip comes first, in ours it comes last."""
     skip, features = weight.chunk(2, dim=0)
     return torch.cat([features, skip])
 
@@ -107,12 +107,12 @@ def _check_all_used(state: Weights, layers: Iterable[str]) -> None:
     known = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
     unknown = sorted(state.keys() - known)
     if unknown:
-        raise ModelError(f"{unknown[0]} is no part of the public generators that are known here: resnet and unet")
+        raise ModelError(f"{unknown[0]} is not part of the supported public generators, resnet and unet")
 
 
 def _check_channels(read: int, written: int) -> None:
     if (read, written) != (1, 1):
         raise ModelError(
             f"the generator translates {read} channels to {written}: slices have one; train it with --input_nc 1 "
-            "--output_nc 1, for colours have no unit"
+            "--output_nc 1, because colors have no unit"
         )

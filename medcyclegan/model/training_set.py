@@ -1,4 +1,4 @@
-"""What a model's training set was like: a few numbers a domain, kept in ``model.json``, no patient data."""
+"""A summary of a model's training set for ``model.json``: a few numbers per domain, no patient data."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ __all__ = [
     "tissue_means_fields",
 ]
 
-#: Quantiles that stand for a histogram.
+#: Quantiles that represent a histogram.
 _QUANTILES = 64
-#: Volumes that are looked at, evenly spaced, and slices of each.
+#: Volumes that are used, evenly spaced, and slices of each.
 _MOST_VOLUMES, _MOST_SLICES = 48, 16
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
-    """What the volumes of one domain were like.
+    """A summary of the training volumes of one domain.
 
-    ``volumes``: how many. ``histogram``: quantiles of the scaled values of the foreground, the mean over
-    the volumes. ``histogram_spread``: the largest earth mover's distance of one of them from that mean.
-    ``pixel_mm``, ``slice_mm``: the smallest and largest pixel size in the axial plane, and distance of
-    axial slices. ``acquisitions``: how many volumes were acquired axial, coronal and sagittal.
-    ``tissue_means``: of a domain in HU, the mean CT number of each tissue class of the other domain, which is a
-    baseline for translations (:func:`~medcyclegan.model.hu_baseline.fit_tissue_means`); None where there is none.
+    ``volumes``: their number. ``histogram``: quantiles of the scaled foreground values, averaged over the volumes.
+    ``histogram_spread``: the largest earth mover's distance of a volume's histogram from that mean.
+    ``pixel_mm``, ``slice_mm``: the smallest and largest pixel size in the axial plane, and spacing of axial slices.
+    ``acquisitions``: the number of volumes acquired in axial, coronal and sagittal planes.
+    ``tissue_means``: for a domain in HU, the mean CT number of each tissue class of the other domain, a
+    baseline for translations (:func:`~medcyclegan.model.hu_baseline.fit_tissue_means`); None if there is no baseline.
     """
 
     volumes: int
@@ -55,7 +55,7 @@ class TrainingSet:
     tissue_means: TissueMeans | None = None
 
     def histogram_distance(self, histogram: Sequence[float]) -> float:
-        """Return the earth mover's distance of ``histogram`` from the training set's, in the scaled range's units."""
+        """Return the earth mover's distance of ``histogram`` from the training set's, in scaled units."""
         return float(np.abs(np.subtract(histogram, self.histogram)).mean())
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class TrainingSet:
         means = fields.get("tissue_means")
         histogram = tuple(float(v) for v in fields["histogram"])
         if len(histogram) != _QUANTILES:
-            raise ValueError(f"a histogram of {len(histogram)} quantiles, not {_QUANTILES}")
+            raise ValueError(f"a histogram has {len(histogram)} quantiles, not {_QUANTILES}")
         return cls(
             volumes=int(fields["volumes"]),
             histogram=histogram,
@@ -84,8 +84,8 @@ class TrainingSet:
 def describe_training_set(rows: Sequence[SliceRow], store: Path, inputs: Sequence[SliceRow] = ()) -> dict[str, Any]:
     """Describe the training volumes ``rows`` of one domain of the slice store ``store``, for ``model.json``.
 
-    ``inputs``: those of the other domain, which are translated into this one. Reads some slices of each of at most 48
-    volumes, and for ``tissue_means`` at most 12 whole ones of each domain. Returns :meth:`TrainingSet.to_dict`.
+    ``inputs``: the rows of the other domain, which is translated into this one. Reads some slices of at most 48
+    volumes, and for ``tissue_means`` at most 12 complete volumes per domain. Returns :meth:`TrainingSet.to_dict`.
     """
     seen = [rows[int((n + 0.5) * len(rows) / count)] for count in [min(len(rows), _MOST_VOLUMES)] for n in range(count)]
     histograms = np.array([_stack_histogram(store / row.file) for row in seen])
@@ -105,9 +105,9 @@ def describe_training_set(rows: Sequence[SliceRow], store: Path, inputs: Sequenc
 
 
 def tissue_means_fields(provenance: Mapping[str, Any], target: str) -> Mapping[str, Any] | None:
-    """Return the fields of the tissue means that a model's ``provenance`` has for outputs of ``target``, or None.
+    """Return the tissue means in a model's ``provenance`` for outputs in ``target``, or None.
 
-    They are as the file holds them: :meth:`~medcyclegan.metrics.TissueMeans.from_dict` checks them.
+    They are returned as stored; :meth:`~medcyclegan.metrics.TissueMeans.from_dict` checks them.
     """
     fields: Any = provenance
     for key in ("training_set", target, "tissue_means"):
@@ -116,10 +116,10 @@ def tissue_means_fields(provenance: Mapping[str, Any], target: str) -> Mapping[s
 
 
 def describe_patients(rows: Sequence[SliceRow]) -> dict[str, Any]:
-    """Describe the patients of all volumes ``rows`` of one domain, held-out ones too, for ``model.json``.
+    """Count the patients of all volumes ``rows`` of one domain, including held-out ones, for ``model.json``.
 
-    Returns ``splits``, the number of patients in each, and ``sources``, the number of volumes whose patient each source
-    of :data:`~medcyclegan.manifest.PATIENT_SOURCES` named; no name and no hash.
+    Returns ``splits``, the number of patients in each split, and ``sources``, the number of volumes whose patient was
+    identified by each of :data:`~medcyclegan.manifest.PATIENT_SOURCES`. No name or hash is included.
     """
     splits = {split: len({row.patient for row in rows if row.split == split}) for split in get_args(Split)}
     sources = collections.Counter(row.patient_source for row in rows)
@@ -127,7 +127,7 @@ def describe_patients(rows: Sequence[SliceRow]) -> dict[str, Any]:
 
 
 def histogram_of(scaled: NDArray[Any]) -> tuple[float, ...] | None:
-    """Return the quantiles of the foreground of ``scaled`` values in [-1, 1]; None where there is none."""
+    """Return the quantiles of the foreground of ``scaled`` values in [-1, 1]; None if there is no foreground."""
     values = scaled[scaled > AIR]
     if values.size == 0:
         return None
@@ -136,14 +136,14 @@ def histogram_of(scaled: NDArray[Any]) -> tuple[float, ...] | None:
 
 
 def axial_spacing(volume: Volume) -> tuple[float, float, float]:
-    """Return the distance of rows, columns and slices of the axial plane through ``volume``, in mm."""
+    """Return the spacing of rows, columns and slices of ``volume`` in the axial plane, in mm."""
     axes, _ = plane_axes(volume.orientation)
     rows, columns, slices = (volume.spacing_mm[axis] for axis in axes)
     return rows, columns, slices
 
 
 def acquisition(volume: Volume) -> str:
-    """Return ``"axial"``, ``"coronal"`` or ``"sagittal"``: the plane of the array's first two axes."""
+    """Return the acquisition plane, that of the array's first two axes: axial, coronal or sagittal."""
     return {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}.get(volume.orientation[2], "sagittal")
 
 

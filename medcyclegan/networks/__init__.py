@@ -1,7 +1,13 @@
-"""The generators and discriminators, and what builds them from the configuration."""
+"""Generators and discriminators, and functions that build them from the configuration."""
 
 from medcyclegan.networks.context import keep_middle_slice, middle_slice
-from medcyclegan.networks.cyclegan import CycleGAN, build_cyclegan, build_discriminator, build_generator
+from medcyclegan.networks.cyclegan import (
+    CycleGAN,
+    build_cyclegan,
+    build_discriminator,
+    build_generator,
+    canvas_multiple,
+)
 from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
 from medcyclegan.networks.normalization import InstanceNorm
 from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
@@ -17,6 +23,7 @@ __all__ = [
     "build_cyclegan",
     "build_discriminator",
     "build_generator",
+    "canvas_multiple",
     "keep_middle_slice",
     "middle_slice",
     "resnet_blocks",

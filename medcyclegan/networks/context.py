@@ -1,4 +1,4 @@
-"""Generators that translate a slice together with its neighbours, for translating one slice."""
+"""Slices with their neighbors as channels: reduce a generator to the middle slice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["keep_middle_slice", "middle_slice"]
 
 
 def middle_slice(slices: torch.Tensor) -> torch.Tensor:
-    """Return the middle one of C slices, ``(N, C, H, W)`` to ``(N, 1, H, W)``."""
+    """Return the middle of C slices: ``(N, C, H, W)`` to ``(N, 1, H, W)``."""
     middle = slices.shape[1] // 2
     return slices[:, middle : middle + 1]
 
@@ -20,9 +20,9 @@ class _Middle(nn.Module):
 
 
 def keep_middle_slice(network: nn.Module) -> nn.Module:
-    """Turn a generator, in place, from C slices to C slices into one from C slices to the middle one; return it.
+    """Change a generator that returns C slices, in place, to return only the middle one; return the generator.
 
-    Its last convolution loses the channels of the others, so nothing is computed in vain.
+    The output channels of the other slices are removed from its last convolution, so they are not computed.
     """
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     if not convolutions:

@@ -1,8 +1,9 @@
-"""The four networks of a CycleGAN, built from the configuration with reproducible weights."""
+"""Build the four networks of a CycleGAN from the configuration, with reproducible weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import assert_never
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDi
 from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
 from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
 
-__all__ = ["CycleGAN", "build_cyclegan", "build_discriminator", "build_generator"]
+__all__ = ["CycleGAN", "build_cyclegan", "build_discriminator", "build_generator", "canvas_multiple"]
 
 #: Standard deviation of the initial weights (Zhu et al. 2017, section 7.1).
 _WEIGHT_STD = 0.02
@@ -22,8 +23,7 @@ _WEIGHT_STD = 0.02
 class CycleGAN(nn.Module):
     """Two generators, ``G_AB`` (A to B) and ``G_BA``, and two discriminators, ``D_A`` and ``D_B``.
 
-    A container: it holds the networks' state and sorts their parameters; the training step says how
-    they work together.
+    A container for the networks' state and parameters. The training step defines how they work together.
     """
 
     def __init__(self, G_AB: nn.Module, G_BA: nn.Module, D_A: nn.Module, D_B: nn.Module) -> None:
@@ -47,13 +47,13 @@ class CycleGAN(nn.Module):
 def build_generator(config: Generator, size: int) -> nn.Module:
     """Build a generator for slices of ``size`` x ``size`` pixels: ``(N, C, H, W)`` to the same shape.
 
-    C is ``config.context_slices``. With 3 or 5 it translates a slice and its neighbours all together,
-    rather than their middle one alone: what comes out can then be translated back, so the cycle and the
-    identity term stay one pass each, and discriminators see whether slices fit together. Translation
-    keeps the middle one (:func:`~medcyclegan.networks.keep_middle_slice`).
-    It reads larger canvases too: multiples of 4 for ``resnet``, of 2**levels (256) for ``unet``.
-    ``identity`` returns its input. Raises :class:`~medcyclegan.errors.ConfigError` where ``size`` does
-    not fit the network.
+    C is ``config.context_slices``. With 3 or 5, the generator translates a slice and its neighbors together
+    and returns all of them. Its output can therefore be translated back, so the cycle and identity terms take
+    one pass each, and discriminators see whether adjacent slices are consistent. Translation keeps only the
+    middle slice (:func:`~medcyclegan.networks.keep_middle_slice`).
+
+    Larger canvases are accepted: multiples of 4 for ``resnet``, of 2**levels (256) for ``unet``. ``identity``
+    returns its input. Raises :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
     """
     if config.kind == "identity":
         return nn.Identity()
@@ -61,29 +61,42 @@ def build_generator(config: Generator, size: int) -> nn.Module:
         return UnetGenerator(
             config.filters, unet_levels(size), config.dropout, config.upsampling, config.context_slices
         )
-    blocks = config.blocks or resnet_blocks(size)
-    return ResnetGenerator(config.filters, blocks, config.upsampling, config.context_slices)
+    if config.kind == "resnet":
+        blocks = config.blocks or resnet_blocks(size)
+        return ResnetGenerator(config.filters, blocks, config.upsampling, config.context_slices)
+    assert_never(config.kind)
+
+
+def canvas_multiple(config: Generator, size: int) -> int:
+    """Return the number of which rows and columns must be multiples for a generator for ``size`` pixels."""
+    if config.kind == "unet":
+        return 2 ** unet_levels(size)
+    if config.kind == "resnet" or config.kind == "identity":
+        return 4
+    assert_never(config.kind)
 
 
 def build_discriminator(config: Discriminator, size: int, channels: int = 1) -> nn.Module:
-    """Build a discriminator for ``channels`` slices of ``size`` x ``size`` pixels; its output are logits.
+    """Build a discriminator for ``channels`` slices of ``size`` x ``size`` pixels; it returns logits.
 
-    Raises :class:`~medcyclegan.errors.ConfigError` where ``size`` does not fit the network.
+    Raises :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
     """
     if config.kind == "classifier":
         return ClassifierDiscriminator(size, config.filters, channels)
-    return PatchDiscriminator(size, config.filters, config.layers, channels)
+    if config.kind == "patch":
+        return PatchDiscriminator(size, config.filters, config.layers, channels)
+    assert_never(config.kind)
 
 
 def build_cyclegan(config: Networks, size: int, seed: int) -> CycleGAN:
-    """Build the four networks with weights that depend on ``seed`` alone, on the CPU.
+    """Build the four networks on the CPU, with weights that depend only on ``seed``.
 
-    Convolutions and linear layers get weights from N(0, 0.02) and biases of 0. The global random
-    state is left as it was. Raises :class:`~medcyclegan.errors.ConfigError` for generators that have
-    nothing to train.
+    The weights of convolutions and linear layers are drawn from N(0, 0.02), and biases are 0. The global random
+    state is not changed. Raises :class:`~medcyclegan.errors.ConfigError` for a generator without trainable
+    parameters.
     """
     if config.generator.kind == "identity":
-        raise ConfigError("networks.generator.kind = 'identity' has nothing to train: take resnet or unet")
+        raise ConfigError("networks.generator.kind = 'identity' has nothing to train: use resnet or unet")
     with torch.random.fork_rng(devices=[]):
         networks = CycleGAN(
             G_AB=build_generator(config.generator, size),

@@ -1,4 +1,4 @@
-"""The networks that tell real slices from fakes: PatchGAN, and a classifier of whole images."""
+"""Discriminators: a PatchGAN, and a classifier of whole images."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["ClassifierDiscriminator", "PatchDiscriminator"]
 class PatchDiscriminator(nn.Module):
     """The PatchGAN C64-C128-C256-C512 (Isola et al. 2017): a map of logits, one per patch.
 
-    MONAI's network with instance normalisation and LeakyReLU 0.2. With 3 ``layers`` each logit sees
-    70 x 70 pixels, and 256 x 256 pixels give 30 x 30 logits. ``size`` is the smallest slice that it
-    must read; raises :class:`~medcyclegan.errors.ConfigError` where nothing of it would be left.
+    MONAI's network with instance normalization and LeakyReLU 0.2. With 3 ``layers`` each logit has a receptive
+    field of 70 x 70 pixels, and 256 x 256 pixels give 30 x 30 logits. ``size`` is the smallest slice that it
+    must read. Raises :class:`~medcyclegan.errors.ConfigError` if no output pixel would be left at that size.
     """
 
     def __init__(self, size: int, filters: int = 64, layers: int = 3, channels: int = 1) -> None:
         super().__init__()
         _check_patch_layers(size, layers)
-        # Imported here: translation, which needs no discriminator, then starts without MONAI's networks.
+        # Imported here so that translation, which needs no discriminator, does not import MONAI's networks.
         from monai.networks.nets.patchgan_discriminator import PatchDiscriminator as MonaiPatchDiscriminator
 
         self.layers = MonaiPatchDiscriminator(
@@ -45,11 +45,11 @@ class PatchDiscriminator(nn.Module):
 
 
 class ClassifierDiscriminator(nn.Module):
-    """A CNN classifier, one logit an image: ``(N, channels, H, W)`` to ``(N, 1)``.
+    """A CNN classifier with one logit per image: ``(N, channels, H, W)`` to ``(N, 1)``.
 
-    Strided 4 x 4 convolutions, channels from ``filters`` (64) doubling up to eightfold, instance
-    normalisation except in the first, LeakyReLU 0.2, until at most 8 x 8 pixels of ``size`` are left
-    (5 layers at 256); then their mean and one linear layer, so images of any larger size fit too.
+    Strided 4 x 4 convolutions reduce ``size`` to at most 8 x 8 pixels (5 layers at 256). The number of channels
+    starts at ``filters`` (64) and doubles up to eight times that. Each has instance normalization, except the
+    first, and LeakyReLU 0.2. Then the mean over the pixels and one linear layer, so larger images are accepted too.
     """
 
     def __init__(self, size: int, filters: int = 64, channels: int = 1) -> None:
@@ -72,17 +72,17 @@ class ClassifierDiscriminator(nn.Module):
 
 
 def _check_patch_layers(size: int, layers: int) -> None:
-    """Refuse more strided layers than ``size`` pixels allow: two pixels must reach the last norm."""
+    """Reject more strided layers than ``size`` pixels allow: the last normalization needs two pixels."""
     left = size // 2**layers - 1
     if left < 2:
         raise ConfigError(
             f"networks.discriminator.layers = {layers} leaves nothing of slices of {size} pixels: "
-            f"take fewer layers, or slices of {3 * 2**layers} pixels or more"
+            f"use fewer layers, or slices of {3 * 2**layers} pixels or more"
         )
 
 
 def _exchange_norms(network: nn.Module) -> None:
-    """Put :class:`InstanceNorm` in the place of torch's own, which is slower."""
+    """Replace torch's instance normalization, which is slower, by :class:`InstanceNorm`."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.InstanceNorm2d):

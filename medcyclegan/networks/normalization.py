@@ -1,4 +1,4 @@
-"""Instance normalisation, computed the way that is fastest on the device."""
+"""Instance normalization by the operator that is fastest on the device."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["InstanceNorm"]
 
 
 class InstanceNorm(nn.Module):
-    """Normalise each channel of each image to mean 0 and variance 1 (Ulyanov et al. 2016).
+    """Normalize each channel of each image to mean 0 and variance 1 (Ulyanov et al. 2016).
 
-    The same function as ``torch.nn.InstanceNorm2d(channels)``, without affine terms and running
-    statistics, to rounding. On CPUs it is group normalisation with one channel a group, which is
-    faster where channels come last; elsewhere autocast would turn that to float32.
+    Equal to ``torch.nn.InstanceNorm2d(channels)`` without affine terms and running statistics, up to rounding.
+    On CPUs it is computed as group normalization with one channel per group, which is faster with channels last.
+    On other devices it is not, because autocast would convert group normalization to float32.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
@@ -22,11 +22,11 @@ class InstanceNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise ``x`` ``(N, C, H, W)``; H x W must hold more than one pixel."""
+        """Normalize ``x`` ``(N, C, H, W)``; H x W must be more than one pixel."""
         if x.device.type == "cpu":
             return nn.functional.group_norm(x, self.channels, eps=self.eps)
         return nn.functional.instance_norm(x, eps=self.eps)
 
     def extra_repr(self) -> str:
-        """Return what ``print(network)`` shows of this layer."""
+        """Return the description of this layer in ``print(network)``."""
         return f"{self.channels}, eps={self.eps}"

@@ -20,11 +20,11 @@ def resnet_blocks(size: int) -> int:
 class ResnetGenerator(nn.Module):
     """c7s1-F, d2F, d4F, ``blocks`` x R4F, u2F, uF, c7s1-1: ``(N, channels, H, W)`` to the same shape.
 
-    With F = ``filters`` (64 in the paper). Reflection padding, instance normalisation and ReLU
-    throughout, tanh at the end; H and W are multiples of 4. Convolutions in front of a
-    normalisation have no bias, for the normalisation removes it. ``upsampling``: ``"transposed"``
-    convolutions as published, or ``"resize"``: nearest neighbour, then a 3 x 3 convolution (Odena
-    et al. 2016, https://distill.pub/2016/deconv-checkerboard).
+    F is ``filters`` (64 in the paper). Reflection padding, instance normalization and ReLU are used
+    throughout, and tanh at the end. H and W must be multiples of 4. Convolutions before a normalization
+    have no bias, because the normalization removes it. ``upsampling``: ``"transposed"`` convolutions as
+    published, or ``"resize"``, nearest-neighbor interpolation and a 3 x 3 convolution (Odena et al. 2016,
+    https://distill.pub/2016/deconv-checkerboard).
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class ResnetGenerator(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has its number format."""
+        """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has the same dtype."""
         features = self.decoder(self.blocks(self.encoder(image)))
-        # Under autocast the features have 8 bits of mantissa: tanh in the image's own format loses no more.
+        # Under autocast the features have 8 bits of mantissa; tanh in the image's dtype loses no further precision.
         return torch.tanh(features.to(image.dtype))
 
 
 class ResidualBlock(nn.Module):
-    """R of the paper: two 3 x 3 convolutions with reflection padding, added to the input."""
+    """A residual block (R in the paper): two 3 x 3 convolutions with reflection padding, added to the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -80,13 +80,13 @@ class ResidualBlock(nn.Module):
 
 
 def _downsample(channels_in: int, channels_out: int) -> list[nn.Module]:
-    """Return d of the paper: a 3 x 3 convolution of stride 2."""
+    """Return a downsampling block (d in the paper): a 3 x 3 convolution with stride 2."""
     convolution = nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1, bias=False)
     return [convolution, InstanceNorm(channels_out), nn.ReLU(inplace=True)]
 
 
 def _upsample(channels_in: int, channels_out: int, upsampling: str) -> list[nn.Module]:
-    """Return u of the paper: twice the rows and columns."""
+    """Return an upsampling block (u in the paper), which doubles rows and columns."""
     if upsampling == "resize":
         layers: list[nn.Module] = [
             nn.Upsample(scale_factor=2, mode="nearest"),

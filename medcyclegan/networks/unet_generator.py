@@ -15,34 +15,34 @@ __all__ = ["UnetGenerator", "unet_levels"]
 #: Levels of the published network, which reads 256 x 256 pixels.
 _MOST_LEVELS = 8
 
-#: Up-blocks with dropout, from the bottleneck outwards.
+#: Decoder blocks with dropout, counted from the bottleneck.
 _DROPOUT_BLOCKS = 3
 
 
 def unet_levels(size: int) -> int:
-    """Return how often ``size`` pixels are halved: 8 times from 256 on, down to 1 x 1 for less.
+    """Return how many times ``size`` pixels are halved: 8 from 256 pixels on, down to 1 x 1 for fewer pixels.
 
-    Raises :class:`~medcyclegan.errors.ConfigError` where ``size`` cannot be halved that often.
+    Raises :class:`~medcyclegan.errors.ConfigError` if ``size`` cannot be halved that many times.
     """
     levels = min(_MOST_LEVELS, size.bit_length() - 1)
     if size % 2**levels:
         below = 2**levels * (size // 2**levels)
         raise ConfigError(
             f"slices of {size} pixels cannot be halved {levels} times, as the unet does: "
-            f"slice at {below} or {below + 2**levels}, or take networks.generator.kind=resnet"
+            f"slice at {below} or {below + 2**levels}, or use networks.generator.kind=resnet"
         )
     return levels
 
 
 class UnetGenerator(nn.Module):
-    """C64-C128-C256-C512-… down to the bottleneck and back with skips: ``(N, channels, H, W)`` to the same.
+    """C64-C128-C256-C512-… down to the bottleneck and up again with skips: ``(N, channels, H, W)`` to the same.
 
-    ``levels`` strided 4 x 4 convolutions (8 at 256 pixels, where the bottleneck is 1 x 1), channels
-    from ``filters`` (64) doubling up to eightfold, LeakyReLU 0.2 on the way down and ReLU on the way
-    up, instance normalisation except in the first layer and in the bottleneck (at 1 x 1 it would
-    leave nothing), ``dropout`` after the normalisation of the three deepest up-blocks, tanh. H and W
-    are multiples of 2**levels. ``upsampling``: ``"transposed"`` as published, or ``"resize"``:
-    nearest neighbour, then a 3 x 3 convolution.
+    ``levels`` strided 4 x 4 convolutions (8 at 256 pixels, where the bottleneck is 1 x 1). The number of channels
+    starts at ``filters`` (64) and doubles up to eight times that. LeakyReLU 0.2 in the encoder, ReLU in the decoder.
+    Instance normalization except in the first layer and in the bottleneck (at 1 x 1 it would set every value to
+    0). ``dropout`` after the normalization of the three deepest decoder blocks. tanh at the end. H and W must be
+    multiples of 2**levels. ``upsampling``: ``"transposed"`` convolutions as published, or ``"resize"``,
+    nearest-neighbor interpolation and a 3 x 3 convolution.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class UnetGenerator(nn.Module):
         self.last = nn.Sequential(nn.ReLU(), *_upsample(2 * widths[0], channels, upsampling, bias=True))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has its number format."""
+        """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has the same dtype."""
         skips = [self.down[0](image)]
         for layer in self.down[1:]:
             skips.append(layer(skips[-1]))

@@ -165,7 +165,7 @@ def test_the_command_prints_folder_and_parity(tmp_path, monkeypatch):
 
 
 def test_a_flat_channel_keeps_its_precision():
-    """A spread of 0.01 about 1: sums over a whole channel in float32 lose it in the mean."""
+    """A standard deviation of 0.01 around 1, which one-pass sums over a channel in float32 lose."""
     noise = torch.randn(1, 1, 512, 512, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     flat = (1 + 0.01 * noise).float()
     exact = torch.nn.functional.instance_norm(flat.double())

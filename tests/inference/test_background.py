@@ -1,4 +1,4 @@
-"""Air in a synthetic MR is the target's air, without a border to see, and nothing else changes."""
+"""Air in a synthetic MR gets the target's air value, without a visible border; nothing else changes."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ ISOTROPIC = make_affine("LPS", (5.0, 5.0, 5.0))
 
 
 class Contrast(torch.nn.Module):
-    """Bright tissue becomes dark and the other way round; air becomes -0.99, with noise of a few hundredths."""
+    """Return inverted tissue contrast, and air of -0.99 with noise of a few hundredths."""
 
     def forward(self, x):
         noise = 0.01 * torch.sin(1e3 * torch.arange(x.shape[3]))
@@ -41,7 +41,7 @@ def model(monkeypatch):
 
 
 def air_of(volume):
-    """Return where a phantom shows nothing, a voxel away from its surface."""
+    """Return a mask of the phantom's air, excluding one voxel at its surface."""
     return ~ndimage.binary_dilation(ndimage.binary_fill_holes(volume.array > 60))
 
 
@@ -78,7 +78,7 @@ def test_skull_stripping_by_otsu_finds_the_same_head(model):
 
 
 def restored(given, scaled, *, spacing=1.0, modality="MR", deviation=None):
-    """Return what becomes of the output ``scaled`` ``(I, J)`` for an input ``given`` ``(I, J)``."""
+    """Return the output ``scaled`` ``(I, J)`` after ``restore_air`` for the input ``given`` ``(I, J)``."""
     volume = head_mr((8, 8, 1)).replace(
         array=np.asarray(given, np.float32)[:, :, None], modality=modality, affine=make_affine("LPS", (spacing,) * 3)
     )

@@ -1,4 +1,4 @@
-"""Nothing that measures or draws loses a translation: the volume is written first, what failed is one line."""
+"""A failed measurement or preview never loses a translation: the volume is written first, the error is one line."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ from medcyclegan.errors import IncompleteError
 from medcyclegan.inference import TranslationOptions, translate_file
 
 GRID = ((20, 24, 6), make_affine("LPS", (9.0, 9.0, 9.0)))
-#: What comes after the volume: the name it has in the sidecar, and what of it the error names.
+#: Stages after the volume: their name in the sidecar, and the phrase in the error.
 STEPS = {
     "assess": ("quality", "its quality was not measured"),
     "uncertainty_map": ("uncertainty", "uncertainty.nii.gz was not written"),

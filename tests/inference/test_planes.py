@@ -81,7 +81,7 @@ def test_mirrored_slices_are_turned_back(monkeypatch):
     inside = straight[:, :, 12] > 100
     assert np.abs(plain.volume.array - straight)[:, :, 12][inside].max() > 25
     assert np.abs(both.volume.array - straight)[:, :, 12][inside].max() < 1, "the leanings cancel"
-    # 40 columns of 5 mm in the middle of 256 pixels: columns 1 and 2 lie at pixel 38, half of them a unit of 500.
+    # 40 columns of 5 mm in the middle of 256 pixels: columns 1 and 2 are at pixel 38, half of them a unit of 500.
     assert both.spread[1:3].mean() == pytest.approx(500 * (0.1 - 0.2 * 38 / 255), rel=0.05)
     assert both.spread[19:21].mean() < 2
 
@@ -113,7 +113,7 @@ def test_models_of_other_slices_do_not_vote_together():
     [(-0.899, 2, True), (-0.901, 2, False), (-0.899, 1, False), (1.0, 1, False), (-0.901, 10_000, False)],
 )
 def test_a_slice_is_air_below_a_twentieth_of_the_range_or_on_too_few_pixels(value, pixels, shown):
-    """2 of 10,000 pixels are the least that a slice must show."""
+    """A slice is not empty if at least 2 of 10,000 pixels are bright."""
     fit = PlaneFit((100, 100), (100, 100), (100, 100), (0, 0), (1.0, 1.0))
     canvas = torch.full((2, 1, 100, 100), -1.0)
     canvas.view(2, -1)[0, :pixels] = value
@@ -133,7 +133,7 @@ def test_a_slice_is_air_below_a_twentieth_of_the_range_or_on_too_few_pixels(valu
 
 
 def test_slices_of_air_are_not_given_to_the_networks():
-    """Instance normalisation would make grey of their noise, and two empty planes would outvote the third."""
+    """Instance normalization would turn their noise gray, and two empty planes would outvote the third."""
     mr = head_mr((24, 28, 26), make_affine("LPS", (8.0, 8.0, 8.0)))
     air = head_mr((24, 28, 26), make_affine("LPS", (8.0, 8.0, 8.0)), seed=1).array * 0 + 3.0
     array = mr.array.copy()

@@ -58,7 +58,7 @@ def test_an_odd_histogram_warns(known, caplog):
 
 
 def shifted(known, distance, spread=0.05):
-    """Return a training set whose mean histogram is at ``distance`` from the input's."""
+    """Return a training set whose mean histogram differs from the input's by ``distance``."""
     fields = dict(known["mr"])
     fields["histogram"] = [value - distance for value in fields["histogram"]]
     return {"mr": {**fields, "histogram_spread": spread}}
@@ -84,9 +84,9 @@ def test_a_histogram_is_odd_from_twice_the_spread_on_and_alien_from_six_times(kn
 @pytest.mark.parametrize(
     ("measure", "below", "above", "words"),
     [
-        ("cycle_error", 0.099, 0.101, "translated back it is off by 10.1%"),
-        ("flicker_index", 0.149, 0.151, "changes 15% more than the input"),
-        ("flicker_index", None, 0.151, "changes 15% more than the input"),
+        ("cycle_error", 0.099, 0.101, "translated back, it differs from the input by 10.1%"),
+        ("flicker_index", 0.149, 0.151, "varies 15% more than the input"),
+        ("flicker_index", None, 0.151, "varies 15% more than the input"),
     ],
 )
 def test_measures_speak_against_it_beyond_their_limits(known, monkeypatch, measure, below, above, words):
@@ -130,7 +130,7 @@ def test_a_model_that_does_not_say_what_it_was_trained_on_is_no_obstacle(caplog)
         quality = judge(head_mr())
     assert quality.histogram_score is None
     assert quality.verdict == "ok"
-    assert "does not say what its mr volumes were like" in caplog.text
+    assert "has no summary of its mr training volumes" in caplog.text
     assert judge(head_mr(), {"mr": {"volumes": "damaged"}}).histogram_score is None
 
 
@@ -198,7 +198,7 @@ def test_an_unfit_model_is_never_ok(known, caplog):
     done = translate(head_mr(), [unknown], "t2", InferenceOptions())
     quality = assess(head_mr(), done, [unknown], InferenceOptions())
     assert quality.verdict == "check"
-    assert quality.reasons == ("the model does not say how it was trained, so its fitness is unknown",)
+    assert quality.reasons == ("the model does not record how it was trained, so its fitness is unknown",)
 
 
 def test_of_several_models_the_worst_counts(known):

@@ -42,7 +42,7 @@ def test_a_linear_volume_comes_back_in_its_place(name, fit):
 
 
 def test_fine_pixels_lose_only_what_interpolation_loses():
-    """0.488 mm to 1 mm and back: a smooth volume returns within 1 % of its range."""
+    """A smooth volume resampled from 0.488 mm to 1 mm and back is restored within 1 % of its range."""
     place = make_affine("LPS", (0.488281, 0.488281, 3.0))
     i, j = np.meshgrid(np.arange(512), np.arange(512), indexing="ij")
     smooth = (500 * np.sin(i / 40) * np.cos(j / 50)).astype(np.float32)
@@ -127,7 +127,7 @@ def test_the_other_direction_is_advised_only_where_it_fits(declared, to):
     ct = head_ct().replace(modality=declared)
     with pytest.raises(IntensityError) as refused:
         translate_volume(ct, mr_only, to)
-    assert f"its {to} does not fit the input either, so take another model with --model" in str(refused.value)
+    assert f"its {to} does not fit the input either, so use another model with --model" in str(refused.value)
     assert "--to" not in str(refused.value)
     with pytest.raises(IntensityError, match=r"is MR: translate to mr with --to mr, or accept it with --force"):
         translate_volume(ct, identity_model(), "ct")

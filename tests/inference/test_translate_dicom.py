@@ -1,4 +1,4 @@
-"""From a DICOM folder to a DICOM folder, its sidecar beside it; from NIfTI with a template; refusals before work."""
+"""DICOM to DICOM with a sidecar, NIfTI to DICOM with a template, and refusals before any work."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def test_nifti_with_a_template_becomes_a_series(tmp_path: Path, model: Path, sca
     ("source", "output", "options", "error", "message"),
     [
         ("in.nii.gz", "out", {}, WriteError, "--dicom-template"),
-        ("in.nii.gz", "out.nii.gz", {"template": "in"}, UsageError, "serves a DICOM series only"),
+        ("in.nii.gz", "out.nii.gz", {"template": "in"}, UsageError, "is only for DICOM output"),
         ("in", "out", {"template": "in"}, WriteError, "brings its own patient"),
-        ("in", "in/out", {}, UsageError, "lies in the input folder"),
+        ("in", "in/out", {}, UsageError, "is inside the input folder"),
         ("in", "in", {"overwrite": True}, WriteError, "never replaced"),
         ("in", "foreign", {"overwrite": True}, WriteError, "never replaced"),
         ("in", "nameless", {}, WriteError, "exists: .* --overwrite"),

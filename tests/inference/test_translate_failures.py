@@ -1,4 +1,4 @@
-"""What goes wrong around a translation is one line and breaks nothing: the disk, the folder, the model, a kill."""
+"""Failures around a translation are one line and damage nothing: disk, folder, model, kill."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ def failure(result):
 
 @contextlib.contextmanager
 def files_of_at_most(size):
-    """Let no file grow beyond ``size`` bytes, as on a disk that is full."""
+    """Limit files to ``size`` bytes, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -148,7 +148,7 @@ def test_an_existing_output_is_kept(workspace):
     assert contents(workspace) == before
 
 
-#: Ends (or stops and waits) at the n-th file that is flushed to the disk: in mid-write.
+#: A script that exits (or stops and waits) at the n-th flush of a file to disk, in the middle of a write.
 STOP = """
 import os, signal, sys, time
 how, left = sys.argv[1], int(sys.argv[2])

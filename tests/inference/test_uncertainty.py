@@ -16,7 +16,7 @@ T1_TO_T2 = identity_model(MR_DOMAIN, DomainModel("t2", "MR", MR))
 
 
 class Lossy(torch.nn.Module):
-    """The identity that forgets everything bright."""
+    """The identity, except that bright values are lost."""
 
     def forward(self, x):
         return x.clamp(max=0.0)

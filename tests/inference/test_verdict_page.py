@@ -18,7 +18,7 @@ def test_the_documented_limits_are_those_that_are_used():
         f"(at least {quality._LEAST_SPREAD} of the scaled range) "
         f"| more than {quality._ODD_HISTOGRAM:g} | more than {quality._ALIEN_HISTOGRAM:g} |",
         f"beyond a factor of {quality._SPACING_FACTOR}",
-        f"at the latest from step {health._PATIENCE_STEPS}",
+        f"at the latest by step {health._PATIENCE_STEPS}",
     ):
         assert sentence in text, sentence
-    assert (health._LOOKS, health._FIRST_SHARE, health._PATIENCE_SHARE) == (3, 0.1, 0.5), "in words there"
+    assert (health._LOOKS, health._FIRST_SHARE, health._PATIENCE_SHARE) == (3, 0.1, 0.5), "written as words in the page"

@@ -9,7 +9,7 @@ from support.models import HU, MR, identity_model, tiny_model
 from support.stores import make_row
 
 from medcyclegan.errors import IntensityError, ModelError, WriteError
-from medcyclegan.model import ModelBundle, target_scaling
+from medcyclegan.model import Direction, ModelBundle, target_scaling
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_values_that_no_training_writes_are_refused(folder, change):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (shutil.rmtree, "no model folder here"),
+        (shutil.rmtree, "is not a folder"),
         (lambda f: (f / "model.json").unlink(), "holds no model.json"),
         (lambda f: (f / "G_AB.safetensors").unlink(), "holds no G_AB.safetensors: .*incomplete"),
         (lambda f: (f / "G_BA.safetensors").write_bytes(b"x"), "SHA-256 differs"),
@@ -132,8 +132,9 @@ def test_broken_weights_are_refused(tmp_path):
 
 def test_directions_are_named_by_domain():
     model = identity_model()
-    assert model.direction("mr")[0] == "G_AB"
-    assert model.direction("ct")[0] == "G_BA"
+    ct, mr = model.domains
+    assert model.direction("mr") == Direction("G_AB", ct, mr)
+    assert model.direction("ct") == Direction("G_BA", mr, ct)
     with pytest.raises(ModelError, match="--to pet: this model translates between ct and mr"):
         model.direction("pet")
 

@@ -1,4 +1,4 @@
-"""What a model's training says about its use, and the verdict that follows from it."""
+"""The fitness of a model, recorded by its training, and the verdict that follows."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_a_model_that_learned_nothing_is_doubtful_and_told_once():
     assert judged(learned=False, warnings=(nothing,)) == [
         (
             "doubtful",
-            "the model has learned nothing: there and back it errs as much as an image of one grey level",
+            "the model has learned nothing: its cycle error is no smaller than that of a constant image",
         )
     ]
     assert gravest(judged(learned=None, warnings=(nothing,))) == "doubtful"

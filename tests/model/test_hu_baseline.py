@@ -1,4 +1,4 @@
-"""Tissue means of a slice store: from pairs, from the shares of tissues, and where there are none."""
+"""Tissue means of a slice store: from pairs, from the shares of tissues, or none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_heads(*seeds):
 
 
 def put(store, domain, heads, *, patients=None, lower=0):
-    """Write a stack and a row for each head; ``lower`` slices are not kept."""
+    """Write a stack and a row for each head, without the lowest ``lower`` slices."""
     rows = []
     (store / domain).mkdir(parents=True, exist_ok=True)
     for number, head in enumerate(heads):
@@ -48,7 +48,7 @@ def put(store, domain, heads, *, patients=None, lower=0):
 
 
 def error_of(means, seed):
-    """The MAE of the means on another head, and of water."""
+    """Return the MAE of the tissue means and of water on another head."""
     (head,) = make_heads(seed)
     reference, source = ct_volume(head), t1_volume(head)
     scaled = IntensityScaling.fit(source.array, modality="MR").normalize(source.array)
@@ -71,7 +71,7 @@ def test_patients_with_both_images_give_the_means_of_many_classes(tmp_path):
 
 
 def test_slices_of_one_place_are_compared(tmp_path):
-    """The two stacks do not begin at one slice; compared by their place in the stack, tissues would mix."""
+    """The stacks begin at different slices; compared by index in the stack, tissues would mix."""
     patients = ["aa" * 8]
     heads = make_heads(1)
     ct = put(tmp_path, "ct", heads, patients=patients)

@@ -1,4 +1,4 @@
-"""``import-weights``: a model folder of .pth files, and what it must be told."""
+"""``import-weights`` builds a model folder from .pth files and requires what they do not record."""
 
 import json
 import pickle
@@ -89,7 +89,7 @@ def spoil(path: str, value: object) -> None:
     [
         (initialised(PublicResnet(2, 6)).state_dict(), "or their blocks differ"),
         (PublicUnet(2, 7).state_dict(), "or their blocks differ"),
-        ([torch.ones(2)], "holds no state dict"),
+        ([torch.ones(2)], "is not a state dict"),
         (Path("x"), "cannot be read as weights alone"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_unet_says_which_size_it_reads(files, tmp_path) -> None:
     for path in files:
         spoil(path, PublicUnet(2, 7).state_dict())
     result = run(files, tmp_path, *RANGES, "--fit", "stretch")
-    assert "U-Net of 7 levels: it reads slices of 128, set --size" in result.output
+    assert "U-Net with 7 levels, for slices of 128: set --size" in result.output
 
 
 def test_no_code_runs_from_a_file(files, tmp_path) -> None:

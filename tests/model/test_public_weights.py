@@ -1,4 +1,4 @@
-"""Generators of the public code, re-built here from their description, and what ours make of their weights."""
+"""Generators of the public code, rebuilt here from their description, compared with ours after conversion."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from medcyclegan.networks import build_generator
 
 
 class Block(nn.Module):
-    """Two padded 3 x 3 convolutions with instance norm, ReLU and perhaps dropout between; added to the input."""
+    """Two padded 3 x 3 convolutions with instance norm, ReLU and optional dropout between, added to the input."""
 
     def __init__(self, width: int, *, dropout: bool) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Block(nn.Module):
 
 
 class PublicResnet(nn.Module):
-    """One Sequential named ``model``; every convolution has a bias, for the norm has no affine terms."""
+    """One Sequential named ``model``; every convolution has a bias, because the norm has no affine terms."""
 
     def __init__(self, width: int, blocks: int, *, channels: int = 1, dropout: bool = False) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class PublicResnet(nn.Module):
 
 
 class Skip(nn.Module):
-    """A U-Net's level around the next deeper one; its input goes beside its output, in front."""
+    """A U-Net level around the next deeper one; its input is concatenated before its output."""
 
     def __init__(self, outer: int, inner: int, deeper: nn.Module | None, kind: str) -> None:
         super().__init__()
@@ -142,9 +142,9 @@ def test_old_files_hold_statistics_that_do_not_count_and_a_prefix() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s | {"model.2.weight": torch.ones(2)}, "batch normalisation"),
+        (lambda s: s | {"model.2.weight": torch.ones(2)}, "batch normalization"),
         (lambda s: {k: v for k, v in s.items() if k != "model.26.bias"}, r"model.26.bias is missing"),
-        (lambda s: s | {"model.30.weight": torch.ones(2, 2, 3, 3)}, r"model.30.weight is no part"),
+        (lambda s: s | {"model.30.weight": torch.ones(2, 2, 3, 3)}, r"model.30.weight is not part"),
         (lambda s: s | {"model.1.weight": torch.full((2, 1, 7, 7), torch.nan)}, "does not hold finite numbers"),
         (lambda s: s | {"epoch": 5}, "epoch does not hold finite numbers"),
         (lambda s: {"weight": torch.ones(2, 2)}, "not the state dict of a ResnetGenerator"),

@@ -1,4 +1,4 @@
-"""Generators of several slices: their shapes, and the middle slice alone."""
+"""Generators with several slices as channels: shapes, and reduction to the middle slice."""
 
 import pytest
 import torch

@@ -1,9 +1,10 @@
-"""The four networks together: initial weights and their independence of global state."""
+"""The four networks: initial weights, which do not depend on global random state."""
 
+import pytest
 import torch
 
 from medcyclegan.config import Discriminator, Generator, Networks
-from medcyclegan.networks import build_cyclegan
+from medcyclegan.networks import build_cyclegan, build_discriminator, build_generator, canvas_multiple
 
 SMALL = Networks(generator=Generator(filters=8, blocks=2), discriminator=Discriminator(filters=8))
 
@@ -53,3 +54,23 @@ def test_a_classifier_and_a_unet_are_built_from_the_configuration() -> None:
     networks = build_cyclegan(config, 64, seed=0)
     assert type(networks.G_AB).__name__ == "UnetGenerator"
     assert networks.D_A(networks.G_AB(torch.zeros(1, 1, 64, 64))).shape == (1, 1)
+
+
+@pytest.mark.parametrize(("kind", "multiple"), [("resnet", 4), ("unet", 64), ("identity", 4)])
+def test_canvas_multiples_are_those_that_the_generators_accept(kind, multiple) -> None:
+    config = Generator(kind=kind, filters=2, blocks=1)
+    assert canvas_multiple(config, 64) == multiple
+    canvas = torch.zeros(1, 1, 64 + multiple, 64)
+    assert build_generator(config, 64).eval()(canvas).shape == canvas.shape
+
+
+def test_a_kind_that_is_not_handled_raises() -> None:
+    generator = Generator().model_copy(update={"kind": "transformer"})
+    discriminator = Discriminator().model_copy(update={"kind": "transformer"})
+    for call in (
+        lambda: build_generator(generator, 64),
+        lambda: canvas_multiple(generator, 64),
+        lambda: build_discriminator(discriminator, 64),
+    ):
+        with pytest.raises(AssertionError, match="transformer"):
+            call()

@@ -1,4 +1,4 @@
-"""PatchGAN and the classifier: shapes, counts, what a logit sees."""
+"""PatchGAN and the classifier: shapes, parameter counts, receptive fields."""
 
 import pytest
 import torch

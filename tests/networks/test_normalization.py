@@ -1,4 +1,4 @@
-"""Our instance normalisation is torch's."""
+"""Our instance normalization equals torch's."""
 
 import pytest
 import torch

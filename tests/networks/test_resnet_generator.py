@@ -36,7 +36,7 @@ def test_layers_are_those_of_the_paper(size: int, blocks: int) -> None:
 
 
 def test_parameter_count_of_the_published_size() -> None:
-    # One channel in and out, and no bias in front of a norm: 11,365,633 with these 5,248 biases.
+    # One channel in and out, and no bias before a norm: 11,365,633 with these 5,248 biases.
     assert sum(p.numel() for p in build_generator(Generator(), 256).parameters()) == 11_360_385
 
 

@@ -127,7 +127,7 @@ def test_the_models_own_verdict_is_shown(run):
     with_fitness(tiny_model()).save(run / "model", overwrite=True)
     assert "Verdict before any translation: <b>ok</b>" in page_of(run)
     tiny_model().save(run / "model", overwrite=True)
-    assert "does not say how it was trained" in page_of(run)
+    assert "does not record how it was trained" in page_of(run)
     (run / "model" / "model.json").write_text("{")
     assert "Verdict before any translation" not in page_of(run)
 

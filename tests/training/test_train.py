@@ -113,7 +113,7 @@ def test_the_model_carries_its_fitness(whole_run: Path, store: Path, tiny: Confi
     assert (last.steps, last.warnings) == (17, (ModelWarning("edges lost", "t1", 12, "lost"),))
     assert best.scores != last.scores
     card = (run / "model-last" / "MODEL_CARD.md").read_text("utf-8")
-    assert "- **warning of step 12 that still holds**: lost" in card
+    assert "- **warning from step 12, still active**: lost" in card
 
 
 def test_two_runs_give_the_same_bytes_and_leave_the_random_state_alone(whole_run, store, tiny, tmp_path) -> None:

@@ -1,1 +1,1 @@
-"""How networks are executed: PyTorch or ONNX Runtime, number format, memory layout, batches."""
+"""Run generators: PyTorch or ONNX Runtime, number format, memory layout, batch size."""

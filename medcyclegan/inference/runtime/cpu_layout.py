@@ -1,4 +1,4 @@
-"""A generator laid out for speed on a CPU: the same function, to rounding."""
+"""Optimize a generator for CPUs without changing its function, up to rounding."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from medcyclegan.networks import InstanceNorm
 
 __all__ = ["CentredNorm", "NarrowConvolution", "tune_for_cpu"]
 
-#: Rows that a :class:`NarrowConvolution` computes at a time: their maps fit into a processor's cache.
+#: Rows that a :class:`NarrowConvolution` computes at a time: their maps fit into a CPU's cache.
 _STRIP = 64
-#: Pixels whose squares a :class:`CentredNorm` adds up at a time.
+#: Pixels whose squares a :class:`CentredNorm` sums at a time.
 _PIXELS = 4096
 
 
 def tune_for_cpu(network: nn.Module, dtype: torch.dtype = torch.float32, *, few: bool = False) -> nn.Module:
-    """Lay a generator out with channels last, in place, and return it; it computes in ``dtype`` where that is safe.
+    """Convert a generator, in place, to channels last and to ``dtype`` where that is safe; return it.
 
-    Convolutions are faster so. Normalisations would be too, but where channels come last torch takes a
-    channel's variance as the mean square less the squared mean, summed in one go: on a real CT that cost 2 HU. So
-    each becomes a :class:`CentredNorm`, wide padded convolutions a :class:`WinogradConvolution` (unless it is for a
-    ``few`` slices, which four times the weights are not worth), and the last one a :class:`NarrowConvolution`.
+    Convolutions are faster with channels last. Normalizations are too, but torch then computes a channel's variance
+    in one pass, as the mean square minus the squared mean, which caused errors of 2 HU on a real CT. Each normalization
+    is therefore replaced by a :class:`CentredNorm`. Wide padded convolutions become a :class:`WinogradConvolution`
+    (except for a ``few`` slices, which do not justify four times the weights), and the last one becomes a
+    :class:`NarrowConvolution`.
     """
     rows = [] if few else [module for module in network.modules() if isinstance(module, nn.Sequential)]
     for row in rows:
@@ -47,10 +48,10 @@ def tune_for_cpu(network: nn.Module, dtype: torch.dtype = torch.float32, *, few:
 
 
 class CentredNorm(nn.Module):
-    """Instance normalisation in two passes, mean first, in place: its input is a convolution's own output.
+    """Instance normalization in two passes, mean first. It overwrites its input, a convolution's output.
 
-    In float32 as exact as where channels come first. In other formats, which are coarser than the sums, torch's
-    normalisation of a channel that was brought near 0.
+    In float32 it is as exact as torch's normalization with channels first. In other formats, which are less precise
+    than the sums, it shifts each channel close to 0 and applies torch's normalization.
     """
 
     def __init__(self, norm: InstanceNorm) -> None:
@@ -58,14 +59,14 @@ class CentredNorm(nn.Module):
         self.channels, self.eps = norm.channels, norm.eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise each channel of each image of ``x`` ``(N, C, H, W)``."""
+        """Normalize each channel of each image of ``x`` ``(N, C, H, W)``."""
         if x.dtype != torch.float32:
             return nn.functional.group_norm(_centre(x), self.channels, eps=self.eps)
         pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
-        # Of a flat channel the mean's own rounding would be all that is left, and be made large.
+        # In a constant channel, only the mean's rounding error would remain, and it would be amplified.
         pixels.sub_(pixels[:, :1].clone())
         pixels.sub_(pixels.mean(dim=1, keepdim=True))
-        # A map of all squares would not fit into a processor's cache.
+        # A map of all squares would not fit into a CPU's cache.
         parts = torch.split(pixels, _PIXELS, dim=1)
         squares = torch.stack([part.square().sum(dim=1, keepdim=True) for part in parts]).sum(dim=0)
         pixels.mul_(torch.rsqrt(squares / pixels.shape[1] + self.eps))
@@ -73,10 +74,11 @@ class CentredNorm(nn.Module):
 
 
 class NarrowConvolution(nn.Module):
-    """A convolution to one channel as a matrix product and sums of shifted maps.
+    """A convolution to one channel, computed as a matrix product and sums of shifted maps.
 
-    Libraries tune convolutions for many output channels; a 7 x 7 convolution of 64 to 1 is 5 times faster so. Takes
-    what ``convolution``, without stride and padding, takes, in any number format; its result is in the weights'.
+    Libraries optimize convolutions for many output channels; a 7 x 7 convolution from 64 channels to 1 is 5 times
+    faster this way. It replaces ``convolution``, which has no stride and padding, and accepts inputs in any number
+    format; the result has that of the weights.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
@@ -104,6 +106,6 @@ class NarrowConvolution(nn.Module):
 
 
 def _centre(x: torch.Tensor) -> torch.Tensor:
-    """Take from each channel of ``x`` a value near its mean, in place: it is a convolution's own output."""
+    """Subtract a value near its mean from each channel of ``x``, a convolution's output, in place."""
     rows, columns = (max(1, n // 8) for n in x.shape[2:])
     return x.sub_(x[:, :, ::rows, ::columns].mean(dim=(2, 3), keepdim=True))

@@ -1,4 +1,4 @@
-"""A model's generator, ready to translate slices on a device."""
+"""Load a model's generators for translating slices on a device."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class TorchGenerator:
     """The generator ``name`` of ``bundle`` in PyTorch, on ``device``.
 
-    ``fast``: in the device's short number format; where it has none, said aloud, in float32. ``few``: it is for
-    some slices only, so that little is spent on laying it out.
+    ``fast``: compute in the device's reduced precision; if it has none, log a warning and compute in float32.
+    ``few``: for some slices only, so that expensive layout changes are skipped.
     """
 
     shareable = True
@@ -40,7 +40,7 @@ class TorchGenerator:
         network = bundle.build(name)
         dtype = fast_format(device) if fast else torch.float32
         if fast and dtype == torch.float32:
-            log.warning("--fast: this %s has no short number format in hardware: computing in float32", device)
+            log.warning("--fast: this %s has no reduced precision in hardware: computing in float32", device)
         if device.type == "cpu":
             self._network = tune_for_cpu(network, dtype, few=few)
         else:
@@ -52,7 +52,7 @@ class TorchGenerator:
             return self._network(slices.to(self.device)).to("cpu", torch.float32)
 
     def to(self, device: torch.device) -> None:
-        """Go on computing on ``device``."""
+        """Move the generator to ``device``."""
         self._network.to(device)
         self.device = device
 
@@ -78,7 +78,7 @@ def open_generators(
 def _graph(bundle: ModelBundle, name: str) -> bytes:
     if bundle.graphs:
         return bundle.graphs[name]
-    log.info("making the ONNX graph of %s; medcyclegan export --format onnx makes it once and for all", name)
+    log.info("creating the ONNX graph of %s; medcyclegan export --format onnx stores it for later runs", name)
     return to_onnx(bundle.build(name), bundle.canvas_multiple(), channels=bundle.generator.context_slices)
 
 
@@ -90,7 +90,7 @@ def open_runners(
     fit: PlaneFit,
     computing: InferenceOptions,
 ) -> Iterator[list[SliceRunner]]:
-    """Yield a runner for each generator, with the batch size that was asked for or that fits."""
+    """Yield a runner for each generator, with the requested batch size or one that fits."""
     with contextlib.ExitStack() as stack:
         runners = []
         for generator in generators:
@@ -103,9 +103,9 @@ def open_runners(
 
 
 def check_members(bundles: Sequence[ModelBundle]) -> None:
-    """Refuse several models that do not all translate between the same domains in the same way.
+    """Check that models to be averaged translate between the same domains in the same way.
 
-    Raises :class:`~medcyclegan.errors.ModelError` where domains, modalities, preparation or the number of
+    Raises :class:`~medcyclegan.errors.ModelError` if domains, modalities, preparation or the number of
     slices that they read at once differ.
     """
     first, *others = bundles
@@ -113,8 +113,8 @@ def check_members(bundles: Sequence[ModelBundle]) -> None:
     for number, other in enumerate(others, start=2):
         if [(d.name, d.modality, d.rule) for d in other.domains] != known or other.preparation != first.preparation:
             raise ModelError(
-                f"--model number {number} has other domains or another preparation than the first: models that "
-                "are averaged must be trained on slices of one kind"
+                f"--model number {number} has other domains or another preparation than the first: average only models "
+                "that were trained on equally prepared slices"
             )
         if other.generator.context_slices != first.generator.context_slices:
             raise ModelError(

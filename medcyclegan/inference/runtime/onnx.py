@@ -1,4 +1,4 @@
-"""Generators as ONNX graphs: made from PyTorch, and computed by ONNX Runtime (extra ``onnx``)."""
+"""Convert generators to ONNX graphs, and run such graphs with ONNX Runtime (extra ``onnx``)."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from medcyclegan.networks import InstanceNorm
 
 __all__ = ["OPSET", "OnnxGenerator", "to_onnx"]
 
-#: The version of ONNX's operators that graphs are written in.
+#: The ONNX operator set version of exported graphs.
 OPSET = 20
 
 
 class OnnxGenerator:
-    """An ONNX graph computed by ONNX Runtime on the CPU.
+    """An ONNX graph, run by ONNX Runtime on the CPU.
 
-    ``channels``: slices that it reads at once. ``multiple``: what rows and columns must be multiples of. The graph is
+    ``channels``: slices that it reads at once. ``multiple``: rows and columns must be multiples of it. The graph is
     checked first (:func:`~medcyclegan.inference.runtime.onnx_check.check_graph`). Raises
     :class:`~medcyclegan.errors.MissingExtraError` without ONNX Runtime, and
-    :class:`~medcyclegan.errors.ModelError` for bytes that are no graph of ours.
+    :class:`~medcyclegan.errors.ModelError` for bytes that are not a graph of this package.
     """
 
     shareable = False
@@ -39,7 +39,7 @@ class OnnxGenerator:
         self.device = torch.device("cpu")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what is wrong comes as an exception
+        options.log_severity_level = 4  # errors are raised as exceptions
         checked = check_graph(graph, channels=channels, multiple=multiple)
         with _refused(runtime, "cannot read the graph"):
             self._session = runtime.InferenceSession(checked, options, providers=["CPUExecutionProvider"])
@@ -50,32 +50,31 @@ class OnnxGenerator:
             (translated,) = self._session.run([OUTPUT], {INPUT: slices.contiguous().numpy()})
         if translated.shape != (len(slices), 1, *slices.shape[2:]):
             raise ModelError(
-                f"the ONNX graph makes {' x '.join(map(str, translated.shape))} of "
+                f"the ONNX graph returns {' x '.join(map(str, translated.shape))} for "
                 f"{' x '.join(map(str, slices.shape))}: not one that medcyclegan exported"
             )
         return torch.from_numpy(translated)
 
     def to(self, device: torch.device) -> None:
-        """Stay on the CPU; raises :class:`~medcyclegan.errors.ModelError` for another device."""
+        """Do nothing for the CPU; raise :class:`~medcyclegan.errors.ModelError` for another device."""
         if device.type != "cpu":
-            raise ModelError(f"ONNX Runtime computes on the CPU here, not on {device}: use --backend torch")
+            raise ModelError(f"--backend onnx computes only on the CPU, not on {device}: use --backend torch")
 
 
 def to_onnx(
     network: nn.Module, multiple: int, metadata: Mapping[str, str] | None = None, *, channels: int = 1
 ) -> bytes:
-    """Return the ONNX graph of a generator, for any number of slices of any size that it reads.
+    """Return the ONNX graph of a generator, for any number of slices of any size that it accepts.
 
-    ``multiple``: what rows and columns must be multiples of (:meth:`ModelBundle.canvas_multiple`). The
+    ``multiple``: rows and columns must be multiples of it (:meth:`ModelBundle.canvas_multiple`). The
     graph's input ``image`` ``(batch, channels, rows, columns)`` and its output ``translated``
-    ``(batch, 1, rows, columns)`` are float32 in [-1, 1]; ``network`` itself is altered on the way.
-    ``metadata`` becomes its ``metadata_props``. Raises
-    :class:`~medcyclegan.errors.MissingExtraError` without ONNX.
+    ``(batch, 1, rows, columns)`` are float32 in [-1, 1]. ``metadata`` becomes its ``metadata_props``. ``network`` is
+    modified in place. Raises :class:`~medcyclegan.errors.MissingExtraError` without ONNX.
     """
     import_onnx("onnxscript")
     import_onnx("onnx")
     _exchange_norms(network)
-    # Three different numbers, so that the exporter takes none for another; the smallest that every layer reads.
+    # Three different sizes, so that the exporter does not equate them; the smallest that every layer accepts.
     rows = multiple * -(-32 // multiple)
     example = torch.zeros(2, channels, rows, 2 * rows)
     with _silence():
@@ -90,7 +89,7 @@ def to_onnx(
             verbose=False,
         )
     if program is None:
-        raise ModelError("PyTorch gave no ONNX graph of this generator: use --backend torch")
+        raise ModelError("PyTorch returned no ONNX graph for this generator: use --backend torch")
     model = program.model_proto
     for key, value in (metadata or {}).items():
         model.metadata_props.add(key=key, value=value)
@@ -100,7 +99,7 @@ def to_onnx(
 
 @contextlib.contextmanager
 def _refused(runtime: Any, what: str) -> Iterator[None]:
-    """Turn each exception of ONNX Runtime's own, which have no common class but Exception, into a ModelError."""
+    """Convert ONNX Runtime's own exceptions, whose only common base class is Exception, to ModelError."""
     known = vars(runtime.capi.onnxruntime_pybind11_state).values()
     kinds = tuple(kind for kind in known if isinstance(kind, type) and issubclass(kind, Exception))
     try:
@@ -111,7 +110,7 @@ def _refused(runtime: Any, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep to itself what the exporter says of its own insides: on stdout, in the log and in warnings."""
+    """Suppress the exporter's messages about its internals, on stdout, in the log and in warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -124,7 +123,7 @@ def _silence() -> Iterator[None]:
 
 
 class _TwoPassNorm(nn.Module):
-    """Instance normalisation of plain operators, mean first: ONNX Runtime's own is off by 1 HU on a real CT."""
+    """Instance normalization in two passes, mean first; ONNX Runtime's own differs by 1 HU on a real CT."""
 
     def __init__(self, eps: float) -> None:
         super().__init__()
@@ -136,12 +135,12 @@ class _TwoPassNorm(nn.Module):
 
 
 def _mean(x: torch.Tensor) -> torch.Tensor:
-    """Return each channel's mean by way of its columns' means: shorter sums lose less in float32."""
+    """Return each channel's mean as the mean of its columns' means: shorter sums lose less precision in float32."""
     return x.mean(dim=2, keepdim=True).mean(dim=3, keepdim=True)
 
 
 def _exchange_norms(network: nn.Module) -> None:
-    """Write normalisations out, in the place of ours."""
+    """Replace each instance normalization by basic operators."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, InstanceNorm):

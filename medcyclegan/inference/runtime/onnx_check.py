@@ -1,4 +1,4 @@
-"""What an ONNX graph may hold before ONNX Runtime sees it: a generator as medcyclegan exports one, and nothing else."""
+"""Check, before ONNX Runtime loads it, that an ONNX graph holds only a generator as medcyclegan exports it."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ __all__ = ["INPUT", "OUTPUT", "check_graph", "import_onnx"]
 
 #: Names of a graph's input and output.
 INPUT, OUTPUT = "image", "translated"
-#: The operators that a generator is exported to, and two that other versions of the exporter may put in their place.
-#: None of them reads a file, repeats or chooses a part of the graph, or makes a tensor as large as a value says.
+#: The operators of exported generators, and two that other versions of the exporter may use instead.
+#: None of them reads a file, repeats or selects a part of the graph, or creates a tensor whose size is a value.
 _OPERATORS = {
     "Add", "Concat", "Constant", "Conv", "ConvTranspose", "Div", "Identity", "LeakyRelu", "Mul", "Pad", "Pow",
     "Reciprocal", "ReduceMean", "Relu", "Resize", "Sqrt", "Sub", "Tanh",
 }  # fmt: skip
-#: A feature map has at most so many times the input's pixels: 512 filters, twice where two maps are joined.
+#: Maximum size of a feature map, as a multiple of the input's pixels: 512 filters, doubled by concatenation.
 _MOST_CHANNELS = 1024
-#: Pixels by which padding may enlarge a feature map beyond the input, along each axis.
+#: Maximum number of pixels by which padding may extend a feature map beyond the input, along each axis.
 _MOST_PADDING = 64
-#: Bytes that a tensor of settings, such as paddings or axes, has at most.
+#: Maximum size in bytes of a tensor of settings, such as paddings or axes.
 _LARGEST_SETTING = 1024
 _REMEDY = "export the model again with medcyclegan export --format onnx"
 
 
 def check_graph(graph: bytes, *, channels: int, multiple: int) -> bytes:
-    """Return a graph that holds what was checked and nothing more, to be computed in the place of ``graph``.
+    """Return a copy of ``graph`` that holds only what was checked, to be run instead of it.
 
-    ``channels``: slices that the generator reads at once. ``multiple``: what rows and columns must be multiples of.
-    Refused, before anything of it is run: data in other files, operators that no generator has (so loops, branches,
-    other vendors' extensions and tensors of any size), functions, other inputs and outputs than ``image``
+    ``channels``: slices that the generator reads at once. ``multiple``: rows and columns must be multiples of it.
+    Rejected before anything is run: data in other files, operators that no generator has (which excludes loops,
+    branches, vendor extensions and tensors of arbitrary size), functions, inputs and outputs other than ``image``
     ``(batch, channels, rows, columns)`` and ``translated`` ``(batch, 1, rows, columns)`` in float32, and feature maps
-    of unknown size or out of proportion. Raises :class:`~medcyclegan.errors.ModelError`, and
+    of unknown or excessive size. Raises :class:`~medcyclegan.errors.ModelError`, and
     :class:`~medcyclegan.errors.MissingExtraError` without ONNX.
     """
     onnx = import_onnx("onnx")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(graph)
-    except Exception as error:  # protobuf's DecodeError has no public home in every version
+    except Exception as error:  # not every version of protobuf exports DecodeError publicly
         raise ModelError(f"this is not an ONNX graph ({error}): {_REMEDY}") from None
     model.DiscardUnknownFields()
     for message in _messages(model):
@@ -66,12 +66,12 @@ def import_onnx(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise MissingExtraError(
-            f"{name} is not installed, which ONNX needs: install the extra with pip install 'medcyclegan[onnx]'"
+            f"{name} is not installed, but ONNX needs it: install it with pip install 'medcyclegan[onnx]'"
         ) from None
 
 
 def _messages(message: Any) -> Iterator[Any]:
-    """Yield a protobuf message and all that it holds, at any depth, whatever their types are."""
+    """Yield a protobuf message and all messages in it, at any depth and of any type."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:
@@ -95,7 +95,7 @@ def _check_operators(model: Any) -> None:
 
 
 def _check_ports(onnx: Any, model: Any, channels: int) -> None:
-    """Refuse other inputs and outputs than a generator's; an input must take any number of slices of any size."""
+    """Reject inputs and outputs other than a generator's, which have any number of slices of any size."""
     given = {tensor.name for tensor in model.graph.initializer}
     inputs = [port for port in model.graph.input if port.name not in given]
     names = [port.name for port in (*inputs, *model.graph.output)]
@@ -113,7 +113,7 @@ def _check_ports(onnx: Any, model: Any, channels: int) -> None:
 
 
 def _check_shapes(onnx: Any, model: Any, channels: int, multiple: int) -> None:
-    """Infer the size of every feature map for one small slice; refuse one that is unknown or out of proportion."""
+    """Infer the size of every feature map for one small slice; reject unknown or excessive sizes."""
     rows = multiple * -(-32 // multiple)
     slices = (1, channels, rows, 2 * rows)
     probe = _without_weights(onnx, model)
@@ -138,15 +138,16 @@ def _check_shapes(onnx: Any, model: Any, channels: int, multiple: int) -> None:
             )
     if sizes[OUTPUT] != [1, 1, *slices[2:]]:
         raise ModelError(
-            f"the ONNX graph makes {_product(sizes[OUTPUT])} of {_product(slices)}: a translation has one channel and "
-            f"its input's rows and columns; {_REMEDY}"
+            f"the ONNX graph returns {_product(sizes[OUTPUT])} for {_product(slices)}: a translation has one channel "
+            f"and its input's rows and columns; {_REMEDY}"
         )
 
 
 def _without_weights(onnx: Any, model: Any) -> Any:
-    """Return a copy of a model without what is known of its feature maps, and without the values of its weights.
+    """Return a copy of a model without recorded shapes of feature maps and without the values of its weights.
 
-    Shapes follow from the weights' own; only short tensors, such as paddings and axes, decide others by their values.
+    The shapes of feature maps depend on the shapes of the weights, and on the values of short tensors only, such as
+    paddings and axes.
     """
     probe = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     probe.graph.name = model.graph.name or "generator"

@@ -1,4 +1,4 @@
-"""How a translation is computed: everything that is neither the input nor the model."""
+"""Options of how a translation is computed."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ class InferenceOptions:
     """How slices are translated.
 
     ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. ``batch_size``: slices at a time, or ``auto``.
-    ``fast``: in a short number format (bf16) where the device has one. ``backend``: ``torch`` or
-    ``onnx`` (ONNX Runtime, on the CPU). ``tta``: translate every slice mirrored left to right too, and
-    take the mean. ``planes``: ``axial``, or ``three``: along axial, coronal and sagittal slices, and take
-    the median.
+    ``fast``: compute in reduced precision (bf16 or fp16) if the device has it. ``backend``: ``torch`` or
+    ``onnx`` (ONNX Runtime, on the CPU). ``tta``: also translate each slice mirrored left to right, and
+    take the mean. ``planes``: ``axial``, or ``three`` for the median of translations along axial, coronal and
+    sagittal slices.
 
-    Raises :class:`~medcyclegan.errors.UsageError` for values that are not among these, or exclude
-    each other.
+    Raises :class:`~medcyclegan.errors.UsageError` for other values, or values that cannot be combined.
     """
 
     device: str = "auto"
@@ -48,13 +47,13 @@ class InferenceOptions:
 
     def __post_init__(self) -> None:
         if self.batch_size != "auto" and (not isinstance(self.batch_size, int) or self.batch_size < 1):
-            raise UsageError(f"--batch-size {self.batch_size}: a whole number from 1 on, or auto")
+            raise UsageError(f"--batch-size {self.batch_size}: use a whole number from 1 on, or auto")
         for name, value, known in (
             ("--backend", self.backend, get_args(Backend)),
             ("--planes", self.planes, get_args(Planes)),
         ):
             if value not in known:
-                raise UsageError(f"{name} {value}: write {' or '.join(known)}")
+                raise UsageError(f"{name} {value}: use {' or '.join(known)}")
         if self.backend == "onnx" and self.fast:
             raise UsageError("--fast with --backend onnx: ONNX Runtime computes in float32; leave one of them out")
         if self.backend == "onnx" and self.device not in ("auto", "cpu"):
@@ -62,10 +61,10 @@ class InferenceOptions:
 
     @property
     def settings(self) -> tuple[str, ...]:
-        """What of this changes the values, in words: for :class:`~medcyclegan.volume.Derivation`."""
+        """Describe the options that change values, for :class:`~medcyclegan.volume.Derivation`."""
         return (
             *(("median of axial, coronal and sagittal translations",) if self.planes == "three" else ()),
             *(("mean with the mirrored slices' translations",) if self.tta else ()),
-            *(("computed in a short number format",) if self.fast else ()),
+            *(("computed in reduced precision",) if self.fast else ()),
             *(("computed by ONNX Runtime",) if self.backend == "onnx" else ()),
         )

@@ -1,4 +1,4 @@
-"""How a generator is laid out in memory and in which number format it computes."""
+"""The number format in which a generator computes, and the error that it causes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Difference", "compare", "exact_convolutions", "fast_format", "to_red
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How far two translations of the same slices lie apart, in the unit of the output.
+    """The difference between two translations of the same slices, in the unit of the output.
 
-    ``mean`` and ``largest``: of the absolute difference. ``slices``: how many were compared.
+    ``mean`` and ``largest``: of the absolute difference. ``slices``: the number of compared slices.
     """
 
     mean: float
@@ -33,9 +33,9 @@ class Difference:
 
 
 def fast_format(device: torch.device) -> torch.dtype:
-    """Return the short number format that ``device`` computes in hardware; float32 where it has none.
+    """Return the reduced precision that ``device`` has in hardware, or float32 if it has none.
 
-    bf16 on CUDA from Ampere on and on CPUs with AVX512-BF16 or AMX, fp16 on older CUDA devices.
+    bf16 on CUDA devices from Ampere on and on CPUs with AVX512-BF16 or AMX, fp16 on older CUDA devices.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
@@ -45,10 +45,10 @@ def fast_format(device: torch.device) -> torch.dtype:
 
 
 def to_reduced_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Turn a generator in place into one that computes in ``dtype`` between its first and last convolution.
+    """Change a generator, in place, to compute in ``dtype`` between its first and last convolution.
 
-    These two stay in float32, for a bf16 number near 1 is rounded to 1/256, which a CT shows as steps of
-    8 HU. Input and output remain float32.
+    These two remain in float32, because bf16 rounds numbers near 1 to multiples of 1/256, which appear as steps of
+    8 HU in a CT. Input and output remain float32.
     """
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     if dtype == torch.float32 or len(convolutions) < 3:
@@ -62,7 +62,7 @@ def to_reduced_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def exact_convolutions(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Return the context in which a CUDA device's convolutions keep all 24 bits (no TF32); else nothing."""
+    """Return a context in which CUDA convolutions keep all 24 bits (no TF32); on other devices it does nothing."""
     if device.type != "cuda":
         return contextlib.nullcontext()
     context: contextlib.AbstractContextManager[None] = torch.backends.cudnn.flags(
@@ -79,10 +79,10 @@ def compare(
     half_range: float,
     unit: str,
 ) -> Difference:
-    """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1] both ways and say how far the results differ.
+    """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1] both ways and return the difference of the results.
 
-    The mean is taken where the slices show something (air would flatter it), the largest everywhere.
-    ``half_range``: what a difference of 1 means, in ``unit``.
+    The mean is taken over the foreground of the slices, because air would lower it; the maximum over all pixels.
+    ``half_range``: a difference of 1, in ``unit``.
     """
     difference = (one(slices) - other(slices)).abs() * half_range
     shown = difference[middle_slice(slices) > AIR]

@@ -1,4 +1,4 @@
-"""How many slices are translated at a time, and what is done where memory does not suffice."""
+"""Run a generator on batches of slices, with smaller batches if memory runs out."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ log = logging.getLogger(__name__)
 
 BatchSize = int | Literal["auto"]
 
-#: Float32 maps of a generator's widest layer that are alive at once, seen on CPUs: 3.3 (ResNet), 2.6 (U-Net).
+#: Float32 maps of a generator's widest layer in memory at once; measured on CPUs: 3.3 (ResNet), 2.6 (U-Net).
 _LIVE_MAPS = 3.5
-#: On a CUDA device cuDNN's workspace comes on top.
+#: The same on a CUDA device, including cuDNN's workspace.
 _CUDA_LIVE_MAPS = 7.0
-#: The most that is worth while: beyond it nothing gets faster, and in float32 half as fast (seen on an H100).
+#: Larger batches are not faster, and in float32 half as fast (measured on an H100).
 _MOST_CUDA = 8
-#: Threads that work on one slice together: two slices at once keep twice the maps and are no faster.
+#: Threads that share one slice; one slice per thread needs twice the memory and is not faster.
 _THREADS_A_SLICE = 2
-#: What the networks may always take on a CPU; above it, no more than the volume itself in float32.
+#: Memory in bytes that networks may always use on a CPU; beyond it, at most the size of the volume in float32.
 _CPU_ALLOWANCE = 256 * 2**20
 
 
 class SliceGenerator(Protocol):
-    """What translates slices: ``(N, C, H, W)`` to ``(N, 1, H, W)``, float32 on the CPU, and can change its place."""
+    """A callable that translates slices, ``(N, C, H, W)`` to ``(N, 1, H, W)``, float32 on the CPU."""
 
     device: torch.device
-    #: Whether several threads may call it at once, each for a slice of its own.
+    #: Whether several threads may call it at once, each with a different slice.
     shareable: bool
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
@@ -42,16 +42,16 @@ class SliceGenerator(Protocol):
         ...
 
     def to(self, device: torch.device) -> None:
-        """Go on computing on ``device``."""
+        """Move the generator to ``device``."""
         ...
 
 
 def choose_batch_size(generator: Generator, canvas: tuple[int, int], device: torch.device, volume_voxels: int) -> int:
-    """Return how many slices to translate at a time on canvases of ``canvas`` (rows, columns).
+    """Return the number of slices to translate at a time on canvases of ``canvas`` (rows, columns).
 
-    On a CUDA device: what half of its free memory holds. On a CPU, where two threads share a slice: half as many
-    slices as there are threads, unless the networks' maps would then take more
-    than the volume itself in float32 (256 MB for a small one) or half of the free memory.
+    On a CUDA device: as many as fit into half of its free memory, at most 8. On a CPU, where two threads share a
+    slice: half the number of threads, but fewer if the feature maps would need more memory than the volume in float32
+    (or 256 MiB if that is larger) or than half of the free memory.
     """
     one_slice = 4 * generator.filters * canvas[0] * canvas[1]
     if device.type == "cuda":
@@ -62,12 +62,11 @@ def choose_batch_size(generator: Generator, canvas: tuple[int, int], device: tor
 
 
 class SliceRunner:
-    """Translates any number of slices with one generator, ``batch_size`` at a time.
+    """Translate any number of slices with one generator, ``batch_size`` at a time.
 
-    On a CPU the slices of a batch are shared out to groups of threads, one slice each: that is faster than
-    many threads on one slice, and in float32 no result depends on the batch. Where memory runs out, the batch is
-    halved, and at last the work goes on on the CPU; both are said aloud. A context manager: it ends
-    its threads.
+    On a CPU, groups of threads translate one slice of the batch each. This is faster than many threads on one slice,
+    and in float32 results do not depend on the batch. If memory runs out, the batch is halved, and finally the
+    generator moves to the CPU; both are logged as warnings. Use it as a context manager, which ends its threads.
     """
 
     def __init__(self, generator: SliceGenerator, batch_size: int) -> None:
@@ -78,7 +77,7 @@ class SliceRunner:
 
     @property
     def at_once(self) -> int:
-        """How many slices are worth giving it at once: on a CPU no more than there are threads for them."""
+        """Return the number of slices to pass in at once: on a CPU at most the number of threads."""
         shared = self.generator.device.type == "cpu" and self.generator.shareable
         return min(self.batch_size, self._threads) if shared else self.batch_size
 
@@ -119,25 +118,25 @@ class SliceRunner:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
-            # The threads' own number has become the process's default for new threads.
+            # The number set in the pool's threads has become the process's default for new threads.
             torch.set_num_threads(self._threads)
 
     def _retreat(self, error: BaseException) -> None:
-        """Halve the batch; at one slice move to the CPU; there, memory is at its end."""
+        """Halve the batch; at one slice, move to the CPU; if already there, raise MemoryError."""
         where = self.generator.device
         if self.batch_size > 1:
             self._close_pool()
             self.batch_size //= 2
             log.warning("memory ran out on %s: slices translated at a time are now %d", where, self.batch_size)
         elif where.type != "cpu":
-            log.warning("memory ran out on %s at one slice: going on on the CPU", where)
+            log.warning("memory ran out on %s at one slice: continuing on the CPU", where)
             self.generator.to(torch.device("cpu"))
         else:
-            raise MemoryError("the generator did not fit at one slice a time") from error
+            raise MemoryError("the generator did not fit with one slice at a time") from error
 
 
 def _generate(generator: SliceGenerator, slices: torch.Tensor) -> torch.Tensor:
-    """Translate, and name the CPU allocator's failure what it is."""
+    """Translate, and convert the CPU allocator's RuntimeError to a MemoryError."""
     try:
         with torch.inference_mode():
             return generator(slices)
@@ -145,5 +144,5 @@ def _generate(generator: SliceGenerator, slices: torch.Tensor) -> torch.Tensor:
         raise
     except RuntimeError as error:
         if "can't allocate memory" in str(error):
-            raise MemoryError("the CPU's memory is at its end") from error
+            raise MemoryError("out of memory on the CPU") from error
         raise

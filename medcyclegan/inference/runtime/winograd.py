@@ -1,4 +1,4 @@
-"""3 x 3 convolutions by Winograd's algorithm, for CPUs: a quarter of the multiplications, the same function."""
+"""Winograd's algorithm for 3 x 3 convolutions on CPUs, with a quarter of the multiplications."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import nn
 
 __all__ = ["WinogradConvolution", "winograd_pays"]
 
-#: Narrower convolutions spend more on the transforms than they save; for wider ones oneDNN lays out the weights anew
-#: for each size of map.
+#: For narrower convolutions the transforms cost more than they save; for wider ones oneDNN reorders the weights for
+#: each map size.
 _FEWEST_CHANNELS, _MOST_CHANNELS = 128, 256
-#: Pixels of a tile's side that are computed at once, and that are read for them.
+#: Side of an output tile and of the input tile that it needs, in pixels.
 _OUT, _IN = 4, 6
 _PLACES = _IN * _IN
-#: Where the tiles' polynomials are evaluated, beside infinity: of all that were tried, these round least.
+#: Points, in addition to infinity, at which polynomials are evaluated: the smallest rounding error of those tried.
 _POINTS = (0.0, 2**-0.5, -(2**-0.5), 2**0.5, -(2**0.5))
-#: Tiles that are worked on at a time: what they need should stay in a processor's cache.
+#: Tiles that are processed at a time: their data should fit into a CPU's cache.
 _STRIP = 128
 _GROUPED = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": _PLACES}
 
 
 def winograd_pays(convolution: nn.Conv2d, dtype: torch.dtype) -> bool:
-    """Tell whether :class:`WinogradConvolution` in ``dtype`` is faster than ``convolution`` on this CPU.
+    """Return whether :class:`WinogradConvolution` in ``dtype`` is faster than ``convolution`` on this CPU.
 
-    A rule, not a timing, so that the same machine always computes the same. It is for convolutions whose cost is
-    their multiplications: wide ones, and not bf16 on processors that have matrix units for it (AMX).
+    This is a rule and not a timing, so that the same machine always returns the same results. It holds for
+    convolutions dominated by multiplications: wide ones, except in bf16 on CPUs with matrix units for it (AMX).
     """
     capabilities = torch.cpu.get_capabilities()
     return (
@@ -46,11 +46,12 @@ def winograd_pays(convolution: nn.Conv2d, dtype: torch.dtype) -> bool:
 
 
 class WinogradConvolution(nn.Module):
-    """Reflection padding of one pixel and ``convolution``, 3 x 3 of stride 1, as F(4 x 4, 3 x 3).
+    """Reflection padding of one pixel and ``convolution`` (3 x 3, stride 1) as Winograd's F(4 x 4, 3 x 3).
 
     Lavin and Gray 2016 (arXiv 1509.09308): tiles of 6 x 6 pixels are transformed, multiplied by the transformed
-    kernel at each of their 36 places as a matrix over the channels, and transformed back to 4 x 4 pixels. ``dtype``:
-    the number format of it all; float32 rounds about as a direct convolution does, bf16 about twice as much.
+    kernel (a matrix over the channels at each of the 36 places), and transformed back to 4 x 4 pixels. ``dtype`` is the
+    number format of all steps. Its rounding error is similar to a direct convolution's in float32, and about twice
+    as large in bf16.
     """
 
     def __init__(self, convolution: nn.Conv2d, dtype: torch.dtype = torch.float32) -> None:
@@ -60,7 +61,7 @@ class WinogradConvolution(nn.Module):
         self._inputs, self._outputs = (torch.kron(each, each).to(dtype) for each in (inputs, outputs))
         weight = convolution.weight.detach()
         places = torch.kron(kernel, kernel) @ weight.permute(2, 3, 0, 1).reshape(9, -1).double()
-        # One group a place: oneDNN's convolutions are twice as fast at this as torch's batched matrix product.
+        # One group per place: oneDNN's grouped convolution is twice as fast as torch's batched matrix product.
         self._places = torch.ops.mkldnn._reorder_convolution_weight(
             places.to(dtype).view(-1, weight.shape[1], 1, 1),
             **_GROUPED,
@@ -68,7 +69,7 @@ class WinogradConvolution(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``(N, K, H, W)``, channels last, of ``x`` ``(N, C, H, W)``, in ``dtype``; H and W are over 1."""
+        """Return ``(N, K, H, W)``, channels last, of ``x`` ``(N, C, H, W)``, in ``dtype``; H and W must exceed 1."""
         images = [self._convolve(image) for image in x.permute(0, 2, 3, 1)]
         return (images[0][None] if len(images) == 1 else torch.stack(images)).permute(0, 3, 1, 2)
 
@@ -85,7 +86,7 @@ class WinogradConvolution(nn.Module):
         return result.view(_OUT * rows, _OUT * columns, self.channels)[:height, :width]
 
     def _tiles(self, padded: torch.Tensor) -> torch.Tensor:
-        """Return the tiles ``(rows, columns, 4, 4, K)`` of some rows of the image."""
+        """Return the output tiles ``(rows, columns, 4, 4, K)`` of some rows of the image."""
         row, column, _ = padded.stride()
         rows, columns, channels = (padded.shape[0] - 2) // _OUT, (padded.shape[1] - 2) // _OUT, padded.shape[2]
         steps = (_OUT * row, _OUT * column, row, column, 1)
@@ -98,12 +99,12 @@ class WinogradConvolution(nn.Module):
         return pixels.view(rows, columns, _OUT, _OUT, self.channels)
 
     def extra_repr(self) -> str:
-        """Return what ``print(network)`` shows of this layer."""
+        """Return the description of this layer in ``print(network)``."""
         return f"{self.channels}, {self.dtype}"
 
 
 def _pad(image: torch.Tensor, rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
-    """Return ``image`` ``(H, W, C)`` in ``dtype`` within a mirrored border of one pixel, zeros beyond."""
+    """Return ``image`` ``(H, W, C)`` in ``dtype`` with a mirrored border of one pixel and zeros beyond it."""
     height, width, channels = image.shape
     padded = image.new_empty((rows, columns, channels), dtype=dtype)
     padded[height + 2 :] = 0
@@ -120,8 +121,8 @@ def _pad(image: torch.Tensor, rows: int, columns: int, dtype: torch.dtype) -> to
 def _transforms() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the matrices of the kernel ``(6, 3)``, the input ``(6, 6)`` and the output ``(4, 6)``, in float64.
 
-    By Toom and Cook: evaluate kernel and output at the points and at infinity, and interpolate the input by the
-    transposed inverse.
+    Toom-Cook construction: kernel and output are evaluated at the points and at infinity, and the input transform is
+    the transposed inverse.
     """
     points = torch.tensor(_POINTS, dtype=torch.float64)
 
@@ -131,7 +132,7 @@ def _transforms() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return torch.cat([torch.vander(points, coefficients, increasing=True), at_infinity])
 
     kernel, inputs = evaluate(3), torch.linalg.inv(evaluate(_IN)).T
-    # Both alike in size, and the input's largest number a power of two.
+    # Balance the norms of both matrices, and make the input's largest entry a power of two.
     alike = (kernel.norm(dim=1) / inputs.norm(dim=1)).sqrt()
     largest = inputs.abs().amax(dim=1)
     scale = (torch.exp2(torch.log2(alike * largest).round()) / largest)[:, None]

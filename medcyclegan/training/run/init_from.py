@@ -41,7 +41,7 @@ def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
         raise TrainingError(f"--init-from: {reason}: name a model of the configuration's generators, or --set those")
     names = {domain.name for domain in model.domains}
     if names == set(plan.domains):
-        of = {name: model.direction(to)[0] for name, to in zip(("G_BA", "G_AB"), plan.domains, strict=True)}
+        of = {name: model.direction(to).generator for name, to in zip(("G_BA", "G_AB"), plan.domains, strict=True)}
     else:
         of = {"G_AB": "G_AB", "G_BA": "G_BA"}
         a, b = model.domains

@@ -41,7 +41,7 @@ def test_wide_residual_blocks_are_computed_by_winograd(few, expected, monkeypatc
 
 @pytest.mark.parametrize("kind", ["resnet", "unet"])
 def test_a_slice_of_air_keeps_its_precision(kind):
-    """Noise of 0.004 about -1, a CT's air: with channels last its variance would be lost in its mean."""
+    """Noise of 0.004 around -1, the air of a CT: in one pass, its variance is lost in the squared mean."""
     noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     air = (-1 + 0.004 * noise).float()
     with torch.inference_mode():
@@ -52,7 +52,7 @@ def test_a_slice_of_air_keeps_its_precision(kind):
 @pytest.mark.parametrize("value", [-1.0, 0.3, 1.0])
 @pytest.mark.parametrize("few", [False, True])
 def test_a_constant_slice_stays_constant(value, few):
-    """What is left of a flat channel is the rounding of its mean, 316 times larger after every normalisation."""
+    """A constant channel leaves the rounding error of its mean, which each normalization amplifies 316 times."""
     image = torch.full((1, 1, 64, 64), value)
     with torch.inference_mode():
         exact = build("resnet").double()(image.double())
@@ -78,7 +78,7 @@ def test_a_narrow_convolution_is_a_convolution(bias):
 
 
 def test_a_flat_channel_keeps_its_precision():
-    """A spread of 0.01 about 1, channels last: torch's own normalisation is off by over 0.1 here."""
+    """A standard deviation of 0.01 around 1, channels last: torch's own normalization errs by over 0.1."""
     flat = 1 + 0.01 * torch.randn(1, 64, 256, 256, generator=torch.Generator().manual_seed(1))
     flat = flat.contiguous(memory_format=torch.channels_last)
     exact = torch.nn.functional.instance_norm(flat.double())

@@ -1,4 +1,4 @@
-"""An ONNX graph is checked before any of it is run: it reads no file and is a generator."""
+"""An ONNX graph is checked before it is run: it must be a generator and read no file."""
 
 import itertools
 
@@ -126,8 +126,8 @@ def padded(pixels):
     [
         (doubled(30), r"'x12' is 1 x 8192 x 32 x 64 for an input of 1 x 1 x 32 x 64: no generator does that"),
         (padded(20_000), "'x' is 1 x 1 x 40032 x 40064"),
-        (generator_model([node("Concat", "image", "image", "translated", axis=1)]), "shapes do not fit|makes 1 x 2"),
-        (generator_model([node("Concat", "image", "image", "translated", axis=2)]), "makes 1 x 1 x 64 x 64 of"),
+        (generator_model([node("Concat", "image", "image", "translated", axis=1)]), "shapes do not fit|returns 1 x 2"),
+        (generator_model([node("Concat", "image", "image", "translated", axis=2)]), "returns 1 x 1 x 64 x 64 for"),
         (generator_model([node("Add", "image", "missing", "translated")]), "shapes do not fit|of unknown size"),
     ],
 )

@@ -12,7 +12,7 @@ from medcyclegan.inference import InferenceOptions
     [
         ({"batch_size": 0}, "--batch-size 0"),
         ({"batch_size": "many"}, "--batch-size many"),
-        ({"planes": "two"}, "--planes two: write axial or three"),
+        ({"planes": "two"}, "--planes two: use axial or three"),
         ({"backend": "tvm"}, "--backend tvm"),
         ({"backend": "onnx", "fast": True}, "leave one of them out"),
         ({"backend": "onnx", "device": "cuda"}, "computes on the CPU"),

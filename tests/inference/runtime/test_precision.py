@@ -62,14 +62,14 @@ def test_fast_says_how_far_it_is_off(bf16, caplog):
     off = np.abs(fast.volume.array - exact.volume.array)
     assert 0 < fast.fast.mean < fast.fast.largest
     assert off.max() == pytest.approx(fast.fast.largest, rel=1)
-    assert "short number format" in fast.volume.derivation.settings[-1]
+    assert "computed in reduced precision" in fast.volume.derivation.settings[-1]
 
 
 def test_fast_without_the_hardware_is_said_and_exact(monkeypatch, caplog):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with caplog.at_level(logging.WARNING):
         fast = translate(head_ct(), [tiny_model()], "mr", InferenceOptions(fast=True))
-    assert "no short number format in hardware" in caplog.text
+    assert "no reduced precision in hardware" in caplog.text
     assert np.array_equal(
         fast.volume.array, translate(head_ct(), [tiny_model()], "mr", InferenceOptions()).volume.array
     )

@@ -10,20 +10,20 @@ CPU = torch.device("cpu")
 
 
 class Doubler:
-    """Doubles its input; memory holds ``room`` slices off the CPU, ``cpu_room`` on it."""
+    """Doubles its input; memory holds ``capacity`` slices on another device, ``cpu_capacity`` on the CPU."""
 
     shareable = False
 
-    def __init__(self, room, device="meta", cpu_room=100):
+    def __init__(self, capacity, device="meta", cpu_capacity=100):
         self.device = torch.device(device)
-        self.room, self.cpu_room = room, cpu_room
+        self.capacity, self.cpu_capacity = capacity, cpu_capacity
         self.seen = []
 
     def __call__(self, slices):
         self.seen.append((self.device.type, len(slices)))
-        if self.device.type != "cpu" and len(slices) > self.room:
+        if self.device.type != "cpu" and len(slices) > self.capacity:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        if self.device.type == "cpu" and len(slices) > self.cpu_room:
+        if self.device.type == "cpu" and len(slices) > self.cpu_capacity:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte")
         return slices * 2
 
@@ -37,7 +37,7 @@ def slices():
 
 
 def test_a_batch_that_does_not_fit_is_halved_aloud(slices, caplog):
-    generator = Doubler(room=3)
+    generator = Doubler(capacity=3)
     with caplog.at_level(logging.WARNING), SliceRunner(generator, 8) as run:
         assert torch.equal(run(slices), slices * 2)
         assert run.batch_size == 2
@@ -46,18 +46,18 @@ def test_a_batch_that_does_not_fit_is_halved_aloud(slices, caplog):
 
 
 def test_where_one_slice_does_not_fit_the_cpu_goes_on(slices, caplog):
-    generator = Doubler(room=0)
+    generator = Doubler(capacity=0)
     with caplog.at_level(logging.WARNING), SliceRunner(generator, 2) as run:
         assert torch.equal(run(slices), slices * 2)
     assert generator.device == CPU
-    assert "going on on the CPU" in caplog.text
+    assert "continuing on the CPU" in caplog.text
 
 
 def test_the_cpu_s_memory_is_named(slices):
-    with SliceRunner(Doubler(0, "cpu", cpu_room=2), 8) as run:
+    with SliceRunner(Doubler(0, "cpu", cpu_capacity=2), 8) as run:
         assert torch.equal(run(slices), slices * 2)
         assert run.batch_size == 2
-    with SliceRunner(Doubler(0, "cpu", cpu_room=0), 8) as run, pytest.raises(MemoryError, match="one slice"):
+    with SliceRunner(Doubler(0, "cpu", cpu_capacity=0), 8) as run, pytest.raises(MemoryError, match="one slice"):
         run(slices)
 
 
@@ -86,7 +86,7 @@ def test_threads_share_out_the_slices_and_leave_no_trace(slices):
 
 def test_a_cpu_is_given_no_more_slices_than_it_has_threads(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    on_cpu, on_device = Doubler(room=9, device="cpu"), Doubler(room=9)
+    on_cpu, on_device = Doubler(capacity=9, device="cpu"), Doubler(capacity=9)
     on_cpu.shareable = True
     assert [SliceRunner(on_cpu, n).at_once for n in (2, 4096)] == [2, 4]
     assert SliceRunner(on_device, 16).at_once == 16

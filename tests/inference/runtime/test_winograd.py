@@ -14,7 +14,7 @@ def direct(x, convolution, dtype):
 
 
 def smooth(shape):
-    """Maps as they come in a generator: rectified, and alike from pixel to pixel."""
+    """Return feature maps like a generator's: rectified, and similar from pixel to pixel."""
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return functional.avg_pool2d(functional.pad(noise, (2, 2, 2, 2), mode="circular"), 5, 1).relu()
 
@@ -46,7 +46,7 @@ def test_strips_do_not_show(monkeypatch):
 @needs_onednn
 @pytest.mark.parametrize(("dtype", "factor"), [(torch.float32, 4.0), (torch.bfloat16, 2.5)])
 def test_it_rounds_about_as_a_direct_convolution_does(dtype, factor):
-    """Of other points for the tiles, such as 0, 1, -1, 2, -2, this would show in bf16."""
+    """With other interpolation points, such as 0, 1, -1, 2, -2, the error in bf16 would exceed this."""
     convolution = torch.nn.Conv2d(64, 64, 3, bias=False)
     x = smooth((1, 64, 32, 32))
     with torch.inference_mode():

@@ -64,5 +64,5 @@ def test_without_the_extra_it_is_refused_before_the_work(tmp_path: Path, scan: P
 
 def test_other_formats_have_nothing_to_leave_out(tmp_path: Path, scan: Path) -> None:
     model = tiny_model().save(tmp_path / "model")
-    with pytest.raises(UsageError, match="--deidentify serves a DICOM series only"):
+    with pytest.raises(UsageError, match="--deidentify is only for DICOM output"):
         translate_file(scan, tmp_path / "out.nii.gz", model, TranslationOptions(to="mr", deidentify=True))
