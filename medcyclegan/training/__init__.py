@@ -1,4 +1,4 @@
-"""Training: the step, what it minimises, and the run around it."""
+"""Training: the update step, its losses, and the run that repeats it."""
 
 from medcyclegan.training.train import train
 from medcyclegan.training.update.step import CycleGANStep, build_step

@@ -1,4 +1,4 @@
-"""What a training will do, decided before its first step: domains, slices, steps, intervals."""
+"""The plan of a training run, complete before the first step: domains, slices, steps, intervals."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["InitialModel", "Plan", "build_plan", "check_domain", "choose_domains
 
 log = logging.getLogger(__name__)
 
-#: What of a row's preparation belongs to the configuration's ``slicing`` and ``scaling`` sections.
+#: The keys of a row's preparation that belong to the configuration's ``slicing`` and ``scaling`` sections.
 _SLICING_KEYS = ("size", "fit", "pixel_mm", "foreground", "dtype")
 _SCALING_KEYS = ("window_hu", "percentiles")
 
 
 @dataclasses.dataclass(frozen=True)
 class InitialModel:
-    """A model whose generators a run starts with: its fingerprint, and the steps that it was trained for."""
+    """The model whose generators a run starts with: its fingerprint and the number of steps it was trained for."""
 
     fingerprint: str
     steps: int
@@ -38,12 +38,12 @@ class InitialModel:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """A training as it will be: ``config`` is complete and agrees with the slice store.
+    """The plan of a training run; ``config`` is complete and agrees with the slice store.
 
-    ``domains``: the names of A and B. ``training`` and ``held_out``: the rows of A and of B whose
-    split is train and validation, in the order of their content. ``size``: rows and columns of a slice. ``patients``:
-    for each domain how patients were told apart, and how many are in each split.
-    ``initial``: the model whose generators the run starts with.
+    ``domains``: the names of A and B. ``training`` and ``held_out``: the rows of A and of B in the
+    splits ``train`` and ``validation``, sorted by content. ``size``: rows and columns of a slice. ``patients``: for
+    each domain, how patients were distinguished and how many are in each split. ``initial``: the model whose
+    generators the run starts with.
     """
 
     config: Config
@@ -63,17 +63,17 @@ class Plan:
 
     @functools.cached_property
     def epoch_length(self) -> int:
-        """The steps of an epoch: max(|A|, |B|) / batch size, rounded up."""
+        """The number of steps in an epoch: max(|A|, |B|) / batch size, rounded up."""
         return -(-max(self.slices) // self.config.training.batch_size)
 
     @functools.cached_property
     def steps(self) -> int:
-        """The steps of the whole training."""
+        """The number of steps of the whole run."""
         return self.config.training.max_steps or self.config.training.epochs * self.epoch_length
 
     @functools.cached_property
     def training_sets(self) -> dict[str, dict[str, Any]]:
-        """What the training volumes of each domain are like, for ``model.json``: an odd input is told by it."""
+        """A description of each domain's training volumes, for ``model.json``; it serves to detect unusual inputs."""
         return {
             name: describe_training_set(rows, self.store, inputs=others)
             for name, rows, others in zip(self.domains, self.training, self.training[::-1], strict=True)
@@ -92,16 +92,16 @@ class Plan:
 
     @property
     def health_every(self) -> int:
-        """Steps between looks at the run's health: with the panels, but no more than some 100 looks in all."""
+        """Steps between health checks: those between panels, but at most about 100 checks in all."""
         return max(self.config.training.panel_every, -(-self.steps // 100))
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A hash of the training rows: it changes when a slice, its height or its scaling does."""
+        """A hash of the training rows; it changes if a slice, its height or its scaling changes."""
         return hash_json([row.to_json() for rows in self.training for row in rows])
 
     def is_due(self, step: int, every: int) -> bool:
-        """Whether what happens ``every`` so many steps happens after ``step``; always after the last."""
+        """Return whether an action that recurs ``every`` steps is due after ``step``; it always is after the last."""
         return step % every == 0 or step == self.steps
 
     def _steps_of(self, epochs: float) -> int:
@@ -111,8 +111,8 @@ class Plan:
 def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None) -> Plan:
     """Read the slice store and decide how ``config`` trains on it.
 
-    The configuration's ``slicing`` and ``domains`` sections become what the store was made with.
-    Raises :class:`~medcyclegan.errors.StoreError` for a store that is missing, damaged, or does not
+    The configuration's ``slicing`` and ``domains`` sections are replaced by those that the store was made with.
+    Raises :class:`~medcyclegan.errors.StoreError` for a store that is missing, is damaged, or does not
     hold two domains with training slices of one modality each; :class:`~medcyclegan.errors.ConfigError` for a generator
     without weights.
     """
@@ -138,17 +138,17 @@ def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None
 
 
 def check_domain(store: Path, rows: Sequence[SliceRow]) -> None:
-    """Refuse a domain whose volumes, whatever their split, differ in modality or in how they were scaled.
+    """Refuse a domain whose volumes, in any split, differ in modality or in how they were scaled.
 
-    The model has one modality and one scaling of its outputs for each domain. Volumes whose modality is not known may
-    lie beside those whose is. Raises :class:`~medcyclegan.errors.StoreError` naming what is mixed.
+    The model has one modality and one output scaling per domain. Volumes of unknown modality may be mixed with volumes
+    of a known one. Raises :class:`~medcyclegan.errors.StoreError` naming what is mixed.
     """
     name = rows[0].domain
     modalities = collections.Counter(row.modality for row in rows if row.modality is not None)
     if len(modalities) > 1:
         raise StoreError(
             f"{store}: the domain {name} mixes volumes of {_listed(modalities)}: a domain has one modality; move the "
-            "others into a domain of their own and slice again"
+            "others into another domain and slice again"
         )
     try:
         units = collections.Counter(IntensityScaling.from_dict(row.scaling).unit for row in rows)
@@ -157,8 +157,8 @@ def check_domain(store: Path, rows: Sequence[SliceRow]) -> None:
         raise StoreError(f"{store}: a volume of {name} has no usable scaling ({error}): slice it again") from None
     if len(units) > 1:
         raise StoreError(
-            f"{store}: the domain {name} mixes intensities in {_listed(units)}: keep CT, MR and pictures in domains of "
-            "their own and slice again"
+            f"{store}: the domain {name} mixes intensities in {_listed(units)}: keep CT, MR and pictures in "
+            "separate domains and slice again"
         )
     if len(rules) > 1:
         raise StoreError(
@@ -172,11 +172,11 @@ def _listed(counts: collections.Counter[str]) -> str:
 
 
 def choose_domains(rows: Sequence[SliceRow], wish: Sequence[str] | None, store: Path) -> tuple[str, str]:
-    """Return the names of A and B: as wished, or the store's two in alphabetical order.
+    """Return the names of A and B: those requested, or the store's two in alphabetical order.
 
-    Raises :class:`~medcyclegan.errors.StoreError` where the store holds one or more than two and none
-    are wished, or not what is wished; :class:`~medcyclegan.errors.UsageError` for a wish that is not
-    two different names.
+    Raises :class:`~medcyclegan.errors.StoreError` if no domains are requested and the store does not hold exactly two,
+    or if it lacks a requested one; :class:`~medcyclegan.errors.UsageError` for a request that is not two different
+    names.
     """
     known = sorted({row.domain for row in rows})
     if wish is None:
@@ -202,24 +202,24 @@ def _of_split(rows: Sequence[SliceRow], split: str) -> tuple[SliceRow, ...]:
 
 
 def _agree(config: Config, chosen: dict[str, list[SliceRow]]) -> Config:
-    """Return ``config`` with the slicing and the domains that the store was made with, differences said."""
+    """Return ``config`` with the slicing and the domains that the store was made with; log what differs."""
     first = next(iter(chosen.values()))[0].preparation
     made: dict[str, Any] = {key: first[key] for key in _SLICING_KEYS if key in first}
     differing = [key for key, value in made.items() if getattr(config.slicing, key) != value]
     if differing:
         said = ", ".join(f"{key} {made[key]} (not {getattr(config.slicing, key)})" for key in differing)
-        log.info("the slices were made with %s: training takes them as they are", said)
+        log.info("the slices were made with %s: training uses them as they are", said)
     domains = {name: _domain_of(rows[0]) for name, rows in chosen.items()}
     for name, domain in domains.items():
         given = config.domains.get(name)
         if given is not None and (given.scaling != domain.scaling or given.modality != domain.modality):
-            log.info("the slices of %s were made with another modality or scaling than configured: these stay", name)
+            log.info("the slices of %s differ in modality or scaling from the configuration: theirs is used", name)
     update = {"slicing": config.slicing.model_copy(update=made), "domains": {**config.domains, **domains}}
     return config.model_copy(update=update)
 
 
 def _domain_of(row: SliceRow) -> Domain:
-    """Return the section of a domain as it was when ``row`` was sliced."""
+    """Return the configuration section of a domain as it was when ``row`` was sliced."""
     return Domain(modality=row.preparation.get("modality"), scaling=Scaling.model_validate(_scaling_of(row)))
 
 

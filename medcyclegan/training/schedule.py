@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step: no state, so nothing to restore."""
+"""The learning rate as a pure function of the step, without state to restore."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["LearningRate", "rate_factor"]
 
 
 def rate_factor(step: int, steps: int, schedule: Literal["linear", "constant"]) -> float:
-    """Return the factor of the learning rate in ``step``, counted from 0, of ``steps``.
+    """Return the factor of the learning rate at ``step`` (counted from 0) of ``steps``.
 
-    ``linear``: 1 in the first half, then falling to 0 at the end (Zhu et al. 2017, section 7.1); the
-    last step still has a rate above 0.
+    ``linear``: 1 in the first half, then a linear decrease towards 0 at the end (Zhu et al. 2017, section 7.1); the
+    rate of the last step is still above 0.
     """
     half = steps // 2
     if schedule == "constant" or step < half:
@@ -26,7 +26,7 @@ def rate_factor(step: int, steps: int, schedule: Literal["linear", "constant"]) 
 
 
 class LearningRate:
-    """Sets both optimisers' rate before each step."""
+    """Sets the learning rate of both optimizers before each step."""
 
     def __init__(self, plan: Plan, step: CycleGANStep) -> None:
         self._plan = plan

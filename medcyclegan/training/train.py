@@ -1,4 +1,4 @@
-"""``train``: slices become a model, in a run folder that can always be gone on with."""
+"""Train a model on a slice store, in a run folder from which training can always be resumed."""
 
 from __future__ import annotations
 
@@ -50,32 +50,32 @@ def train(
 ) -> Path:
     """Train a CycleGAN on the slice store ``slices`` (default: ``slices/``); return the run's folder.
 
-    ``config``: what to train and how (default: the ``default`` configuration). ``domains``: the names
-    of A and B (default: the store's two, in alphabetical order). The run is ``out/<date>-<time>``, and
-    ``out/latest`` points at it: ``config.yaml``, ``metrics.jsonl``, ``panels/``, ``checkpoints/``,
-    ``model/`` (from the first checkpoint on), ``run.json``. ``max_steps`` replaces the number of
-    epochs. Where volumes are held out, ``model/`` is the best validated one by
-    ``validation.key_metric``, and ``model-last/`` that of the last checkpoint.
+    ``config``: networks, losses and schedule (default: the ``default`` configuration). ``domains``: the names of A and
+    B (default: the store's two, in alphabetical order). The run's folder is ``out/<date>-<time>``, to which
+    ``out/latest`` points; it holds ``config.yaml``, ``metrics.jsonl``, ``panels/``, ``checkpoints/``, ``model/`` (from
+    the first checkpoint on) and ``run.json``. ``max_steps`` replaces the number of epochs. If volumes are held out,
+    ``model/`` has the weights that validated best by ``validation.key_metric``, and ``model-last/`` those of the last
+    checkpoint.
 
-    ``resume``: go on with a run (a folder, or True for ``out/latest``) under its own configuration
-    from its last whole checkpoint, or from step 0 where it has none; on the CPU the weights come out
-    bit-identical to those of an uninterrupted run with the same number of threads. A finished run is
-    left as it is, unless its ``config.yaml`` was given more steps.
+    ``resume``: continue a run (a folder, or True for ``out/latest``) with its own configuration from its last intact
+    checkpoint, or from step 0 if it has none. On the CPU the weights are bit-identical to those of an uninterrupted run
+    with the same number of threads. A finished run is left unchanged, unless its ``config.yaml`` was given more steps.
 
-    Started by ``torchrun``, every process calls it alike; they share out each batch, and the first one writes.
+    Under ``torchrun``, every process calls this function in the same way; the processes divide each batch, and the
+    first one writes.
 
     ``init_from``: a model folder whose generators the run starts with; its discriminators are new.
 
-    SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint after the step in hand; before the end of a session's first step, when
-    there is nothing to save, they stop at once, and so does a second Ctrl-C. Then, as for every expected
-    failure, :class:`~medcyclegan.errors.TrainingError` is raised, whose text says how to go on (exit
-    code 1 on the command line). Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot
+    SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint after the current step. Before the end of a session's first step, when
+    there is nothing to save, they stop immediately, and so does a second Ctrl-C. As for every expected failure,
+    :class:`~medcyclegan.errors.TrainingError` is then raised; its message explains how to continue (exit code 1 on the
+    command line). Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot
     be trained on, :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
     """
     if resume is not None and not all(value is None for value in (config, domains, max_steps, init_from)):
         raise UsageError(
-            "a resumed run goes on under its own configuration, domains and steps: leave --config, --set, "
-            "--domains, --max-steps and --init-from out (the run's config.yaml may be edited), or start a new run"
+            "a resumed run keeps its own configuration, domains and steps: leave --config, --set, "
+            "--domains, --max-steps and --init-from out (you may edit the run's config.yaml), or start a new run"
         )
     where = own_device(device)
     with joined(where) as ranks, StopSignals() as stop:
@@ -122,7 +122,7 @@ def _resume(path: Path, slices: str | Path | None, device: torch.device, ranks: 
         if plan.fingerprint != state.fingerprint:
             raise TrainingError(
                 f"{store} has changed since {run.path} was started, so its samples would differ: start a new run, "
-                "or name the store it was started with by --slices"
+                "or name the original store with --slices"
             )
         return _continue(state, plan, build_networks_and_step(plan, device, ranks, initial), stop)
 
@@ -134,26 +134,26 @@ def _with_initial(plan: Plan, initial: ModelBundle | None) -> Plan:
 
 
 def _from_first(make: Callable[[], Path], ranks: Ranks) -> Path:
-    """Return the path that the first process makes, in every process."""
+    """Create a path in the first process and return it in every process."""
     return Path(ranks.from_first(str(make()) if ranks.first else ""))
 
 
 @contextlib.contextmanager
 def _locked(run: RunFolder, ranks: Ranks) -> Iterator[None]:
-    """Lock the run in the first process; the others wait for that."""
+    """Lock the run in the first process; the others wait until it is locked."""
     with run.lock() if ranks.first else contextlib.nullcontext():
         ranks.any(False)
         yield
 
 
 def _continue(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals) -> Path:
-    """Train a run, whose lock is held, from its last checkpoint to its end."""
+    """Train a run, whose lock is held, from its last checkpoint to its last step."""
     run, is_first = state.folder, step.ranks.first
-    # Of several processes, the others would wait for one that stops: they stop together, after a step.
+    # If one of several processes stopped, the others would wait for it: they stop together, after a step.
     stop.at_once = step.ranks.world_size == 1
     with _stopping_at_once(state, plan, stop), contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng([step.device] if step.device.type == "cuda" else []))
-        # Every process drops out different units.
+        # Each process needs a different dropout.
         torch.manual_seed(plan.config.seed + (step.ranks.rank << 32))
         checkpoint = _restore(run, plan, step)
         first = 0 if checkpoint is None else int(checkpoint["step"])
@@ -196,7 +196,7 @@ def _continue(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals
 
 
 def _restore(run: RunFolder, plan: Plan, step: CycleGANStep) -> dict[str, Any] | None:
-    """Put the newest checkpoint of ``run`` into ``step`` and return it; None if there is none."""
+    """Restore ``step`` from the newest checkpoint of ``run`` and return the checkpoint; None if there is none."""
     checkpoint = load_newest_checkpoint(run.checkpoints)
     if checkpoint is not None:
         check_state(checkpoint)
@@ -207,7 +207,7 @@ def _restore(run: RunFolder, plan: Plan, step: CycleGANStep) -> dict[str, Any] |
 
 @contextlib.contextmanager
 def _stopping_at_once(state: RunState, plan: Plan, stop: StopSignals) -> Iterator[None]:
-    """Turn an interruption in the middle of a step into the refusal that says how to continue."""
+    """Turn an interruption in the middle of a step into an error that explains how to continue."""
     try:
         yield
     except KeyboardInterrupt:

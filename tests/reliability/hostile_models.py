@@ -63,7 +63,7 @@ def _model_cases() -> list[Case]:
 
 
 def _run_cases() -> list[Case]:
-    passed_over = r"checkpoints/\S+ is damaged \({}.*: taking the checkpoint before it.* going on after step 4"
+    passed_over = r"checkpoints/\S+ is damaged \({}.*: using the previous checkpoint.* continuing after step 4"
     return [
         Case("checkpoint a pickle", _checkpoint(lambda state: pickle.dumps(Payload())), passed_over.format(""), "done"),
         Case("checkpoint a torch pickle", _checkpoint(lambda state: saved({**state, "metrics": Payload()})),

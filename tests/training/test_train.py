@@ -266,7 +266,7 @@ def test_refusals(store, tiny, tmp_path) -> None:
         train(store, config=tiny, resume=tmp_path)
     with pytest.raises(UsageError, match="at least 1 step"):
         train(store, config=tiny, max_steps=0)
-    with pytest.raises(TrainingError, match="no run to go on with"):
+    with pytest.raises(TrainingError, match="there is no run to continue"):
         train(out=tmp_path / "runs", resume=True)
     with pytest.raises(TrainingError, match=r"holds no config.yaml"):
         train(resume=tmp_path)

@@ -1,1 +1,1 @@
-"""What is watched while a run trains: metrics, validation, health, pictures, trackers."""
+"""Monitoring of a training run: metrics, validation, health checks, panels, trackers."""

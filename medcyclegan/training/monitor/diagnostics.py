@@ -1,7 +1,7 @@
-"""Signs of a training that goes wrong, measured on what the generators make of a few slices.
+"""Signs of failing training, measured on the generators' outputs for a few slices.
 
 Pure functions of arrays, all in the scaled range [-1, 1] and in pixels; :mod:`medcyclegan.training.monitor.health`
-says from which value on they are worth a word.
+has the thresholds for warnings.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ __all__ = ["Reference", "build_reference", "displacement", "edge_agreement", "si
 Slices = NDArray[np.float32]
 Masks = NDArray[np.bool_]
 
-#: Pixels between the head's border and where "inside" begins, and where "outside" does.
+#: Distance in pixels from the head's border to "inside" and to "outside".
 _BORDER = 3
-#: Blur in pixels before contrasts are compared: two patients' anatomy agrees no better than that.
+#: Blur in pixels before contrasts are compared, since the anatomy of two patients agrees no better than that.
 _BLUR = 2.0
-#: Edges are found at this scale, in pixels; shifts in spatial frequencies of about so many cycles a pixel.
+#: The scale of edges in pixels, and the scale of spatial frequencies, in cycles per pixel, for measuring shifts.
 _EDGE_SCALE, _FREQUENCIES = 1.0, 0.1
-#: Fewer pixels than this say nothing about a correlation.
+#: The fewest pixels for which a correlation is calculated.
 _FEWEST = 50
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What the fakes of one direction are judged by; it stays the same throughout a run.
+    """The slices with which the fakes of one direction are compared; they stay the same throughout a run.
 
-    ``real`` ``(N, H, W)``: the inputs; ``inputs`` ``(N, C, H, W)``: the same, each between its neighbours.
-    ``head``: where they show the patient; ``inside``: without its
-    border; ``around``: with some pixels more. ``target`` ``(N, H, W)``: the mean real slice of the target domain
-    at the same relative heights. ``target_level``: the value above which the target domain shows the patient
-    rather than air. ``target_contrast``: how a single real slice of the target agrees with the mean of the others
-    (:func:`signs_of`'s ``contrast``). ``difference``: by how much further the blurred inputs lie from the target's
-    mean slices than real slices of the target do, a mean absolute difference inside the head; near 0 for domains of
-    one contrast.
+    ``real`` ``(N, H, W)``: the inputs; ``inputs`` ``(N, C, H, W)``: the same, each between its neighbors.
+    ``head``: where they show the patient; ``inside``: without its border; ``around``: with a margin of some pixels.
+    ``target`` ``(N, H, W)``: the mean real slice of the target domain at the same relative heights. ``target_level``:
+    the value above which the target domain shows the patient rather than air. ``target_contrast``: the correlation of a
+    single real slice of the target with the mean of the others (see ``contrast`` in :func:`signs_of`). ``difference``:
+    how much more the blurred inputs differ from the target's mean slices than real slices of the target do, a mean
+    absolute difference inside the head; near 0 for domains of the same contrast.
     """
 
     real: Slices
@@ -58,7 +57,7 @@ class Reference:
 def build_reference(real: Slices, targets: Slices, inputs: Slices | None = None) -> Reference:
     """Return the reference of inputs ``(N, H, W)`` and, for each, M real target slices ``(N, M, H, W)``.
 
-    ``inputs`` ``(N, C, H, W)``: the slices that a generator reads for each input, where it reads several.
+    ``inputs`` ``(N, C, H, W)``: the slices that a generator reads for each input, if it reads several.
     """
     level = foreground_threshold(real, None)
     head = np.stack([ndimage.binary_fill_holes(image > level) for image in real])
@@ -84,15 +83,15 @@ def build_reference(real: Slices, targets: Slices, inputs: Slices | None = None)
 
 
 def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) -> dict[str, float]:
-    """Return the signs in ``fake`` ``(N, H, W)``, ``rec``, its way back, and that of the fake in 8 bits.
+    """Return the signs in ``fake`` ``(N, H, W)``, its reconstruction ``rec``, and that from the fake in 8 bits.
 
     ``change``: mean |fake - real| inside the head. ``contrast``: the correlation, inside the head, of the blurred
-    fakes with the mean real slices of their heights (that with the input says nothing: from T1 to T2 it is
-    rightly negative). ``edges``: :func:`edge_agreement`. ``shift``: the length of :func:`displacement`, in
-    pixels. ``outside``: the area of signal outside the input's head, as a share of the head's. ``cycle`` and
+    fakes with the mean real slices of their heights (the correlation with the input is no sign: from T1 to T2
+    it is rightly negative). ``edges``: :func:`edge_agreement`. ``shift``: the length of :func:`displacement`, in
+    pixels. ``outside``: the area of signal outside the input's head, as a fraction of the head's. ``cycle`` and
     ``cycle_8bit``: mean absolute cycle errors; a signal hidden below the eighth bit raises the second.
     ``unrestored``: the mean absolute cycle error relative to that of the best constant image, the median: from 1 on,
-    networks do not even tell the patient from air.
+    networks do not even distinguish the patient from air.
     """
     real, around = reference.real, reference.around
     outside = int(np.count_nonzero((fake > reference.target_level) & ~around))
@@ -109,7 +108,7 @@ def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) 
 
 
 def _unrestored(real: Slices, rec: Slices) -> float:
-    """Return the mean error of ``rec`` relative to that of the median of ``real``; 0 where ``real`` is constant."""
+    """Return the mean error of ``rec`` relative to that of the median of ``real``; 0 if ``real`` is constant."""
     variation = float(np.abs(real - np.median(real)).mean())
     return float(np.abs(rec - real).mean()) / variation if variation > 0 else 0.0
 
@@ -123,12 +122,12 @@ def edge_agreement(real: Slices, fake: Slices, where: Masks) -> float:
 
 
 def displacement(real: Slices, fake: Slices) -> tuple[float, float]:
-    """Return by how many pixels ``fake`` is shifted against ``real``: (rows, columns).
+    """Return the shift of ``fake`` relative to ``real`` in pixels: (rows, columns).
 
     Phase correlation (Kuglin and Hines, Proc. IEEE Conf. Cybernetics and Society 1975) of edge maps, summed over
-    the slices, since what is looked for is the same in all: a convolutional generator can learn a
-    constant shift that the cycle undoes. Every other slice is taken apart from the rest: where the two halves do not
-    agree, no shift is constant and (0, 0) is returned.
+    the slices, since the shift of interest is the same in all: a convolutional generator can learn a constant shift
+    that the cycle undoes. Even and odd slices are also measured separately: if the two halves disagree, the shift is
+    not constant and (0, 0) is returned.
     """
     spectra = [_cross_spectrum(a, b) for a, b in zip(_edges(real), _edges(fake), strict=True)]
     whole = _peak(sum(spectra))
@@ -140,7 +139,7 @@ def displacement(real: Slices, fake: Slices) -> tuple[float, float]:
 
 
 def _own(targets: Slices, inside: Masks) -> tuple[float, float]:
-    """Return how single real slices of ``(N, M, H, W)`` agree with, and differ from, the mean of the M - 1 others."""
+    """Return the mean correlation and distance of single slices of ``(N, M, H, W)`` and the mean of the others."""
     count = targets.shape[1]
     if count < 2 or not inside.any():
         return 0.0, 0.0
@@ -169,7 +168,7 @@ def _cross_spectrum(first: Slices, second: Slices) -> NDArray[np.complex128]:
 
 
 def _peak(spectrum: Any) -> tuple[float, float]:
-    """Return where the inverse transform of a cross spectrum is highest, between pixels by a parabola."""
+    """Return the position of the peak of a cross spectrum's inverse transform, interpolated by a parabola."""
     rows, columns = (np.fft.fftfreq(n) for n in spectrum.shape)
     smooth = np.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / (2 * _FREQUENCIES**2))
     surface = np.fft.ifft2(spectrum * smooth).real
@@ -191,7 +190,7 @@ def _blurred(images: Slices) -> Slices:
 
 
 def _correlation(first: Slices, second: Slices, where: Masks) -> float:
-    """Return Pearson's correlation where the mask is; 0 where it holds too few pixels or either is constant."""
+    """Return Pearson's correlation inside the mask; 0 if it has too few pixels or an image is constant there."""
     if np.count_nonzero(where) < _FEWEST:
         return 0.0
     a, b = (images[where].astype(np.float64) for images in (first, second))

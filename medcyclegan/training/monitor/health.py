@@ -1,7 +1,7 @@
-"""Warnings during training: what goes wrong with CycleGANs, measured on a few slices and reported once.
+"""Health warnings during training: known failures of CycleGANs, measured on a few slices and logged once.
 
-Where the thresholds come from: the same measures on true pairs (made heads, and real T1 and T2 of one
-patient on one grid), on networks that fail in known ways, and on trained ones, good and bad.
+The thresholds come from the same measurements on true pairs (synthetic heads, and real T1 and T2 of one patient on
+one grid), on networks that fail in known ways, and on trained networks, good and bad.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ __all__ = ["Health", "Look", "find_faults", "look", "read_reference"]
 
 log = logging.getLogger(__name__)
 
-#: Slices of each domain that are looked at, and real slices of the other one around the height of each.
+#: The number of slices of each domain that are measured, and of real slices of the other one near the height of each.
 _SLICES, _TARGETS = 8, 12
-#: A fault is reported when this many looks in a row have shown it.
+#: A fault is reported when this many consecutive checks have found it.
 _LOOKS = 3
 #: Networks that have learned nothing show all faults, so faults count only after this share of the steps, and only
-#: once the way back restores something. Where it does not by half of the steps, at most this number, that is the fault.
+#: once reconstruction restores something. If it does not after half of the steps, at most this number, that is the
+#: fault.
 _FIRST_SHARE, _PATIENCE_SHARE, _PATIENCE_STEPS = 0.1, 0.5, 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What one look found: whether the networks have learned something, and the names of the warnings that held."""
+    """The result of a health check: whether both directions have learned something, and the active warnings' names."""
 
     step: int
     learned: bool
@@ -50,9 +51,10 @@ class Look:
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """A fault's name, when it is there, and what is said of it.
+    """A fault's name, its condition, its message and its remedy.
 
-    ``is_there`` and ``says`` take the signs of one direction and its reference; ``remedy`` says what to try.
+    ``is_there`` takes the signs of one direction and its reference, with which ``says`` is formatted; ``remedy`` is
+    what the user can try.
     """
 
     name: str
@@ -61,14 +63,14 @@ class Fault:
     remedy: str
 
 
-#: Domains whose :attr:`Reference.difference` is below this have one contrast.
+#: Domains whose :attr:`Reference.difference` is below this have the same contrast.
 _CLOSE = 0.05
-#: Why these thresholds: see each line; ``tests/benchmarks/health.py`` prints the figures.
+#: Each comment gives the measurements behind its threshold; ``tests/benchmarks/health.py`` prints them.
 _FAULTS = (
     Fault(
         NOT_LEARNED,
-        # 0.4 to 0.7 with working networks, 0.4 to 0.5 after 150 and 600 steps of the demo's on two real heads a domain,
-        # 1.4 to 1.7 after 60 steps of smoke's, and still 0.8 to 1.0 where all inputs become one picture of a head.
+        # 0.4 to 0.7 with working networks, 0.4 to 0.5 after 150 and 600 steps of ``demo`` on two real heads per domain,
+        # 1.4 to 1.7 after 60 steps of ``smoke``, and still 0.8 to 1.0 if all inputs are translated to the same image.
         lambda s, r: s["unrestored"] >= 1.0,
         "nothing is learned: from {source} to {target} and back the error is {unrestored:.2f} times that of an image "
         "of one grey level",
@@ -76,28 +78,28 @@ _FAULTS = (
     ),
     Fault(
         "identity collapse",
-        # True pairs of made heads differ by 0.35 to 1.0 where this bound is 0.03, real ones by 0.85 where it is 0.13.
-        # Domains of one contrast may rightly be left alone.
+        # True pairs of synthetic heads differ by 0.35 to 1.0 (bound: 0.03), real ones by 0.85 (bound: 0.13).
+        # Inputs may rightly stay unchanged if both domains have the same contrast.
         lambda s, r: r.difference > _CLOSE and s["change"] < 0.25 * r.difference,
         "synthetic {target} is its input almost unchanged: they differ by {change:.3f} inside the head, but the input "
-        "lies {difference:.2f} further from real {target} than real slices do",
+        "differs by {difference:.2f} more from real {target} than real slices do",
         "try a lower losses.identity_weight (0 for contrasts that differ) or losses.cycle_weight",
     ),
     Fault(
         "contrast inversion",
         # Real slices agree at 0.35 to 0.7, working networks at 0.2 to 0.8, inverted ones at -0.2 and below.
         lambda s, r: r.target_contrast > 0.2 and s["contrast"] < -0.1 and s["change"] >= 0.25 * r.difference,
-        "the contrast of synthetic {target} is turned round: inside the head it correlates at {contrast:.2f} with the "
+        "the contrast of synthetic {target} is inverted: inside the head it correlates at {contrast:.2f} with the "
         "mean real slice of {target} at the same height, real slices at {target_contrast:.2f}",
         "start again with another seed, with training.pairing=height, or with a lower losses.cycle_weight: the cycle "
-        "keeps the contrast that the first steps happen upon",
+        "preserves the contrast that the first steps arrive at",
     ),
     Fault(
         "hidden signal",
-        # Networks that hide nothing lose under 0.001 to 8 bits, whose steps are 0.008 wide.
+        # Networks that hide nothing lose less than 0.001 by rounding to 8 bits, whose steps are 0.008 wide.
         lambda s, r: s["cycle_8bit"] > 1.5 * s["cycle"] + 0.02,
-        "synthetic {target} carries a hidden signal: the way back to {source} errs by {cycle:.3f}, but by "
-        "{cycle_8bit:.3f} once the synthetic slice is rounded to 8 bits",
+        "synthetic {target} carries a hidden signal: the error of the reconstructed {source} is {cycle:.3f}, but "
+        "{cycle_8bit:.3f} if the synthetic slice is rounded to 8 bits",
         "try a lower losses.cycle_weight, or networks.generator.upsampling=resize",
     ),
     Fault(
@@ -113,7 +115,7 @@ _FAULTS = (
         # On true pairs it is under 0.2 pixels.
         lambda s, r: s["shift"] > 0.5,
         "anatomy drifts: synthetic {target} is displaced against its input by {shift:.1f} pixels in all slices",
-        "try losses.identity_weight above 0 or losses.structure=gradient: nothing else ties a place to a place",
+        "try losses.identity_weight above 0 or losses.structure=gradient: no other term ties positions to the input",
     ),
     Fault(
         "signal outside the head",
@@ -123,17 +125,17 @@ _FAULTS = (
         "try losses.identity_weight above 0 or losses.structure=gradient, and training.pairing=height",
     ),
 )
-#: A discriminator whose loss is under this share of what guessing costs tells every fake. Working ones: 0.6 to 1.3.
+#: A discriminator whose loss is below this fraction of that of guessing detects every fake. Working ones: 0.6 to 1.3.
 _SATURATED = 0.05
 
 
 class Health:
-    """Looks at the generators every so many steps, logs what it measures, and says once what goes wrong.
+    """Checks the generators at intervals, logs the measurements, and warns once about each fault.
 
-    The slices are evenly spaced ones of the held-out volumes, or of the training volumes where none are held out.
+    The slices are evenly spaced ones of the held-out volumes, or of the training volumes if none are held out.
     Rows of ``metrics.jsonl`` hold the signs as ``health_<sign>_AB`` and ``_BA``; ``health`` in ``run.json`` holds the
-    warnings, each with the step at which it was given and the last one at which it still held, and the step of the
-    last look: what did not hold then is over.
+    warnings, each with the step at which it was logged and the last step at which it was still active, and the step of
+    the last check: a warning that was not active then is over.
     """
 
     def __init__(self, plan: Plan, step: CycleGANStep, metrics: MetricsLog, state: RunState) -> None:
@@ -149,11 +151,11 @@ class Health:
         self._references = {"AB": read_reference(plan, 0), "BA": read_reference(plan, 1)}
 
     def attach(self, engine: Engine) -> None:
-        """Look after the steps of ``engine``."""
+        """Check after the steps of ``engine``."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._look_if_due)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was seen and reported so far."""
+        """Return the checks and warnings so far."""
         return {
             "seen": dict(self._seen),
             "warnings": [dict(warning) for warning in self._warnings],
@@ -162,7 +164,7 @@ class Health:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what :meth:`state_dict` returned."""
+        """Restore the state returned by :meth:`state_dict`."""
         self._seen = dict(state["seen"])
         self._warnings[:] = [dict(warning) for warning in state["warnings"]]
         self._looks = [Look(int(v["step"]), bool(v["learned"]), tuple(v["active"])) for v in state["looks"]]
@@ -170,12 +172,12 @@ class Health:
         self._state.set_health(self._warnings, self._looks[-1].step if self._looks else None)
 
     def look_at(self, step: int) -> Look | None:
-        """Return the last look up to ``step``, or the first one where there is none so early; None without any."""
+        """Return the last check up to ``step``, or the first one if all are later; None without any check."""
         earlier = [look for look in self._looks if look.step <= step]
         return earlier[-1] if earlier else self._looks[0] if self._looks else None
 
     def warnings_at(self, step: int) -> list[dict[str, Any]]:
-        """Return the warnings that held at the look of :meth:`look_at`."""
+        """Return the warnings that were active at the check returned by :meth:`look_at`."""
         look = self.look_at(step)
         return [dict(w) for w in self._warnings if look is not None and w["name"] in look.active]
 
@@ -195,19 +197,19 @@ class Health:
         self._state.set_health(self._warnings, step)
 
     def _counts(self, step: int, fault: str) -> bool:
-        """Whether a fault counts at ``step``: the networks of its direction have learned something.
+        """Return whether a fault counts at ``step``: the networks of its direction have learned something.
 
-        That they have learned nothing counts once they have had the time.
+        The fault that they have learned nothing counts after enough steps.
         """
         name, _, about = fault.rpartition(" ")
-        direction = {"A": "BA", "B": "AB"}.get(about, about)  # a discriminator judges what is made of the other domain
+        direction = {"A": "BA", "B": "AB"}.get(about, about)  # D_A sees fakes made from B
         first = _FIRST_SHARE * self._plan.steps
         if direction in self._have_learned:
             return step >= first
         return name == NOT_LEARNED and step >= max(first, min(_PATIENCE_SHARE * self._plan.steps, _PATIENCE_STEPS))
 
     def _note(self, step: int, faults: Mapping[str, str]) -> None:
-        """Count the faults of one look; report those that have lasted and were not reported before."""
+        """Count the faults of one check; report those that have persisted and were not reported before."""
         self._seen = {name: self._seen.get(name, 0) + 1 for name in faults}
         reported = {warning["name"]: warning for warning in self._warnings}
         for name, message in faults.items():
@@ -221,7 +223,7 @@ class Health:
 def find_faults(
     signs: Mapping[str, Mapping[str, float]], references: Mapping[str, Reference], domains: tuple[str, str]
 ) -> dict[str, str]:
-    """Return the faults that the signs of directions ``AB`` and ``BA`` show: their names, and what to say."""
+    """Return the faults that the signs of directions ``AB`` and ``BA`` show: their names and messages."""
     found = {}
     for direction, values in signs.items():
         reference = references[direction]
@@ -235,14 +237,14 @@ def find_faults(
 
 
 def _saturated(losses: Mapping[str, float], config: Config, domains: tuple[str, str]) -> dict[str, str]:
-    """Return what to say of discriminators whose training losses are near 0."""
+    """Return a message for each discriminator whose training loss is near 0."""
     guessing = config.losses.discriminator_weight * (0.5 if config.losses.adversarial == "lsgan" else 2 * math.log(2))
     found = {}
     for name, domain in zip(("A", "B"), domains, strict=True):
         loss = losses.get(f"discriminator_{name}")
         if loss is not None and loss < _SATURATED * guessing:
             found[f"saturated discriminator {name}"] = (
-                f"the discriminator of {domain} tells every synthetic slice (loss {loss:.2g}, guessing costs "
+                f"the discriminator of {domain} detects every synthetic slice (loss {loss:.2g}; guessing has "
                 f"{guessing:.2g}), so its generator learns little from it: try a lower losses.discriminator_weight or "
                 "training.learning_rate, fewer networks.discriminator.filters, or losses.adversarial=lsgan"
             )
@@ -250,9 +252,10 @@ def _saturated(losses: Mapping[str, float], config: Config, domains: tuple[str, 
 
 
 def read_reference(plan: Plan, domain: int) -> Reference:
-    """Return what the fakes made from domain A (0) or B (1) are judged by: inputs evenly spaced in height.
+    """Return the reference for fakes made from domain A (0) or B (1): inputs evenly spaced in height.
 
-    Held-out volumes' where there are any; beside each, real training slices of the other domain at its height.
+    The inputs are from held-out volumes if there are any; each has real training slices of the other domain near its
+    height.
     """
     source = SliceIndex(plan.held_out[domain] or plan.training[domain])
     target = SliceIndex(plan.training[1 - domain])
@@ -277,7 +280,7 @@ def look(step: CycleGANStep, references: Mapping[str, Reference]) -> dict[str, d
 def _passes(
     step: CycleGANStep, there: torch.nn.Module, back: torch.nn.Module, inputs: Slices
 ) -> tuple[Slices, Slices, Slices]:
-    """Return fakes of ``inputs`` ``(N, C, H, W)``, their way back, and the way back from 8 bits; slice by slice."""
+    """Return fakes of ``inputs`` ``(N, C, H, W)``, their reconstructions, and those from 8 bits; slice by slice."""
     passes: list[list[Slices]] = []
     with step.evaluating():
         for image in torch.from_numpy(inputs):

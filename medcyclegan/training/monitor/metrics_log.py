@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: losses, rates and speeds, a row every so many steps; also on trackers."""
+"""``metrics.jsonl``: losses, learning rates and speeds, a row per interval of steps; also sent to trackers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ log = logging.getLogger(__name__)
 class MetricsLog:
     """Collects the step's losses on the device and writes their means every ``log_every`` steps.
 
-    Only then are they read, so only then does the host wait for the device. A row holds ``step``,
-    ``epoch``, the mean of each loss over the steps since the row before, ``learning_rate``,
-    ``seconds_per_step``, ``images_per_second`` (slices of A and B together) and ``data_wait``, the
-    share of the time in which the step waited for its batch. Of several processes, each takes part in the means
-    and the first one writes.
+    The host waits for the device only when it reads them. A row holds ``step``, ``epoch``, the mean of each loss over
+    the steps since the previous row, ``learning_rate``, ``seconds_per_step``, ``images_per_second`` (slices of A and B
+    together) and ``data_wait``, the fraction of the time in which the step waited for its batch. With several
+    processes, the means are over all of them and the first one writes.
 
-    ``last``: the means of the last row. ``trackers``: what else shows the rows, such as TensorBoard.
+    ``last``: the means of the last row. ``trackers``: other destinations of the rows, such as TensorBoard.
     """
 
     def __init__(self, file: Path, plan: Plan, step: CycleGANStep, trackers: Sequence[Tracker] = ()) -> None:
@@ -52,11 +51,11 @@ class MetricsLog:
 
     @property
     def data_wait(self) -> float:
-        """The share of this session's time in which its finished steps waited for their batches; 0 before the first."""
+        """The fraction of this session's time in which completed steps waited for batches; 0 before the first step."""
         return (self._all_waited + self._waited) / max(self._all_seconds + self._seconds, 1e-9)
 
     def attach(self, engine: Engine) -> None:
-        """Follow ``engine`` from batch to batch."""
+        """Register with ``engine``."""
         engine.add_event_handler(Events.GET_BATCH_STARTED, self._note_start)
         engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._note_batch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._note_step)
@@ -64,7 +63,8 @@ class MetricsLog:
     def write_row(self, step: int, values: Mapping[str, float]) -> None:
         """Append a row: ``step``, ``epoch`` and ``values``; also to the trackers.
 
-        Raises :class:`~medcyclegan.errors.TrainingError` for a value that is not finite.
+        Raises :class:`~medcyclegan.errors.TrainingError` for a value that is not finite, and
+        :class:`~medcyclegan.errors.WriteError` if the file cannot be written.
         """
         if not all(math.isfinite(value) for value in values.values()):
             raise _not_finite(step, [name for name, value in values.items() if not math.isfinite(value)])
@@ -79,7 +79,7 @@ class MetricsLog:
                 tracker.add_scalar(name, value, step)
 
     def check_finite(self, step: int) -> None:
-        """Raise :class:`~medcyclegan.errors.TrainingError` where a loss since the last row is not finite."""
+        """Raise :class:`~medcyclegan.errors.TrainingError` if a loss since the last row is not finite."""
         if not self._losses:
             return
         wrong = ~torch.isfinite(torch.stack(self._losses)).cpu()
@@ -89,16 +89,16 @@ class MetricsLog:
             raise _not_finite(step - len(self._losses) + first + 1, terms)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the losses since the last row, so that a resumed run writes the same next row, and that row's.
+        """Return the last row's means and the losses since, so that a resumed run writes the same next row.
 
-        Means over all processes, which must call it together.
+        They are means over all processes, which must call this together.
         """
         if self._losses:
             self._step.ranks.average(self._losses)
         return {"names": self._names, "losses": [loss.cpu() for loss in self._losses], "last": dict(self.last)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Put back what :meth:`state_dict` returned."""
+        """Restore the state returned by :meth:`state_dict`."""
         self._names = list(state["names"])
         self._losses = [loss.to(device) for loss in state["losses"]]
         self.last = dict(state["last"])
@@ -129,7 +129,7 @@ class MetricsLog:
             self._count_time()
 
     def _count_time(self) -> None:
-        # Both at once: a step that is interrupted counts in neither.
+        # Both together: an interrupted step counts in neither.
         self._seconds += time.perf_counter() - self._started
         self._waited += self._waited_for_batch
         self._timed += 1
@@ -153,7 +153,7 @@ def _not_finite(step: int, terms: list[str]) -> TrainingError:
 
 
 def drop_rows_after(file: Path, step: int) -> None:
-    """Remove the rows of ``metrics.jsonl`` beyond ``step``, and a last line that a kill cut short."""
+    """Remove the rows of ``metrics.jsonl`` after ``step``, and a last line that is incomplete because of a kill."""
     if not file.exists():
         return
     kept = []
@@ -163,6 +163,6 @@ def drop_rows_after(file: Path, step: int) -> None:
             if math.isfinite(row["step"]) and row["step"] <= step:
                 kept.append(line + "\n")
         except (ValueError, TypeError, KeyError):
-            log.debug("%s: left out a line that is not a row", file)
+            log.debug("%s: removed a line that is not a row", file)
     with atomic_write(file) as stream:
         stream.write("".join(kept).encode())

@@ -1,4 +1,4 @@
-"""Panels: pictures of what the generators make of two slices that stay the same."""
+"""Panels: pictures of the generators' outputs for two fixed slices."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Panels:
         self._real_A, self._real_B = panel_slices(plan)
 
     def attach(self, engine: Engine) -> None:
-        """Look at the networks after the steps of ``engine``."""
+        """Register with ``engine``, to draw after its steps."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
 
     def _draw(self, engine: Engine) -> None:
@@ -48,9 +48,9 @@ class Panels:
 
 
 def panel_slices(plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the slice of A and of B that panels show, between their neighbours: ``(1, C, H, W)``.
+    """Return the slices of A and of B that panels show, between their neighbors: ``(1, C, H, W)``.
 
-    From mid-height, always the same; a held-out volume's where there is one.
+    They are always the same, at mid-height of a held-out volume if there is one.
     """
     reader = StackReader(plan.store)
     images = []

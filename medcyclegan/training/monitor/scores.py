@@ -29,11 +29,11 @@ _RANGE = (-1.0, 1.0)
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """What is validated on, for domains A and B.
+    """The slices for validation, of domains A and B.
 
-    ``inputs``: slices of held-out volumes between their neighbours, ``(N, C, H, W)``, possibly none.
-    ``real`` ``(M, H, W)``: real slices that
-    fakes of that domain should resemble, of held-out volumes where there are any, else of training volumes.
+    ``inputs``: slices of held-out volumes between their neighbors, ``(N, C, H, W)``, possibly none.
+    ``real`` ``(M, H, W)``: real slices that fakes of that domain should resemble, of held-out volumes if there are any,
+    else of training volumes.
     ``levels``: the value above which each domain shows the patient. ``pairs``: the places in ``inputs`` of slices of
     one patient at one place on one grid.
     """
@@ -70,8 +70,8 @@ def held_out_slices(plan: Plan) -> HeldOut:
 def scores_of(step: CycleGANStep, slices: HeldOut) -> dict[str, float]:
     """Return the scores of both generators, in units of the scaled range [-1, 1] (PSNR in dB, SSIM at most 1).
 
-    ``cycle_A``, ``cycle_B``: the mean absolute difference between slices and their way there and back.
-    Raises :class:`~medcyclegan.errors.TrainingError` for generators that make NaN.
+    ``cycle_A``, ``cycle_B``: the mean absolute difference between slices and their reconstructions.
+    Raises :class:`~medcyclegan.errors.TrainingError` for generators that return NaN.
     ``sliced_wasserstein_AB``: the distance of patches of fakes of B from those of real slices of B, inside the head;
     ``histogram_AB``: that of their intensities. ``mae_AB``, ``psnr_AB``, ``ssim_AB``, of true pairs: inside the
     union of both heads. ``_BA``: the same for fakes of A.
@@ -88,7 +88,7 @@ def scores_of(step: CycleGANStep, slices: HeldOut) -> dict[str, float]:
 
 
 def scores_of_inputs(slices: HeldOut) -> dict[str, float]:
-    """Return the scores that the inputs have when they are taken as the outputs: those of doing nothing."""
+    """Return the scores of the inputs used as outputs, that is, of no translation."""
     scores: dict[str, float] = {}
     for source, inputs in enumerate(slices.inputs):
         if len(inputs):
@@ -115,7 +115,7 @@ def _compare(slices: HeldOut, source: int, fake: Slices) -> dict[str, float]:
 
 
 def patches_of(images: Slices, heads: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return patches of ``(N, H, W)`` that lie at least half in the head, as rows ``(P, 64)``; at most 8,192."""
+    """Return patches of ``(N, H, W)`` at least half of which is in the head, as rows ``(P, 64)``; at most 8,192."""
     windows = np.lib.stride_tricks.sliding_window_view(images, (_EDGE, _EDGE), (1, 2))[:, ::_STRIDE, ::_STRIDE]
     inside = np.lib.stride_tricks.sliding_window_view(heads, (_EDGE, _EDGE), (1, 2))[:, ::_STRIDE, ::_STRIDE]
     places = np.argwhere(inside.mean(axis=(3, 4)) >= 0.5)
@@ -139,34 +139,34 @@ def _translate(
             fakes.append(middle_slice(fake)[0, 0].float().cpu().numpy())
     if not np.isfinite(fakes).all():
         raise TrainingError(
-            "the generators make NaN or infinite slices: start again with a lower training.learning_rate, or with "
+            "the generators return NaN or infinite slices: start again with a lower training.learning_rate, or with "
             "training.precision=fp32"
         )
     return np.stack(fakes), float(torch.stack(errors).double().mean())
 
 
 def _pair_scores(fake: Slices, real: Slices, heads: NDArray[np.bool_], direction: str) -> dict[str, float]:
-    """Return MAE, PSNR and SSIM of pairs ``(N, H, W)``; SSIM slice by slice, for they need not be neighbours."""
+    """Return MAE, PSNR and SSIM of pairs ``(N, H, W)``; SSIM slice by slice, since they need not be neighbors."""
     ssims = [
         ssim(a[None], b[None], value_range=_RANGE, mask=m[None]) for a, b, m in zip(fake, real, heads, strict=True)
     ]
     return {
         f"mae_{direction}": mae(fake, real, heads),
-        # Equal images would be infinitely good; a row of metrics.jsonl holds numbers.
+        # The PSNR of equal images is infinite, but a row of metrics.jsonl holds finite numbers.
         f"psnr_{direction}": min(psnr(fake, real, value_range=_RANGE, mask=heads), 100.0),
         f"ssim_{direction}": float(np.mean(ssims)),
     }
 
 
 def _heads(images: Slices, level: float) -> NDArray[np.bool_]:
-    """Return where ``(N, H, W)`` show the patient; an image without any counts as a whole."""
+    """Return where ``(N, H, W)`` show the patient; an image without a head counts as a whole."""
     heads = np.stack([ndimage.binary_fill_holes(image > level) for image in images])
     heads[~heads.any(axis=(1, 2))] = True
     return heads
 
 
 def paired_places(plan: Plan, count: int) -> list[tuple[tuple[SliceRow, int], tuple[SliceRow, int]]]:
-    """Return places (row, place in its stack) in A and B that show one patient at one place; evenly spaced."""
+    """Return evenly spaced pairs of places (row, place in its stack) in A and B: one patient, one position."""
     found = [
         ((pair[0], place_a), (pair[1], place_b))
         for pair in row_pairs(*plan.held_out)

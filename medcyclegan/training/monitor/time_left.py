@@ -1,4 +1,4 @@
-"""How long it will take: said once, after some steps, and at intervals after that."""
+"""The estimated remaining time of a run, logged after the first steps and then at intervals."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["TimeLeft", "in_words"]
 
 log = logging.getLogger(__name__)
 
-#: Steps that are timed before the first word; the first ones, which warm up, are not counted.
+#: Steps before the first estimate, and how many of them are not timed because they include warm-up.
 _STEPS, _WARM_UP = 20, 3
 
 
 class TimeLeft:
-    """Says after 20 steps of a session, and then after each tenth of the training, how long the rest takes."""
+    """Logs the estimated remaining time after 20 steps of a session and then after each tenth of all steps."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -26,7 +26,7 @@ class TimeLeft:
         self._started = 0.0
 
     def attach(self, engine: Engine) -> None:
-        """Follow the steps of ``engine``."""
+        """Register with ``engine``."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._say)
 
     def _say(self, engine: Engine) -> None:
@@ -42,7 +42,7 @@ class TimeLeft:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as people say it: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 days 4 h``."""
+    """Return a duration as text: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 days 4 h``."""
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 90:
         return f"{round(seconds)} s"

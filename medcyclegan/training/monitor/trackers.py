@@ -87,7 +87,7 @@ def mlflow_handlers(run_name: str, plan: Plan, means: Callable[[], Mapping[str, 
     if not address:
         return []
     if importlib.util.find_spec("mlflow") is None:
-        log.warning("MLFLOW_TRACKING_URI is set, but MLflow is not installed: only metrics.jsonl is written")
+        log.warning("MLFLOW_TRACKING_URI is set, but MLflow is not installed: metrics.jsonl alone is written")
         return []
     # MLflow sends usage data to its developers unless this is set.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -1,4 +1,4 @@
-"""Validation: held-out patients' slices are translated, measured, and decide which weights become the model."""
+"""Validation: scores of translated slices of held-out patients, by which the model's weights are chosen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Best", "Validation", "check_key_metric", "key_value", "weights_of"]
 
 log = logging.getLogger(__name__)
 
-#: Scores of which more is better.
+#: Scores for which higher is better.
 _RISING = ("psnr", "ssim")
 _NEED_PAIRS = ("mae", "psnr", "ssim")
 
@@ -30,9 +30,9 @@ Best = dict[str, Any]
 
 
 class Validation:
-    """Adds a row of scores to ``metrics.jsonl`` when it is due, and keeps the weights of the best one.
+    """Adds a row of scores to ``metrics.jsonl`` at the configured intervals, and keeps the weights of the best one.
 
-    Where no volume is held out nothing is measured, ``best`` stays None, and the last weights are the model.
+    If no volume is held out, nothing is measured, ``best`` stays None, and the last weights are the model.
     """
 
     def __init__(self, plan: Plan, step: CycleGANStep, metrics: MetricsLog) -> None:
@@ -50,7 +50,7 @@ class Validation:
             log.info("no volumes of %s are held out: only those of the other domain are validated", missing[0])
 
     def attach(self, engine: Engine) -> None:
-        """Validate after the steps of ``engine``, where anything is held out."""
+        """Validate after the steps of ``engine``, if anything is held out."""
         if any(len(images) for images in self._slices.inputs):
             engine.add_event_handler(Events.ITERATION_COMPLETED, self._validate_if_due)
 
@@ -59,20 +59,20 @@ class Validation:
         return {"metric": self._metric, "best": self.best, "last": dict(self._last)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what :meth:`state_dict` returned; a best one by another metric says nothing and is dropped."""
+        """Restore the state returned by :meth:`state_dict`; a best validation by another metric is dropped."""
         self._last = dict(state.get("last", self._last))
         if state["metric"] == self._metric:
             self.best = state["best"]
         elif state["best"] is not None:
-            log.info("the best weights so far were chosen by %s: the choice begins anew", state["metric"])
+            log.info("the best weights so far were chosen by %s, no longer the key metric: dropped", state["metric"])
 
     @functools.cached_property
     def input_scores(self) -> dict[str, float]:
-        """The scores of the held-out slices taken as their own translations."""
+        """The scores of the held-out input slices used as translations."""
         return scores_of_inputs(self._slices)
 
     def scores_at(self, step: int) -> dict[str, float]:
-        """Return the scores that were measured after ``step``; none where it was neither the best nor the last one."""
+        """Return the scores measured after ``step``; empty unless that validation was the best or the last one."""
         for measured in (self.best, self._last):
             if measured is not None and measured["step"] == step:
                 return dict(measured.get("scores", {}))
@@ -80,9 +80,9 @@ class Validation:
 
     @property
     def words(self) -> str:
-        """What the model is and why, for the last line of a run."""
+        """A description of the chosen weights, for the last line of a run's log."""
         if self.best is None:
-            return "of the last step, for nothing is held out to choose by"
+            return "of the last step, since no volumes are held out"
         return (
             f"of step {self.best['step']}, the best by validation.key_metric {self._metric} ({self.best['value']:.4g})"
         )
@@ -107,17 +107,17 @@ class Validation:
 
 
 def check_key_metric(plan: Plan) -> None:
-    """Raise :class:`~medcyclegan.errors.ConfigError` for a key metric that the held-out volumes do not offer."""
+    """Raise :class:`~medcyclegan.errors.ConfigError` for a key metric that the held-out volumes do not allow."""
     metric = plan.config.validation.key_metric
     if any(plan.held_out) and metric in _NEED_PAIRS and not paired_places(plan, 1):
         raise ConfigError(
             f"validation.key_metric = {metric} compares pairs, but no held-out patient has both domains on one grid: "
-            "take sliced_wasserstein, histogram or cycle"
+            "use sliced_wasserstein, histogram or cycle"
         )
 
 
 def key_value(scores: Mapping[str, float], metric: str) -> float:
-    """Return the mean of one metric over the directions, or domains, that it was measured for."""
+    """Return the mean of one metric over the directions or domains for which it was measured."""
     return float(np.mean([value for name, value in scores.items() if name.rpartition("_")[0] == metric]))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped."""
+"""Checkpoints: everything that a run needs to continue as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = ["check_state", "load_newest_checkpoint", "restore_step", "save_checkp
 log = logging.getLogger(__name__)
 
 _FORMAT = 2
-#: What a run's state holds beside its format and step.
+#: The entries of a run's state, in addition to its format and step.
 _KEYS = ("config", "metrics", "networks", "optimizer_G", "optimizer_D", "pool_A", "pool_B", "scaler", "random")
-#: What torch.load raises for damaged and hostile files.
+#: The exceptions that torch.load raises for damaged and hostile files.
 _LOAD_ERRORS = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 _NAME = re.compile(r"step-(\d{6,})\.pt")
 
 
 def step_state(step: CycleGANStep) -> dict[str, Any]:
-    """Return the state of networks, averages, optimisers, pools, loss scaler and random numbers, as plain types.
+    """Return the state of networks, averages, optimizers, pools, loss scaler and random numbers, as plain types.
 
-    Learning rates, samples and pool choices are functions of the step's number, so they need none. What each
-    process has of its own, its places of the pools and its random numbers, is gathered from all of them.
+    Learning rates, samples and pool choices are functions of the step's number and have no state. The state that
+    differs between processes, their parts of the pools and their random numbers, is gathered from all of them.
     """
     ranks, on_cuda = step.ranks, step.device.type == "cuda"
     return {
@@ -51,16 +51,16 @@ def step_state(step: CycleGANStep) -> dict[str, Any]:
 
 
 def check_state(state: dict[str, Any]) -> None:
-    """Refuse a checkpoint that lacks a part of a run's state: :class:`~medcyclegan.errors.TrainingError`."""
+    """Raise :class:`~medcyclegan.errors.TrainingError` for a checkpoint that lacks a part of a run's state."""
     missing = [key for key in _KEYS if not isinstance(state.get(key), (dict, list, torch.Tensor))]
     if missing:
         raise TrainingError(f"the checkpoint of step {state['step']} holds no {', '.join(missing)}: start a new run")
 
 
 def restore_step(step: CycleGANStep, state: dict[str, Any]) -> None:
-    """Put back what :func:`step_state` returned, on the step's own device.
+    """Restore the state returned by :func:`step_state`, on the device of ``step``.
 
-    The number of processes may be another one; those that were not there keep their fresh random numbers.
+    The number of processes may differ; additional ones keep their initial random numbers.
     Raises :class:`~medcyclegan.errors.TrainingError` for the state of other networks.
     """
     try:
@@ -87,7 +87,7 @@ def _restore(step: CycleGANStep, state: dict[str, Any]) -> None:
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put back an optimiser's moments; how it computes stays what this device asks for."""
+    """Restore an optimizer's moments; keep the settings that this device needs."""
     own = [{key: group[key] for key in ("lr", "fused", "capturable")} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, settings in zip(optimizer.param_groups, own, strict=True):
@@ -95,14 +95,14 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) 
 
 
 def _whole(pool: ImagePool, ranks: Ranks) -> dict[str, Any]:
-    """Return the state of a pool with the places of all processes."""
+    """Return the state of a pool, gathered from all processes."""
     return {"images": [torch.cat(ranks.gather(images)) for images in pool.state_dict()["images"]]}
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
-    """Write ``step-<step>.pt`` and, after it, its SHA-256 beside it; older ones beyond ``keep`` go.
+    """Write ``step-<step>.pt`` and then its SHA-256 file; delete all but the newest ``keep`` checkpoints.
 
-    The sum has the format of ``sha256sum``: a checkpoint without its sum was not finished.
+    The checksum file has the format of ``sha256sum``. A checkpoint without one was not completed.
     """
     path = folder / f"step-{step:06d}.pt"
     _sum_path(path).unlink(missing_ok=True)
@@ -119,10 +119,10 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
 
 
 def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """Return the newest checkpoint that is whole, on the CPU; None where there is none.
+    """Return the newest intact checkpoint, on the CPU; None if there is none.
 
-    A damaged one is said aloud and passed over, and so is that none before it is left. Raises
-    :class:`~medcyclegan.errors.TrainingError` for a checkpoint of another format.
+    Damaged checkpoints are skipped with a warning. Raises :class:`~medcyclegan.errors.TrainingError` for a checkpoint
+    of another format.
     """
     steps = _steps(folder)
     for number in steps:
@@ -137,13 +137,15 @@ def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
                 if state.get("format") != _FORMAT:
                     raise TrainingError(f"{path}: a checkpoint of another version of medcyclegan: use that version")
                 return state
-        instead = "taking the checkpoint before it" if number != steps[-1] else "none is before it: back to step 0"
+        instead = (
+            "using the previous checkpoint" if number != steps[-1] else "there is no earlier one: starting at step 0"
+        )
         log.warning("%s is damaged (%s): %s", path, fault, instead)
     return None
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Load tensors and plain types, never code; nothing larger than the file itself is unpacked."""
+    """Load tensors and plain types, never code; unpack no more bytes than the file has."""
     with zipfile.ZipFile(path) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("it is compressed, which no checkpoint of medcyclegan is")
@@ -164,14 +166,14 @@ def _sum_path(path: Path) -> Path:
 
 
 def _find_fault(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint by its sum, or None."""
+    """Compare a checkpoint with its checksum; return what is wrong, or None."""
     try:
         expected = _sum_path(path).read_text("ascii").split()
     except FileNotFoundError:
-        return "it has no sum beside it, so its writing did not end"
+        return "it has no checksum file, so it was not written completely"
     except (OSError, UnicodeDecodeError) as error:
-        return f"its sum cannot be read: {error}"
+        return f"its checksum cannot be read: {error}"
     try:
-        return None if expected and hash_file(path) == expected[0] else "its SHA-256 is not the one noted"
+        return None if expected and hash_file(path) == expected[0] else "its SHA-256 differs from the recorded one"
     except OSError as error:
         return f"it cannot be read: {error}"

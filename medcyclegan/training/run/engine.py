@@ -1,4 +1,4 @@
-"""The loop of a training: MONAI's trainer over batches that are read ahead."""
+"""The training loop: MONAI's trainer over prefetched batches."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["run_engine"]
 
 
 def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[Any], metrics: MetricsLog) -> None:
-    """Run MONAI's trainer from step ``first`` to the plan's last one, with a live line on a terminal.
+    """Run MONAI's trainer from step ``first`` to the plan's last one, with a progress bar on a terminal.
 
-    Raises :class:`~medcyclegan.errors.TrainingError` where the device's memory does not suffice.
+    Raises :class:`~medcyclegan.errors.TrainingError` if the device runs out of memory.
     """
     training = plan.config.training
     sampling = Sampling(
@@ -49,7 +49,7 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
             handlers=list(handlers),
             decollate=False,
         )
-        # Its own messages say what ours say, and an error is reported where it is caught.
+        # Its messages repeat those of medcyclegan, and an error is reported where it is caught.
         trainer.logger = logging.Logger("medcyclegan.training.run.engine", logging.CRITICAL)
         trainer.state.iteration, trainer.state.epoch = first, first // plan.epoch_length
 
@@ -62,7 +62,7 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
         try:
             trainer.run()
         except RuntimeError as error:
-            # The CPU's allocator has no error of its own.
+            # The CPU's allocator raises a plain RuntimeError.
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise
             raise TrainingError(
@@ -72,7 +72,7 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
 
 
 def _advance(bar: Bar, plan: Plan, step: CycleGANStep, done: int, metrics: MetricsLog) -> None:
-    """Count a step, and say where the run stands after each new row of the metrics."""
+    """Count a step, and show the latest losses and rates after each new row of the metrics."""
     bar.advance()
     if bar.shown and metrics.last and plan.is_due(done, plan.config.training.log_every):
         losses, rates = metrics.last, metrics.rates
@@ -84,7 +84,7 @@ def _advance(bar: Bar, plan: Plan, step: CycleGANStep, done: int, metrics: Metri
 
 
 def _memory(device: torch.device) -> int:
-    """Return the bytes in use: the CUDA device's, as far as this process took them, or this process's own."""
+    """Return the memory of this process in bytes: its peak on the CUDA device, or its resident memory."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return int(psutil.Process().memory_info().rss)

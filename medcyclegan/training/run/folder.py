@@ -1,4 +1,4 @@
-"""The folder of one training run: where things lie in it, its record, its lock."""
+"""The folder of one training run: the paths in it, its creation and its lock."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _LOCK_ATTEMPTS, _LOCK_PAUSE_S = 5, 0.05
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """A run: ``config.yaml``, ``run.json``, ``metrics.jsonl``, panels, checkpoints and the model."""
+    """A run's folder: ``config.yaml``, ``run.json``, ``metrics.jsonl``, panels, checkpoints and the model."""
 
     path: Path
 
     @property
     def metrics(self) -> Path:
-        """The file of losses and validations, a JSON object a line."""
+        """The file of losses and validation scores, one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -45,12 +45,12 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The model folder: the best validated weights, or the last ones where nothing is held out."""
+        """The model folder: the best validated weights, or the last ones if nothing is held out."""
         return self.path / "model"
 
     @property
     def model_last(self) -> Path:
-        """The model folder of the last checkpoint, where :attr:`model` may be an earlier one."""
+        """The model folder of the last checkpoint; :attr:`model` may be an earlier one."""
         return self.path / "model-last"
 
     def load_config(self) -> Config:
@@ -59,10 +59,10 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold this run, so that no other process trains it; the hold ends with the process.
+        """Lock this run, so that no other process trains it; the lock ends with the process.
 
-        Removes what a killed process left half-written. Raises
-        :class:`~medcyclegan.errors.TrainingError` where another process holds it.
+        Removes incomplete files of a killed process. Raises :class:`~medcyclegan.errors.TrainingError` if another
+        process holds the lock.
         """
         try:
             file = (self.path / LOCK_FILE).open("a+b")
@@ -79,7 +79,7 @@ class RunFolder:
 def create_run(out: Path, config: Config, record: bytes) -> RunFolder:
     """Create ``out/<YYYYmmdd-HHMMSS>`` with its configuration and ``run.json``, and point ``out/latest`` at it.
 
-    Raises :class:`~medcyclegan.errors.WriteError` where that cannot be written.
+    Raises :class:`~medcyclegan.errors.WriteError` if they cannot be written.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path, number = out / stamp, 2
@@ -92,7 +92,7 @@ def create_run(out: Path, config: Config, record: bytes) -> RunFolder:
                 (folder / RECORD_FILE).write_bytes(record)
             break
         except WriteError:
-            # Jobs of one array start in one second: another took the name meanwhile.
+            # Jobs of an array may start in the same second: another one has just created this folder.
             if not os.path.lexists(path):
                 raise
     replace_link(out / _LATEST, path.name)
@@ -100,21 +100,23 @@ def create_run(out: Path, config: Config, record: bytes) -> RunFolder:
 
 
 def find_run(path: Path) -> RunFolder:
-    """Return the run in ``path``, a link followed.
+    """Return the run in ``path``, which may be a link to it.
 
-    Raises :class:`~medcyclegan.errors.TrainingError` where there is none.
+    Raises :class:`~medcyclegan.errors.TrainingError` if there is none.
     """
     if not path.is_dir():
-        raise TrainingError(f"{path}: no run to go on with: start one with medcyclegan train, or name its folder")
+        raise TrainingError(
+            f"{path}: there is no run to continue: start one with medcyclegan train, or name its folder"
+        )
     if not (path / "config.yaml").is_file():
         raise TrainingError(f"{path} holds no config.yaml: name a run's folder, such as runs/{_LATEST}")
     return RunFolder(path.parent / os.readlink(path) if path.is_symlink() else path)
 
 
 def _take_lock(file: BinaryIO) -> bool:
-    """Lock ``file``; return false where another process trains the run."""
+    """Lock ``file``; return False if another process trains the run."""
     for attempt in range(_LOCK_ATTEMPTS):
-        # A report that looks whether the run is being trained holds the lock for a moment.
+        # A report holds the lock for a moment to find out whether the run is being trained.
         time.sleep(_LOCK_PAUSE_S if attempt else 0.0)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

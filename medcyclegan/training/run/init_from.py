@@ -1,4 +1,4 @@
-"""Starting a run with the generators of a model that exists."""
+"""Start a run with the generators of an existing model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
-    """Give ``networks`` the generators of ``model``, by the names of the domains they translate between.
+    """Copy the generators of ``model`` into ``networks``, matched by the names of the domains that they translate.
 
-    Domains of other names are taken in their order, said aloud. Raises
-    :class:`~medcyclegan.errors.TrainingError` for generators of another shape than the configuration's.
+    If the names differ, the domains are matched by their order and a warning is logged. Raises
+    :class:`~medcyclegan.errors.TrainingError` for generators whose shape differs from the configuration's.
     """
     theirs, ours = _shape(model.generator, model.preparation.size), _shape(plan.config.networks.generator, plan.size)
     if model.graphs or theirs != ours:
-        # The levels of a unet follow from the size of its slices; nothing sets them.
+        # The levels of a unet follow from the size of its slices; no setting changes them.
         changes = [
             f"networks.generator.{key}={value}"
             for key, value in theirs.items()
@@ -34,22 +34,22 @@ def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
         ]
         if not changes and not model.graphs:
             raise TrainingError(
-                f"--init-from: a unet of {theirs['levels']} levels, for slices of {model.preparation.size} pixels; "
-                f"those of {plan.size} take {ours['levels']}: name a model of that size, or slice with its size"
+                f"--init-from: the unet has {theirs['levels']} levels for slices of {model.preparation.size} pixels; "
+                f"slices of {plan.size} need {ours['levels']}: name a model of that size, or slice with its size"
             )
         reason = "it holds ONNX graphs and no weights" if model.graphs else f"it has {', '.join(changes)}"
-        raise TrainingError(f"--init-from: {reason}: name a model of the configuration's generators, or --set those")
+        raise TrainingError(f"--init-from: {reason}: name a model with the configured generators, or --set those")
     names = {domain.name for domain in model.domains}
     if names == set(plan.domains):
         of = {name: model.direction(to).generator for name, to in zip(("G_BA", "G_AB"), plan.domains, strict=True)}
     else:
         of = {"G_AB": "G_AB", "G_BA": "G_BA"}
         a, b = model.domains
-        log.warning("--init-from: a model of %s and %s starts one of %s and %s", a.name, b.name, *plan.domains)
+        log.warning("--init-from: a model of %s and %s is used for %s and %s", a.name, b.name, *plan.domains)
     pixel_mm = plan.config.slicing.pixel_mm
     if (model.preparation.fit, model.preparation.pixel_mm) != (plan.config.slicing.fit, pixel_mm):
         log.warning(
-            "--init-from: its slices were made by %s, %g mm, the store's by %s, %g mm: anatomy has another scale",
+            "--init-from: its slices were made with %s, %g mm, the store's with %s, %g mm: anatomy differs in scale",
             *(model.preparation.fit, model.preparation.pixel_mm, plan.config.slicing.fit, pixel_mm),
         )
     networks.G_AB.load_state_dict(dict(model.weights[of["G_AB"]]))
@@ -57,20 +57,20 @@ def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
 
 
 def initial_model(state: RunState) -> ModelBundle | None:
-    """Return the model that a run was started with, which is kept in its ``initial/``; None for a run from scratch.
+    """Return the model that a run was started with, stored in its ``initial/``; None for a run from scratch.
 
-    Raises :class:`~medcyclegan.errors.TrainingError` where a kill came before it was kept.
+    Raises :class:`~medcyclegan.errors.TrainingError` if the run was killed before the model was stored.
     """
     if not state.has_initial_model:
         return None
     path = state.folder.path
     if not (path / "initial").is_dir():
-        raise TrainingError(f"{path} was stopped before it kept its initial model: start it again with --init-from")
+        raise TrainingError(f"{path} was stopped before its initial model was stored: start it again with --init-from")
     return ModelBundle.load(path / "initial")
 
 
 def steps_behind(model: ModelBundle) -> int:
-    """Return the steps that ``model`` was trained for, with those of the models before it; 0 where it does not say."""
+    """Return the steps that ``model`` and the models it was started from were trained for; 0 if not recorded."""
     fitness = Fitness.of(model.provenance)
     if fitness is not None:
         return fitness.steps
@@ -79,7 +79,7 @@ def steps_behind(model: ModelBundle) -> int:
 
 
 def _shape(generator: Generator, size: int) -> dict[str, Any]:
-    """Return what the names and shapes of a generator's weights follow from."""
+    """Return the settings that determine the names and shapes of a generator's weights."""
     shape: dict[str, Any] = {"kind": generator.kind, "filters": generator.filters}
     shape |= {"upsampling": generator.upsampling, "context_slices": generator.context_slices}
     if generator.kind == "resnet":

@@ -1,4 +1,4 @@
-"""What a run leaves behind at each checkpoint: the checkpoint itself, the model folder, the record."""
+"""Saving at each checkpoint: the checkpoint itself, the model folder and ``run.json``."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Watchers:
-    """What follows the steps of a run and has a state of its own; in other processes than the first, metrics alone."""
+    """The handlers that monitor a run and have state to save; only the first process has more than the metrics."""
 
     metrics: MetricsLog
     validation: Validation | None = None
     health: Health | None = None
 
     def __iter__(self) -> Iterator[MetricsLog | Validation | Health]:
-        """Yield those that are there, in the order in which they look at a step."""
+        """Yield the existing ones, in the order in which they are called after a step."""
         yield from (watcher for watcher in (self.metrics, self.validation, self.health) if watcher is not None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of all."""
+        """Return the state of each."""
         state = {"metrics": self.metrics.state_dict()}
         if self.health is not None and self.validation is not None:
             state |= {"health": self.health.state_dict(), "validation": self.validation.state_dict()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Put back what :meth:`state_dict` returned in the first process."""
+        """Restore the state that :meth:`state_dict` returned in the first process."""
         self.metrics.load_state_dict(state["metrics"], device)
         if self.health is not None and self.validation is not None:
             self.health.load_state_dict(state["health"])
@@ -59,7 +59,7 @@ class Watchers:
 
 
 def open_watchers(state: RunState, plan: Plan, step: CycleGANStep, trackers: Sequence[Tracker]) -> Watchers:
-    """Return what watches a run in this process."""
+    """Build the watchers of a run for this process."""
     metrics = MetricsLog(state.folder.metrics, plan, step, trackers)
     if not step.ranks.first:
         return Watchers(metrics)
@@ -67,20 +67,20 @@ def open_watchers(state: RunState, plan: Plan, step: CycleGANStep, trackers: Seq
 
 
 def check_room(run: RunFolder, step: CycleGANStep) -> None:
-    """Refuse, before the first step, a disk without room for one more checkpoint and its model.
+    """Raise :class:`~medcyclegan.errors.WriteError` if the disk lacks space for one more checkpoint and its model.
 
-    A checkpoint holds every weight and Adam's two means of it. Raises :class:`~medcyclegan.errors.WriteError`.
+    It is called before the first step. A checkpoint holds every weight and Adam's two moments of it.
     """
     weights = sum(p.numel() * p.element_size() for p in step.networks.parameters())
     check_space(run.checkpoints, 4 * weights, "a checkpoint with its model")
 
 
 class Checkpoints:
-    """Saves when it is due, after the last step, and when the run is told to stop, which then ends it.
+    """Saves at the configured intervals, after the last step, and after a stop signal, which then ends the run.
 
-    ``state.step`` becomes the step of the last checkpoint. Networks
-    that are no longer finite are not saved: the error says so and the checkpoint before stays. Of several
-    processes, all take part, a signal to one stops all, and the first one writes.
+    ``state.step`` becomes the step of the last checkpoint. Networks with NaN or infinite weights are not saved: an
+    error is raised and the previous checkpoint stays. With several processes, all take part, a signal to one stops all,
+    and the first one writes.
     """
 
     def __init__(
@@ -110,12 +110,12 @@ class Checkpoints:
             self.save(step)
         if told_to_stop:
             self._stop.received = self._stop.received or "a signal to another process"
-            # torchrun kills the others soon after one has ended: none does before the first has written.
+            # torchrun kills the other processes soon after one has ended: all wait until the first one has written.
             self._step.ranks.any(False)
             engine.terminate()
 
     def save(self, step: int) -> None:
-        """Save the state after ``step`` steps: the checkpoint, then the model, then the record."""
+        """Save the state after ``step`` steps: the checkpoint, then the model, then ``run.json``."""
         self._watchers.metrics.check_finite(step)
         if not all(bool(torch.isfinite(p).all()) for p in self._step.networks.parameters()):
             raise TrainingError(
@@ -137,7 +137,7 @@ class Checkpoints:
         log.debug("saved %s", path)
 
     def save_model(self, step: int) -> None:
-        """Write the model folder as it is after ``step`` steps: the best weights so far, and the last beside them."""
+        """Write the model folder after ``step`` steps: the best weights so far, and the last ones in another folder."""
         if not self._step.ranks.first:
             return
         last = build_bundle(self._plan, self._step, step, fitness_after(step, self._plan, self._watchers))
@@ -154,7 +154,7 @@ class Checkpoints:
 
 
 def fitness_after(steps_done: int, plan: Plan, watchers: Watchers) -> Fitness:
-    """Return the fitness of the generators as they were after ``steps_done`` steps of this run."""
+    """Return the fitness of the generators after ``steps_done`` steps of this run."""
     health, validation = watchers.health, watchers.validation
     look = None if health is None else health.look_at(steps_done)
     # "contrast inversion AB" is about synthetic B, "saturated discriminator A" about A.
@@ -177,13 +177,13 @@ def fitness_after(steps_done: int, plan: Plan, watchers: Watchers) -> Fitness:
 
 
 def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int, fitness: Fitness | None = None) -> ModelBundle:
-    """Return the model that the networks are now, in float32, with all that translation needs.
+    """Return the networks as a model in float32, with everything that translation needs.
 
     ``fitness`` is left out before the first step, when the bundle is only checked.
     """
     domains = []
     for name, rows in zip(plan.domains, plan.training, strict=True):
-        # The plan has made sure that there is at most one.
+        # The plan guarantees that there is at most one.
         modality = next((row.modality for row in rows if row.modality is not None), None)
         domains.append(DomainModel(name, modality, target_scaling(rows), plan.config.domains[name].scaling))
     slicing = plan.config.slicing

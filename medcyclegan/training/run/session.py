@@ -1,4 +1,4 @@
-"""The start of a session: what it logs and records, and which edits of ``config.yaml`` it accepts."""
+"""The start of a training session: its log lines, its entry in ``run.json``, and accepted edits of ``config.yaml``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["announce", "check_config", "session_entry"]
 
 log = logging.getLogger(__name__)
 
-#: What may change between sessions: it says when to look and to save, or where the slices lie; no weight depends on it.
+#: Settings that may change between sessions: when to log and save, where slices are stored. No weight depends on them.
 _FREE = tuple(
     f"training.{name}"
     for name in (
@@ -36,7 +36,7 @@ _STEPS = ("training.epochs", "training.max_steps")
 
 
 def session_entry(step: CycleGANStep, first: int) -> dict[str, Any]:
-    """Return what ``run.json`` records about a session that starts after step ``first``."""
+    """Return the entry in ``run.json`` of a session that starts after step ``first``."""
     on = torch.cuda.get_device_name(step.device) if step.device.type == "cuda" else step.device.type
     return {
         "started": now(),
@@ -51,10 +51,10 @@ def session_entry(step: CycleGANStep, first: int) -> dict[str, Any]:
 
 
 def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
-    """Name what was edited in ``config.yaml`` since the checkpoint, and refuse what the steps so far depend on.
+    """Log what was edited in ``config.yaml`` since the checkpoint, and refuse edits that the steps so far depend on.
 
-    What only says when to look, log or save, or where the slices lie, is free, and so is the number of steps where
-    the learning rate does not depend on it. Raises :class:`~medcyclegan.errors.TrainingError` naming every change
+    Settings for validating, logging, saving and storing slices may change, and so may the number of steps if the
+    learning rate does not depend on it. Raises :class:`~medcyclegan.errors.TrainingError` naming every change
     that is refused.
     """
     before, after = dict(_flatten(state["config"])), dict(_flatten(plan.config.model_dump(mode="json")))
@@ -67,7 +67,7 @@ def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
             pass
         elif key in _STEPS:
             refused.append(
-                f"{change} (schedule {plan.config.training.schedule}: the rate depends on it from step to step)"
+                f"{change} (schedule {plan.config.training.schedule}: the learning rate of every step depends on it)"
             )
             continue
         elif not (key.startswith("validation.") or key in _FREE):
@@ -78,7 +78,7 @@ def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
         raise TrainingError(f"{run.path / 'config.yaml'}: {'; '.join(refused)}: put it back, or start a new run")
     if plan.steps < state["step"]:
         raise TrainingError(
-            f"{run.path / 'config.yaml'}: {plan.steps} steps, but {state['step']} are done: ask for more, or take "
+            f"{run.path / 'config.yaml'}: {plan.steps} steps, but {state['step']} are done: set more steps, or use "
             f"{run.model} as it is"
         )
 
@@ -92,7 +92,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def announce(run: RunFolder, plan: Plan, step: CycleGANStep, first: int) -> None:
-    """Say at once what is trained, for how long, on what."""
+    """Log what is trained, for how many steps, on which device and into which folder."""
     (a, b), (slices_a, slices_b) = plan.domains, plan.slices
     world = step.ranks.world_size
     log.info(
@@ -101,8 +101,8 @@ def announce(run: RunFolder, plan: Plan, step: CycleGANStep, first: int) -> None
         *(plan.steps / plan.epoch_length, step.device, step.precision, run.path),
     )
     if world > 1:
-        log.info("%d processes share out each batch, %d slices each", world, plan.config.training.batch_size // world)
+        log.info("%d processes divide each batch: %d slices each", world, plan.config.training.batch_size // world)
     if first:
-        log.info("going on after step %d", first)
+        log.info("continuing after step %d", first)
     if step.device.type == "cpu":
         log.info("a CPU is slow at this: --config demo trains in minutes, --config smoke in seconds")

@@ -1,4 +1,4 @@
-"""Signals: a run that is told to stop saves first, or stops at once where nothing would be lost."""
+"""Stop signals: a run saves before it stops, or stops immediately if nothing would be lost."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopSignals:
-    """Notes SIGTERM, SIGUSR1 and Ctrl-C inside its ``with`` block: ``received`` is then the signal's name.
+    """Catches SIGTERM, SIGUSR1 and Ctrl-C inside its ``with`` block; ``received`` is then the signal's name.
 
-    ``at_once``: whether a signal raises KeyboardInterrupt where it arrives. A training leaves this set until the first
-    step of a session has ended, since before that there is nothing to save and compiling the step takes minutes; then
-    signals are only noted. A second Ctrl-C interrupts at once in any case. In threads other than the main one, to which
-    Python sends no signals, nothing is noted.
+    ``at_once``: whether a signal raises KeyboardInterrupt immediately. It stays set until a session's first step is
+    complete, since before that there is nothing to save and compiling the step takes minutes; after that, signals are
+    only recorded. A second Ctrl-C interrupts immediately in any case. In threads other than the main one, to which
+    Python sends no signals, nothing is caught.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class StopSignals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            # None: a handler that was not set from Python and cannot be put back.
+            # None: a handler that was not set from Python and cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -52,4 +52,4 @@ class StopSignals:
         self.received = signal.Signals(number).name
         if self.at_once or again:
             raise KeyboardInterrupt
-        log.info("%s: the step in hand is finished and saved first; a second Ctrl-C stops at once", self.received)
+        log.info("%s: finishing and saving the current step first; a second Ctrl-C stops immediately", self.received)

@@ -1,4 +1,4 @@
-"""The state of a run, stored in ``run.json``: the only code that reads or changes what that file holds."""
+"""The state of a run, stored in ``run.json``. No other code reads or changes that file's entries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REQUIRED = {"state", "step", "steps", "epoch_length", "domains", "slices", "fin
 
 
 class RunState:
-    """What is known of a run: how far it is, on what it was trained, and how each of its sessions ended.
+    """The state of a run: its progress, the slices that it is trained on, and the result of each session.
 
     Every process of a training holds one; only the first process saves it.
     """
@@ -54,7 +54,7 @@ class RunState:
         except ReadError as error:
             raise TrainingError(error) from None
         if not record.keys() >= _REQUIRED:
-            raise TrainingError(f"{folder.path / RECORD_FILE} is not a training run's: name a folder under runs/")
+            raise TrainingError(f"{folder.path / RECORD_FILE} is not that of a training run: name a folder under runs/")
         return cls(folder, record)
 
     def save(self) -> None:
@@ -79,7 +79,7 @@ class RunState:
 
     @property
     def fingerprint(self) -> str:
-        """The hash of the training rows that the run was started with."""
+        """The hash of the training rows with which the run was started."""
         return str(self._record["fingerprint"])
 
     @property
@@ -93,31 +93,31 @@ class RunState:
         return self._record["init_from"] is not None
 
     def is_complete(self, config: Config) -> bool:
-        """Return whether the run is finished and ``config`` asks for no more steps."""
+        """Return whether the run is finished and ``config`` has no more steps."""
         steps = config.training.max_steps or config.training.epochs * int(self._record["epoch_length"])
         return bool(self._record["state"] == "finished" and steps <= self._record["steps"])
 
     def set_plan(self, plan: Plan) -> None:
-        """Take over the numbers of ``plan``: before the first checkpoint all of config.yaml may still be edited."""
+        """Set the numbers of steps and the seed: all of config.yaml may be edited until the first checkpoint."""
         self._record.update(steps=plan.steps, epoch_length=plan.epoch_length, seed=plan.config.seed)
 
     def set_health(self, warnings: Sequence[dict[str, Any]], last_look: int | None) -> None:
-        """Take over the health warnings so far, and the step at which the run's health was last measured."""
+        """Set the health warnings so far, and the step of the last health check."""
         self._record["health"] = {"warnings": list(warnings), "last_look": last_look}
 
     def set_stopped(self) -> None:
-        """Note that a signal ended the run after its last checkpoint."""
+        """Record that a signal ended the run after its last checkpoint."""
         self._record["state"] = "stopped"
 
     def set_finished(self, steps: int) -> None:
-        """Note that all steps are done."""
+        """Record that all steps are done."""
         self._record.update(state="finished", step=steps)
 
     @contextlib.contextmanager
     def session(self, first: int, entry: dict[str, Any], measured: Callable[[], dict[str, Any]]) -> Iterator[None]:
         """Keep ``run.json`` up to date during one session that starts after step ``first``.
 
-        ``entry`` says what the session runs on; ``measured`` returns what is known of it at its end.
+        ``entry`` describes the session's device and software; ``measured`` returns the entries added when it ends.
         """
         self._note_interruption()
         self._compare_sessions(entry)
@@ -129,7 +129,7 @@ class RunState:
         try:
             yield
         except KeyboardInterrupt:
-            self._record.update(state="stopped", reason="interrupted at once, in the middle of a step")
+            self._record.update(state="stopped", reason="interrupted immediately, in the middle of a step")
             raise
         except BaseException as error:
             if self._record["state"] == "running":
@@ -141,7 +141,7 @@ class RunState:
             self.save()
 
     def _note_interruption(self) -> None:
-        """Warn, and record, that the previous session ended without recording how.
+        """Warn and record that the previous session ended without recording a reason.
 
         The caller holds the run's lock, so no other process is training it.
         """
@@ -153,7 +153,7 @@ class RunState:
             )
 
     def _compare_sessions(self, entry: dict[str, Any]) -> None:
-        """Log what this session computes differently, so that its weights differ from an unbroken run's by rounding."""
+        """Log changes of device or software, which make the weights differ from an uninterrupted run's by rounding."""
         if not self._record["sessions"]:
             return
         last = self._record["sessions"][-1]
@@ -166,11 +166,14 @@ class RunState:
         if before != after:
             changes.append(f"torch {before}, now {after}")
         if changes:
-            log.info("computed differently than before (%s): equal up to rounding, not bit for bit", "; ".join(changes))
+            log.info(
+                "computed differently from the last session (%s): equal up to rounding, not bit for bit",
+                "; ".join(changes),
+            )
 
 
 def _first_record(plan: Plan, out: Path) -> dict[str, Any]:
-    """Return the state before the first step; ``slices`` is the path from the run's folder, so both can be moved."""
+    """Return the state before the first step; ``slices`` is relative to the run's folder, so that both can be moved."""
     return {
         "state": "running",
         "step": 0,

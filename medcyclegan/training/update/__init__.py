@@ -1,1 +1,1 @@
-"""What one training step does: networks, losses, optimizers, precision."""
+"""One training step: losses, optimizers, precision, execution."""

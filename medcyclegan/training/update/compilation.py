@@ -54,11 +54,11 @@ def compiling_pays(plan: Plan, device: torch.device) -> bool:
 
 
 def _find_obstacle(device: torch.device) -> str | None:
-    """Compile a trifle for ``device``; return why that fails, in one line, or None."""
+    """Compile a small function for ``device``; return why that fails, in one line, or None."""
     values = torch.zeros(8, device=device)
     try:
         torch.compile(_trifle, dynamic=False)(values)
-    except RuntimeError as error:  # what all of the compiler's own errors are
+    except RuntimeError as error:  # the base class of all compiler errors
         return f"torch.compile fails with {type(error).__name__}: {str(error).strip().splitlines()[0]}"
     return None
 

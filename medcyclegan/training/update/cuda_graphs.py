@@ -1,4 +1,4 @@
-"""CUDA graphs: the work of a step on a CUDA device, captured once and replayed.
+"""CUDA graphs: the kernels of a step on a CUDA device, captured once and replayed.
 
 With small batches a GPU finishes its thousands of small kernels sooner than the host can launch them one by one. A
 graph launches them all at once. The kernels are the same, and so are the numbers.
@@ -96,7 +96,7 @@ class CapturedFunction(Generic[Result]):
         own = tuple(torch.empty_like(given) for given in inputs)
         with torch.cuda.device(self._device), _without_collection():
             here = torch.cuda.current_stream()
-            # A stream of this device: torch's own belongs to the device of the first capture in this process.
+            # A stream of this device: torch's default one belongs to the device of the first capture in this process.
             aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             try:
                 # The thread that prefetches batches may use the device at the same time.

@@ -1,8 +1,8 @@
-"""The processes of one training, started by ``torchrun``: which of them this is, and what they tell each other.
+"""The processes of one training run, started by ``torchrun``, and the communication between them.
 
 The gradients are averaged after each backward pass by one all-reduce, not by ``DistributedDataParallel``: a CycleGAN
 runs each network several times before one backward pass, with the discriminators frozen in one and trained in the
-other, which that class does not take; and the step goes on reading like the paper.
+other, which that class does not support; and the code of the step still reads like the paper.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ __all__ = ["Ranks", "joined", "own_device"]
 
 log = logging.getLogger(__name__)
 
-#: How long one process waits for the others, which may be validating; one that died is noticed at once.
+#: How long one process waits for the others, which may be validating; a process that died is noticed immediately.
 _PATIENCE = datetime.timedelta(minutes=60)
-#: How long a process that lost the others waits for the reason that one of them left.
+#: How long a process that lost the others waits for the reason that one of them recorded.
 _REASON_PATIENCE = datetime.timedelta(seconds=5)
-#: The longest path of a file system.
+#: The longest path that file systems allow, in bytes.
 _LONGEST_TEXT = 4096
 _REASON = "medcyclegan/reason"
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranks:
-    """``world_size`` processes that train together, of which this is number ``rank``; a single one by default.
+    """The processes that train together: ``world_size`` of them, of which this is number ``rank`` (default: one alone).
 
     ``on_this_machine``: how many of them share this machine's memory.
 
-    Every process must call the same of these methods in the same order. Each raises
-    :class:`~medcyclegan.errors.TrainingError` with another process's reason where that one has ended.
+    Every process must call the same methods in the same order. Each raises
+    :class:`~medcyclegan.errors.TrainingError` with another process's reason if that one has ended.
     """
 
     rank: int = 0
@@ -52,7 +52,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this process is the one that writes files and logs."""
         return self.rank == 0
 
     def average(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -68,7 +68,7 @@ class Ranks:
             part.copy_(mean.view_as(part))
 
     def any(self, here: bool) -> bool:
-        """Whether ``here`` is true in any process; no device is waited for."""
+        """Return whether ``here`` is true in any process, without waiting for a device."""
         if self.world_size == 1:
             return here
         flag = torch.tensor([int(here)])
@@ -77,7 +77,7 @@ class Ranks:
         return bool(flag.item())
 
     def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
-        """Return the tensors of all processes, which have one shape, in the order of their ranks."""
+        """Return the tensors of all processes, which have the same shape, in the order of their ranks."""
         if self.world_size == 1:
             return [tensor]
         parts = [torch.empty_like(tensor) for _ in range(self.world_size)]
@@ -86,7 +86,7 @@ class Ranks:
         return parts
 
     def from_first(self, text: str) -> str:
-        """Return the first process's ``text`` (at most 4,096 bytes), whatever the others give."""
+        """Return the first process's ``text`` (at most 4,096 bytes) in every process."""
         if self.world_size == 1:
             return text
         message = torch.zeros(_LONGEST_TEXT, dtype=torch.uint8)
@@ -106,26 +106,26 @@ class Ranks:
             ) from None
 
     def _reason(self) -> str:
-        """Return the reason that another process left, or words for none."""
+        """Return the reason that another process recorded, or a message that it recorded none."""
         try:
             self.store.wait([_REASON], _REASON_PATIENCE)
             return str(self.store.get(_REASON).decode())
         except RuntimeError:
-            return "another process of this job ended without a word (it was killed, or its machine is gone)"
+            return "another process of this job ended without a message (it was killed, or its machine is down)"
 
     def leave_reason(self, error: BaseException) -> None:
-        """Let the other processes know why this one ends; the first reason stays."""
+        """Record for the other processes why this one ends; only the first reason is kept."""
         if self.world_size > 1:
             reason = f"process {self.rank} of {self.world_size} failed: {one_line(error) or type(error).__name__}"
-            with contextlib.suppress(RuntimeError):  # the store's process may be the one that is gone
+            with contextlib.suppress(RuntimeError):  # the process that holds the store may have ended
                 self.store.compare_set(_REASON, "", reason)
 
 
 def own_device(name: str) -> torch.device:
     """Return the device called ``name`` (see :func:`~medcyclegan.device.choose_device`) for this process.
 
-    ``auto`` and ``cuda`` are, of several processes on one machine, each its own CUDA device. Raises
-    :class:`~medcyclegan.errors.UsageError` where there are fewer devices than processes.
+    For ``auto`` and ``cuda``, each of several processes on one machine gets a different CUDA device. Raises
+    :class:`~medcyclegan.errors.UsageError` if there are fewer devices than processes.
     """
     device = choose_device(name)
     if str(device) != "cuda" or _from_launcher("WORLD_SIZE", 1) == 1:
@@ -133,18 +133,18 @@ def own_device(name: str) -> torch.device:
     local = _from_launcher("LOCAL_RANK", 0)
     if local >= torch.cuda.device_count():
         raise UsageError(
-            f"process {local + 1} of this machine, but it has {torch.cuda.device_count()} CUDA devices: start fewer "
+            f"this is process {local + 1} on a machine with {torch.cuda.device_count()} CUDA devices: start fewer "
             "processes (--nproc-per-node), or use --device cpu"
         )
     return torch.device("cuda", local)
 
 
 def _from_launcher(name: str, default: int) -> int:
-    """Return a number that ``torchrun`` left in the environment."""
+    """Return a number that ``torchrun`` set in the environment."""
     text = os.environ.get(name, str(default))
     if not text.isdecimal() or int(text) < default:
         raise UsageError(
-            f"{name} is {text[:40]!r}, no number of torchrun's: unset it, or start several processes by torchrun"
+            f"{name} is {text[:40]!r}, which torchrun does not set: unset it, or start several processes with torchrun"
         )
     return int(text)
 
@@ -153,8 +153,8 @@ def _from_launcher(name: str, default: int) -> int:
 def joined(device: torch.device) -> Iterator[Ranks]:
     """Join the processes that ``torchrun`` started, if it did, and leave them at the end.
 
-    NCCL between CUDA devices, gloo between CPUs. Ranks other than the first keep silent below errors. Raises
-    :class:`~medcyclegan.errors.UsageError` where the environment names several processes but no way to find them.
+    NCCL between CUDA devices, gloo between CPUs. Processes other than the first log errors only. Raises
+    :class:`~medcyclegan.errors.UsageError` if the environment names several processes but no way to find them.
     """
     world = _from_launcher("WORLD_SIZE", 1)
     if world == 1:
@@ -163,7 +163,9 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     try:
         store, rank, world = next(rendezvous("env://", timeout=_PATIENCE))
     except ValueError as error:
-        raise UsageError(f"WORLD_SIZE is {world}, but {one_line(error)}: start several processes by torchrun") from None
+        raise UsageError(
+            f"WORLD_SIZE is {world}, but {one_line(error)}: start several processes with torchrun"
+        ) from None
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

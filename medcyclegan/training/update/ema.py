@@ -1,4 +1,4 @@
-"""The running mean of the generators' weights, which translates more steadily than the weights of one step."""
+"""The running mean of the generators' weights, whose translations vary less than those of a single step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["AveragedGenerators", "decay_at"]
 
 
 def decay_at(step: int, decay: float) -> float:
-    """Return the share of the mean that stays after ``step``, counted from 0: ``decay``, less at first.
+    """Return the fraction of the mean that is kept after ``step``, counted from 0: ``decay``, and less at first.
 
-    (1 + step) / (10 + step) at most, so that a short run's mean is not one of untrained weights.
+    It is at most (1 + step) / (10 + step), so that the mean of a short run is not dominated by untrained weights.
     """
     return min(decay, (1 + step) / (10 + step))
 
@@ -24,7 +24,7 @@ class AveragedGenerators:
     """The exponential moving average of ``G_AB`` and ``G_BA`` (Yazici et al. 2019, arXiv 1806.04498).
 
     ``networks``: a :class:`~medcyclegan.networks.CycleGAN` whose generators hold the averages and whose
-    discriminators are those that are trained. It is for looking and saving; nothing trains it.
+    discriminators are those being trained. They are for evaluation and saving, and are not trained.
     """
 
     def __init__(self, networks: CycleGAN, decay: float) -> None:
@@ -48,6 +48,6 @@ class AveragedGenerators:
         return {"G_AB": self.networks.G_AB.state_dict(), "G_BA": self.networks.G_BA.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what :meth:`state_dict` returned."""
+        """Restore the state returned by :meth:`state_dict`."""
         self.networks.G_AB.load_state_dict(state["G_AB"])
         self.networks.G_BA.load_state_dict(state["G_BA"])

@@ -1,4 +1,4 @@
-"""Past fakes for the discriminators (Shrivastava et al. 2017, arXiv 1612.07828, section 2.3)."""
+"""A pool of past fakes for the discriminators (Shrivastava et al. 2017, arXiv 1612.07828, section 2.3)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["ImagePool"]
 
 
 class ImagePool:
-    """Shows a discriminator, half of the time, a past fake in the place of the newest one.
+    """Replaces, half of the time, the newest fake that a discriminator sees by a past one.
 
-    ``size`` images in all, shared out evenly (rounded up) among the ``batch_size`` places of a batch:
-    each place has a pool of its own, so several processes that share out a batch meet the same pools
-    as one. Which image is exchanged is a pure function of ``(seed, stream, step, place)``: only the
-    images are state. ``first_place``: the place of this process's first image in the whole batch; ``places``: how
-    many it holds (default: the whole batch).
+    ``size`` images in all, divided evenly (rounded up) among the ``batch_size`` places of a batch. Each place has a
+    separate pool, so several processes that divide a batch use the same pools as one process. Which image is exchanged
+    is a pure function of ``(seed, stream, step, place)``; only the images are state. ``first_place``: the place of this
+    process's first image in the whole batch; ``places``: the number of places of this process (default: the whole
+    batch).
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class ImagePool:
         self._images: list[torch.Tensor] = []
 
     def exchange(self, fakes: torch.Tensor, step: int) -> torch.Tensor:
-        """Return what the discriminator sees beside the reals of ``step``, counted from 0.
+        """Return the fakes that the discriminator sees together with the reals of ``step``, counted from 0.
 
         ``fakes`` ``(N, C, H, W)``, detached. Until the pools are full, fakes are stored and returned;
-        then each is either returned, or exchanged for a stored one, with equal chance.
+        then each is returned or exchanged for a stored one, with equal probability.
         """
         if self._capacity == 0:
             return fakes
@@ -57,6 +57,6 @@ class ImagePool:
         return {"images": list(self._images)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Put back this process's share of stored images, those of the whole batch: a list of ``(batch, C, H, W)``."""
+        """Restore this process's part of the images of the whole batch, a list of ``(batch, C, H, W)``."""
         share = slice(self._first_place, self._first_place + self._places)
         self._images = [images[share].to(device) for images in state["images"]]

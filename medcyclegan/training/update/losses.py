@@ -1,6 +1,6 @@
 """The terms of the objective, equation by equation (Zhu et al. 2017, arXiv 1703.10593).
 
-Discriminators give logits: D(x) of the paper is sigmoid(logits) in the log form of equation 1, and the
+Discriminators return logits. D(x) of the paper is sigmoid(logits) in the log form of equation 1, and the
 logits themselves in the least-squares form of section 4.
 """
 
@@ -17,7 +17,7 @@ Adversarial = Literal["lsgan", "log"]
 
 
 def generator_loss(logits_fake: torch.Tensor, form: Adversarial) -> torch.Tensor:
-    """Return what a generator minimises so that its fakes pass for real, a mean over all logits.
+    """Return the adversarial loss of a generator, a mean over all logits of its fakes.
 
     ``lsgan``: E[(D(G(x)) - 1)^2], section 4. ``log``: E[-log D(G(x))], the non-saturating form of
     equation 1 (Goodfellow et al. 2014, section 3).
@@ -29,10 +29,10 @@ def generator_loss(logits_fake: torch.Tensor, form: Adversarial) -> torch.Tensor
 
 
 def discriminator_loss(logits_real: torch.Tensor, logits_fake: torch.Tensor, form: Adversarial) -> torch.Tensor:
-    """Return what a discriminator minimises, a mean over all logits of real plus one of fake.
+    """Return the loss of a discriminator: a mean over all logits of real images plus one over those of fakes.
 
     ``lsgan``: E[(D(y) - 1)^2] + E[D(G(x))^2], section 4. ``log``: E[-log D(y)] + E[-log(1 - D(G(x)))],
-    equation 1 with its sign turned.
+    equation 1 with the opposite sign.
     """
     real, fake = _full_precision(logits_real), _full_precision(logits_fake)
     if form == "lsgan":
@@ -41,15 +41,15 @@ def discriminator_loss(logits_real: torch.Tensor, logits_fake: torch.Tensor, for
 
 
 def cycle_loss(reconstructed: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Return E[|F(G(x)) - x|], equation 2: one direction's mean absolute difference."""
+    """Return E[|F(G(x)) - x|], equation 2: the mean absolute difference for one direction."""
     return functional.l1_loss(_full_precision(reconstructed), real)
 
 
 def identity_loss(identity: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Return E[|G(y) - y|], section 5.2: what a generator changes in an image that needs no change."""
+    """Return E[|G(y) - y|], section 5.2: how much a generator changes an image that needs no change."""
     return functional.l1_loss(_full_precision(identity), real)
 
 
 def _full_precision(values: torch.Tensor) -> torch.Tensor:
-    """Return ``values`` in float32 at least: a mean over 8 or 11 bits of mantissa is none."""
+    """Return ``values`` in float32 at least: 8 or 11 bits of mantissa are too few for a mean."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

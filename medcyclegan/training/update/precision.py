@@ -1,4 +1,4 @@
-"""Which number format the networks compute in, on which device."""
+"""The number format in which the networks compute, depending on the device."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_precision(wish: Literal["auto", "fp32", "bf16", "fp16", "fp64"], device: torch.device) -> Precision:
-    """Return the number format for ``device``: what is wished, or for ``auto`` the fastest safe one.
+    """Return the number format for ``device``: the requested one, or for ``auto`` the fastest safe one.
 
-    ``auto`` is bf16 where the device computes it in hardware (CUDA from Ampere on, CPUs with
-    AVX512-BF16 or AMX), fp16 on older CUDA devices, else fp32. Raises
-    :class:`~medcyclegan.errors.TrainingError` for fp16 on a CPU, which has no use there.
+    ``auto`` is bf16 if the hardware supports it (CUDA devices since Ampere, CPUs with AVX512-BF16 or AMX), fp16 on
+    older CUDA devices, else fp32. Raises :class:`~medcyclegan.errors.TrainingError` for fp16 on a CPU, where it has no
+    advantage.
     """
     if device.type == "cuda":
         has_bf16 = torch.cuda.get_device_capability(device)[0] >= 8
@@ -34,9 +34,11 @@ def choose_precision(wish: Literal["auto", "fp32", "bf16", "fp16", "fp64"], devi
     if wish == "auto":
         return "bf16" if has_bf16 else "fp16" if device.type == "cuda" else "fp32"
     if wish == "fp16" and device.type != "cuda":
-        raise TrainingError(f"training.precision = fp16 on {device.type}: CUDA only; take auto, bf16 or fp32")
+        raise TrainingError(
+            f"training.precision = fp16 on {device.type}: it needs a CUDA device: use auto, bf16 or fp32"
+        )
     if wish == "bf16" and not has_bf16:
-        log.warning("bf16 is not in the hardware of this %s: it is emulated, slower than fp32", device.type)
+        log.warning("this %s has no hardware support for bf16: it is emulated and slower than fp32", device.type)
     return wish
 
 

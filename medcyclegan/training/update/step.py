@@ -33,8 +33,8 @@ class Execution:
     """How a step is executed.
 
     ``ranks``: the processes that divide each batch; gradients are averaged over them. ``compiled``: whether the
-    networks are. ``graphs``: whether both updates are captured as CUDA graphs, ``"on"`` if a lack of memory for that is
-    an error.
+    networks are. ``graphs``: whether both updates are captured as CUDA graphs; with ``"on"``, insufficient memory for
+    that is an error.
     """
 
     device: torch.device
@@ -47,8 +47,8 @@ class Execution:
 class CycleGANStep:
     """The update of Zhu et al. 2017 (arXiv 1703.10593), called by the engine once per batch.
 
-    It returns its losses as detached 0-dimensional tensors on the device: reading them would make the host
-    wait, so they are read only when it is time to log.
+    It returns its losses as detached 0-dimensional tensors on the device. Reading them makes the host wait, so they
+    are read only when they are logged.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class CycleGANStep:
         self.compiled = execution.compiled
         self.averages = averages
         self.gradient_clip = config.training.gradient_clip
-        #: The two updates as they are called: the methods themselves, or their CUDA graphs.
+        #: The two updates as they are called: the methods, or their CUDA graphs.
         self._generators_update: Callable[..., tuple[torch.Tensor, torch.Tensor, Losses]] = self.update_generators
         self._discriminators_update: Callable[..., Losses] = self.update_discriminators
         if execution.graphs != "off":
@@ -93,14 +93,14 @@ class CycleGANStep:
         self.scaler.update()
         if self.averages is not None:
             self.averages.update(self.networks, step)
-        # Copies, for what is recorded is overwritten by the next step.
+        # Copies, since the next replay of the CUDA graphs overwrites their results.
         losses = of_generators | of_discriminators
         return dict(zip(losses, torch.stack(list(losses.values())).unbind(), strict=True))
 
     def update_generators(
         self, real_A: torch.Tensor, real_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        """Minimise equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms."""
+        """Minimize equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms."""
         G_AB, G_BA, D_A, D_B = self.networks.G_AB, self.networks.G_BA, self.networks.D_A, self.networks.D_B
         weight, form = self.losses, self.losses.adversarial
         D_A.requires_grad_(False)
@@ -136,7 +136,7 @@ class CycleGANStep:
     def update_discriminators(
         self, real_A: torch.Tensor, real_B: torch.Tensor, past_A: torch.Tensor, past_B: torch.Tensor
     ) -> Losses:
-        """Maximise equation 3 over D_A and D_B, which see real slices and fakes of now or before."""
+        """Maximise equation 3 over D_A and D_B, given real slices and current or past fakes."""
         D_A, D_B, form = self.networks.D_A, self.networks.D_B, self.losses.adversarial
         D_A.requires_grad_(True)
         D_B.requires_grad_(True)
@@ -160,18 +160,18 @@ class CycleGANStep:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number format of slices and weights: float32, whatever the networks compute in; float64 for tests."""
+        """The number format of slices and weights: float32 for every precision but fp64, which is for tests."""
         return torch.float64 if self.precision == "fp64" else torch.float32
 
     @property
     def model(self) -> CycleGAN:
-        """The networks whose generators are the model: the averaged ones where the run averages, else those trained."""
+        """The networks whose generators are the model: the averaged ones if there are any, else the trained ones."""
         return self.networks if self.averages is None else self.averages.networks
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[CycleGAN]:
-        """Yield :attr:`model` for a look at it: no dropout, no gradients, no random number drawn."""
-        # Compiled, each look at images of another size or number would be compiled anew.
+        """Yield :attr:`model` for evaluation: without dropout or gradients, and without drawing random numbers."""
+        # Compiled networks would be compiled again for each new size or number of images.
         eager = torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
         self.model.eval()
         try:
@@ -225,8 +225,8 @@ def build_step(
 
 
 def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) -> torch.optim.Optimizer:
-    # The fused form updates all weights in one kernel and, with a loss scaler, without asking the device. On CUDA the
-    # rate and the count of steps lie on the device, so that an update can be recorded.
+    # The fused form updates all weights in one kernel and, with a loss scaler, without waiting for the device. On CUDA
+    # the rate and the count of steps are on the device, so that an update can be captured as a CUDA graph.
     on_cuda, rate = device.type == "cuda", config.training.learning_rate
     return torch.optim.Adam(
         parameters,
@@ -238,7 +238,7 @@ def _adam(parameters: list[nn.Parameter], config: Config, device: torch.device) 
 
 
 def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ``network(first), network(second)`` of one pass, which is faster; each image is normalised by itself."""
+    """Return ``network(first), network(second)``, in one pass for speed; each image is normalized separately."""
     one, other = torch.split(network(torch.cat([first, second])), [len(first), len(second)])
     return one, other
 

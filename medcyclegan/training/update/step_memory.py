@@ -1,4 +1,4 @@
-"""The memory that a training takes, estimated before its first step and compared with what is free."""
+"""The memory that training needs, estimated before the first step and compared with the free memory."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ __all__ = ["check_memory", "training_bytes"]
 
 log = logging.getLogger(__name__)
 
-#: What a training takes: a multiple of what its tensors hold at one time, and bytes besides. On CPUs convolutions need
-#: room to work in and freed memory is in pieces: this is within 6 % of what tests/benchmarks/training_batches.py prints
-#: beside it. On an H100 in bf16 it was 0.85 times the tensors, since some maps are smaller there; a CUDA device reports
-#: that it runs out, so only what cannot fit is refused.
+#: The memory of training: a multiple of the tensors' bytes that exist at one time, plus a constant number of bytes. On
+#: CPUs convolutions need workspace and freed memory is fragmented: the estimate is within 6 % of the measured memory
+#: (tests/benchmarks/training_batches.py prints both). On an H100 in bf16 it was 0.85 times the tensors, since some maps
+#: are smaller there. A CUDA device reports when it runs out, so only what cannot fit is refused.
 _TAKEN = {"cpu": (1.05, 3 * 2**30 // 10), "cuda": (0.8, 0)}
 
 
 def check_memory(plan: Plan, device: torch.device, precision: Precision, ranks: Ranks) -> None:
-    """Refuse a training that needs more memory than is free on ``device``, before it takes any.
+    """Refuse a training that needs more memory than is free on ``device``, before any is allocated.
 
     A process that takes too much of a machine's memory is killed without a message. ``training.memory_check = off``
-    skips this check. Raises :class:`~medcyclegan.errors.TrainingError` naming the need, the free memory and the largest
-    batch that fits.
+    skips this check. Raises :class:`~medcyclegan.errors.TrainingError` naming the memory needed, the free memory
+    and the largest batch that fits.
     """
     training, world = plan.config.training, ranks.world_size
     if training.memory_check == "off":
@@ -67,10 +67,10 @@ def check_memory(plan: Plan, device: torch.device, precision: Precision, ranks: 
 
 
 def training_bytes(plan: Plan, share: int, precision: Precision, device: torch.device) -> int:
-    """Estimate the memory of a training on ``device`` whose process takes ``share`` slices of each domain a step.
+    """Estimate the memory of training on ``device`` if a process takes ``share`` slices of each domain per step.
 
-    What a step takes is added up operation by operation (:func:`_trace`); to that come Adam's two means of each weight,
-    averaged generators, the image pools, the batches that are read ahead and slices kept in memory.
+    The memory of a step is added up operation by operation (:func:`_trace`). Added to it are Adam's two moments of each
+    weight, averaged generators, the image pools, prefetched batches and slices kept in memory.
     """
     config = plan.config
     traced = _trace(config.networks, config.losses, plan.size, share, precision)
@@ -88,7 +88,7 @@ def training_bytes(plan: Plan, share: int, precision: Precision, device: torch.d
 
 @dataclasses.dataclass(frozen=True)
 class _Traced:
-    """Bytes: of all weights, of the generators' alone, and the most that existed at one time during a step."""
+    """Bytes of all weights, of the generators' weights, and of all tensors at the peak of a step."""
 
     weights: int
     generator_weights: int
@@ -97,9 +97,9 @@ class _Traced:
 
 @functools.lru_cache(maxsize=16)
 def _trace(networks: Networks, losses: Losses, size: int, share: int, precision: Precision) -> _Traced:
-    """Go through a training step on tensors that have shapes and no values, and add up what exists at one time."""
+    """Run a training step on tensors with shapes but no values, and find the most bytes that exist at one time."""
     if losses.structure != "none":
-        # It keeps what it computes with, which has to be real, from its first call on.
+        # Its first call caches tensors, which must have values.
         structure_loss(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16), losses.structure)
     with torch.random.fork_rng([]), FakeTensorMode(allow_non_fake_inputs=True):
         with _Allocations() as allocations:
@@ -114,7 +114,7 @@ def _trace(networks: Networks, losses: Losses, size: int, share: int, precision:
 
 
 def _stateless_step(networks: Networks, losses: Losses, size: int, precision: Precision) -> CycleGANStep:
-    """Return a step whose optimisers and pools keep nothing: what they keep is added by :func:`training_bytes`."""
+    """Return a step whose optimizers and pools have no state: :func:`training_bytes` adds their memory."""
     built = build_cyclegan(networks, size, 0)
     optimizers = [torch.optim.SGD(own, 0.0) for own in (built.generator_parameters(), built.discriminator_parameters())]
     return CycleGANStep(
@@ -127,7 +127,7 @@ def _stateless_step(networks: Networks, losses: Losses, size: int, precision: Pr
 
 
 class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the storages that operations make and that have not been freed; ``peak``: the most bytes so far."""
+    """Adds up the storages that operations allocated and that are not freed yet; ``peak``: the most bytes so far."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -138,7 +138,7 @@ class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, operation: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run an operation and note the storages of its results."""
+        """Run an operation and count the storages of its results."""
         results = operation(*args, **(kwargs or {}))
         for result in tree_leaves(results):
             if isinstance(result, torch.Tensor):
@@ -158,10 +158,10 @@ class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _free_memory(device: torch.device, processes_here: int) -> FreeMemory:
-    """Return what one of ``processes_here`` processes of this machine can take on ``device``."""
+    """Return the memory that one of ``processes_here`` processes of this machine can use on ``device``."""
     if device.type == "cuda":
         unused, _ = torch.cuda.mem_get_info(device)
-        # Memory that this process has reserved and does not use is its own to take.
+        # Memory that this process has reserved but does not use is available to it.
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return FreeMemory(unused + reserved, str(device))
     free = free_memory()
@@ -171,7 +171,7 @@ def _free_memory(device: torch.device, processes_here: int) -> FreeMemory:
 
 
 def _largest_share(needed: Callable[[int], int], share: int, free: int) -> int:
-    """Return how many slices of each domain fit, 0 where not even one does; the need grows evenly with them."""
+    """Return how many slices of each domain fit, possibly 0; the memory needed grows linearly with their number."""
     one = needed(1)
     if share == 1 or one > free:
         return 0

@@ -1,6 +1,6 @@
-"""Structure terms: what ties the edges of a fake to those of its input, whatever its contrast is.
+"""Structure losses: terms that tie the edges of a fake to those of its input, independently of contrast.
 
-Cycle consistency alone permits a generator to displace anatomy, for the other one can put it back.
+With cycle consistency alone, a generator may displace anatomy, because the other one can undo the displacement.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ Structure = Literal["gradient", "lncc", "mutual_information"]
 
 #: Side of the windows of the local correlation, in pixels: that of Balakrishnan et al. 2019 (arXiv 1809.05231).
 _WINDOW = 9
-#: Contrast, as a share of half the scaled range, below which a window counts as flat.
+#: Contrast, as a fraction of half the scaled range, below which a window counts as flat.
 _FLAT = 0.01
-#: The least edge parameter, per pixel in units of the scaled range: an image without edges has none of its own.
+#: The smallest edge parameter, per pixel in units of the scaled range, for images without edges.
 _LEAST_EDGE = 1e-3
 
 
 def structure_loss(fake: torch.Tensor, real: torch.Tensor, form: Structure) -> torch.Tensor:
-    """Return how unlike the structure of ``fake`` and of its input ``real`` is, in float32 at least.
+    """Return how much the structure of ``fake`` differs from that of its input ``real``, in float32 at least.
 
-    Both ``(N, C, H, W)`` in [-1, 1]. None of the forms minds inverted contrast.
+    Both ``(N, C, H, W)`` in [-1, 1]. All forms are invariant to inverted contrast.
     """
     loss = {
         "gradient": gradient_field_loss,
@@ -39,12 +39,12 @@ def structure_loss(fake: torch.Tensor, real: torch.Tensor, form: Structure) -> t
 
 
 def gradient_field_loss(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Return the distance of normalised gradient fields, 0 to 1, a mean over all pixels.
+    """Return the distance of normalized gradient fields, 0 to 1, a mean over all pixels.
 
     Haber and Modersitzki 2006 (MICCAI, LNCS 4191, section 3): 1 - <n(fake), n(real)>^2, with the
     gradients divided by sqrt(|gradient|^2 + e^2) and e an image's mean gradient. As in later work
-    (König and Rühaak 2014, ISBI) e is in the numerator too, so that an edge in one image alone costs
-    something and two flat places nothing; here by its magnitude, for the sign of an edge is contrast.
+    (König and Rühaak 2014, ISBI) e is in the numerator too, so that an edge in only one image is penalized
+    and two flat regions are not. Here the magnitude is used, since the sign of an edge depends on contrast.
     """
     (down_f, right_f), (down_r, right_r) = _gradient(fake), _gradient(real)
     square_f, square_r = down_f**2 + right_f**2, down_r**2 + right_r**2
@@ -56,8 +56,8 @@ def gradient_field_loss(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 def local_correlation_loss(fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     """Return minus the squared correlation in windows of 9 x 9 pixels, -1 to 0, a mean over all windows.
 
-    MONAI's loss, with images moved so that air is 0, where sums are exact, and with windows of less
-    than 1 % contrast counted as flat: as it comes, rounding in flat windows makes gradients.
+    This is MONAI's loss with images shifted so that air is 0, where sums are exact, and with windows of less than 1 %
+    contrast counted as flat. Without these changes, rounding in flat windows causes gradients.
     """
     return _local_correlation(fake.device)(fake + 1.0, real + 1.0)
 
@@ -68,13 +68,13 @@ def mutual_information_loss(fake: torch.Tensor, real: torch.Tensor) -> torch.Ten
 
 
 def _gradient(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return forward differences along rows and columns, ``(N, C, H - 1, W - 1)``: they see a checkerboard."""
+    """Return forward differences along rows and columns, ``(N, C, H - 1, W - 1)``; they detect a checkerboard."""
     corner = image[..., :-1, :-1]
     return image[..., 1:, :-1] - corner, image[..., :-1, 1:] - corner
 
 
 def _edge_parameter(squared_gradient: torch.Tensor) -> torch.Tensor:
-    """Return each channel's mean gradient magnitude as a constant: what is well below it is noise."""
+    """Return each channel's mean gradient magnitude as a constant; gradients well below it are noise."""
     mean = squared_gradient.detach().sqrt().mean(dim=(-2, -1), keepdim=True)
     return mean.clamp_min(_LEAST_EDGE)
 
@@ -82,7 +82,7 @@ def _edge_parameter(squared_gradient: torch.Tensor) -> torch.Tensor:
 @functools.cache
 def _local_correlation(device: torch.device) -> LocalNormalizedCrossCorrelationLoss:
     loss = LocalNormalizedCrossCorrelationLoss(spatial_dims=2, kernel_size=_WINDOW)
-    # All that it computes with lies on the device: what comes from the host makes it wait, and cannot be recorded.
+    # A constant on the host would make the device wait and could not be captured as a CUDA graph.
     loss.smooth_dr = torch.tensor((_WINDOW * _FLAT) ** 2, device=device)
     return loss.to(device)
 

@@ -84,7 +84,7 @@ def test_sound_networks_are_passed_over_in_silence(plan: Plan, pairs, tmp_path: 
     ("fault", "words"),
     [
         ("identity collapse", "synthetic t2 is its input almost unchanged.*identity_weight"),
-        ("contrast inversion", "contrast of synthetic t2 is turned round.*another seed"),
+        ("contrast inversion", "contrast of synthetic t2 is inverted.*another seed"),
         ("hidden signal", "synthetic t2 carries a hidden signal.*8 bits.*cycle_weight"),
         ("edges lost", "edges of t1 and of its synthetic t2 agree at -?0.0"),
         ("displacement", r"synthetic t2 is displaced against its input by 2.\d pixels"),
@@ -171,7 +171,7 @@ def test_discriminators_that_the_generators_never_hear_of_saturate(tmp_path: Pat
     run = train(tmp_path / "slices", config=config, out=tmp_path / "runs", device="cpu")
     names = names_of(json.loads((run / "run.json").read_text("utf-8"))["health"])
     assert {"saturated discriminator A", "saturated discriminator B", "contrast inversion AB"} <= names
-    assert "the discriminator of dark tells every synthetic slice" in caplog.text
+    assert "the discriminator of dark detects every synthetic slice" in caplog.text
 
 
 def test_displacement_is_measured_to_a_fifth_of_a_pixel(plan: Plan, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_pairs_are_scored_in_the_union_of_both_heads(tiny: Config) -> None:
 def test_generators_that_make_nan_are_named(paired_store: Path, tiny: Config) -> None:
     plan = build_plan(paired_store, tiny)
     broken = torch.nn.Threshold(2.0, float("nan"))
-    with pytest.raises(TrainingError, match=r"make NaN or infinite slices.*learning_rate"):
+    with pytest.raises(TrainingError, match=r"return NaN or infinite slices.*learning_rate"):
         scores_of(step_of(plan.config, broken, torch.nn.Identity()), held_out_slices(plan))
 
 
@@ -245,7 +245,7 @@ def test_where_nothing_is_held_out_the_last_weights_are_the_model(tiny, tmp_path
     caplog.set_level("INFO")
     make_store(tmp_path / "slices", {"t1": [blobs(3, 32, 0)], "t2": [blobs(3, 32, 1)]})
     run = train(tmp_path / "slices", config=tiny, out=tmp_path / "runs", max_steps=2, device="cpu")
-    assert "of the last step, for nothing is held out to choose by" in caplog.text
+    assert "of the last step, since no volumes are held out" in caplog.text
     assert not (run / "model-last").exists()
     provenance = ModelBundle.load(run / "model").provenance
     assert provenance["steps"] == 2

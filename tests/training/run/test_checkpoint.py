@@ -72,7 +72,7 @@ def test_a_damaged_one_is_named_and_passed_over(tmp_path: Path, damage, caplog) 
     assert state is not None
     assert state["step"] == 5
     assert "step-000010.pt is damaged" in caplog.text
-    assert "taking the checkpoint before it" in caplog.text
+    assert "using the previous checkpoint" in caplog.text
 
 
 def test_where_none_is_whole_it_says_that_all_begins_again(tmp_path: Path, caplog) -> None:
@@ -82,9 +82,9 @@ def test_where_none_is_whole_it_says_that_all_begins_again(tmp_path: Path, caplo
     assert load_newest_checkpoint(tmp_path) is None
     first, second = caplog.messages
     assert "step-000010.pt is damaged" in first
-    assert "taking the checkpoint before it" in first
+    assert "using the previous checkpoint" in first
     assert "step-000005.pt is damaged" in second
-    assert "none is before it: back to step 0" in second
+    assert "there is no earlier one: starting at step 0" in second
 
 
 def test_damaged_newer_ones_do_not_push_out_whole_ones(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_there_again(
     record = json.loads((run / "run.json").read_text("utf-8")) | {"state": "failed"}
     (run / "run.json").write_text(json.dumps(record), "utf-8")
     (run / "initial").rename(run / "gone")
-    with pytest.raises(TrainingError, match="before it kept its initial model"):
+    with pytest.raises(TrainingError, match="before its initial model was stored"):
         train(resume=run, device="cpu")
 
 
@@ -84,7 +84,7 @@ def test_a_unet_of_another_depth_is_refused(whole_run, tiny, tmp_path) -> None:
     """Its levels follow from the size of the slices: 5 of 32 pixels, 6 of 64."""
     stacks = {name: [blobs(1, 64, 0)] for name in ("t1", "t2")}
     make_store(tmp_path / "slices", stacks)
-    with pytest.raises(TrainingError, match=r"a unet of 5 levels, for slices of 32 pixels; those of 64 take 6"):
+    with pytest.raises(TrainingError, match=r"the unet has 5 levels for slices of 32 pixels; slices of 64 need 6"):
         train(tmp_path / "slices", config=short(tiny), out=tmp_path / "runs", init_from=whole_run / "model")
     assert not (tmp_path / "runs").exists()
 

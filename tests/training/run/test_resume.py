@@ -91,7 +91,7 @@ def test_a_second_ctrl_c_stops_in_the_middle_of_a_step(
     def press_twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
-        assert "SIGINT: the step in hand is finished and saved first; a second Ctrl-C stops at once" in caplog.text
+        assert "SIGINT: finishing and saving the current step first; a second Ctrl-C stops immediately" in caplog.text
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("still here")
@@ -201,7 +201,7 @@ def test_a_setting_that_earlier_versions_did_not_have_is_no_change(caplog, cut_s
     sum_file = checkpoint.with_name(checkpoint.name + ".sha256")
     sum_file.write_text(f"{hash_file(checkpoint)}  {checkpoint.name}\n")
     train(resume=latest)
-    assert "going on after step" in caplog.text
+    assert "continuing after step" in caplog.text
     assert "cuda_graphs" not in caplog.text
 
 
@@ -249,7 +249,7 @@ def test_a_session_that_computes_otherwise_says_so(whole_run, store, tmp_path, c
     record["sessions"][-1]["versions"]["torch"] = "1.0"
     (run / "run.json").write_text(json.dumps(record), "utf-8")
     train(store, resume=run, device="cpu")
-    (said,) = (text for text in caplog.messages if "computed differently than before" in text)
+    (said,) = (text for text in caplog.messages if "computed differently from the last session" in text)
     assert "compiled True, now False; torch 1.0, now " in said
     caplog.clear()
     (run / "run.json").write_text(json.dumps(record_of(run) | {"state": "running"}), "utf-8")

@@ -145,7 +145,7 @@ def test_bare_train_needs_nothing_but_slices(store, tmp_path) -> None:
         (("--domains", "t1", "t1"), 2, "two different domains"),
         (("--max-steps", "0"), 2, "max-steps"),
         (("--device", "gpu"), 2, "--device gpu"),
-        (("--resume",), 1, "no run to go on with"),
+        (("--resume",), 1, "there is no run to continue"),
         (("--resume", "--config", "smoke"), 2, "leave --config and --set out"),
         (("--resume", "runs/one", "--out", "elsewhere"), 2, "leave --out out"),
         (("--resume", "--max-steps", "4"), 2, "leave --config"),

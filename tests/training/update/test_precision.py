@@ -30,5 +30,5 @@ def test_a_wish_is_taken_and_emulation_is_said(monkeypatch, caplog) -> None:
 
 
 def test_fp16_on_a_cpu_is_refused() -> None:
-    with pytest.raises(TrainingError, match="fp16 on cpu: CUDA only"):
+    with pytest.raises(TrainingError, match="fp16 on cpu: it needs a CUDA device"):
         choose_precision("fp16", CPU)

@@ -71,7 +71,7 @@ def test_two_processes_give_the_weights_of_one_and_the_first_alone_writes(store:
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.split()) == 1
     assert result.stderr.count("finished after 20 steps") == 1
-    assert "2 processes share out each batch, 1 slices each" in result.stderr
+    assert "2 processes divide each batch: 1 slices each" in result.stderr
     shared = tmp_path / "runs" / "latest"
     assert [path.name for path in (tmp_path / "runs").iterdir() if not path.is_symlink()] == [os.readlink(shared)]
     one, two = state_of(whole), state_of(shared)
