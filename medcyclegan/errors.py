@@ -21,6 +21,9 @@ names the value, the rule it breaks and the remedy::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 __all__ = [
     "AmbiguousError",
     "ConfigError",
@@ -51,12 +54,27 @@ def one_line(text: object) -> str:
 
 
 class MedCycleGANError(Exception):
-    """Anything that medcyclegan refuses or cannot do; ``str(error)`` is one line."""
+    """Anything that medcyclegan refuses or cannot do; ``str(error)`` is one line.
+
+    ``remedy``
+        What the user can do about it. It ends the line, after a colon; empty if the message has none.
+    ``options``
+        The options that would accept the input, by their Python names: ``{"assume_axes": "LAS"}``.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: object) -> None:
-        super().__init__(one_line(message))
+    def __init__(self, message: object, *, remedy: str = "", options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(one_line(f"{message}: {remedy}" if remedy else message))
+        self.remedy = one_line(remedy)
+        self.options = dict(options or {})
+
+    @classmethod
+    def from_error(cls, where: str, error: MedCycleGANError) -> Self:
+        """Return an error of this class that says ``where`` before the text of another, with its remedy and options."""
+        found = cls(f"{where}{error}")
+        found.remedy, found.options = error.remedy, error.options
+        return found
 
 
 class UsageError(MedCycleGANError):

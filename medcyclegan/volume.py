@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError
 
-__all__ = ["Derivation", "Volume"]
+__all__ = ["LPS_RAS", "Derivation", "Volume"]
+
+#: The change of world axes between LPS+ (DICOM, ITK) and RAS+ (NIfTI, this package), 4 x 4; its own inverse.
+LPS_RAS: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_RAS.flags.writeable = False
 
 #: The letter at the positive end of each world axis of RAS+, and at its negative end.
 _POSITIVE, _NEGATIVE = "RAS", "LPI"
@@ -86,15 +90,18 @@ class Volume:
         affine = np.array(self.affine, dtype=np.float64)
         if self.array.ndim != 3 or 0 in self.array.shape:
             raise GeometryError(
-                f"an array of shape {self.array.shape}: a volume has three axes, none of them empty; "
-                "add an axis of length 1 to a single slice, choose one volume of a 4-D array"
+                f"an array of shape {self.array.shape}",
+                remedy=(
+                    "a volume has three axes, none of them empty; "
+                    "add an axis of length 1 to a single slice, choose one volume of a 4-D array"
+                ),
             )
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise GeometryError(f"an affine of shape {affine.shape}: it must be 4 x 4 and finite")
+            raise GeometryError(f"an affine of shape {affine.shape}", remedy="it must be 4 x 4 and finite")
         if not np.allclose(affine[3], (0, 0, 0, 1)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise GeometryError(
-                "the affine is singular or has no (0, 0, 0, 1) in its last row, so voxels have no "
-                "place in space: repair the header's sform or qform"
+                "the affine is singular or has no (0, 0, 0, 1) in its last row, so voxels have no place in space",
+                remedy="repair the header's sform or qform",
             )
         affine.flags.writeable = False
         object.__setattr__(self, "affine", affine)

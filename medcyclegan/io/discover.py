@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from medcyclegan.errors import AmbiguousError, ReadError, one_line
-from medcyclegan.io.formats import format_of_name
-from medcyclegan.io.links import BROKEN_LINK, check_exists, is_broken_link
+from medcyclegan.io.formats import Format, format_of_name
+from medcyclegan.io.links import broken_link, check_exists, is_broken_link
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
 from medcyclegan.volume import Volume
@@ -21,19 +20,22 @@ if TYPE_CHECKING:
     from medcyclegan.io.dicom.read.series import Series
 
 __all__ = [
-    "PAIR_REFUSED",
     "FoundVolume",
-    "by_folder",
     "find_volumes",
     "kind_of_file",
     "read_found_volume",
-    "series_order",
+    "pair_refusal",
     "volume_name",
 ]
 
 _log = logging.getLogger(__name__)
 
-PAIR_REFUSED = "{}: a .hdr/.img pair: one file holds header and voxels here, convert the pair to .nii.gz"
+
+def pair_refusal(name: str) -> ReadError:
+    """Return the refusal of a .hdr/.img pair; the message begins with ``name``."""
+    return ReadError(
+        f"{name}: a .hdr/.img pair", remedy="one file holds header and voxels here, convert the pair to .nii.gz"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,16 +93,16 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
     for path in walk_files(root) if root.is_dir() else [root]:
         kind = kind_of_file(path)
         if kind is None and is_broken_link(path):
-            _log.warning("%s", one_line(BROKEN_LINK.format(path)))
+            _log.warning("%s", broken_link(path))
         if kind == "dicom":
             dicom.append(path)
         elif kind is not None:
             relative = path.relative_to(base)
             refused = None
             if kind == "pair":
-                kind, refused = "nifti", PAIR_REFUSED.format(path.name)
+                kind, refused = "nifti", str(pair_refusal(path.name))
             elif is_broken_link(path):
-                refused = BROKEN_LINK.format(path.name)
+                refused = str(broken_link(path.name))
             found.append(FoundVolume(path, kind, volume_name(relative), relative, refused=refused, files=(path,)))
     found += _find_series(base, dicom, options, named_alone=not root.is_dir())
     return sorted(found, key=lambda volume: (volume.name, volume.relative_path.as_posix()))
@@ -121,7 +123,7 @@ def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
     return read_volume(found.path, **given)
 
 
-def kind_of_file(path: Path) -> str | None:
+def kind_of_file(path: Path) -> Format | Literal["pair"] | None:
     """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for what is no volume.
 
     A broken link is what its name says; one whose name says nothing may be a slice, as files without an ending are.
@@ -153,12 +155,11 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_a
     """
     if not files:
         return []
-    from medcyclegan.io.dicom.read.series import find_unplaced, group_series, is_aside, scan_files
+    from medcyclegan.io.dicom.read.folders import find_series
+    from medcyclegan.io.dicom.read.series import find_unplaced, is_aside, scan_files
 
     scan = scan_files(files, options.split_by)
-    places = [(folder, series) for series in group_series(scan) for folder, series in by_folder(series)]
-    if options.series is not None:
-        places = [(folder, series) for folder, series in places if series.uid == options.series]
+    places = find_series(scan, options.series)
     volumes = {folder for folder, series in places if not is_aside(series)}
     kept: dict[Path, list[Series]] = defaultdict(list)
     for folder, series in places:
@@ -191,31 +192,6 @@ def _reason_not_whole(series: Series) -> str | None:
     return None
 
 
-def by_folder(series: Series) -> list[tuple[Path, Series]]:
-    """Return the folder of a series; each of several folders by itself if they hold copies of one another.
-
-    An export may spread a series over folders, and a data set may hold it twice: the instances tell.
-    """
-    folders: dict[Path, list[Path]] = defaultdict(list)
-    for path in series.paths:
-        folders[path.parent].append(path)
-    if len(folders) == 1:
-        return [(next(iter(folders)), series)]
-    instances = [{frame.image.instance_uid for frame in series.frames if frame.image.path.parent == f} for f in folders]
-    patients = {frame.image.patient_id for frame in series.frames}
-    if len(patients) == 1 and len(set().union(*instances)) == sum(map(len, instances)):
-        return [(Path(os.path.commonpath(folders)), series)]
-    return [(folder, _within(series, folder)) for folder in folders]
-
-
-def _within(series: Series, folder: Path) -> Series:
-    return dataclasses.replace(
-        series,
-        frames=tuple(frame for frame in series.frames if frame.image.path.parent == folder),
-        damaged=tuple(file for file in series.damaged if file.path.parent == folder),
-    )
-
-
 def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[DamagedFile]) -> list[FoundVolume]:
     """Return the series of one folder as volumes; ``lost`` are damaged files that may belong to any of them."""
     relative = folder.relative_to(base)
@@ -223,7 +199,7 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
     from medcyclegan.io.dicom.read.series import refusal_of
 
     found = []
-    ordered = sorted(beside, key=lambda series: (series_order(series), series.uid))
+    ordered = sorted(beside, key=lambda series: (_series_order(series), series.uid))
     for number, series in enumerate(ordered, start=1):
         damaged = [*series.damaged, *lost]
         patients = {frame.image.patient_id for frame in series.frames} - {""}
@@ -235,7 +211,7 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
                 relative_path=relative,
                 series_uid=series.uid,
                 patient=min(patients) if patients else None,
-                refused=refusal_of(damaged) if damaged else None,
+                refused=str(refusal_of(damaged)) if damaged else None,
                 files=(*series.paths, *(file.path for file in lost)),
                 modality=series.frames[0].image.modality or None if series.frames else None,
             )
@@ -243,7 +219,7 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
     return found
 
 
-def series_order(series: Series) -> tuple[int, str]:
+def _series_order(series: Series) -> tuple[int, str]:
     """Sort series as their scanner numbered them."""
     number = series.frames[0].image.series_number if series.frames else ""
     return (int(number) if number.isdecimal() else 0, number)
@@ -251,4 +227,4 @@ def series_order(series: Series) -> tuple[int, str]:
 
 def _found_damaged(base: Path, file: DamagedFile) -> FoundVolume:
     relative = file.path.relative_to(base)
-    return FoundVolume(file.path, "dicom", volume_name(relative), relative, refused=file.reason, files=(file.path,))
+    return FoundVolume(file.path, "dicom", volume_name(relative), relative, refused=str(file.error), files=(file.path,))

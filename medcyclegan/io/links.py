@@ -7,10 +7,15 @@ from pathlib import Path
 
 from medcyclegan.errors import ReadError
 
-__all__ = ["BROKEN_LINK", "check_exists", "is_broken_link"]
+__all__ = ["broken_link", "check_exists", "is_broken_link"]
 
-#: What is wrong with one, and the remedy; its name comes first.
-BROKEN_LINK = "{}: a symbolic link whose target does not exist or cannot be reached: restore the target, or remove it"
+
+def broken_link(name: str | Path) -> ReadError:
+    """Return the refusal of a broken symbolic link; the message begins with ``name``."""
+    return ReadError(
+        f"{name}: a symbolic link whose target does not exist or cannot be reached",
+        remedy="restore the target, or remove it",
+    )
 
 
 def is_broken_link(path: Path) -> bool:
@@ -21,6 +26,6 @@ def is_broken_link(path: Path) -> bool:
 def check_exists(path: Path, remedy: str = "check the name") -> None:
     """Raise :class:`~medcyclegan.errors.ReadError` where ``path`` leads to nothing."""
     if is_broken_link(path):
-        raise ReadError(BROKEN_LINK.format(path))
+        raise broken_link(path)
     if not path.exists():
-        raise ReadError(f"{path}: no such file or folder: {remedy}")
+        raise ReadError(f"{path}: no such file or folder", remedy=remedy)

@@ -63,7 +63,8 @@ class VolumeReader(ImageReader):
             if volume.shape != first.shape or not np.allclose(volume.affine, first.affine, atol=1e-3):
                 raise GeometryError(
                     f"volumes of {first.shape} and {volume.shape} voxels do not lie on one grid, so they cannot be "
-                    "channels of one image: load them apart and resample one"
+                    "channels of one image",
+                    remedy="load them apart and resample one",
                 )
         array = first.array if len(img) == 1 else np.stack([volume.array for volume in img])
         meta = {

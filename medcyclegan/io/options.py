@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from medcyclegan.errors import UsageError
 from medcyclegan.io.axes import are_axis_codes
 
-__all__ = ["ALLOWED_GAP_MM", "MAX_VOXELS", "ReadOptions"]
+__all__ = ["ALLOWED_GAP_MM", "MAX_VOXELS", "ReadOptions", "option_texts"]
 
 #: Larger volumes are refused before memory is taken, unless ``max_voxels`` allows them: a whole-body
 #: CT of 512 x 512 x 2000 holds 5.2e8 voxels, a damaged or hostile header may claim any number.
@@ -63,17 +64,22 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         if self.volume is not None and self.volume < 0:
-            raise UsageError(f"--volume {self.volume}: volumes are counted from 0: give 0 for the first")
+            raise UsageError(f"--volume {self.volume}: volumes are counted from 0", remedy="give 0 for the first")
         if self.allow_gap_mm is not None and not 0 < self.allow_gap_mm < math.inf:
-            raise UsageError(f"--allow-gap-mm {self.allow_gap_mm:g}: a distance between slices: give mm above 0")
+            raise UsageError(
+                f"--allow-gap-mm {self.allow_gap_mm:g}: a distance between slices", remedy="give mm above 0"
+            )
         if self.assume_axes is not None and not are_axis_codes(self.assume_axes):
             raise UsageError(
-                f"--assume-axes {self.assume_axes}: three letters, one each of R or L, A or P, S or I, such as LAS"
+                f"--assume-axes {self.assume_axes}",
+                remedy="three letters, one each of R or L, A or P, S or I, such as LAS",
             )
         if self.nan not in (None, "fill"):
-            raise UsageError(f"--nan {self.nan}: the only remedy for voxels that are not finite is --nan fill")
+            raise UsageError(f"--nan {self.nan}", remedy="the only remedy for voxels that are not finite is --nan fill")
         if self.max_voxels < 1:
-            raise UsageError(f"--max-voxels {self.max_voxels}: a volume holds at least 1 voxel: give a positive number")
+            raise UsageError(
+                f"--max-voxels {self.max_voxels}: a volume holds at least 1 voxel", remedy="give a positive number"
+            )
 
     @property
     def largest_gap_mm(self) -> float:
@@ -81,3 +87,20 @@ class ReadOptions:
         if self.allow_gap_mm is not None:
             return self.allow_gap_mm
         return ALLOWED_GAP_MM if self.allow_gap else 0.0
+
+
+#: Options whose value the user has to choose, as they are printed.
+_CHOSEN_BY_USER = {"volume": "--volume N", "allow_gap_mm": "--allow-gap-mm N"}
+
+
+def option_texts(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Return options as they are written on the command line.
+
+    >>> option_texts({"split_by": "EchoTime", "volume": 0, "allow_gap": True})
+    ('--split-by EchoTime', '--volume N', '--allow-gap')
+    """
+    flags = {name: f"--{name.replace('_', '-')}" for name in options}
+    return tuple(
+        _CHOSEN_BY_USER.get(name, flags[name] if value is True else f"{flags[name]} {value}")
+        for name, value in options.items()
+    )

@@ -62,5 +62,5 @@ def read_translation_record(volume: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise ReadError(f"{file} cannot be read ({error}): repair or remove it") from None
+        raise ReadError(f"{file} cannot be read ({error})", remedy="repair or remove it") from None
     return record if isinstance(record, dict) and record.get("made_by") == MADE_BY else {}

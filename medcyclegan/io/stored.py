@@ -44,20 +44,23 @@ def to_stored(slab: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     bad = slab.size - int(np.count_nonzero(np.isfinite(slab)))
     if bad:
         raise WriteError(
-            f"{bad} voxels of the volume to write are not finite: a file of them would be useless, "
-            "replace them or find their cause"
+            f"{bad} voxels of the volume to write are not finite",
+            remedy=("a file of them would be useless, replace them or find their cause"),
         )
     if dtype.kind == "i":
         lowest, highest = float(slab.min()), float(slab.max())
         if np.rint(lowest) < _INT16.min or np.rint(highest) > _INT16.max:
             raise WriteError(
                 f"a CT with values from {lowest:g} to {highest:g}: it is written as int16, {_INT16.min} to "
-                f"{_INT16.max} HU: if these are not HU, write the volume without its modality"
+                f"{_INT16.max} HU",
+                remedy="if these are not HU, write the volume without its modality",
             )
         return (np.rint(slab) if slab.dtype.kind == "f" else slab).astype(dtype, order="F")
     largest = float(np.abs(slab).max())
     if largest > float(np.finfo(dtype).max):
-        raise WriteError(f"a value of magnitude {largest:g}: float32 holds up to 3.4e+38, scale the volume down first")
+        raise WriteError(
+            f"a value of magnitude {largest:g}", remedy="float32 holds up to 3.4e+38, scale the volume down first"
+        )
     return slab.astype(dtype, order="F")
 
 

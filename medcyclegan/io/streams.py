@@ -62,8 +62,8 @@ class ByteStream:
         if total > most:
             held = f"{most}" if self.packing == "raw" else f"at most {most} of them when decompressed"
             raise ReadError(
-                f"{self.name}: {what} needs {total} bytes but the file holds {held}: "
-                "it is cut short or its header is damaged, copy or export it again"
+                f"{self.name}: {what} needs {total} bytes but the file holds {held}",
+                remedy="it is cut short or its header is damaged, copy or export it again",
             )
 
     def read_into(self, target: memoryview, what: str) -> None:
@@ -74,8 +74,8 @@ class ByteStream:
                 count = self._file.readinto(target[done : done + _CHUNK])
             if not count:
                 raise ReadError(
-                    f"{self.name}: the file ends {len(target) - done} bytes before {what} does: "
-                    "it is cut short or its header is damaged, copy or export it again"
+                    f"{self.name}: the file ends {len(target) - done} bytes before {what} does",
+                    remedy="it is cut short or its header is damaged, copy or export it again",
                 )
             done += count
         self._position += done
@@ -100,8 +100,11 @@ class ByteStream:
             rest = self._file.read(1)
         if rest:
             raise ReadError(
-                f"{self.name}: bytes follow the last voxel (number {self._position}): the header does not "
-                "describe the whole file, so it is damaged or two files were joined; export it again"
+                f"{self.name}: bytes follow the last voxel (number {self._position})",
+                remedy=(
+                    "the header does not "
+                    "describe the whole file, so it is damaged or two files were joined; export it again"
+                ),
             )
 
     @contextlib.contextmanager
@@ -110,8 +113,8 @@ class ByteStream:
             yield
         except (EOFError, gzip.BadGzipFile, zlib.error, _CORRUPT) as error:
             raise ReadError(
-                f"{self.name}: the compressed data are damaged or cut short near byte {self._position} "
-                f"({error}): copy or export the file again"
+                f"{self.name}: the compressed data are damaged or cut short near byte {self._position} ({error})",
+                remedy="copy or export the file again",
             ) from error
         except OSError as error:
             raise ReadError(f"{self.name} cannot be read: {error.strerror or error}") from error

@@ -36,6 +36,8 @@ def check_synthetic(why: str, options: ReadOptions, name: str = "") -> bool:
     if why and not options.allow_synthetic:
         place = f"{name}: " if name else ""
         raise IntensityError(
-            f"{place}{why} says that it is synthetic, not acquired: name the acquired volume, or pass --allow-synthetic"
+            f"{place}{why} says that it is synthetic, not acquired",
+            remedy="name the acquired volume, or pass --allow-synthetic",
+            options={"allow_synthetic": True},
         )
     return bool(why)

@@ -26,7 +26,8 @@ from medcyclegan.errors import IntensityError
 from medcyclegan.inference import TranslationOptions, translate_file
 from medcyclegan.io import ReadOptions, read_volume, write_volume
 from medcyclegan.io.images import IMAGE_AFFINE
-from medcyclegan.io.inspect import InspectedVolume, inspect_paths
+from medcyclegan.io.inspect import inspect_paths
+from medcyclegan.io.inspected import InspectedVolume
 from medcyclegan.io.sidecar import MADE_BY, sidecar_path
 from medcyclegan.slicing import slice_volumes
 

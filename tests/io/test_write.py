@@ -264,7 +264,7 @@ def test_a_fault_on_the_way_to_the_disk_is_found(tmp_path: Path, ending: str, mo
         wrong[0, 0, 0] += 1
         return wrong
 
-    monkeypatch.setattr("medcyclegan.io.itk.read.to_stored", faulty)
+    monkeypatch.setattr("medcyclegan.io.itk.write.to_stored", faulty)
     monkeypatch.setattr(nifti_write, "to_stored", faulty)
     for volume in (head_ct(), head_mr()):
         with pytest.raises(WriteError, match="voxels differ"):

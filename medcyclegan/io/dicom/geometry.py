@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError
+from medcyclegan.volume import LPS_RAS
 
 __all__ = ["SAME_PLACE_MM", "Stack", "even_step", "gap_tolerance_mm", "plane_axes", "same_orientation", "stack_slices"]
 
@@ -19,7 +20,8 @@ Vector = NDArray[np.float64]
 
 #: Slices nearer to each other than this are at one position.
 SAME_PLACE_MM = 0.01
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+#: The sign of each world axis.
+_LPS_TO_RAS = np.diag(LPS_RAS)[:3]
 #: Direction cosines are written with some three digits and more; beyond this they are damaged.
 _UNIT_TOLERANCE = 2e-3
 #: Two slices whose cosines differ by less are parallel.
@@ -63,8 +65,8 @@ def plane_axes(orientation: Sequence[float]) -> tuple[Vector, Vector, Vector]:
     lengths = np.linalg.norm(cosines, axis=1)
     if np.abs(lengths - 1).max() > _UNIT_TOLERANCE or abs(cosines[0] @ cosines[1]) > _UNIT_TOLERANCE:
         raise GeometryError(
-            f"ImageOrientationPatient {_plain(orientation)} is not two perpendicular unit vectors: "
-            "the header is damaged, export the series again"
+            f"ImageOrientationPatient {_plain(orientation)} is not two perpendicular unit vectors",
+            remedy="the header is damaged, export the series again",
         )
     along_row, along_column = cosines / lengths[:, None]
     normal = np.cross(along_row, along_column)
@@ -100,7 +102,7 @@ def stack_slices(
     """
     along_row, along_column, normal = plane_axes(orientation)
     if min(pixel_spacing) <= 0:
-        raise GeometryError(f"PixelSpacing {_plain(pixel_spacing)} is not positive: export the series again")
+        raise GeometryError(f"PixelSpacing {_plain(pixel_spacing)} is not positive", remedy="export the series again")
     heights = positions @ normal
     order = np.argsort(heights, kind="stable")
     placed = positions[order]
@@ -143,7 +145,7 @@ def _mean_step(placed: Vector, distances: Vector, normal: Vector, most_mm: float
     """
     extent = float(distances[-1])
     if extent <= SAME_PLACE_MM * (len(placed) - 1):
-        raise GeometryError("the slices lie side by side in one plane, not in a stack: name one file")
+        raise GeometryError("the slices lie side by side in one plane, not in a stack", remedy="name one file")
     allowed = gap_tolerance_mm(extent / (len(placed) - 1))
     line = placed[-1] - placed[0]
     if np.linalg.norm(line - normal * extent) <= _NO_DRIFT_MM:
@@ -152,7 +154,7 @@ def _mean_step(placed: Vector, distances: Vector, normal: Vector, most_mm: float
     worst = int(off.argmax())
     what = f"a slice lies {off[worst]:.3g} mm off the line of the others (near {_where(placed[worst], normal)})"
     if off[worst] > max(allowed, most_mm):
-        raise GeometryError(f"{what}, so no affine describes the stack: export the series again")
+        raise GeometryError(f"{what}, so no affine describes the stack", remedy="export the series again")
     return line / (len(placed) - 1), what if off[worst] > allowed else ""
 
 

@@ -103,7 +103,9 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     found: list[float] = []
     for part in texts(dataset, keyword):
         if not _NUMBER.fullmatch(part) or abs(number := float(part)) > 1e300:
-            raise ReadError(f"{keyword} is {part[:40]!r}, not a number: the header is damaged, export the series again")
+            raise ReadError(
+                f"{keyword} is {part[:40]!r}, not a number", remedy="the header is damaged, export the series again"
+            )
         found.append(number)
     return tuple(found)
 
@@ -116,8 +118,8 @@ def vector(dataset: Dataset, keyword: str, length: int) -> tuple[float, ...]:
     found = numbers(dataset, keyword)
     if found and len(found) != length:
         raise ReadError(
-            f"{keyword} has {len(found)} values where the standard wants {length}: "
-            "the header is damaged, export the series again"
+            f"{keyword} has {len(found)} values where the standard wants {length}",
+            remedy="the header is damaged, export the series again",
         )
     return found
 
@@ -132,7 +134,8 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
         return None
     if found[0] != int(found[0]):
         raise ReadError(
-            f"{keyword} is {found[0]:g} where a whole number belongs: the header is damaged, export the series again"
+            f"{keyword} is {found[0]:g} where a whole number belongs",
+            remedy="the header is damaged, export the series again",
         )
     return int(found[0])
 
@@ -150,7 +153,8 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
             return list(dataset[tag].value or [])
         except PARSE_ERRORS as error:
             raise ReadError(
-                f"{keyword} does not parse ({short_reason(error)}): the header is damaged, export the series again"
+                f"{keyword} does not parse ({short_reason(error)})",
+                remedy="the header is damaged, export the series again",
             ) from error
 
 
@@ -169,9 +173,9 @@ def _unpack(value: bytes, vr: str, little_endian: bool, keyword: str) -> tuple[f
     size = struct.calcsize("=" + letter)
     if len(value) % size:
         raise ReadError(
-            f"{keyword} holds {len(value)} bytes, no multiple of {size}: the header is damaged, export again"
+            f"{keyword} holds {len(value)} bytes, no multiple of {size}", remedy="the header is damaged, export again"
         )
     found = struct.unpack(("<" if little_endian else ">") + letter * (len(value) // size), value)
     if vr in ("FL", "FD") and not all(abs(number) < 1e300 for number in found):
-        raise ReadError(f"{keyword} is not finite: the header is damaged, export the series again")
+        raise ReadError(f"{keyword} is not finite", remedy="the header is damaged, export the series again")
     return found

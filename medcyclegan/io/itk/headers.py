@@ -65,7 +65,9 @@ def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
     _refuse_metaimage(path, fields)
     _check_numbers(path, fields, ("DimSize", "ElementSpacing", "ElementSize", *_PLACE, *_DIRECTION))
     if "ElementSpacing" not in fields and "ElementSize" not in fields:
-        raise ReadError(f"{path}: its header has no ElementSpacing: millimetres are not guessed, add it to the header")
+        raise ReadError(
+            f"{path}: its header has no ElementSpacing", remedy="millimetres are not guessed, add it to the header"
+        )
     if not any(name in fields for name in _PLACE):
         notes.warn(f"its header has no {_PLACE[0]}: the origin at 0 assumed")
     file, data_name = path, fields["ElementDataFile"]
@@ -73,8 +75,8 @@ def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
         file, offset = path.parent / data_name, 0
         if Path(data_name).name != data_name or not file.is_file():
             raise ReadError(
-                f"{path}: its voxels should lie in {data_name}: one file in the same folder is read, "
-                "copy it there or convert the volume to .mha"
+                f"{path}: its voxels should lie in {data_name}",
+                remedy=("one file in the same folder is read, copy it there or convert the volume to .mha"),
             )
     big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")))
     packing: Packing = "zlib" if _is_true(fields.get("CompressedData", "False")) else "raw"
@@ -95,13 +97,17 @@ def _metaimage_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
     while "ElementDataFile" not in fields:
         end = start.find(b"\n", position)
         if end < 0:
-            raise ReadError(f"{path}: not a MetaImage file, or its header is cut short: copy or export it again")
+            raise ReadError(
+                f"{path}: not a MetaImage file, or its header is cut short", remedy="copy or export it again"
+            )
         key, separator, value = start[position:end].decode("latin-1").partition("=")
         position = end + 1
         if not separator and not key.strip():
             continue
         if not separator or key.strip() in fields:
-            raise ReadError(f"{path}: a header line {key.strip()[:40]!r} that is no MetaImage field: it is damaged")
+            raise ReadError(
+                f"{path}: a header line {key.strip()[:40]!r} that is no MetaImage field", remedy="it is damaged"
+            )
         fields[key.strip()] = value.strip()
     return fields, position
 
@@ -118,25 +124,29 @@ def _refuse_metaimage(path: Path, fields: dict[str, str]) -> None:
     for name, expected, reason in rules:
         value = fields.get(name, expected)
         if value != expected and not (_is_number(value) and _is_number(expected) and float(value) == float(expected)):
-            raise ReadError(f"{path}: {name} is {value}: {reason}, convert it with the program that wrote it")
+            raise ReadError(f"{path}: {name} is {value}", remedy=f"{reason}, convert it with the program that wrote it")
     unit = fields.get("DistanceUnits", "mm").lower()
     if unit not in _MILLIMETRES:
-        raise ReadError(f"{path}: DistanceUnits is {unit}: only mm are read, convert the header's spacing and offset")
+        raise ReadError(
+            f"{path}: DistanceUnits is {unit}", remedy="only mm are read, convert the header's spacing and offset"
+        )
 
 
 def _check_numbers(path: Path, fields: dict[str, str], names: tuple[str, ...]) -> None:
     dimensions = fields.get("NDims", "")
     if dimensions not in ("2", "3", "4"):
-        raise ReadError(f"{path}: NDims is {dimensions or 'missing'}: a volume has 2 to 4 axes, so it is damaged")
+        raise ReadError(
+            f"{path}: NDims is {dimensions or 'missing'}", remedy="a volume has 2 to 4 axes, so it is damaged"
+        )
     for name in names:
         values = fields.get(name, "1 " * int(dimensions) ** (2 if name in _DIRECTION else 1)).split()
         expected = int(dimensions) ** (2 if name in _DIRECTION else 1)
         if len(values) != expected or not all(_is_number(v) for v in values):
             raise ReadError(
-                f"{path}: {name} is {' '.join(values)}: it holds {expected} finite numbers, so it is damaged"
+                f"{path}: {name} is {' '.join(values)}", remedy=f"it holds {expected} finite numbers, so it is damaged"
             )
         if name in ("DimSize", "ElementSpacing", "ElementSize") and not all(float(v) > 0 for v in values):
-            raise ReadError(f"{path}: {name} is {' '.join(values)}: all are above 0, so the header is damaged")
+            raise ReadError(f"{path}: {name} is {' '.join(values)}", remedy="all are above 0, so the header is damaged")
 
 
 def _is_number(text: str) -> bool:
@@ -174,7 +184,7 @@ def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
     else:
         offset = end + 2
     if not start.startswith(b"NRRD000") or end < 0:
-        raise ReadError(f"{path}: not a NRRD file, or its header is cut short: copy or export it again")
+        raise ReadError(f"{path}: not a NRRD file, or its header is cut short", remedy="copy or export it again")
     fields: dict[str, str] = {}
     for line in start[:end].decode("latin-1").splitlines()[1:]:
         name, separator, value = line.partition(":")
@@ -184,7 +194,7 @@ def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
             continue
         name = name.replace(" ", "").lower()
         if not separator or name in fields:
-            raise ReadError(f"{path}: a header line {line[:40]!r} that is no NRRD field: it is damaged")
+            raise ReadError(f"{path}: a header line {line[:40]!r} that is no NRRD field", remedy="it is damaged")
         fields[name] = value.strip()
     return fields, offset
 
@@ -192,7 +202,9 @@ def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
 def _refuse_nrrd(path: Path, fields: dict[str, str]) -> None:
     def refuse(name: str, rule: str) -> None:
         value = fields.get(name, "missing")
-        raise ReadError(f"{path}: its {name} is {value[:80]}: {rule}, save it as a plain 3-D .nrrd or .nii.gz")
+        raise ReadError(
+            f"{path}: its {name} is {value[:80]}", remedy=f"{rule}, save it as a plain 3-D .nrrd or .nii.gz"
+        )
 
     if fields.get("dimension") != "3":
         refuse("dimension", "a NRRD volume has three axes here")

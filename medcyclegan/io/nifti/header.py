@@ -98,32 +98,34 @@ def _read_header(stream: ByteStream) -> Any:
             return header_class(block, order, check=False)
         if magic[:3] in (b"ni1", b"ni2"):
             raise ReadError(
-                f"{stream.name}: a header of a .hdr/.img pair: one file holds header and voxels here, "
-                "convert the pair to .nii.gz first"
+                f"{stream.name}: a header of a .hdr/.img pair",
+                remedy=("one file holds header and voxels here, convert the pair to .nii.gz first"),
             )
         raise ReadError(
-            f"{stream.name}: an Analyze 7.5 header or a damaged NIfTI one (magic {magic!r}): Analyze does not "
-            "say where left and right are, convert it to NIfTI with the program that knows"
+            f"{stream.name}: an Analyze 7.5 header or a damaged NIfTI one (magic {magic!r})",
+            remedy=("Analyze does not say where left and right are, convert it to NIfTI with the program that knows"),
         )
-    raise ReadError(f"{stream.name}: not a NIfTI file (it starts with {start!r}): its name or its content is wrong")
+    raise ReadError(
+        f"{stream.name}: not a NIfTI file (it starts with {start!r})", remedy="its name or its content is wrong"
+    )
 
 
 def _find_shape(name: str, header: Any, max_voxels: int) -> tuple[int, ...]:
     dims = [int(n) for n in header["dim"]]
     if not 2 <= dims[0] <= 7:
-        raise ReadError(f"{name}: dim[0] is {dims[0]}: an image has 2 to 7 axes, so the header is damaged")
+        raise ReadError(f"{name}: dim[0] is {dims[0]}", remedy="an image has 2 to 7 axes, so the header is damaged")
     shape = tuple(dims[1 : dims[0] + 1])
     if min(shape) < 1:
-        raise ReadError(f"{name}: an axis of length {min(shape)} in {_times(shape)}: the header is damaged")
+        raise ReadError(f"{name}: an axis of length {min(shape)} in {_times(shape)}", remedy="the header is damaged")
     if math.prod(shape) > max_voxels:
         raise ReadError(
-            f"{name}: the header claims {_times(shape)} = {math.prod(shape)} voxels, more than {max_voxels}: "
-            f"if that is right, pass --max-voxels {math.prod(shape)}"
+            f"{name}: the header claims {_times(shape)} = {math.prod(shape)} voxels, more than {max_voxels}",
+            remedy=f"if that is right, pass --max-voxels {math.prod(shape)}",
         )
     if any(n > 1 for n in shape[4:]):
         raise ReadError(
-            f"{name}: an image of {_times(shape)} voxels has more than four axes (vectors or tensors): "
-            "save one component of it as a 3-D file"
+            f"{name}: an image of {_times(shape)} voxels has more than four axes (vectors or tensors)",
+            remedy="save one component of it as a 3-D file",
         )
     return shape
 
@@ -133,8 +135,10 @@ def _find_type(name: str, header: Any, notes: Notes) -> np.dtype[Any]:
     if code not in _SCALARS:
         kind = _REFUSED_TYPES.get(code, "unknown")
         raise ReadError(
-            f"{name}: voxels of {kind} type (datatype {code}): a volume holds one real number a voxel, "
-            "save it as int16 or float32 (of complex data the magnitude)"
+            f"{name}: voxels of {kind} type (datatype {code})",
+            remedy=(
+                "a volume holds one real number a voxel, save it as int16 or float32 (of complex data the magnitude)"
+            ),
         )
     stored_type = np.dtype(_SCALARS[code]).newbyteorder(header.endianness)
     if int(header["bitpix"]) != 8 * stored_type.itemsize:
@@ -147,8 +151,8 @@ def _find_offset(name: str, header: Any) -> int:
     least = int(header["sizeof_hdr"]) + (4 if int(header["sizeof_hdr"]) == 348 else 0)
     if not least <= offset <= _LARGEST_OFFSET or offset != int(offset):
         raise ReadError(
-            f"{name}: vox_offset is {offset:g}: voxels start between byte {least} and {_LARGEST_OFFSET}, "
-            "so the header is damaged"
+            f"{name}: vox_offset is {offset:g}",
+            remedy=(f"voxels start between byte {least} and {_LARGEST_OFFSET}, so the header is damaged"),
         )
     return int(offset)
 
@@ -159,7 +163,10 @@ def _find_scaling(name: str, header: Any) -> tuple[float, float]:
         return 1.0, 0.0
     if not math.isfinite(slope) or not math.isfinite(intercept):
         raise ReadError(
-            f"{name}: scl_slope {slope:g} and scl_inter {intercept:g}: a scaling is finite, "
-            "so the header is damaged or was never set; set scl_slope to 1 and scl_inter to 0 if the voxels are right"
+            f"{name}: scl_slope {slope:g} and scl_inter {intercept:g}",
+            remedy=(
+                "a scaling is finite, so the header is damaged or was never set; set scl_slope to 1 and scl_inter to 0 "
+                "if the voxels are right"
+            ),
         )
     return slope, intercept

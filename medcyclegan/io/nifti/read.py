@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import AmbiguousError, ReadError
+from medcyclegan.io.header import VolumeHeader
 from medcyclegan.io.nifti.affine import find_affine
 from medcyclegan.io.nifti.header import NiftiLayout, read_layout
 from medcyclegan.io.notes import Notes
@@ -21,7 +22,7 @@ from medcyclegan.io.streams import ByteStream, open_bytes
 from medcyclegan.io.synthetic import SYNTHETIC_MARK, check_synthetic, why_synthetic
 from medcyclegan.volume import Volume
 
-__all__ = ["NiftiFacts", "NiftiSource", "read_nifti", "read_nifti_facts"]
+__all__ = ["NiftiSource", "read_nifti", "read_nifti_header"]
 
 _log = logging.getLogger(__name__)
 
@@ -39,22 +40,6 @@ class NiftiSource:
 
     header: Any
     affine: NDArray[np.float64]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class NiftiFacts:
-    """What the header alone says: ``shape`` with all axes, ``affine`` to RAS+ mm, ``dtype`` as stored.
-
-    ``why_synthetic``: what says that the values are synthetic, in words; empty where nothing does.
-    """
-
-    shape: tuple[int, ...]
-    volumes: int
-    dtype: np.dtype[Any]
-    affine: NDArray[np.float64]
-    modality: str | None
-    why_synthetic: str
-    notes: tuple[str, ...]
 
 
 def read_nifti(path: Path, options: ReadOptions | None = None) -> Volume:
@@ -86,7 +71,7 @@ def read_nifti(path: Path, options: ReadOptions | None = None) -> Volume:
     )
 
 
-def read_nifti_facts(path: Path, options: ReadOptions | None = None) -> NiftiFacts:
+def read_nifti_header(path: Path, options: ReadOptions | None = None) -> VolumeHeader:
     """Read the header alone, with the refusals of :func:`read_nifti` that it allows."""
     options = options or ReadOptions()
     notes = Notes(_log, path.name)
@@ -96,7 +81,7 @@ def read_nifti_facts(path: Path, options: ReadOptions | None = None) -> NiftiFac
     modality = _sidecar_modality(path, notes)
     dtype = layout.stored_type.newbyteorder("=")
     why = _why_synthetic(path, layout)
-    return NiftiFacts(layout.shape, layout.volumes, dtype, affine, modality, why, notes.sentences)
+    return VolumeHeader(layout.shape, dtype, affine, modality, why, notes.sentences)
 
 
 def _why_synthetic(path: Path, layout: NiftiLayout) -> str:
@@ -108,11 +93,12 @@ def _choose_volume(name: str, layout: NiftiLayout, volume: int | None) -> int:
     count = layout.volumes
     if volume is not None and volume >= count:
         held = "1 volume, number 0" if count == 1 else f"{count} volumes, 0 to {count - 1}"
-        raise AmbiguousError(f"{name}: --volume {volume}: the file holds {held}: choose one of these")
+        raise AmbiguousError(f"{name}: --volume {volume}: the file holds {held}", remedy="choose one of these")
     if volume is None and count > 1:
         grid = " x ".join(str(n) for n in layout.grid)
         raise AmbiguousError(
-            f"{name}: a 4-D file of {count} volumes of {grid} voxels: choose one with --volume N, 0 to {count - 1}"
+            f"{name}: a 4-D file of {count} volumes of {grid} voxels",
+            remedy=f"choose one with --volume N, 0 to {count - 1}",
         )
     return volume or 0
 
@@ -137,7 +123,7 @@ def allocate(name: str, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> ND
     except MemoryError as error:
         size = float(np.prod(shape, dtype=np.float64)) * dtype.itemsize / 2**30
         raise ReadError(
-            f"{name}: its voxels need {size:.1f} GiB, more than is free: use a machine with more memory"
+            f"{name}: its voxels need {size:.1f} GiB, more than is free", remedy="use a machine with more memory"
         ) from error
 
 

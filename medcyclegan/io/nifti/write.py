@@ -70,7 +70,8 @@ def _header_from_source(volume: Volume, source: NiftiSource) -> Any:
     if grid != volume.shape or not np.array_equal(source.affine, volume.affine):
         raise WriteError(
             f"a volume of shape {volume.shape} with the header of {grid} voxels, or with another affine than it was "
-            "read with: drop that header first, volume.replace(source=None)"
+            "read with",
+            remedy="drop that header first, volume.replace(source=None)",
         )
     return header
 
@@ -107,13 +108,17 @@ def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
         differing = sum(count_differing(_read_slab(stream, slab.shape, dtype), slab) for slab in slabs(volume.array))
         stream.finish()
     except VolumeError as error:
-        raise WriteError(f"read back before it got its name, {error}") from error
+        raise WriteError.from_error("read back before it got its name, ", error) from error
     # float32 holds 24 bits of each element; what was read from float32 comes back exactly
     rounded = np.abs(affine - volume.affine) <= np.abs(volume.affine) * 2.0**-23 + 1e-30
     if layout.header.binaryblock != header.binaryblock or layout.grid != volume.shape or not rounded.all():
-        raise WriteError(f"{path}: read back, its header or affine is not the volume's: this is a fault, report it")
+        raise WriteError(
+            f"{path}: read back, its header or affine is not the volume's", remedy="this is a fault, report it"
+        )
     if differing:
-        raise WriteError(f"{path}: read back, {differing} voxels differ: the disk or memory is faulty, try another")
+        raise WriteError(
+            f"{path}: read back, {differing} voxels differ", remedy="the disk or memory is faulty, try another"
+        )
 
 
 def _read_slab(stream: ByteStream, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

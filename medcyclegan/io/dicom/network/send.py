@@ -93,7 +93,7 @@ def _association(node: DicomNode) -> Iterator[Any]:
             evt_handlers=[(pynetdicom.evt.EVT_CONN_OPEN, lambda _event: connected.append(True))],
         )
     except OSError as error:
-        raise WriteError(f"{node}: {error.strerror or error}: check the host's name") from error
+        raise WriteError(f"{node}: {error.strerror or error}", remedy="check the host's name") from error
     if not association.is_established:
         raise WriteError(_refusal(node, association, connected=bool(connected)))
     try:
@@ -137,7 +137,8 @@ def _import_pynetdicom() -> Any:
         pynetdicom = importlib.import_module("pynetdicom")
     except ImportError:
         raise MissingExtraError(
-            "pynetdicom is not installed, which sending needs: install the extra with pip install 'medcyclegan[pacs]'"
+            "pynetdicom is not installed, which sending needs",
+            remedy="install the extra with pip install 'medcyclegan[pacs]'",
         ) from None
     # What it logs of a failure is said here, in a line.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

@@ -38,8 +38,8 @@ def check_placed(frames: Sequence[Frame]) -> None:
     ):
         if lacking:
             raise GeometryError(
-                f"{len(lacking)} of {len(frames)} images have no {keyword}, so their place in the patient is unknown: "
-                "export the original series again"
+                f"{len(lacking)} of {len(frames)} images have no {keyword}, so their place in the patient is unknown",
+                remedy="export the original series again",
             )
 
 
@@ -69,7 +69,9 @@ def check_alike(frames: Sequence[Frame], notes: Notes) -> None:
             fewest = min(counts.values())
             raise AmbiguousError(
                 f"{keyword} is not the same in all {len(frames)} images ({fewest} differ(s)), so they are not one "
-                f"volume: export the series alone, or pass --split-by {keyword} and --volume N"
+                "volume",
+                remedy=f"export the series alone, or pass --split-by {keyword} and --volume N",
+                options={"split_by": keyword, "volume": 0},
             )
     if not any(frame.image.frame_of_reference for frame in frames):
         notes.tell("no FrameOfReferenceUID: its images are taken to share one")
@@ -82,8 +84,9 @@ def check_one_volume(frames: Sequence[Frame]) -> None:
         if len(values) > 1 and not _nearly_equal(values):
             shown = ", ".join(value or "absent" for value in values[:_LISTED])
             raise AmbiguousError(
-                f"{keyword} differs between images at different places ({shown}), so they are not one volume: "
-                f"pass --split-by {keyword} and --volume N"
+                f"{keyword} differs between images at different places ({shown}), so they are not one volume",
+                remedy=f"pass --split-by {keyword} and --volume N",
+                options={"split_by": keyword, "volume": 0},
             )
 
 
@@ -109,8 +112,9 @@ def check_sequence(ordered: Sequence[Frame]) -> None:
     several = len(counts) > 1 and min(counts.values()) > 1
     if ordered[0].image.modality == "CT" and several and turns >= 2 * len(counts):
         raise AmbiguousError(
-            f"slices of {len(counts)} acquisitions take turns along the stack, so they are not one volume: "
-            "pass --split-by AcquisitionNumber and --volume N"
+            f"slices of {len(counts)} acquisitions take turns along the stack, so they are not one volume",
+            remedy="pass --split-by AcquisitionNumber and --volume N",
+            options={"split_by": "AcquisitionNumber", "volume": 0},
         )
 
 
@@ -125,7 +129,8 @@ def check_rescale(frames: Sequence[Frame], notes: Notes) -> None:
     if (is_ct and 2 * shared >= len(frames)) or (others == 1 and shared > 1):
         raise ReadError(
             f"{others} of {len(frames)} slices have another RescaleSlope or RescaleIntercept than the rest "
-            f"({slope:g}, {intercept:g}), so the series is damaged or mixed: export it again"
+            f"({slope:g}, {intercept:g}), so the series is damaged or mixed",
+            remedy="export it again",
         )
     slopes = [frame.slope for frame in frames]
     notes.warn(

@@ -37,8 +37,8 @@ def enhanced_frames(dataset: Dataset, image: Image, keywords: tuple[str, ...]) -
     groups = items(dataset, "PerFrameFunctionalGroupsSequence")
     if len(groups) != image.number_of_frames:
         raise ReadError(
-            f"{image.number_of_frames} frames but functional groups for {len(groups)}: "
-            "the header is damaged, export the series again"
+            f"{image.number_of_frames} frames but functional groups for {len(groups)}",
+            remedy="the header is damaged, export the series again",
         )
     wanted: dict[str, tuple[str, str]] = {
         keyword: (_ENHANCED_NAME.get(keyword, keyword), keyword) for keyword in keywords

@@ -180,12 +180,12 @@ def image_from_header(file: DicomFile, *, keep_dataset: bool) -> Image:
     dataset = file.dataset
     sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class in _NO_SCANS:
-        raise IntensityError(f"{_NO_SCANS[sop_class]}, not a scan: name the series that it was made from")
+        raise IntensityError(f"{_NO_SCANS[sop_class]}, not a scan", remedy="name the series that it was made from")
     modality = text(dataset, "Modality") or _CLASS_MODALITY.get(sop_class, "")
     if _CLASS_MODALITY.get(sop_class, modality) != modality:
         raise ReadError(
-            f"Modality {modality!r} contradicts the SOP class, which is for {_CLASS_MODALITY[sop_class]}: "
-            "the header is damaged, export the series again"
+            f"Modality {modality!r} contradicts the SOP class, which is for {_CLASS_MODALITY[sop_class]}",
+            remedy="the header is damaged, export the series again",
         )
     return Image(
         path=file.path,
@@ -236,19 +236,21 @@ def rescale(dataset: Dataset) -> tuple[float, float]:
     """
     if "ModalityLUTSequence" in dataset:
         raise IntensityError(
-            "stored values map to units by a Modality LUT, which this program does not apply: "
-            "convert the series first, for example with dcm2niix"
+            "stored values map to units by a Modality LUT, which this program does not apply",
+            remedy="convert the series first, for example with dcm2niix",
         )
     slope, intercept = vector(dataset, "RescaleSlope", 1), vector(dataset, "RescaleIntercept", 1)
     if bool(slope) != bool(intercept):
         raise ReadError(
-            "only one of RescaleSlope and RescaleIntercept is there: the header is damaged, export the series again"
+            "only one of RescaleSlope and RescaleIntercept is there",
+            remedy="the header is damaged, export the series again",
         )
     if not slope:
         return 1.0, 0.0
     if slope[0] == 0 or max(abs(slope[0]), abs(intercept[0])) > _MOST_RESCALE:
         raise ReadError(
-            f"RescaleSlope {slope[0]:g} and RescaleIntercept {intercept[0]:g} make no image: export the series again"
+            f"RescaleSlope {slope[0]:g} and RescaleIntercept {intercept[0]:g} make no image",
+            remedy="export the series again",
         )
     return slope[0], intercept[0]
 
@@ -265,26 +267,28 @@ def _pixel_format(dataset: Dataset) -> PixelFormat:
     for name in names:
         value = integer(dataset, name)
         if value is None:
-            raise ReadError(f"{name} is absent: the header is damaged, export the series again")
+            raise ReadError(f"{name} is absent", remedy="the header is damaged, export the series again")
         found[name] = value
     photometric = text(dataset, "PhotometricInterpretation")
     if photometric not in (*_GREY, *_COLOUR):
-        raise ReadError(f"PhotometricInterpretation is {photometric!r}: the header is damaged, export the series again")
+        raise ReadError(
+            f"PhotometricInterpretation is {photometric!r}", remedy="the header is damaged, export the series again"
+        )
     if found["SamplesPerPixel"] != 1 or photometric in _COLOUR:
         raise IntensityError(
-            f"{photometric}, {found['SamplesPerPixel']} sample(s) a pixel: a volume needs one grey value a voxel; "
-            "convert colour first, for example with dcm2niix"
+            f"{photometric}, {found['SamplesPerPixel']} sample(s) a pixel",
+            remedy=("a volume needs one grey value a voxel; convert colour first, for example with dcm2niix"),
         )
     allocated, stored, high = found["BitsAllocated"], found["BitsStored"], found["HighBit"]
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
         raise ReadError(
-            f"{stored} bits stored up to bit {high} of {allocated} allocated: not a coding that DICOM allows, "
-            "export the series again"
+            f"{stored} bits stored up to bit {high} of {allocated} allocated",
+            remedy=("not a coding that DICOM allows, export the series again"),
         )
     if found["Rows"] < 1 or found["Columns"] < 1 or found["PixelRepresentation"] not in (0, 1):
         raise ReadError(
-            f"{found['Rows']} rows, {found['Columns']} columns, PixelRepresentation {found['PixelRepresentation']}: "
-            "the header is damaged, export the series again"
+            f"{found['Rows']} rows, {found['Columns']} columns, PixelRepresentation {found['PixelRepresentation']}",
+            remedy="the header is damaged, export the series again",
         )
     return PixelFormat(
         found["Rows"], found["Columns"], allocated, stored, high, found["PixelRepresentation"] == 1, photometric

@@ -23,7 +23,7 @@ from pydicom.uid import UID, UID_dictionary
 from medcyclegan.errors import ReadError
 from medcyclegan.io.dicom.values import PARSE_ERRORS, integer, quiet, short_reason, text
 from medcyclegan.io.formats import format_of_name
-from medcyclegan.io.links import BROKEN_LINK, is_broken_link
+from medcyclegan.io.links import broken_link, is_broken_link
 from medcyclegan.storage import is_temporary
 
 __all__ = [
@@ -81,13 +81,13 @@ class OtherFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DamagedFile:
-    """A DICOM file that cannot be read, with the sentence for the user, and its series where that much is legible.
+    """A DICOM file that cannot be read, why, and its series if that much is legible.
 
-    ``is_whole`` tells a file that is not damaged, but holds what this program does not read (colour, a mask).
+    ``is_whole``: the file is not damaged, but holds what this program does not read (color, a mask).
     """
 
     path: Path
-    reason: str
+    error: ReadError
     series_uid: str = ""
     is_whole: bool = False
 
@@ -129,7 +129,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         return sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        raise ReadError(f"{folder} cannot be listed: {error.strerror}: check its permissions") from error
+        raise ReadError(f"{folder} cannot be listed: {error.strerror}", remedy="check its permissions") from error
 
 
 def is_dicom(path: Path) -> bool:
@@ -154,12 +154,12 @@ def read_header(path: Path) -> DicomFile | OtherFile | DamagedFile:
             size = len(body.getbuffer()) if isinstance(body, BytesIO) else os.fstat(file.fileno()).st_size
             return _classify(path, dataset, body, size)
     except ReadError as error:
-        return DamagedFile(path, f"{path.name}: {error}")
+        return DamagedFile(path, ReadError.from_error(f"{path.name}: ", error))
     except PARSE_ERRORS as error:
         if is_broken_link(path):
             if format_of_name(path) is None:
                 return OtherFile(path, "a broken symbolic link")
-            return DamagedFile(path, BROKEN_LINK.format(path.name))
+            return DamagedFile(path, broken_link(path.name))
         return _damaged(path, f"does not parse ({short_reason(error)})")
 
 
@@ -175,9 +175,9 @@ def inflate_file(path: Path) -> bytes:
         file.seek(144 + (integer(meta, "FileMetaInformationGroupLength") or 0))
         found = engine.decompress(file.read(), _MOST_INFLATED)
     if engine.unconsumed_tail:
-        raise ReadError(f"a deflated data set of over {_MOST_INFLATED} bytes: save the series uncompressed")
+        raise ReadError(f"a deflated data set of over {_MOST_INFLATED} bytes", remedy="save the series uncompressed")
     if not engine.eof:
-        raise ReadError("a deflated data set that was cut short: export the series again")
+        raise ReadError("a deflated data set that was cut short", remedy="export the series again")
     return found
 
 
@@ -246,7 +246,7 @@ def _pixel_element(body: BinaryIO, dataset: Dataset) -> tuple[int, int, int] | N
     if implicit:
         return tag, body.tell() - len(start) + 8, int.from_bytes(start[4:8], order)
     if start[4:6] not in (b"OB", b"OW", b"UN", b"OF", b"OD") or len(start) < 12:
-        raise ReadError(f"PixelData with the representation {start[4:6]!r}: damaged, export the series again")
+        raise ReadError(f"PixelData with the representation {start[4:6]!r}", remedy="damaged, export the series again")
     return tag, body.tell(), int.from_bytes(start[8:12], order)
 
 
@@ -254,7 +254,10 @@ def _damaged(path: Path, what: str, dataset: Dataset | None = None) -> DamagedFi
     series_uid = "" if dataset is None else text(dataset, "SeriesInstanceUID")
     return DamagedFile(
         path,
-        f"{path.name} {what}: a damaged DICOM file may be a missing slice; export it again or remove it",
+        ReadError(
+            f"{path.name} {what}",
+            remedy="a damaged DICOM file may be a missing slice; export it again or remove it",
+        ),
         series_uid,
     )
 

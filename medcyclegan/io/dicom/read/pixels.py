@@ -47,16 +47,19 @@ def check_readable(image: Image) -> None:
         if image.pixel_length != expected + expected % 2:
             raise ReadError(
                 f"{image.path.name}: {image.pixel_length} bytes of pixel data where {image.number_of_frames} frames of "
-                f"{pixels.rows} x {pixels.columns} take {expected}: damaged, export the series again"
+                f"{pixels.rows} x {pixels.columns} take {expected}",
+                remedy="damaged, export the series again",
             )
         return
     name = UID(image.transfer_syntax).name
     try:
         decoder = get_decoder(UID(image.transfer_syntax))
     except NotImplementedError as error:
-        raise ReadError(f"{name} is not decoded here: save the series uncompressed first") from error
+        raise ReadError(f"{name} is not decoded here", remedy="save the series uncompressed first") from error
     if not decoder.is_available:
-        raise MissingExtraError(f"{name} needs a decoder that is not installed: pip install 'medcyclegan[jpeg]'")
+        raise MissingExtraError(
+            f"{name} needs a decoder that is not installed", remedy="pip install 'medcyclegan[jpeg]'"
+        )
 
 
 def read_frames(frames: Sequence[Frame], notes: Notes) -> NDArray[Any]:
@@ -76,9 +79,8 @@ def read_frames(frames: Sequence[Frame], notes: Notes) -> NDArray[Any]:
         try:
             _read_file([frames[number] for number in wanted], stored, wanted)
         except ReadError as error:
-            raise ReadError(
-                f"{path.name} {error}" if str(error).startswith("is ") else f"{path.name}: {error}"
-            ) from error
+            where = f"{path.name} " if str(error).startswith("is ") else f"{path.name}: "
+            raise ReadError.from_error(where, error) from error
         except OSError as error:
             raise ReadError(f"{path.name} cannot be read: {error.strerror or error}") from error
     return _stored_bits_only(stored, pixels, notes)
@@ -157,7 +159,9 @@ def _native_reader(image: Image, size: int) -> Callable[[int, NDArray[Any]], Non
         return from_memory
     swapped = image.transfer_syntax == _BIG_ENDIAN
     if swapped and image.pixel_format.bits_allocated == 8:
-        raise ReadError("8-bit pixels in the retired big-endian syntax: save the series as little endian first")
+        raise ReadError(
+            "8-bit pixels in the retired big-endian syntax", remedy="save the series as little endian first"
+        )
 
     def from_file(index: int, target: NDArray[Any]) -> None:
         with image.path.open("rb", buffering=0) as file:
@@ -181,11 +185,11 @@ def _decode_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -
     pixels = image.pixel_format
     if pixels.high_bit != pixels.bits_stored - 1:
         raise ReadError(
-            f"compressed, with the high bit {pixels.high_bit}: no coding that DICOM allows, export it again"
+            f"compressed, with the high bit {pixels.high_bit}", remedy="no coding that DICOM allows, export it again"
         )
     if any(frame.tile is not None for frame in frames):
         raise ReadError(
-            "tiles in compressed pixel data are not taken apart: convert it first, for example with dcm2niix"
+            "tiles in compressed pixel data are not taken apart", remedy="convert it first, for example with dcm2niix"
         )
     with quiet():
         try:
@@ -193,7 +197,8 @@ def _decode_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -
                 stored[number] = decoded
         except PARSE_ERRORS as error:
             raise ReadError(
-                f"its compressed pixel data do not decode ({short_reason(error)}): damaged, export the series again"
+                f"its compressed pixel data do not decode ({short_reason(error)})",
+                remedy="damaged, export the series again",
             ) from error
 
 

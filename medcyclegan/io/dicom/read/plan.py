@@ -82,7 +82,9 @@ def plan_series(series: Series, options: ReadOptions, notes: Notes) -> SeriesPla
         notes.warn("other volumes of the series have another RescaleSlope or RescaleIntercept: each keeps its own")
     size = len(chosen) * chosen[0].rows * chosen[0].columns
     if size > options.max_voxels:
-        raise ReadError(f"{size} voxels, over the limit of {options.max_voxels}: raise it with --max-voxels {size}")
+        raise ReadError(
+            f"{size} voxels, over the limit of {options.max_voxels}", remedy=f"raise it with --max-voxels {size}"
+        )
     for image in {frame.image.path: frame.image for frame in chosen}.values():
         check_readable(image)
     if any(frame.image.has_text for frame in chosen):
@@ -133,7 +135,8 @@ def _without_repeats(frames: Sequence[Frame], notes: Notes) -> list[Frame]:
             x, y, z = (f"{value:g}" for value in frame.position)
             raise AmbiguousError(
                 f"several different images at one place (ImagePositionPatient {x}\\{y}\\{z}) and nothing in their "
-                "headers tells them apart: name a keyword that does with --split-by, or remove the superfluous ones"
+                "headers tells them apart",
+                remedy="name a keyword that does with --split-by, or remove the superfluous ones",
             )
     if dropped:
         notes.warn(f"{dropped} image(s) repeat another one at the same place, voxel for voxel, and are left out")
@@ -154,8 +157,8 @@ def _choose_group(groups: list[FrameGroup], options: ReadOptions) -> FrameGroup:
     if options.volume is not None:
         if options.volume >= len(groups):
             raise AmbiguousError(
-                f"--volume {options.volume}: the series holds {len(groups)} volume(s), counted from 0: "
-                f"give at most {len(groups) - 1}"
+                f"--volume {options.volume}: the series holds {len(groups)} volume(s), counted from 0",
+                remedy=f"give at most {len(groups) - 1}",
             )
         return groups[options.volume]
     if len(groups) == 1:
@@ -167,8 +170,9 @@ def _choose_group(groups: list[FrameGroup], options: ReadOptions) -> FrameGroup:
     sizes = sorted({len(group.frames) for group in groups})
     slices = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     raise AmbiguousError(
-        f"{len(groups)} volumes of {slices} slice(s), {how}: choose one with --volume N ({named}{more}), "
-        "or name another keyword with --split-by"
+        f"{len(groups)} volumes of {slices} slice(s), {how}",
+        remedy=(f"choose one with --volume N ({named}{more}), or name another keyword with --split-by"),
+        options={"volume": 0},
     )
 
 
@@ -185,7 +189,8 @@ def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack
     if stack.uneven and even_step(stack.distances_mm)[1] > _MOST_REFINED * len(frames):
         raise GeometryError(
             f"the smallest gap of {len(frames)} slices is {np.diff(stack.distances_mm).min():.3g} mm, no slice spacing "
-            "but two volumes at nearly one place: choose one with --split-by KEYWORD and --volume N"
+            "but two volumes at nearly one place",
+            remedy="choose one with --split-by KEYWORD and --volume N",
         )
     if not stack.uneven and len(frames) > 1:
         _check_nominal_spacing(frames, stack, options, notes)
@@ -205,11 +210,13 @@ def _check_gap(gap_mm: float, what: str, options: ReadOptions) -> None:
     if gap_mm <= options.largest_gap_mm + SAME_PLACE_MM:
         return
     if gap_mm <= ALLOWED_GAP_MM + SAME_PLACE_MM and options.allow_gap_mm is None:
-        raise GeometryError(f"{what}: export the complete series, or pass --allow-gap")
+        raise GeometryError(what, remedy="export the complete series, or pass --allow-gap", options={"allow_gap": True})
     filled = f" (--allow-gap fills {ALLOWED_GAP_MM:g} mm)" if options.allow_gap_mm is None else ""
     raise GeometryError(
-        f"{what}: export the complete series, or, if you want {needed} mm interpolated, pass --allow-gap-mm {needed}"
-        f"{filled}"
+        what,
+        remedy=f"export the complete series, or, if you want {needed} mm interpolated, pass --allow-gap-mm {needed}"
+        + filled,
+        options={"allow_gap_mm": float(needed)},
     )
 
 

@@ -85,6 +85,6 @@ def _check_size(shape: tuple[int, ...], max_voxels: int) -> None:
     size = int(np.prod(shape, dtype=np.int64))
     if size > max_voxels:
         raise ReadError(
-            f"resampled it would have {shape[0]} x {shape[1]} x {shape[2]} voxels, over the limit of {max_voxels}: "
-            f"raise it with --max-voxels {size}"
+            f"resampled it would have {shape[0]} x {shape[1]} x {shape[2]} voxels, over the limit of {max_voxels}",
+            remedy=f"raise it with --max-voxels {size}",
         )

@@ -85,7 +85,8 @@ def scan_files(
             except VolumeError as error:
                 series_uid = text(found.dataset, "SeriesInstanceUID")
                 is_whole = not isinstance(error, ReadError)
-                damaged.append(DamagedFile(path, f"{path.name}: {error}", series_uid, is_whole=is_whole))
+                refusal = ReadError.from_error(f"{path.name}: ", error)
+                damaged.append(DamagedFile(path, refusal, series_uid, is_whole=is_whole))
         if said is not None:
             said(path)
     return Scan(tuple(frames), tuple(others), tuple(damaged))
@@ -135,19 +136,21 @@ def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
     if wanted is not None:
         chosen = [series for series in groups if series.uid == wanted]
         if not chosen and groups:
-            raise AmbiguousError(f"no series {wanted} here: choose one with --series: {_listing(groups)}")
+            raise AmbiguousError(f"no series {wanted} here", remedy=f"choose one with --series: {_listing(groups)}")
     else:
         chosen = [series for series in groups if not is_aside(series)] or groups
         if len(chosen) > 1:
-            raise AmbiguousError(f"{len(chosen)} series: choose one with --series UID: {_listing(chosen)}")
+            raise AmbiguousError(f"{len(chosen)} series", remedy=f"choose one with --series UID: {_listing(chosen)}")
     unplaced = find_unplaced(scan)
     if not chosen:
         if unplaced:
-            raise ReadError(refusal_of(unplaced))
-        raise ReadError(f"no DICOM images here ({_counted(scan.others)}): name the folder that holds the series")
+            raise refusal_of(unplaced)
+        raise ReadError(
+            f"no DICOM images here ({_counted(scan.others)})", remedy="name the folder that holds the series"
+        )
     concerning = [*chosen[0].damaged, *unplaced]
     if concerning:
-        raise ReadError(refusal_of(concerning))
+        raise refusal_of(concerning)
     _note_left_out(scan, [series for series in groups if series.uid != chosen[0].uid], wanted, notes)
     return chosen[0]
 
@@ -171,7 +174,7 @@ def check_whole_series(series: Series, notes: Notes) -> None:
     }
     others |= {file.path for file in scan.damaged if file.series_uid == series.uid}
     if not others and len(series.frames) == 1 and (unknown := [f for f in scan.damaged if not f.series_uid]):
-        raise ReadError(refusal_of(unknown))
+        raise refusal_of(unknown)
     if not others:
         return
     if len(series.frames) > 1:
@@ -182,8 +185,10 @@ def check_whole_series(series: Series, notes: Notes) -> None:
     several = any(other.uid != series.uid and not is_aside(other) for other in group_series(scan))
     folder = f"the folder with --series {series.uid}" if several else "the folder"
     raise AmbiguousError(
-        f"{path.name} is one slice of a series of which {len(others)} other file(s) are in its folder: name {folder} "
-        "to read the volume, or copy the file into a folder of its own to read this slice alone"
+        f"{path.name} is one slice of a series of which {len(others)} other file(s) are in its folder",
+        remedy=(
+            f"name {folder} to read the volume, or copy the file into a folder of its own to read this slice alone"
+        ),
     )
 
 
@@ -198,18 +203,17 @@ def _frames_of(file: DicomFile, keywords: tuple[str, ...], *, keep_datasets: boo
         return enhanced_frames(file.dataset, image, keywords)
     if image.number_of_frames != 1:
         raise GeometryError(
-            f"{image.number_of_frames} frames without functional groups, so without a place in space: "
-            "convert it first, for example with dcm2niix"
+            f"{image.number_of_frames} frames without functional groups, so without a place in space",
+            remedy="convert it first, for example with dcm2niix",
         )
     whole = classic_frame(file, image, keywords)
     return mosaic_frames(file.dataset, whole) if is_mosaic(file.dataset) else [whole]
 
 
-def refusal_of(damaged: list[DamagedFile]) -> str:
-    """Return the sentence for files of which any may be a missing slice."""
-    return (
-        damaged[0].reason if len(damaged) == 1 else f"{len(damaged)} files are refused, the first: {damaged[0].reason}"
-    )
+def refusal_of(damaged: list[DamagedFile]) -> ReadError:
+    """Return the error for files of which any may be a missing slice."""
+    first = damaged[0].error
+    return first if len(damaged) == 1 else ReadError.from_error(f"{len(damaged)} files are refused, the first: ", first)
 
 
 def _listing(groups: list[Series]) -> str:

@@ -54,7 +54,9 @@ def split_volumes(frames: Sequence[Frame], split_by: str | None) -> list[FrameGr
     groups = [FrameGroup(tuple(frames))]
     if split_by is not None:
         if not any(split_by in frame.attributes for frame in frames):
-            raise AmbiguousError(f"no image has the keyword {split_by}, so it cannot split them: name another one")
+            raise AmbiguousError(
+                f"no image has the keyword {split_by}, so it cannot split them", remedy="name another one"
+            )
         groups = _split(groups[0], split_by)
     found = []
     for group in groups:

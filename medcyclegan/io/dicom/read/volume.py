@@ -72,7 +72,7 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, 
         if named_alone:
             check_whole_series(series, notes)
     except MedCycleGANError as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise type(error).from_error(f"{name}: ", error) from error
     del scan
     try:
         plan = plan_series(series, options, notes)
@@ -80,7 +80,7 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, 
         synthetic = check_synthetic(why, options)
         return _read_planned(plan, options, notes).replace(synthetic=synthetic)
     except MedCycleGANError as error:
-        raise type(error)(f"series {series.uid or '(no UID)'}: {error}") from error
+        raise type(error).from_error(f"series {series.uid or '(no UID)'}: ", error) from error
 
 
 def _read_planned(plan: SeriesPlan, options: ReadOptions, notes: Notes) -> Volume:

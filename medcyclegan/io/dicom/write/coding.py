@@ -54,22 +54,25 @@ def find_coding(volume: Volume) -> PixelCoding:
     """
     if volume.modality not in ("CT", "MR"):
         raise WriteError(
-            f"a volume of modality {volume.modality or 'unknown'}: as DICOM only CT and MR are written, "
-            "name a .nii.gz file"
+            f"a volume of modality {volume.modality or 'unknown'}",
+            remedy=("as DICOM only CT and MR are written, name a .nii.gz file"),
         )
     lowest, highest = math.inf, -math.inf
     whole = True
     for k in range(volume.shape[2]):
         values = volume.array[:, :, k]
         if not np.isfinite(values).all():
-            raise WriteError("the volume to write has voxels that are not finite: find their cause, or replace them")
+            raise WriteError(
+                "the volume to write has voxels that are not finite", remedy="find their cause, or replace them"
+            )
         lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
         whole = whole and (values.dtype.kind in "iub" or bool((values == np.rint(values)).all()))
     if volume.modality == "CT":
         if np.rint(lowest) < _INT16.min or np.rint(highest) > _INT16.max:
             raise WriteError(
                 f"a CT with values from {lowest:g} to {highest:g}: it is written as int16, {_INT16.min} to "
-                f"{_INT16.max} HU: if these are not HU, it is no CT"
+                f"{_INT16.max} HU",
+                remedy="if these are not HU, it is no CT",
             )
         return PixelCoding(signed=True, exponent=0, window=(40.0, 400.0))
     peak = max(abs(lowest), abs(highest))

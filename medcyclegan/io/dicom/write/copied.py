@@ -158,8 +158,11 @@ def copy_attributes(header: Dataset, keywords: Iterable[str], alphabet: Alphabet
             except ReadError as error:
                 if keyword in _IDENTITY:
                     raise WriteError(
-                        f"{keyword} {error}: the output could be filed under another patient or study; correct it "
-                        "in the source, or write NIfTI"
+                        f"{keyword} {error}",
+                        remedy=(
+                            "the output could be filed under another patient or study; correct it "
+                            "in the source, or write NIfTI"
+                        ),
                     ) from error
                 fate = "written empty" if keyword in _NEVER_ABSENT else "left out"
                 notes.warn(f"{keyword} {error}: {fate} in the output")

@@ -57,13 +57,14 @@ def check_deidentifiable(image: Dataset) -> None:
         _actions()
     except ImportError:
         raise MissingExtraError(
-            "dicom-anonymizer is not installed, which --deidentify needs: install the extra with "
-            "pip install 'medcyclegan[deid]'"
+            "dicom-anonymizer is not installed, which --deidentify needs",
+            remedy=("install the extra with pip install 'medcyclegan[deid]'"),
         ) from None
     if image.get("BurnedInAnnotation") == "YES":
         raise WriteError(
             "BurnedInAnnotation is YES: text in the source's pixels may name the patient, and --deidentify does not "
-            "change pixels: remove the text from the source and set BurnedInAnnotation to NO, or leave --deidentify out"
+            "change pixels",
+            remedy="remove the text from the source and set BurnedInAnnotation to NO, or leave --deidentify out",
         )
 
 

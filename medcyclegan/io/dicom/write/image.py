@@ -60,7 +60,8 @@ def build_series(volume: Volume, origin: Origin, coding: PixelCoding, notes: Not
     shared = copy_attributes(origin.header, PATIENT_AND_STUDY, alphabet, notes)
     if not shared.get("StudyInstanceUID"):
         raise WriteError(
-            "the source has no StudyInstanceUID, so there is no study to add to: export it again, or write NIfTI"
+            "the source has no StudyInstanceUID, so there is no study to add to",
+            remedy="export it again, or write NIfTI",
         )
     shared.update(copy_attributes(origin.header, _KEPT, alphabet, notes))
     if alphabet.terms:

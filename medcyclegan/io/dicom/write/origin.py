@@ -22,11 +22,11 @@ from medcyclegan.io.dicom.read.volume import DicomSource
 from medcyclegan.io.dicom.values import items, text, vector
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
-from medcyclegan.volume import Volume
+from medcyclegan.volume import LPS_RAS, Volume
 
 __all__ = ["Origin", "SourceImage", "find_origin"]
 
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+_LPS_RAS = LPS_RAS[:3, :3]
 #: In-plane axes whose cosine is above this are no rows and columns of an image.
 _SQUARE = 1e-4
 #: The radiological display of a stack, by the patient axis that its slices follow.
@@ -87,7 +87,7 @@ class Origin:
             return self.images[k : k + 1] if self.in_place else self.images
         columns, rows, _ = volume.shape
         corners = np.array([[i, j, k, 1] for i in (0, columns - 1) for j in (0, rows - 1)])
-        touched = corners @ volume.affine[:3].T @ _RAS_TO_LPS @ self.normal
+        touched = corners @ volume.affine[:3].T @ _LPS_RAS @ self.normal
         heights = self.positions_mm @ self.normal
         first = int(np.searchsorted(heights, touched.min() + SAME_PLACE_MM, "right")) - 1
         last = int(np.searchsorted(heights, touched.max() - SAME_PLACE_MM, "left"))
@@ -104,13 +104,14 @@ def find_origin(volume: Volume, template: Path | None, notes: Notes) -> tuple[Vo
     if isinstance(volume.source, DicomSource):
         if template is not None:
             raise WriteError(
-                f"{template}: the input is DICOM and brings its own patient and study: leave --dicom-template out"
+                f"{template}: the input is DICOM and brings its own patient and study",
+                remedy="leave --dicom-template out",
             )
         return volume, _origin_of_source(volume, volume.source)
     if template is None:
         raise WriteError(
-            "DICOM needs a patient and a study, which this input has not: name a folder with a DICOM series of theirs "
-            "with --dicom-template, or a .nii.gz file as output"
+            "DICOM needs a patient and a study, which this input has not",
+            remedy=("name a folder with a DICOM series of theirs with --dicom-template, or a .nii.gz file as output"),
         )
     return _origin_of_template(volume, template, notes)
 
@@ -121,7 +122,8 @@ def _origin_of_source(volume: Volume, source: DicomSource) -> Origin:
     if not source.resampled and not on_grid:
         raise WriteError(
             f"a volume of shape {volume.shape} that is not on the grid of the {len(source.headers)} slices it was read "
-            "from: drop their headers, volume.replace(source=None), and name a template"
+            "from",
+            remedy="drop their headers, volume.replace(source=None), and name a template",
         )
     return Origin(
         header=source.headers[0],
@@ -185,13 +187,15 @@ def _read_template(
         series = choose_series(scan, None, silent)
     except AmbiguousError as error:
         raise WriteError(
-            f"--dicom-template {template}: more than one series lies there: name the folder, or one file, of the "
-            "series whose patient and study the output belongs to"
+            f"--dicom-template {template}: more than one series lies there",
+            remedy=("name the folder, or one file, of the series whose patient and study the output belongs to"),
         ) from error
     except VolumeError as error:
-        raise WriteError(f"--dicom-template {template}: {error}") from error
+        raise WriteError.from_error(f"--dicom-template {template}: ", error) from error
     except WriteError as error:
-        raise WriteError(f"--dicom-template {template}: {error}: name a folder with one DICOM series") from error
+        raise WriteError(
+            f"--dicom-template {template}: {error}", remedy="name a folder with one DICOM series"
+        ) from error
     try:
         plan = plan_series(series, ReadOptions(), silent)
         frames, shape, affine = plan.frames, plan.shape, plan.stack.affine
@@ -215,8 +219,8 @@ def _check_one_study(headers: tuple[Dataset, ...]) -> None:
         found = {text(header, keyword) for header in {id(header): header for header in headers}.values()}
         if len(found) > 1:
             raise WriteError(
-                f"the source's images have {len(found)} different values of {keyword}: it is not certain whose they "
-                "are, export the series again or write NIfTI"
+                f"the source's images have {len(found)} different values of {keyword}",
+                remedy=("it is not certain whose they are, export the series again or write NIfTI"),
             )
 
 
@@ -235,7 +239,7 @@ def _source_images(headers: tuple[Dataset, ...], frames: tuple[int, ...]) -> tup
 def _positions(source: DicomSource) -> NDArray[np.float64]:
     """Return the stated ImagePositionPatient of each source slice, or its place in the affine where none is stated."""
     along = np.arange(len(source.headers))[:, None]
-    expected = (source.affine[:3, 3] + along * source.affine[:3, 2]) @ _RAS_TO_LPS
+    expected = (source.affine[:3, 3] + along * source.affine[:3, 2]) @ _LPS_RAS
     groups: dict[int, list[Dataset]] = {}
     stated = []
     for header, frame in zip(source.headers, source.frame_numbers, strict=True):
@@ -252,7 +256,7 @@ def _positions(source: DicomSource) -> NDArray[np.float64]:
 
 
 def _normal(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    normal = np.cross(_RAS_TO_LPS @ affine[:3, 0], _RAS_TO_LPS @ affine[:3, 1])
+    normal = np.cross(_LPS_RAS @ affine[:3, 0], _LPS_RAS @ affine[:3, 1])
     return np.asarray(normal / np.linalg.norm(normal), dtype=np.float64)
 
 
@@ -275,6 +279,6 @@ def _check_rows_and_columns(volume: Volume) -> None:
     cosine = abs(float(columns @ rows))
     if cosine > _SQUARE:
         raise WriteError(
-            f"rows and columns are {np.degrees(np.arcsin(min(cosine, 1.0))):.3g} degrees off the perpendicular: no "
-            "DICOM image can hold that, write NIfTI"
+            f"rows and columns are {np.degrees(np.arcsin(min(cosine, 1.0))):.3g} degrees off the perpendicular",
+            remedy=("no DICOM image can hold that, write NIfTI"),
         )

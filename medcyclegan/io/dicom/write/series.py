@@ -68,7 +68,7 @@ def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = 
         notes.warn(f"MR values are stored multiplied by 10^{coding.exponent}: 16-bit whole numbers hold no others")
 
 
-def check_dicom_input(volume: Volume, template: Path | None, *, deidentify: bool = False) -> None:
+def check_dicom_input(volume: Volume, _folder: Path, *, template: Path | None = None, deidentify: bool = False) -> None:
     """Refuse an input whose translation could not be written as DICOM: before the work, by its headers alone.
 
     ``volume`` has the output's modality and grid; its values do not matter. Raises
@@ -91,17 +91,19 @@ def check_replaceable(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise WriteError(f"{folder} is a file, and a name without an ending means a folder: name another output")
+        raise WriteError(
+            f"{folder} is a file, and a name without an ending means a folder", remedy="name another output"
+        )
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise WriteError(f"{folder} cannot be listed: {error.strerror}: name another output") from error
+        raise WriteError(f"{folder} cannot be listed: {error.strerror}", remedy="name another output") from error
     for entry in entries:
         found = read_header(entry) if _OUR_NAME.fullmatch(entry.name) and entry.is_file() else None
         if not isinstance(found, DicomFile) or text(found.dataset, "SyntheticData") != "YES":
             raise WriteError(
-                f"{folder} holds {entry.name}, which is no image of a synthetic series: a folder of other files is "
-                "never replaced, name another output"
+                f"{folder} holds {entry.name}, which is no image of a synthetic series",
+                remedy=("a folder of other files is never replaced, name another output"),
             )
 
 
@@ -113,18 +115,18 @@ def _check_series(folder: Path, volume: Volume, coding: PixelCoding, series_uid:
         plan = plan_series(series, ReadOptions(max_voxels=max(volume.array.size, 1)), silent)
         frames = rescale_frames(read_frames(plan.frames, silent), plan.frames)
     except VolumeError as error:
-        raise WriteError(f"read back before it got its name, {error}") from error
+        raise WriteError.from_error("read back before it got its name, ", error) from error
     ends = np.array(
         [[i, j, k, 1] for i in (0, volume.shape[0]) for j in (0, volume.shape[1]) for k in (0, frames.shape[0])]
     )
     moved = np.linalg.norm(ends @ (plan.stack.affine - volume.affine)[:3].T, axis=1).max()
     if plan.shape != volume.shape or moved > _SAME_MM or series.uid != series_uid:
         raise WriteError(
-            f"read back, the series has the shape {plan.shape} and lies {moved:.2g} mm off: DICOM cannot hold this "
-            "volume's grid, write NIfTI"
+            f"read back, the series has the shape {plan.shape} and lies {moved:.2g} mm off",
+            remedy=("DICOM cannot hold this volume's grid, write NIfTI"),
         )
     differing = sum(
         int(np.count_nonzero(coding.to_stored(volume.array[:, :, k]) != frames[k].T)) for k in range(volume.shape[2])
     )
     if differing:
-        raise WriteError(f"read back, {differing} voxels differ: the disk or memory is faulty, try another")
+        raise WriteError(f"read back, {differing} voxels differ", remedy="the disk or memory is faulty, try another")
