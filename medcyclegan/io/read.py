@@ -58,8 +58,7 @@ def read_volume(
     format a ``series`` is refused (no UID there to match), a ``resample_tilt`` is refused where the
     affine is sheared, and the others, which only permit something, are noted.
 
-    A volume that says that it is synthetic has ``.synthetic`` set; with ``allow_synthetic=False`` it is refused.
-
+    A volume that is marked as synthetic has ``.synthetic`` set; with ``allow_synthetic=False`` it is refused.
     With ``nan="fill"`` voxels that are not finite take the smallest finite value of the volume; their
     number is logged and kept in ``.notes``. Without it such voxels are refused.
 
