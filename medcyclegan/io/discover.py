@@ -1,4 +1,4 @@
-"""The volumes in a tree of files: each one once, in a fixed order, whatever else lies between them."""
+"""Find the volumes in a tree of files: each one once, in a fixed order."""
 
 from __future__ import annotations
 
@@ -34,27 +34,28 @@ _log = logging.getLogger(__name__)
 def pair_refusal(name: str) -> ReadError:
     """Return the refusal of a .hdr/.img pair; the message begins with ``name``."""
     return ReadError(
-        f"{name}: a .hdr/.img pair", remedy="one file holds header and voxels here, convert the pair to .nii.gz"
+        f"{name}: a .hdr/.img pair",
+        remedy="only single files with header and voxels are read, convert the pair to .nii.gz",
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class FoundVolume:
-    """A volume in a tree: where it lies, and how to name and read it.
+    """A volume in a tree: its path, its name, and how to read it.
 
     ``path``
-        Its file, or the folder that holds its DICOM series.
+        Its file, or the folder of its DICOM series.
     ``kind``
         ``"nifti"``, ``"dicom"``, ``"image"`` (PNG, JPEG) or ``"itk"`` (.mha, .mhd, .nrrd).
     ``name``
-        Its path below the searched folder, with ``/``, without suffix; a DICOM series has its folder's, with ``#2``
-        for the second of several.
+        Its path below the searched folder, with ``/``, without suffix; a DICOM series has the name of its
+        folder, with ``#2`` for the second of several.
     ``relative_path``
-        The path below the searched folder, as it is.
+        The path below the searched folder, unchanged.
     ``series_uid``, ``patient``, ``modality``
         SeriesInstanceUID, PatientID and Modality, for DICOM; else None.
     ``refused``
-        Why it cannot be read, where the headers show it already; else None.
+        Why it cannot be read, if the headers show it; else None.
     ``files``
         The files of a DICOM series; else the one file.
     """
@@ -71,7 +72,7 @@ class FoundVolume:
 
     @property
     def base(self) -> Path:
-        """The searched folder; that of the file, where one file was named."""
+        """The searched folder; if one file was named, its folder."""
         depth = len(self.relative_path.parts)
         return self.path.parents[depth - 1] if depth else self.path
 
@@ -79,10 +80,10 @@ class FoundVolume:
 def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
     """Return the volumes under ``root``, or of the file ``root``, sorted by name.
 
-    Symbolic links are followed, and broken ones are volumes that are refused, or reported; dotfiles and temporary names
-    are not looked at; sidecars and other files are passed over. Each DICOM header is read once. A file that cannot be
-    read does not raise: see :attr:`FoundVolume.refused`.
-    Raises :class:`~medcyclegan.errors.ReadError` where ``root`` is missing or a folder cannot be listed.
+    Symbolic links are followed, and broken ones are refused volumes, or reported; dotfiles, temporary names, sidecars
+    and other files are skipped. Each DICOM header is read once. A file that cannot be read does not raise: see
+    :attr:`FoundVolume.refused`. Raises :class:`~medcyclegan.errors.ReadError` if ``root`` is missing or a folder cannot
+    be listed.
     """
     from medcyclegan.io.dicom.read.headers import walk_files
 
@@ -109,7 +110,7 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
 
 
 def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
-    """Read a found volume; a DICOM series from its own files, without looking at its neighbours again.
+    """Read a found volume; a DICOM series from its own files, without reading the other files again.
 
     Raises as :func:`~medcyclegan.io.read.read_volume` does.
     """
@@ -124,9 +125,9 @@ def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
 
 
 def kind_of_file(path: Path) -> Format | Literal["pair"] | None:
-    """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for what is no volume.
+    """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for other files.
 
-    A broken link is what its name says; one whose name says nothing may be a slice, as files without an ending are.
+    A broken link has the format of its name; one without an ending may be a slice, like other files without one.
     """
     from medcyclegan.io.dicom.read.headers import is_dicom
 
@@ -149,9 +150,9 @@ def volume_name(relative: Path) -> str:
 
 
 def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_alone: bool) -> list[FoundVolume]:
-    """Return the DICOM series among ``files``, without localizers and the like, which are reported.
+    """Return the DICOM series among ``files``; localizers and images without a position are left out and reported.
 
-    ``named_alone``: there is one file, and its user named it rather than its folder.
+    ``named_alone``: there is one file, and the user named it rather than its folder.
     """
     if not files:
         return []
@@ -181,7 +182,7 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_a
 
 
 def _reason_not_whole(series: Series) -> str | None:
-    """Return why one file, named alone, is not read by itself; None where it is."""
+    """Return why a file that was named alone is not read; None if it is read."""
     from medcyclegan.io.dicom.read.series import check_whole_series
     from medcyclegan.io.notes import Notes
 
@@ -220,7 +221,7 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
 
 
 def _series_order(series: Series) -> tuple[int, str]:
-    """Sort series as their scanner numbered them."""
+    """Return the sort key of a series: the number that the scanner gave it."""
     number = series.frames[0].image.series_number if series.frames else ""
     return (int(number) if number.isdecimal() else 0, number)
 

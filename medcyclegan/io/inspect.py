@@ -1,4 +1,4 @@
-"""What lies in a tree, from headers alone: a row per series or file, and whether it can be read."""
+"""List the volumes of a tree from headers alone: a row per series or file, with the verdict of reading it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["Inspection", "inspect_paths"]
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """The volumes of a tree, in the order of their paths, and what else lies there: reason to number of files."""
+    """The volumes of a tree, sorted by path, and the number of other files by reason."""
 
     volumes: tuple[InspectedVolume, ...]
     others: dict[str, int]
 
 
 def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:
-    """Look at every file below ``paths``, reading headers only.
+    """Inspect every file below ``paths``, reading headers only.
 
-    Raises :class:`~medcyclegan.errors.ReadError` where a path is missing or a folder cannot be listed; whatever is
-    wrong with a file is in its row.
+    Raises :class:`~medcyclegan.errors.ReadError` if a path is missing or a folder cannot be listed; an error
+    about a file is in its row.
     """
     from medcyclegan.io.dicom.read.headers import walk_files
 
@@ -42,7 +42,7 @@ def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:
     rows: list[InspectedVolume] = []
     others: Counter[str] = Counter()
     dicom: list[Path] = []
-    with progress_bar("looking", len(files)) as bar:
+    with progress_bar("inspecting", len(files)) as bar:
         for file in files:
             kind = kind_of_file(file)
             if kind == "dicom":

@@ -1,4 +1,4 @@
-"""Symbolic links whose target is gone: each may be a missing volume, or a missing slice of one."""
+"""Detect broken symbolic links, each of which may be a missing volume or slice."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def broken_link(name: str | Path) -> ReadError:
 
 
 def is_broken_link(path: Path) -> bool:
-    """Whether ``path`` is a symbolic link that leads to nothing, or in a circle."""
+    """Whether ``path`` is a symbolic link to nothing, or a circular one."""
     return os.path.islink(path) and not os.path.exists(path)
 
 
 def check_exists(path: Path, remedy: str = "check the name") -> None:
-    """Raise :class:`~medcyclegan.errors.ReadError` where ``path`` leads to nothing."""
+    """Raise :class:`~medcyclegan.errors.ReadError` if ``path`` does not exist."""
     if is_broken_link(path):
         raise broken_link(path)
     if not path.exists():

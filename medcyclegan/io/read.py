@@ -1,4 +1,4 @@
-"""One call that reads any volume: it looks at what lies there and asks the reader of that format."""
+"""Read a volume of any supported format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["find_format", "read_volume"]
 
 _log = logging.getLogger(__name__)
 
-#: A folder's first so many files say what it holds, but for those that may lie beside any volume.
+#: The number of files, sidecars apart, that are checked to find the format of a folder.
 _LOOKED_AT = 200
 _SHEAR_SAID_DEGREES = 0.01
 
@@ -55,8 +55,8 @@ def read_volume(
     ``.array`` is ``(I, J, K)``, stored value x slope + intercept and nothing else; ``.affine`` takes
     voxel indices to RAS+ mm. The options are those of :class:`~medcyclegan.io.options.ReadOptions`.
     ``series``, ``split_by``, ``resample_tilt``, ``allow_gap`` and ``allow_gap_mm`` concern DICOM series: with another
-    format a ``series`` is refused (no UID there to match), a ``resample_tilt`` is refused where the
-    affine is sheared, and the others, which only permit something, are noted.
+    format a ``series`` is refused (there is no UID to match), a ``resample_tilt`` is refused if
+    the affine is sheared, and the others, which only permit something, are logged.
 
     A volume that is marked as synthetic has ``.synthetic`` set; with ``allow_synthetic=False`` it is refused.
     With ``nan="fill"`` voxels that are not finite take the smallest finite value of the volume; their
@@ -80,7 +80,7 @@ def read_volume(
     kind = find_format(path)
     if kind != "dicom" and options.series is not None:
         raise ReadError(
-            f"{path}: --series {options.series}: the file holds no DICOM series", remedy="leave the option out"
+            f"{path}: --series {options.series}: the file is not a DICOM series", remedy="leave the option out"
         )
     found = FORMATS[kind].read(path, options)
     if kind != "dicom":
@@ -89,9 +89,9 @@ def read_volume(
 
 
 def find_format(path: Path) -> Format:
-    """Return which reader ``path`` needs: by its ending, else by its first bytes.
+    """Return the format of ``path``, by its ending, else by its first bytes.
 
-    Raises :class:`~medcyclegan.errors.ReadError` where nothing is there or nothing here reads it.
+    Raises :class:`~medcyclegan.errors.ReadError` if nothing exists there or the format is unknown.
     """
     if path.is_dir():
         return _folder_format(path)
@@ -102,7 +102,7 @@ def find_format(path: Path) -> Format:
     if ending in PAIR_ENDINGS:
         raise ReadError(
             f"{path}: a file of a .hdr/.img pair",
-            remedy="one file holds header and voxels here, convert the pair to .nii.gz",
+            remedy="only single files with header and voxels are read, convert the pair to .nii.gz",
         )
     return format_of_ending(ending) or _sniff(path)
 
@@ -122,25 +122,21 @@ def _sniff(path: Path) -> Format:
 
 
 def _folder_format(folder: Path) -> Format:
-    """``dicom``, unless what lies in the folder is plainly something else."""
+    """Return ``dicom``, unless the folder contains only files of other formats."""
     from medcyclegan.io.dicom.read.headers import walk_files
 
     endings = {ending_of(path) for path in itertools.islice(walk_files(folder), _LOOKED_AT)}
     if not endings:
-        raise ReadError(
-            f"{folder}: a folder without files", remedy="name a file, or a folder that holds one DICOM series"
-        )
+        raise ReadError(f"{folder}: a folder without files", remedy="name a file, or a folder with one DICOM series")
     kinds = {format_of_ending(ending) or "dicom" for ending in endings - SIDECAR_ENDINGS}
     if kinds and "dicom" not in kinds:
         held = ", ".join(sorted(endings - SIDECAR_ENDINGS))
-        raise ReadError(
-            f"{folder}: a folder of {held} files and no DICOM", remedy="name the one file that holds the volume"
-        )
+        raise ReadError(f"{folder}: a folder of {held} files and no DICOM", remedy="name the file with the volume")
     return "dicom"
 
 
 def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
-    """What the DICOM options mean for another format, and a shear, said aloud."""
+    """Log the effect of DICOM options on another format, and a shear."""
     notes = Notes(_log, path.name)
     if found.shear_degrees > _SHEAR_SAID_DEGREES:
         if options.resample_tilt:
@@ -158,7 +154,7 @@ def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
 
 
 def _settle_nan(path: Path, found: Volume, nan: Literal["fill"] | None) -> Volume:
-    """Refuse or replace voxels that are not finite; slice by slice, so that it takes no memory."""
+    """Refuse or replace voxels that are not finite; slice by slice, to use little memory."""
     array = found.array
     if array.dtype.kind != "f":
         return found
@@ -180,5 +176,5 @@ def _settle_nan(path: Path, found: Volume, nan: Literal["fill"] | None) -> Volum
     for k in range(array.shape[2]):
         np.copyto(filled[..., k], smallest, where=~np.isfinite(filled[..., k]))
     notes = Notes(_log, path.name)
-    notes.warn(f"{share}: they took the smallest finite value, {smallest:g}")
+    notes.warn(f"{share}: they were replaced by the smallest finite value, {smallest:g}")
     return found.replace(array=filled, notes=found.notes + notes.sentences)

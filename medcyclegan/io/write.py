@@ -1,4 +1,4 @@
-"""One call that writes a volume in the format that the name's ending says."""
+"""Write a volume in the format that the ending of the name selects."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_output_format(path: Path) -> None:
     """
     if path.name in ("", ".."):
         raise WriteError(
-            f"{path}: a folder that is there is never the output",
+            f"{path}: an existing folder is never the output",
             remedy="name a new file or folder",
         )
     if _output_format(path).holds_series and path.exists():
@@ -66,7 +66,7 @@ def _output_format(path: Path) -> FileFormat:
     output = find_output_format(path)
     if output is None:
         raise WriteError(
-            f"{path}: its ending says no format that is written here",
+            f"{path}: its ending is not of a format that is written here",
             remedy=f"{', '.join(VOLUME_ENDINGS)} ({', '.join(_PICTURES)} for what was read from a picture); a name "
             "without an ending is a folder for a DICOM series",
         )
@@ -110,5 +110,5 @@ def _check_space(volume: Volume, path: Path, output: FileFormat) -> None:
 def _check_no_template(path: Path, template: str | PathLike[str] | None) -> None:
     if template is not None:
         raise WriteError(
-            f"{path}: a DICOM template serves a DICOM series only", remedy="leave it out, or name a folder"
+            f"{path}: a DICOM template is only for a DICOM series", remedy="leave it out, or name a folder"
         )

@@ -67,8 +67,8 @@ def test_nifti_with_a_template_becomes_a_series(tmp_path: Path, model: Path, sca
     ("source", "output", "options", "error", "message"),
     [
         ("in.nii.gz", "out", {}, WriteError, "--dicom-template"),
-        ("in.nii.gz", "out.nii.gz", {"template": "in"}, UsageError, "serves a DICOM series only"),
-        ("in", "out", {"template": "in"}, WriteError, "brings its own patient"),
+        ("in.nii.gz", "out.nii.gz", {"template": "in"}, UsageError, "is only for a DICOM series"),
+        ("in", "out", {"template": "in"}, WriteError, "has its own patient"),
         ("in", "in/out", {}, UsageError, "lies in the input folder"),
         ("in", "in", {"overwrite": True}, WriteError, "never replaced"),
         ("in", "foreign", {"overwrite": True}, WriteError, "never replaced"),

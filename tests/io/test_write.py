@@ -235,9 +235,9 @@ def test_a_header_of_another_volume_is_refused(tmp_path: Path) -> None:
     ("name", "reason"),
     [
         ("out", "--dicom-template, or a .nii.gz file"),
-        ("out.dcm", "no format that is written here"),
-        ("out.mhd", "no format that is written here"),
-        ("out.nii.zst", "no format that is written here"),
+        ("out.dcm", "not of a format that is written here"),
+        ("out.mhd", "not of a format that is written here"),
+        ("out.nii.zst", "not of a format that is written here"),
         ("out.png", "name a .nii.gz"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The rows of an inspection that are DICOM series: what they are, and what reading them would give."""
+"""Inspect DICOM series: what they contain, and whether they can be read."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def inspect_dicom(
     *,
     named: Collection[Path] = (),
 ) -> tuple[list[InspectedVolume], Counter[str]]:
-    """Return a row for each series among ``files``, and how many of them are no images; ``said`` after each file.
+    """Return a row for each series among ``files``, and the number of files that are not images, by reason.
 
-    ``named``: the files that the user named themselves, rather than their folder.
+    ``said`` is called after each file. ``named``: the files that the user named directly, not by their folder.
     """
     scan = scan_files(files, options.split_by, said=said)
     unplaced = find_unplaced(scan)
@@ -59,7 +59,7 @@ def inspect_dicom(
 
 
 def _with_siblings(row: InspectedVolume, series: Series) -> InspectedVolume:
-    """Return the row of a file that was named alone, with what its siblings mean for reading it."""
+    """Return the row of a file that was named alone, after a check of the other files of its series."""
     notes = Notes(None, row.path)
     try:
         check_whole_series(series, notes)
@@ -75,7 +75,7 @@ def _damaged_row(file: DamagedFile) -> InspectedVolume:
 def _inspect_series(
     folder: Path, series: Series, lost: list[DamagedFile], options: ReadOptions, *, is_beside: bool
 ) -> InspectedVolume:
-    """Return the row of one series; ``lost`` are damaged files near it, which may be slices of it."""
+    """Return the row of one series; ``lost`` are damaged files in its folder, which may be its slices."""
     path = (series.paths[0] if len(series.paths) == 1 else folder).as_posix()
     row = InspectedVolume(path, "dicom", "refused", files=len(series.paths), **_described(series))
     if series.damaged or lost:
@@ -83,7 +83,7 @@ def _inspect_series(
     aside = is_aside(series)
     if aside and is_beside:
         remedy = f"read only when named with --series {series.uid}"
-        reason = f"{aside}, beside another series: {remedy}"
+        reason = f"{aside}, next to another series: {remedy}"
         return dataclasses.replace(row, verdict="left out", reason=reason, remedy=remedy)
     return _with_plan(row, folder, series, options)
 
@@ -134,7 +134,7 @@ def _new_options(
 
 
 def _described(series: Series) -> dict[str, Any]:
-    """Return what a series' first image says of all."""
+    """Return the fields that the first image of a series has in common with all."""
     if not series.frames:
         return {"series_uid": series.uid or None}
     first = series.frames[0]
@@ -152,7 +152,7 @@ def _described(series: Series) -> dict[str, Any]:
 
 
 def _planned(plan: SeriesPlan) -> dict[str, Any]:
-    """Return the geometry of what would be read; the slices as stored, before any resampling."""
+    """Return the geometry of the volume that would be read; the slices as stored, before any resampling."""
     columns, rows, slices = plan.shape
     gaps = np.diff(plan.stack.distances_mm)
     return {

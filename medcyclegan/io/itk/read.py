@@ -36,9 +36,9 @@ def read_itk(path: Path, options: ReadOptions | None = None) -> Volume:
     """Read a MetaImage or NRRD file; the array keeps the stored type, ``(I, J, K)``.
 
     Raises :class:`~medcyclegan.errors.ReadError` for a damaged file (compressed voxels are read to their
-    checksum), several numbers a voxel, or header fields that ITK would pass over;
-    :class:`~medcyclegan.errors.GeometryError` for a singular affine, and for axes that neither the header nor
-    ``options.assume_axes`` names.
+    checksum), several numbers per voxel, or header fields that ITK would ignore;
+    :class:`~medcyclegan.errors.GeometryError` for a singular affine, and for axes whose direction neither the header
+    nor ``options.assume_axes`` states.
     """
     options = options or ReadOptions()
     header, place = _read_header(path, options, Notes(_log, path.name))
@@ -68,7 +68,7 @@ def _read_header(path: Path, options: ReadOptions, notes: Notes) -> tuple[Volume
     if reader.GetPixelIDValue() not in _SCALARS:
         kind = sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())
         raise ReadError(
-            f"{path}: voxels of type {kind}", remedy="a volume holds one real number a voxel, save one component"
+            f"{path}: voxels of type {kind}", remedy="a volume has one real number per voxel, save one component"
         )
     shape = _checked_shape(path, reader, options.max_voxels)
     affine = _to_affine(path, reader, _directions(path, reader, place, options, notes), notes)
@@ -98,7 +98,7 @@ def _checked_shape(path: Path, reader: sitk.ImageFileReader, max_voxels: int) ->
 def _directions(
     path: Path, reader: sitk.ImageFileReader, place: VoxelsPlace, options: ReadOptions, notes: Notes
 ) -> NDArray[np.float64]:
-    """Return the axes' directions in LPS+, 3 x 3: the header's, or those that the user states where it has none."""
+    """Return the axes' directions in LPS+, 3 x 3: the header's, or those that the user states if it has none."""
     dimension = reader.GetDimension()
     axes = min(dimension, 3)
     directions = np.eye(3)
@@ -122,7 +122,7 @@ def _directions(
 def _to_affine(
     path: Path, reader: sitk.ImageFileReader, directions: NDArray[np.float64], notes: Notes
 ) -> NDArray[np.float64]:
-    """Voxel to RAS+ mm from ITK's origin and spacing, and the axes' directions in LPS+; of 4 axes the first three."""
+    """Return voxel to RAS+ mm from ITK's origin and spacing and the directions in LPS+; of 4 axes the first three."""
     dimension = reader.GetDimension()
     axes = min(dimension, 3)
     if not np.allclose(np.linalg.norm(directions, axis=0), 1, rtol=0, atol=1e-3):
@@ -137,7 +137,7 @@ def _to_affine(
         notes.warn("an image of two axes: taken as one axial slice, 1 mm thick, at z = 0")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise GeometryError(
-            f"{path}: its spacing or direction is singular or not finite, so voxels have no place in space",
+            f"{path}: its spacing or direction is singular or not finite, so voxels have no position in space",
             remedy="repair the header",
         )
     return LPS_RAS @ affine
@@ -154,7 +154,7 @@ def _read_voxels(
     chosen = volume or 0
     if chosen >= count:
         raise AmbiguousError(
-            f"{path}: --volume {chosen}: the file holds {count}, counted from 0", remedy="choose one of these"
+            f"{path}: --volume {chosen}: the file has {count}, counted from 0", remedy="choose one of these"
         )
     stored_type = dtype.newbyteorder(place.byte_order)
     size = i * j * k * dtype.itemsize

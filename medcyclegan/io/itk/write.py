@@ -23,11 +23,11 @@ _LARGEST_SHEAR_DEGREES = 1e-3
 
 
 def write_itk(volume: Volume, path: Path) -> None:
-    """Write a compressed ``.mha`` or ``.nrrd``, whole or not at all; types as :func:`find_stored_type` says.
+    """Write a complete compressed ``.mha`` or ``.nrrd``, or nothing; types as in :func:`find_stored_type`.
 
-    It is read back and compared, affine and every voxel, before it takes its name. Raises
-    :class:`~medcyclegan.errors.WriteError`, also for a sheared affine: these formats' programs expect
-    perpendicular axes.
+    The file is read back and compared, affine and every voxel, before it gets its name. Raises
+    :class:`~medcyclegan.errors.WriteError`, also for a sheared affine: programs for these formats
+    expect perpendicular axes.
     """
     check_itk(volume, path)
     with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
@@ -42,14 +42,14 @@ def write_itk(volume: Volume, path: Path) -> None:
 
 
 def check_itk(volume: Volume, path: Path) -> None:
-    """Refuse a sheared affine, which ``.mha`` and ``.nrrd`` do not hold.
+    """Refuse a sheared affine, which ``.mha`` and ``.nrrd`` cannot store.
 
     Raises :class:`~medcyclegan.errors.WriteError`.
     """
     if volume.shear_degrees > _LARGEST_SHEAR_DEGREES:
         raise WriteError(
             f"{path}: the volume's axes are {volume.shear_degrees:.3g} degrees from perpendicular (a tilted gantry), "
-            "which this format does not hold",
+            "which this format cannot store",
             remedy="name a .nii.gz file, or read with --resample-tilt",
         )
 

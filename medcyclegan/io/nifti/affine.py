@@ -31,7 +31,7 @@ _LARGEST_ELEMENT = 1e12
 
 def _singular(name: str) -> GeometryError:
     return GeometryError(
-        f"{name}: the affine is singular, huge or not finite, so voxels have no place in space",
+        f"{name}: the affine is singular, huge or not finite, so voxels have no position in space",
         remedy="repair the header's sform or qform",
     )
 
@@ -67,7 +67,7 @@ def _to_mm(name: str, affine: NDArray[np.float64], header: Any, notes: Notes) ->
     if unit not in _UNIT_MM:
         raise GeometryError(
             f"{name}: the spatial unit in xyzt_units is {unit}",
-            remedy=("it is metre (1), millimetre (2) or micrometre (3), so the header is damaged"),
+            remedy=("it is meter (1), millimeter (2) or micrometer (3), so the header is damaged"),
         )
     affine = affine.copy()
     affine[:3] *= _UNIT_MM[unit]
@@ -105,7 +105,7 @@ def _qform(name: str, header: Any) -> NDArray[np.float64]:
     if header["pixdim"][0] == 0:  # the standard: 0 is read as 1
         header["pixdim"][0] = 1
     try:
-        with np.errstate(all="ignore"):  # damaged numbers overflow; what comes out is checked
+        with np.errstate(all="ignore"):  # damaged numbers overflow; the result is checked
             return _finite(name, header.get_qform())
     except (HeaderDataError, ValueError) as error:
         raise GeometryError(
@@ -114,7 +114,7 @@ def _qform(name: str, header: Any) -> NDArray[np.float64]:
 
 
 def _assumed_affine(name: str, layout: NiftiLayout, assume_axes: str | None, notes: Notes) -> NDArray[np.float64]:
-    """The affine of a header with neither sform nor qform: pixdim's spacing along the axes that the user states."""
+    """Return the affine of a header with neither sform nor qform: pixdim's spacing along the stated axes."""
     zooms = [float(v) for v in layout.header["pixdim"][1:4]]
     zooms = [1.0 if n == 1 and not z > 0 else z for n, z in zip(layout.grid, zooms, strict=True)]
     if not all(z > 0 for z in zooms):
@@ -143,7 +143,7 @@ def _assumed_affine(name: str, layout: NiftiLayout, assume_axes: str | None, not
 
 
 def _complete_slice(name: str, affine: NDArray[np.float64], layout: NiftiLayout, notes: Notes) -> NDArray[np.float64]:
-    """A single slice whose header leaves the third axis out: perpendicular to it, pixdim or 1 mm thick."""
+    """Complete the affine of a single slice that lacks the third axis: perpendicular, pixdim or 1 mm thick."""
     if layout.grid[2] != 1 or affine[:3, 2].any():
         return affine
     normal = np.cross(affine[:3, 0], affine[:3, 1])
@@ -189,7 +189,7 @@ def _compare_with_pixdim(affine: NDArray[np.float64], layout: NiftiLayout, notes
 
 
 def corner_distance(first: NDArray[np.float64], second: NDArray[np.float64], shape: tuple[int, int, int]) -> float:
-    """Return how far, in voxels of ``first``, two affines place the same corner of a grid apart, at most.
+    """Return the largest distance, in voxels of ``first``, between the corners of a grid under two affines.
 
     Both affines are finite; an axis of length 1 does not count.
     """

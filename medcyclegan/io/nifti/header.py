@@ -1,4 +1,4 @@
-"""The NIfTI header: what a file claims, checked before any of it is believed.
+"""Read the NIfTI header, and check all of its claims.
 
 NIfTI-1 (348 bytes) and NIfTI-2 (540 bytes) in one file, either byte order. Source: nifti1.h and nifti2.h
 of the NIfTI Data Format Working Group.
@@ -26,17 +26,17 @@ _SCALARS = {
 _REFUSED_TYPES = {
     1: "1-bit", 32: "complex", 128: "RGB", 1536: "128-bit float", 1792: "complex", 2048: "complex", 2304: "RGBA",
 }  # fmt: skip
-#: Extensions lie before the voxels; no volume's are larger.
+#: Extensions precede the voxels; larger ones are refused.
 _LARGEST_OFFSET = 1 << 28
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NiftiLayout:
-    """What lies where in a NIfTI file, by its header.
+    """The layout of a NIfTI file, by its header.
 
     ``header`` is nibabel's, in the file's byte order; ``shape`` all stored axes; ``stored_type`` with
-    byte order; ``offset`` of the first voxel in bytes; ``slope`` and ``intercept`` are (1, 0) where
-    the header asks for no scaling.
+    byte order; ``offset`` of the first voxel in bytes; ``slope`` and ``intercept`` are (1, 0) if
+    the header has no scaling.
     """
 
     header: Any
@@ -54,7 +54,7 @@ class NiftiLayout:
 
     @property
     def volumes(self) -> int:
-        """How many volumes the fourth axis holds."""
+        """The number of volumes along the fourth axis."""
         return self.shape[3] if len(self.shape) > 3 else 1
 
     @property
@@ -64,11 +64,10 @@ class NiftiLayout:
 
 
 def read_layout(stream: ByteStream, max_voxels: int, notes: Notes) -> NiftiLayout:
-    """Read the header at the start of ``stream`` and check all that does not concern the place.
+    """Read the header at the start of ``stream`` and check everything but the geometry.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for what is no single-file NIfTI of real scalars, for
-    more than ``max_voxels`` voxels, and for a file too short for what its header claims. No memory is
-    taken for voxels.
+    Raises :class:`~medcyclegan.errors.ReadError` for anything but a single-file NIfTI of real scalars, for
+    more than ``max_voxels`` voxels, and for a file shorter than its header claims. No memory is allocated for voxels.
     """
     header = _read_header(stream)
     shape = _find_shape(stream.name, header, max_voxels)
@@ -99,11 +98,11 @@ def _read_header(stream: ByteStream) -> Any:
         if magic[:3] in (b"ni1", b"ni2"):
             raise ReadError(
                 f"{stream.name}: a header of a .hdr/.img pair",
-                remedy=("one file holds header and voxels here, convert the pair to .nii.gz first"),
+                remedy=("only single files with header and voxels are read, convert the pair to .nii.gz first"),
             )
         raise ReadError(
             f"{stream.name}: an Analyze 7.5 header or a damaged NIfTI one (magic {magic!r})",
-            remedy=("Analyze does not say where left and right are, convert it to NIfTI with the program that knows"),
+            remedy=("Analyze does not distinguish left and right, convert it to NIfTI with the program that wrote it"),
         )
     raise ReadError(
         f"{stream.name}: not a NIfTI file (it starts with {start!r})", remedy="its name or its content is wrong"
@@ -137,7 +136,7 @@ def _find_type(name: str, header: Any, notes: Notes) -> np.dtype[Any]:
         raise ReadError(
             f"{name}: voxels of {kind} type (datatype {code})",
             remedy=(
-                "a volume holds one real number a voxel, save it as int16 or float32 (of complex data the magnitude)"
+                "a volume has one real number per voxel, save it as int16 or float32 (of complex data the magnitude)"
             ),
         )
     stored_type = np.dtype(_SCALARS[code]).newbyteorder(header.endianness)
@@ -159,7 +158,7 @@ def _find_offset(name: str, header: Any) -> int:
 
 def _find_scaling(name: str, header: Any) -> tuple[float, float]:
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if slope == 0 or math.isnan(slope):  # the standard's, and some writers', way to say none
+    if slope == 0 or math.isnan(slope):  # means no scaling, by the standard and for some writers
         return 1.0, 0.0
     if not math.isfinite(slope) or not math.isfinite(intercept):
         raise ReadError(

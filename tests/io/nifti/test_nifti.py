@@ -230,7 +230,7 @@ class TestFourAxes:
     @pytest.mark.parametrize(("count", "volume"), [(4, 4), (1, 1)])
     def test_a_number_out_of_range(self, tmp_path: Path, count: int, volume: int) -> None:
         path, _ = self.write(tmp_path, count)
-        with pytest.raises(AmbiguousError, match=rf"--volume {volume}: the file holds {count} volume"):
+        with pytest.raises(AmbiguousError, match=rf"--volume {volume}: the file has {count} volume"):
             read_volume(path, volume=volume)
 
     def test_a_fourth_axis_of_one_is_no_choice(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The address of a DICOM node (a PACS) as one word: ``dicom://AET@host:port?calling=AET&tls=on``."""
+"""The address of a DICOM node (a PACS) as one string: ``dicom://AET@host:port?calling=AET&tls=on``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SCHEME", "DicomNode", "is_dicom_node", "tls_context"]
 
 SCHEME = "dicom://"
 _FORM = f"{SCHEME}AET@host:port"
-#: What may follow the port, and what each means in an error's remedy.
+#: The parameters that may follow the port, as printed in an error's remedy.
 _QUERY = ("calling", "tls", "ca", "cert", "key")
 _CALLING_AET = "MEDCYCLEGAN"
 #: Source: DICOM PS3.5 section 6.2, value representation AE.
@@ -28,7 +28,7 @@ class DicomNode:
 
     ``called`` and ``calling``: application entity titles, the node's and ours. ``tls``: whether the connection is
     encrypted; the node's certificate is then checked against the system's authorities, or against ``ca``, a PEM
-    file. ``cert`` and ``key``: PEM files with our own certificate and its key, where the node asks for one.
+    file. ``cert`` and ``key``: PEM files with our own certificate and its key, if the node requires one.
     """
 
     called: str
@@ -72,7 +72,7 @@ class DicomNode:
             raise UsageError(f"{address}: tls={tls}", remedy="write tls=on or tls=off")
         if files and tls == "off":
             raise UsageError(
-                f"{address}: {' and '.join(files)} serve an encrypted connection only", remedy="add tls=on"
+                f"{address}: {' and '.join(files)} are only for an encrypted connection", remedy="add tls=on"
             )
         if "key" in files and "cert" not in files:
             raise UsageError(f"{address}: a key without its certificate", remedy="add cert=FILE")
@@ -89,9 +89,9 @@ def is_dicom_node(output: str | os.PathLike[str]) -> bool:
 
 
 def tls_context(node: DicomNode) -> ssl.SSLContext | None:
-    """Return how ``node``'s connection is encrypted: the certificate and its host name are checked; None without TLS.
+    """Return the TLS context for ``node``, which checks its certificate and host name; None without TLS.
 
-    Raises :class:`~medcyclegan.errors.UsageError` for a PEM file that is missing or is none.
+    Raises :class:`~medcyclegan.errors.UsageError` for a PEM file that is missing or invalid.
     """
     if not node.tls:
         return None
@@ -111,7 +111,7 @@ def tls_context(node: DicomNode) -> ssl.SSLContext | None:
 
 
 def _read_query(address: str, query: str) -> dict[str, str]:
-    """Return what follows the port; a name that is unknown, given twice or without a value is refused."""
+    """Return the parameters after the port; one that is unknown, repeated or without a value is refused."""
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in _QUERY:
@@ -129,6 +129,6 @@ def _read_query(address: str, query: str) -> dict[str, str]:
 def _check_title(title: str) -> None:
     if not title.strip() or not _TITLE.fullmatch(title):
         raise UsageError(
-            f"{title!r} is no application entity title: 1 to 16 characters, without backslash",
+            f"{title!r} is not an application entity title: 1 to 16 characters, without backslash",
             remedy="ask for the node's",
         )

@@ -1,4 +1,4 @@
-"""The series in a set of DICOM files: which one is read, what is left out, and what forbids reading it."""
+"""Find the series in a set of DICOM files, choose the one to read, and refuse damaged or ambiguous input."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = [
 ]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-#: How many series a refusal lists.
+#: The number of series that a refusal lists.
 _LISTED = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """The frames that share a SeriesInstanceUID, and the files of it that cannot be read."""
+    """The frames that share a SeriesInstanceUID, and the files of the series that cannot be read."""
 
     uid: str
     frames: tuple[Frame, ...] = ()
@@ -50,7 +50,7 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What a set of files holds: frames, files that are no DICOM images, DICOM files that cannot be read."""
+    """The contents of a set of files: frames, files that are not DICOM images, DICOM files that cannot be read."""
 
     frames: tuple[Frame, ...]
     others: tuple[OtherFile, ...]
@@ -93,9 +93,9 @@ def scan_files(
 
 
 def group_series(scan: Scan) -> list[Series]:
-    """Group a scan by SeriesInstanceUID, in the order in which the series were met.
+    """Group a scan by SeriesInstanceUID, in the order in which the series were found.
 
-    Damaged files whose series is in doubt belong to no group: see :func:`find_unplaced`.
+    Damaged files whose series is uncertain belong to no group: see :func:`find_unplaced`.
     """
     frames: dict[str, list[Frame]] = defaultdict(list)
     damaged: dict[str, list[DamagedFile]] = defaultdict(list)
@@ -109,20 +109,20 @@ def group_series(scan: Scan) -> list[Series]:
 
 
 def find_unplaced(scan: Scan) -> list[DamagedFile]:
-    """Return the damaged files that may belong to any series: the UID of theirs, if legible, is no other image's."""
+    """Return the damaged files that may belong to any series: no image has their series UID, if legible."""
     known = {frame.image.series_uid for frame in scan.frames}
     return [file for file in scan.damaged if not file.is_whole and file.series_uid not in known]
 
 
 def is_aside(series: Series) -> str:
-    """Say why a series that lies beside a volume is none itself (a localizer, no place in space); else nothing."""
+    """Return why a series is not a volume (a localizer, no position in space); empty if it is one."""
     if not series.frames:
         return "not readable"
     if all(frame.image.is_localizer for frame in series.frames):
         return "a localizer"
-    # a scanner's own images have a place; without one they are damaged, and may be missing slices
+    # images of a scanner have a position; without one they are damaged, and may be missing slices
     if not any(frame.position or frame.image.is_scan for frame in series.frames):
-        return "without a place in space"
+        return "without a position in space"
     return ""
 
 
@@ -130,7 +130,7 @@ def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
     """Return the one series to read: the ``wanted`` UID, or the only one that is a volume.
 
     Raises :class:`~medcyclegan.errors.AmbiguousError` for several, and
-    :class:`~medcyclegan.errors.ReadError` where there is none or where a file may be a missing slice.
+    :class:`~medcyclegan.errors.ReadError` if there is none or if a file may be a missing slice.
     """
     groups = group_series(scan)
     if wanted is not None:
@@ -156,11 +156,11 @@ def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
 
 
 def check_whole_series(series: Series, notes: Notes) -> None:
-    """Refuse a series of one slice, the file of which was named alone, where more of its images lie beside that file.
+    """Refuse a single slice whose file was named alone if its folder contains more images of the series.
 
-    A file of several slices may be a volume of its own: its siblings are reported. Raises
-    :class:`~medcyclegan.errors.AmbiguousError`, or :class:`~medcyclegan.errors.ReadError` for a file beside it that
-    may be a slice of any series.
+    A file of several slices may be a complete volume: the other files are reported. Raises
+    :class:`~medcyclegan.errors.AmbiguousError`, or :class:`~medcyclegan.errors.ReadError` for a file in its folder
+    that may be a slice of any series.
     """
     (path,) = series.paths
     instances = {frame.image.instance_uid for frame in series.frames} - {""}
@@ -186,24 +186,22 @@ def check_whole_series(series: Series, notes: Notes) -> None:
     folder = f"the folder with --series {series.uid}" if several else "the folder"
     raise AmbiguousError(
         f"{path.name} is one slice of a series of which {len(others)} other file(s) are in its folder",
-        remedy=(
-            f"name {folder} to read the volume, or copy the file into a folder of its own to read this slice alone"
-        ),
+        remedy=(f"name {folder} to read the volume, or copy the file into an empty folder to read this slice alone"),
     )
 
 
 def _frames_of(file: DicomFile, keywords: tuple[str, ...], *, keep_datasets: bool) -> list[Frame]:
     """Return the frames of one file.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for a damaged one, another
-    :class:`~medcyclegan.errors.VolumeError` for a whole one that is no part of a volume.
+    Raises :class:`~medcyclegan.errors.ReadError` for a damaged file, another
+    :class:`~medcyclegan.errors.VolumeError` for an intact one that is not part of a volume.
     """
     image = image_from_header(file, keep_dataset=keep_datasets)
     if is_multi_frame(file.dataset):
         return enhanced_frames(file.dataset, image, keywords)
     if image.number_of_frames != 1:
         raise GeometryError(
-            f"{image.number_of_frames} frames without functional groups, so without a place in space",
+            f"{image.number_of_frames} frames without functional groups, so without a position in space",
             remedy="convert it first, for example with dcm2niix",
         )
     whole = classic_frame(file, image, keywords)
@@ -236,13 +234,13 @@ def _counted(others: tuple[OtherFile, ...]) -> str:
 
 
 def _note_left_out(scan: Scan, beside: list[Series], wanted: str | None, notes: Notes) -> None:
-    """Say what lies beside the series and is not read."""
+    """Log the files next to the series that are not read."""
     if wanted is None:
         for series in beside:
             count = len(series.frames) or len(series.damaged)
-            notes.warn(f"a series beside it is left out: {count} image(s), {is_aside(series)}")
+            notes.warn(f"another series is left out: {count} image(s), {is_aside(series)}")
     lost = [other for other in scan.others if not other.is_dicom and other.path.suffix.lower() in _DICOM_SUFFIXES]
     if lost:
-        notes.warn(f"{len(lost)} file(s) are named like DICOM but are none: a slice may be missing")
+        notes.warn(f"{len(lost)} file(s) are named like DICOM but are not DICOM: a slice may be missing")
     if scan.others:
         notes.tell(f"left out: {_counted(scan.others)}")

@@ -1,4 +1,4 @@
-"""How values become the 16-bit pixels of a DICOM image: CT in whole HU, MR as plain numbers without a rescale."""
+"""Convert values to the 16-bit pixels of a DICOM image: CT in whole HU, MR as plain numbers without a rescale."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INT16 = np.iinfo(np.int16)
 _UINT16 = np.iinfo(np.uint16)
 #: An MR whose largest value is below this would lose its contrast by rounding.
 _COARSE = 100.0
-#: The display window is found on every so many rows and columns.
+#: The display window is calculated from every N-th row and column.
 _SAMPLED = 3
 
 
@@ -31,7 +31,7 @@ class PixelCoding:
     ``exponent``
         The stored value is the value x 10 ** exponent, rounded half to even; 0 for CT and for most MR.
     ``window``
-        Centre and width of a display window, in stored values.
+        Center and width of a display window, in stored values.
     """
 
     signed: bool
@@ -48,8 +48,8 @@ class PixelCoding:
 def find_coding(volume: Volume) -> PixelCoding:
     """Return how the values of a CT or MR volume are stored.
 
-    CT: int16, HU. MR: unsigned, signed if there are negative values; where the largest value is below 100, or above
-    what 16 bits hold, all are multiplied by a power of ten. Raises :class:`~medcyclegan.errors.WriteError` for another
+    CT: int16, HU. MR: unsigned, signed if there are negative values; if the largest value is below 100, or does not fit
+    into 16 bits, all are multiplied by a power of ten. Raises :class:`~medcyclegan.errors.WriteError` for another
     modality, values that are not finite, and a CT beyond int16.
     """
     if volume.modality not in ("CT", "MR"):
@@ -72,7 +72,7 @@ def find_coding(volume: Volume) -> PixelCoding:
             raise WriteError(
                 f"a CT with values from {lowest:g} to {highest:g}: it is written as int16, {_INT16.min} to "
                 f"{_INT16.max} HU",
-                remedy="if these are not HU, it is no CT",
+                remedy="if these are not HU, it is not a CT",
             )
         return PixelCoding(signed=True, exponent=0, window=(40.0, 400.0))
     peak = max(abs(lowest), abs(highest))
@@ -87,7 +87,7 @@ def find_coding(volume: Volume) -> PixelCoding:
 
 
 def _mr_exponent(peak: float, limit: int, whole: bool) -> int:
-    """Return the power of ten for values up to ``peak``: none where they fit and rounding costs little."""
+    """Return the power of ten for values up to ``peak``: 0 if they fit and rounding loses little."""
     if peak == 0 or (peak <= limit and (whole or peak >= _COARSE)):
         return 0
     return math.floor(math.log10(limit / peak))

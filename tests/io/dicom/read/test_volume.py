@@ -227,7 +227,7 @@ def test_a_slice_twice_with_other_pixels_is_refused(tmp_path):
     del again.SOPInstanceUID
     again.InstanceNumber = 11
     made.save([*made.slices_of(volume), again], tmp_path / "in")
-    with pytest.raises(AmbiguousError, match=r"several different images at one place"):
+    with pytest.raises(AmbiguousError, match=r"several different images at one position"):
         read_volume(tmp_path / "in")
 
 
@@ -287,7 +287,7 @@ def test_two_volumes_at_nearly_one_place_are_no_fine_stack(tmp_path):
     made.save([*slices, *moved], tmp_path / "in")
     with pytest.raises(GeometryError, match="slice spacing varies"):
         read_volume(tmp_path / "in")
-    with pytest.raises(GeometryError, match="no slice spacing but two volumes"):
+    with pytest.raises(GeometryError, match="not a slice spacing but two volumes"):
         read_volume(tmp_path / "in", allow_gap=True)
 
 
