@@ -73,7 +73,7 @@ def test_an_empty_file(tmp_path: Path, name: str) -> None:
     [
         ([], "without files"),
         ([".hidden"], "without files"),
-        (["a.png", "b.jpg", "notes.txt"], r"\.jpg, \.png files and no DICOM: name the one file"),
+        (["a.png", "b.jpg", "notes.txt"], r"\.jpg, \.png files and no DICOM: name the file"),
         (["deeper/sub-01_T1w.nii.gz", "deeper/sub-01_T1w.json"], r"\.nii\.gz files and no DICOM"),
     ],
 )

@@ -188,8 +188,8 @@ def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack
         _check_gap(float(np.diff(stack.distances_mm).max()), stack.uneven, options)
     if stack.uneven and even_step(stack.distances_mm)[1] > _MOST_REFINED * len(frames):
         raise GeometryError(
-            f"the smallest gap of {len(frames)} slices is {np.diff(stack.distances_mm).min():.3g} mm, not a slice spacing "
-            "but two volumes at nearly the same position",
+            f"the smallest gap of {len(frames)} slices is {np.diff(stack.distances_mm).min():.3g} mm, not a slice "
+            "spacing but two volumes at nearly the same position",
             remedy="choose one with --split-by KEYWORD and --volume N",
         )
     if not stack.uneven and len(frames) > 1:
