@@ -136,7 +136,7 @@ def test_an_image_that_is_refused_ends_it(workspace):
 def test_a_deidentified_series_that_is_cut_off_is_to_be_removed_there(workspace):
     with running_node(answer=lambda number, _: 0xA700 if number == 2 else 0) as node:
         line = error_of(translate_to(f"dicom://PACS@127.0.0.1:{node.port}", "--deidentify"), workspace)
-    assert "2 of 4 images are stored there: see to the node and remove these there before you send again" in line
+    assert "2 of 4 images are stored there: check the node and remove these there before you send again" in line
 
 
 def test_a_connection_that_breaks_is_a_line(workspace):
