@@ -228,4 +228,4 @@ def _series_order(series: Series) -> tuple[int, str]:
 
 def _found_damaged(base: Path, file: DamagedFile) -> FoundVolume:
     relative = file.path.relative_to(base)
-    return FoundVolume(file.path, "dicom", volume_name(relative), relative, refused=str(file.error), files=(file.path,))
+    return FoundVolume(file.path, "dicom", volume_name(relative), relative, refused=file.reason, files=(file.path,))

@@ -91,6 +91,11 @@ class DamagedFile:
     series_uid: str = ""
     is_whole: bool = False
 
+    @property
+    def reason(self) -> str:
+        """The message of the error."""
+        return str(self.error)
+
 
 def walk_files(root: Path) -> Iterator[Path]:
     """Yield every file under ``root``, in sorted order, without dotfiles and temporary names.
