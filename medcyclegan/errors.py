@@ -4,22 +4,25 @@ Every refusal of this package is a subclass of :class:`MedCycleGANError`; its te
 names the value, the rule it breaks and the remedy::
 
     MedCycleGANError            anything that medcyclegan refuses or cannot do
-    ├── UsageError              the command line alone shows it to be wrong (exit code 2)
+    ├── UsageError              the command line itself is wrong (exit code 2)
     ├── ConfigError             a configuration file: unknown key, value out of its range
     ├── VolumeError             an input volume
     │   ├── ReadError           a file cannot be read: missing, damaged, an unknown format
-    │   ├── GeometryError       its place in space is uncertain: gaps, tilt, a singular affine
-    │   ├── AmbiguousError      it holds several volumes: an option must choose one
+    │   ├── GeometryError       its position in space is uncertain: gaps, tilt, a singular affine
+    │   ├── AmbiguousError      it contains several volumes: an option must select one
     │   └── IntensityError      its values: NaN, a CT that is not in HU, a constant image
     ├── WriteError              an output: it exists, it cannot be written, its format cannot hold it
-    ├── IncompleteError         a translation is written, but not its quality, its map or its preview
-    ├── StoreError              a slice store: missing, incomplete, made another way
-    ├── TrainingError           a run: it cannot start, go on or be resumed
-    ├── ModelError              a model folder: missing, damaged, unfit for what is asked
+    ├── IncompleteError         a translation was written, but not its quality, uncertainty map or preview
+    ├── StoreError              a slice store: missing, incomplete, made with other settings
+    ├── TrainingError           a run cannot start, continue or be resumed
+    ├── ModelError              a model folder: missing, damaged, or unsuitable
     └── MissingExtraError       an optional dependency is not installed
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
 
 __all__ = [
     "AmbiguousError",
@@ -43,24 +46,39 @@ __all__ = [
 def one_line(text: object) -> str:
     """Return ``text`` on one line that is safe to print on a terminal.
 
-    File names and DICOM headers reach error messages; their line breaks and control characters
-    must not. Runs of white space become one space, other unprintable characters ``\\xNN``.
+    Error messages contain file names and values of DICOM headers, but must not contain their line breaks and control
+    characters. Runs of white space become one space, other unprintable characters ``\\xNN``.
     """
     joined = " ".join(str(text).split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
 
 
 class MedCycleGANError(Exception):
-    """Anything that medcyclegan refuses or cannot do; ``str(error)`` is one line."""
+    """Anything that medcyclegan refuses or cannot do; ``str(error)`` is one line.
+
+    ``remedy``
+        What the user can do about it. It ends the line, after a colon; empty if the message has none.
+    ``options``
+        The options that would accept the input, by their Python names: ``{"assume_axes": "LAS"}``.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: object) -> None:
-        super().__init__(one_line(message))
+    def __init__(self, message: object, *, remedy: str = "", options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(one_line(f"{message}: {remedy}" if remedy else message))
+        self.remedy = one_line(remedy)
+        self.options = dict(options or {})
+
+    @classmethod
+    def from_error(cls, where: str, error: MedCycleGANError) -> Self:
+        """Return an error of this class that says ``where`` before the text of another, with its remedy and options."""
+        found = cls(f"{where}{error}")
+        found.remedy, found.options = error.remedy, error.options
+        return found
 
 
 class UsageError(MedCycleGANError):
-    """The command line, or a call's arguments, alone show it to be wrong."""
+    """The command line, or the arguments of a call, are wrong in themselves."""
 
     exit_code = 2
 
@@ -78,15 +96,15 @@ class ReadError(VolumeError):
 
 
 class GeometryError(VolumeError):
-    """The volume's place in space is uncertain."""
+    """The volume's position in space is uncertain."""
 
 
 class AmbiguousError(VolumeError):
-    """The input holds several volumes and an option must choose one."""
+    """The input contains several volumes and an option must select one."""
 
 
 class IntensityError(VolumeError):
-    """The volume's values are unfit for what is asked."""
+    """The volume's values are unsuitable for the request."""
 
 
 class WriteError(MedCycleGANError):
@@ -94,19 +112,19 @@ class WriteError(MedCycleGANError):
 
 
 class IncompleteError(MedCycleGANError):
-    """An output is written, but not all that was asked for beside it."""
+    """The output was written, but not everything else that was requested with it."""
 
 
 class StoreError(MedCycleGANError):
-    """A slice store is missing, incomplete, or was made another way."""
+    """A slice store is missing, incomplete, or was made with other settings."""
 
 
 class TrainingError(MedCycleGANError):
-    """A training run cannot start, go on, or be resumed."""
+    """A training run cannot start, continue, or be resumed."""
 
 
 class ModelError(MedCycleGANError):
-    """A model folder is missing, damaged, or unfit for what is asked."""
+    """A model folder is missing, damaged, or unsuitable for the request."""
 
 
 class MissingExtraError(MedCycleGANError):

@@ -1,4 +1,4 @@
-"""One volume in memory: an array and the place of its voxels in the patient."""
+"""One volume in memory: an array and the position of its voxels in the patient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError
 
-__all__ = ["Derivation", "Volume"]
+__all__ = ["LPS_RAS", "Derivation", "Volume"]
+
+#: The change of world axes between LPS+ (DICOM, ITK) and RAS+ (NIfTI, this package), 4 x 4; its own inverse.
+LPS_RAS: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_RAS.flags.writeable = False
 
 #: The letter at the positive end of each world axis of RAS+, and at its negative end.
 _POSITIVE, _NEGATIVE = "RAS", "LPI"
@@ -19,21 +23,22 @@ _POSITIVE, _NEGATIVE = "RAS", "LPI"
 
 @dataclasses.dataclass(frozen=True)
 class Derivation:
-    """How a volume was made from another one: what an output must be able to say of itself.
+    """How a volume was made from another one; written into the output.
 
     ``source_domain``, ``target_domain``
-        The model's names of what went in and what came out, such as ``"t1"`` and ``"ct"``.
+        The model's names of the input and output domains, such as ``"t1"`` and ``"ct"``.
     ``source_modality``
-        The input's modality as far as it is known (``"MR"``), else None.
+        The input's modality, if known (``"MR"``), else None.
     ``model_sha256``
-        The model's fingerprint.
+        The SHA-256 of the model.
     ``version``
         The version of medcyclegan.
     ``input_sha256``
         :meth:`Volume.content_sha256` of the input.
     ``settings``
-        Whatever else changes the values, in words (``"median of three planes"``). With the above it decides the UIDs
-        of a DICOM output, so that one input translated twice in the same way is one series.
+        Everything else that changes the values, as text (``"median of three planes"``). Together with the fields above
+        it determines the UIDs of a DICOM output, so that translating one input twice in the same way gives the same
+        series.
     """
 
     source_domain: str
@@ -52,22 +57,22 @@ class Volume:
     ``array``
         The values, shape ``(I, J, K)``: stored value x slope + intercept, nothing else.
     ``affine``
-        4 x 4, float64: ``affine @ (i, j, k, 1)`` is the centre of voxel ``(i, j, k)`` in mm, in
-        RAS+ (x to the patient's right hand grows, y to anterior, z to superior). May be oblique,
+        4 x 4, float64: ``affine @ (i, j, k, 1)`` is the center of voxel ``(i, j, k)`` in mm, in
+        RAS+ (x grows towards the patient's right hand, y to anterior, z to superior). May be oblique,
         left-handed or sheared (a tilted gantry).
     ``modality``
-        ``"CT"``, ``"MR"``, another DICOM Modality (0008,0060), or None where the file does not say.
+        ``"CT"``, ``"MR"``, another DICOM Modality (0008,0060), or None if the file does not say.
     ``value_range``
-        The range that the stored type can hold, for 2-D images (8 bits: ``(0, 255)``); else None.
+        The range of the stored type, for 2-D images (8 bits: ``(0, 255)``); else None.
     ``source``
-        What the reader keeps so that the output can look like the input (a NIfTI header, the DICOM
-        headers). Only ``medcyclegan.io`` looks inside.
+        Metadata that the reader keeps for writing a matching output (a NIfTI header, the DICOM headers). Only
+        ``medcyclegan.io`` uses it.
     ``notes``
-        What was said aloud while reading, one sentence each: left-out files, resampling, a tilt.
+        What was logged while reading, one sentence each: skipped files, resampling, a tilt.
     ``derivation``
-        How the values were made from another volume; None for what was read.
+        How the values were made from another volume; None for a volume that was read.
     ``synthetic``
-        Whether the file that it was read from, or the JSON file beside it, says that its values are synthetic.
+        Whether the file that it was read from, or its JSON sidecar, marks the values as synthetic.
 
     Raises :class:`~medcyclegan.errors.GeometryError` for an array that is not 3-D, an empty one, or
     an affine that is singular or not finite.
@@ -86,22 +91,25 @@ class Volume:
         affine = np.array(self.affine, dtype=np.float64)
         if self.array.ndim != 3 or 0 in self.array.shape:
             raise GeometryError(
-                f"an array of shape {self.array.shape}: a volume has three axes, none of them empty; "
-                "add an axis of length 1 to a single slice, choose one volume of a 4-D array"
+                f"an array of shape {self.array.shape}",
+                remedy=(
+                    "a volume has three axes, none of them empty; "
+                    "add an axis of length 1 to a single slice, choose one volume of a 4-D array"
+                ),
             )
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise GeometryError(f"an affine of shape {affine.shape}: it must be 4 x 4 and finite")
+            raise GeometryError(f"an affine of shape {affine.shape}", remedy="it must be 4 x 4 and finite")
         if not np.allclose(affine[3], (0, 0, 0, 1)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise GeometryError(
-                "the affine is singular or has no (0, 0, 0, 1) in its last row, so voxels have no "
-                "place in space: repair the header's sform or qform"
+                "the affine is singular or has no (0, 0, 0, 1) in its last row, so voxels have no position in space",
+                remedy="repair the header's sform or qform",
             )
         affine.flags.writeable = False
         object.__setattr__(self, "affine", affine)
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether the values are synthetic: translated here, or read from a file that says so."""
+        """Whether the values are synthetic: translated here, or read from a file that is marked as synthetic."""
         return self.synthetic or self.derivation is not None
 
     @property
@@ -112,7 +120,7 @@ class Volume:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """The distance between neighbouring voxel centres along each array axis, in mm."""
+        """The distance between neighboring voxel centers along each array axis, in mm."""
         i, j, k = (float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
         return i, j, k
 
@@ -120,8 +128,8 @@ class Volume:
     def orientation(self) -> str:
         """The axis codes, such as ``"LPS"``: the patient direction in which each array index grows.
 
-        The closest ones for an oblique volume, each patient axis used once, the clearest array axis
-        first: the rule of nibabel's ``io_orientation``, so that both always agree.
+        For an oblique volume the closest axes, each patient axis used once, the best match first:
+        the rule of nibabel's ``io_orientation``, so that both always agree.
         """
         direction = self.affine[:3, :3] / np.array(self.spacing_mm)
         left, _, right = np.linalg.svd(direction)
@@ -142,13 +150,13 @@ class Volume:
 
     @property
     def shear_degrees(self) -> float:
-        """How far the array axes are from being perpendicular, in degrees: a gantry's tilt, else 0."""
+        """The deviation of the array axes from perpendicular, in degrees: the tilt of a gantry, else 0."""
         direction = self.affine[:3, :3] / np.array(self.spacing_mm)
         cosines = np.abs(direction.T @ direction - np.eye(3)).max()
         return float(np.degrees(np.arcsin(np.clip(cosines, 0.0, 1.0))))
 
     def content_sha256(self) -> str:
-        """Return the SHA-256 of the values, their type and their place, in hexadecimal; of nothing else."""
+        """Return the SHA-256 of the shape, type, affine and values, in hexadecimal."""
         digest = hashlib.sha256(repr((self.shape, self.array.dtype.str)).encode())
         digest.update(self.affine.tobytes())
         for k in range(self.shape[2]):

@@ -1,3 +1,5 @@
+import copy
+
 from medcyclegan import errors
 from medcyclegan.errors import MedCycleGANError, one_line
 
@@ -19,3 +21,13 @@ def test_a_message_is_one_safe_line():
 def test_usage_errors_exit_with_2():
     assert errors.UsageError("x").exit_code == 2
     assert errors.ReadError("x").exit_code == 1
+
+
+def test_the_remedy_ends_the_message_and_survives_copying_and_wrapping():
+    error = errors.GeometryError("a.nii: no\naxes", remedy="repair  it", options={"assume_axes": "LAS"})
+    assert str(error) == "a.nii: no axes: repair it"
+    for same in (copy.deepcopy(error), errors.GeometryError.from_error("", error)):
+        assert (str(same), same.remedy, same.options) == (str(error), "repair it", {"assume_axes": "LAS"})
+    wrapped = errors.WriteError.from_error("read back, ", error)
+    assert (str(wrapped), wrapped.remedy) == ("read back, a.nii: no axes: repair it", "repair it")
+    assert (errors.ReadError("alone").remedy, errors.ReadError("alone").options) == ("", {})

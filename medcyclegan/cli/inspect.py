@@ -18,7 +18,7 @@ from medcyclegan.cli.common import Command, reading_arguments, reading_options, 
 from medcyclegan.errors import one_line
 
 if TYPE_CHECKING:
-    from medcyclegan.io.inspect import InspectedVolume
+    from medcyclegan.io.inspected import InspectedVolume
 
 #: The width of the table if the output is not a terminal.
 _PIPE_COLUMNS = 10_000
@@ -38,6 +38,7 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     scouts in the folder of a volume are left out. Size is columns x rows x slices (x volumes). Spacing and gap are in
     mm; the gap is measured along the normal of the slices.
     """
+    from medcyclegan.io.formats import READABLE
     from medcyclegan.io.inspect import inspect_paths
     from medcyclegan.io.options import ReadOptions
 
@@ -45,7 +46,7 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     with _readers_silent():
         found = inspect_paths([Path(path) for path in paths], reading)
     if as_json:
-        rows = [dataclasses.asdict(row) | {"remedy": row.remedy} for row in found.volumes]
+        rows = [dataclasses.asdict(row) for row in found.volumes]
         click.echo(json.dumps(rows, indent=1, allow_nan=False))
     elif found.volumes:
         _print_table(found.volumes)
@@ -53,7 +54,7 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
         counts = ", ".join(f"{count} {reason}" for reason, count in found.others.items())
         click.echo(f"Skipped: {counts}", err=True)
     if not found.volumes:
-        click.echo("No volumes found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG)", err=True)
+        click.echo(f"No volumes found ({READABLE})", err=True)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from medcyclegan.evaluation.baselines import input_to_hu, input_to_hu_of_record
 from medcyclegan.evaluation.evaluate import Evaluation, comparable, score_aligned
 from medcyclegan.evaluation.pairs import Pair
 from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume, read_translation_record, write_volume
+from medcyclegan.io.formats import VOLUME_ENDINGS
 from medcyclegan.metrics import InputToHu
 from medcyclegan.pictures import comparison_picture, png_bytes
 from medcyclegan.progress import progress_bar
@@ -156,7 +157,7 @@ def _mask_files(pairs: Sequence[Pair], options: EvaluationOptions) -> list[Path 
     if options.save_mask is None:
         return [None] * len(pairs)
     if len(pairs) == 1:
-        if not options.save_mask.name.lower().endswith((".nii.gz", ".nii", ".mha", ".nrrd")):
+        if not options.save_mask.name.lower().endswith(VOLUME_ENDINGS):
             raise UsageError(
                 f"--save-mask {options.save_mask}: the mask is a volume: choose a name that ends in .nii.gz"
             )

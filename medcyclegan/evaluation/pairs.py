@@ -12,6 +12,7 @@ from pathlib import Path
 
 from medcyclegan.errors import AmbiguousError, ReadError
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
+from medcyclegan.io.formats import READABLE
 from medcyclegan.slicing.patients import Named, bids_subject, guess_patients
 
 __all__ = ["Pair", "find_one", "find_pairs", "names_pairs", "read_pairs", "with_fakes"]
@@ -183,7 +184,7 @@ def _found(path: Path, options: ReadOptions) -> list[FoundVolume]:
     found = find_volumes(path, options)
     if not found:
         which = f" of series {options.series}" if options.series else ""
-        raise ReadError(f"{path}: no volume{which} found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG): check the name")
+        raise ReadError(f"{path}: no volume{which} found ({READABLE}): check the name")
     return found
 
 

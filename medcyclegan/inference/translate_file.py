@@ -31,6 +31,7 @@ from medcyclegan.io import (
     sidecar_path,
     write_volume,
 )
+from medcyclegan.io.formats import VOLUME_ENDINGS
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.domains import AIR, choose_target, fits_domain, output_modality
 from medcyclegan.pictures import png_bytes, preview
@@ -41,7 +42,6 @@ __all__ = ["TranslationOptions", "translate_file"]
 
 log = logging.getLogger(__name__)
 
-_MAP_ENDINGS = (".nii", ".nii.gz", ".mha", ".nrrd")
 #: An upper bound for what quality, uncertainty and times add to a sidecar.
 _ADDED_BYTES = 8192
 #: Stages whose times are recorded, in this order; ``assess``: quality, uncertainty map and preview.
@@ -289,7 +289,7 @@ def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> 
     # not resolve(), which raises for circular links
     names = [Path(os.path.realpath(path)) for path in taken]
     for option, path, endings in (
-        ("--uncertainty", options.uncertainty, _MAP_ENDINGS),
+        ("--uncertainty", options.uncertainty, VOLUME_ENDINGS),
         ("--preview", options.preview, (".png",)),
     ):
         if path is None:

@@ -1,6 +1,6 @@
-"""Medical volumes from and to disk: the only place that knows file formats.
+"""Read and write medical volumes: the only part that knows file formats.
 
-Importing this is quick: nibabel, SimpleITK, pydicom and Pillow are imported by the first file that needs them.
+Importing it is fast: nibabel, SimpleITK, pydicom and Pillow are imported by the first file that needs them.
 """
 
 from medcyclegan.io.anonymous import anonymous_reason

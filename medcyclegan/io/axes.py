@@ -1,4 +1,4 @@
-"""Axis codes such as ``LAS``: where each array axis points in the patient, for headers that do not say it."""
+"""Axis codes such as ``LAS``: the directions of the array axes in the patient, for headers that do not state them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 __all__ = ["are_axis_codes", "axis_directions"]
 
-#: Each letter's world axis of RAS+ and sign.
+#: The RAS+ world axis and sign of each letter.
 _LETTERS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 

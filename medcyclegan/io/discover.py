@@ -1,17 +1,16 @@
-"""The volumes in a tree of files: each one once, in a fixed order, whatever else lies between them."""
+"""Find the volumes in a tree of files: each one once, in a fixed order."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from medcyclegan.errors import AmbiguousError, ReadError, one_line
-from medcyclegan.io.formats import format_of_name
-from medcyclegan.io.links import BROKEN_LINK, check_exists, is_broken_link
+from medcyclegan.io.formats import Format, format_of_name
+from medcyclegan.io.links import broken_link, check_exists, is_broken_link
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume
 from medcyclegan.volume import Volume
@@ -21,38 +20,42 @@ if TYPE_CHECKING:
     from medcyclegan.io.dicom.read.series import Series
 
 __all__ = [
-    "PAIR_REFUSED",
     "FoundVolume",
-    "by_folder",
     "find_volumes",
     "kind_of_file",
     "read_found_volume",
-    "series_order",
+    "pair_refusal",
     "volume_name",
 ]
 
 _log = logging.getLogger(__name__)
 
-PAIR_REFUSED = "{}: a .hdr/.img pair: one file holds header and voxels here, convert the pair to .nii.gz"
+
+def pair_refusal(name: str) -> ReadError:
+    """Return the refusal of a .hdr/.img pair; the message begins with ``name``."""
+    return ReadError(
+        f"{name}: a .hdr/.img pair",
+        remedy="only single files with header and voxels are read, convert the pair to .nii.gz",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class FoundVolume:
-    """A volume in a tree: where it lies, and how to name and read it.
+    """A volume in a tree: its path, its name, and how to read it.
 
     ``path``
-        Its file, or the folder that holds its DICOM series.
+        Its file, or the folder of its DICOM series.
     ``kind``
         ``"nifti"``, ``"dicom"``, ``"image"`` (PNG, JPEG) or ``"itk"`` (.mha, .mhd, .nrrd).
     ``name``
-        Its path below the searched folder, with ``/``, without suffix; a DICOM series has its folder's, with ``#2``
-        for the second of several.
+        Its path below the searched folder, with ``/``, without suffix; a DICOM series has the name of its
+        folder, with ``#2`` for the second of several.
     ``relative_path``
-        The path below the searched folder, as it is.
+        The path below the searched folder, unchanged.
     ``series_uid``, ``patient``, ``modality``
         SeriesInstanceUID, PatientID and Modality, for DICOM; else None.
     ``refused``
-        Why it cannot be read, where the headers show it already; else None.
+        Why it cannot be read, if the headers show it; else None.
     ``files``
         The files of a DICOM series; else the one file.
     """
@@ -69,7 +72,7 @@ class FoundVolume:
 
     @property
     def base(self) -> Path:
-        """The searched folder; that of the file, where one file was named."""
+        """The searched folder; if one file was named, its folder."""
         depth = len(self.relative_path.parts)
         return self.path.parents[depth - 1] if depth else self.path
 
@@ -77,10 +80,10 @@ class FoundVolume:
 def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
     """Return the volumes under ``root``, or of the file ``root``, sorted by name.
 
-    Symbolic links are followed, and broken ones are volumes that are refused, or reported; dotfiles and temporary names
-    are not looked at; sidecars and other files are passed over. Each DICOM header is read once. A file that cannot be
-    read does not raise: see :attr:`FoundVolume.refused`.
-    Raises :class:`~medcyclegan.errors.ReadError` where ``root`` is missing or a folder cannot be listed.
+    Symbolic links are followed, and broken ones are refused volumes, or reported; dotfiles, temporary names, sidecars
+    and other files are skipped. Each DICOM header is read once. A file that cannot be read does not raise: see
+    :attr:`FoundVolume.refused`. Raises :class:`~medcyclegan.errors.ReadError` if ``root`` is missing or a folder cannot
+    be listed.
     """
     from medcyclegan.io.dicom.read.headers import walk_files
 
@@ -91,23 +94,23 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
     for path in walk_files(root) if root.is_dir() else [root]:
         kind = kind_of_file(path)
         if kind is None and is_broken_link(path):
-            _log.warning("%s", one_line(BROKEN_LINK.format(path)))
+            _log.warning("%s", broken_link(path))
         if kind == "dicom":
             dicom.append(path)
         elif kind is not None:
             relative = path.relative_to(base)
             refused = None
             if kind == "pair":
-                kind, refused = "nifti", PAIR_REFUSED.format(path.name)
+                kind, refused = "nifti", str(pair_refusal(path.name))
             elif is_broken_link(path):
-                refused = BROKEN_LINK.format(path.name)
+                refused = str(broken_link(path.name))
             found.append(FoundVolume(path, kind, volume_name(relative), relative, refused=refused, files=(path,)))
     found += _find_series(base, dicom, options, named_alone=not root.is_dir())
     return sorted(found, key=lambda volume: (volume.name, volume.relative_path.as_posix()))
 
 
 def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
-    """Read a found volume; a DICOM series from its own files, without looking at its neighbours again.
+    """Read a found volume; a DICOM series from its own files, without reading the other files again.
 
     Raises as :func:`~medcyclegan.io.read.read_volume` does.
     """
@@ -121,10 +124,10 @@ def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
     return read_volume(found.path, **given)
 
 
-def kind_of_file(path: Path) -> str | None:
-    """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for what is no volume.
+def kind_of_file(path: Path) -> Format | Literal["pair"] | None:
+    """Return the format of a file, ``pair`` for the header of a .hdr/.img pair, None for other files.
 
-    A broken link is what its name says; one whose name says nothing may be a slice, as files without an ending are.
+    A broken link has the format of its name; one without an ending may be a slice, like other files without one.
     """
     from medcyclegan.io.dicom.read.headers import is_dicom
 
@@ -147,18 +150,17 @@ def volume_name(relative: Path) -> str:
 
 
 def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_alone: bool) -> list[FoundVolume]:
-    """Return the DICOM series among ``files``, without localizers and the like, which are reported.
+    """Return the DICOM series among ``files``; localizers and images without a position are left out and reported.
 
-    ``named_alone``: there is one file, and its user named it rather than its folder.
+    ``named_alone``: there is one file, and the user named it rather than its folder.
     """
     if not files:
         return []
-    from medcyclegan.io.dicom.read.series import find_unplaced, group_series, is_aside, scan_files
+    from medcyclegan.io.dicom.read.folders import find_series
+    from medcyclegan.io.dicom.read.series import find_unplaced, is_aside, scan_files
 
     scan = scan_files(files, options.split_by)
-    places = [(folder, series) for series in group_series(scan) for folder, series in by_folder(series)]
-    if options.series is not None:
-        places = [(folder, series) for folder, series in places if series.uid == options.series]
+    places = find_series(scan, options.series)
     volumes = {folder for folder, series in places if not is_aside(series)}
     kept: dict[Path, list[Series]] = defaultdict(list)
     for folder, series in places:
@@ -180,7 +182,7 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_a
 
 
 def _reason_not_whole(series: Series) -> str | None:
-    """Return why one file, named alone, is not read by itself; None where it is."""
+    """Return why a file that was named alone is not read; None if it is read."""
     from medcyclegan.io.dicom.read.series import check_whole_series
     from medcyclegan.io.notes import Notes
 
@@ -191,31 +193,6 @@ def _reason_not_whole(series: Series) -> str | None:
     return None
 
 
-def by_folder(series: Series) -> list[tuple[Path, Series]]:
-    """Return the folder of a series; each of several folders by itself if they hold copies of one another.
-
-    An export may spread a series over folders, and a data set may hold it twice: the instances tell.
-    """
-    folders: dict[Path, list[Path]] = defaultdict(list)
-    for path in series.paths:
-        folders[path.parent].append(path)
-    if len(folders) == 1:
-        return [(next(iter(folders)), series)]
-    instances = [{frame.image.instance_uid for frame in series.frames if frame.image.path.parent == f} for f in folders]
-    patients = {frame.image.patient_id for frame in series.frames}
-    if len(patients) == 1 and len(set().union(*instances)) == sum(map(len, instances)):
-        return [(Path(os.path.commonpath(folders)), series)]
-    return [(folder, _within(series, folder)) for folder in folders]
-
-
-def _within(series: Series, folder: Path) -> Series:
-    return dataclasses.replace(
-        series,
-        frames=tuple(frame for frame in series.frames if frame.image.path.parent == folder),
-        damaged=tuple(file for file in series.damaged if file.path.parent == folder),
-    )
-
-
 def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[DamagedFile]) -> list[FoundVolume]:
     """Return the series of one folder as volumes; ``lost`` are damaged files that may belong to any of them."""
     relative = folder.relative_to(base)
@@ -223,7 +200,7 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
     from medcyclegan.io.dicom.read.series import refusal_of
 
     found = []
-    ordered = sorted(beside, key=lambda series: (series_order(series), series.uid))
+    ordered = sorted(beside, key=lambda series: (_series_order(series), series.uid))
     for number, series in enumerate(ordered, start=1):
         damaged = [*series.damaged, *lost]
         patients = {frame.image.patient_id for frame in series.frames} - {""}
@@ -235,7 +212,7 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
                 relative_path=relative,
                 series_uid=series.uid,
                 patient=min(patients) if patients else None,
-                refused=refusal_of(damaged) if damaged else None,
+                refused=str(refusal_of(damaged)) if damaged else None,
                 files=(*series.paths, *(file.path for file in lost)),
                 modality=series.frames[0].image.modality or None if series.frames else None,
             )
@@ -243,8 +220,8 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
     return found
 
 
-def series_order(series: Series) -> tuple[int, str]:
-    """Sort series as their scanner numbered them."""
+def _series_order(series: Series) -> tuple[int, str]:
+    """Return the sort key of a series: the number that the scanner gave it."""
     number = series.frames[0].image.series_number if series.frames else ""
     return (int(number) if number.isdecimal() else 0, number)
 

@@ -1,4 +1,4 @@
-"""Symbolic links whose target is gone: each may be a missing volume, or a missing slice of one."""
+"""Detect broken symbolic links, each of which may be a missing volume or slice."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from pathlib import Path
 
 from medcyclegan.errors import ReadError
 
-__all__ = ["BROKEN_LINK", "check_exists", "is_broken_link"]
+__all__ = ["broken_link", "check_exists", "is_broken_link"]
 
-#: What is wrong with one, and the remedy; its name comes first.
-BROKEN_LINK = "{}: a symbolic link whose target does not exist or cannot be reached: restore the target, or remove it"
+
+def broken_link(name: str | Path) -> ReadError:
+    """Return the refusal of a broken symbolic link; the message begins with ``name``."""
+    return ReadError(
+        f"{name}: a symbolic link whose target does not exist or cannot be reached",
+        remedy="restore the target, or remove it",
+    )
 
 
 def is_broken_link(path: Path) -> bool:
-    """Whether ``path`` is a symbolic link that leads to nothing, or in a circle."""
+    """Whether ``path`` is a symbolic link to nothing, or a circular one."""
     return os.path.islink(path) and not os.path.exists(path)
 
 
 def check_exists(path: Path, remedy: str = "check the name") -> None:
-    """Raise :class:`~medcyclegan.errors.ReadError` where ``path`` leads to nothing."""
+    """Raise :class:`~medcyclegan.errors.ReadError` if ``path`` does not exist."""
     if is_broken_link(path):
-        raise ReadError(BROKEN_LINK.format(path))
+        raise broken_link(path)
     if not path.exists():
-        raise ReadError(f"{path}: no such file or folder: {remedy}")
+        raise ReadError(f"{path}: no such file or folder", remedy=remedy)

@@ -1,6 +1,6 @@
-"""The reader's face for MONAI: ``LoadImage(reader=VolumeReader())`` reads all that this package reads, as it reads it.
+"""A reader for MONAI: ``LoadImage(reader=VolumeReader())`` reads every format of this package.
 
-Import this module by name: it needs MONAI, which the rest of ``medcyclegan.io`` does without.
+Import this module by name: it needs MONAI, which the rest of ``medcyclegan.io`` does not.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class VolumeReader(ImageReader):
 
     ``options`` are those of :func:`~medcyclegan.io.read.read_volume`, such as ``allow_gap=True``. Arrays come as
     ``(I, J, K)``, a single slice as ``(I, J, 1)``; ``affine`` in the metadata takes voxels to RAS+ mm. Several paths
-    at once become channels, ``(C, I, J, K)``, if they lie on one grid.
+    at once become channels, ``(C, I, J, K)``, if they have the same grid.
 
-    ``LoadImage`` turns to other readers where one raises, and these may return a wrong volume for what was refused
-    here. So a refusal is kept by :meth:`read` and raised by :meth:`get_data`, which ``LoadImage`` does not guard.
+    If a reader raises, ``LoadImage`` tries other readers, which may return a wrong volume for a refused file. So
+    an error is kept by :meth:`read` and raised by :meth:`get_data`, whose errors ``LoadImage`` does not catch.
     """
 
     def __init__(self, **options: Any) -> None:
         self.options = options
 
     def verify_suffix(self, filename: PathLikes) -> bool:
-        """Whether every path, by its name or first bytes, is of a format that is read here."""
+        """Whether every path, by its name or first bytes, has a readable format."""
         try:
             for path in _paths(filename):
                 find_format(path)
@@ -48,22 +48,23 @@ class VolumeReader(ImageReader):
         return True
 
     def read(self, data: PathLikes, **kwargs: Any) -> list[Volume] | MedCycleGANError:
-        """Read the volumes at one or several paths; a refusal is returned, not raised (see the class)."""
+        """Read the volumes at one or several paths; an error is returned, not raised (see the class)."""
         try:
             return [read_volume(path, **self.options | kwargs) for path in _paths(data)]
         except MedCycleGANError as error:
             return error
 
     def get_data(self, img: list[Volume] | MedCycleGANError) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Return the array and its metadata. Raises the refusal that :meth:`read` met."""
+        """Return the array and its metadata. Raises the error that :meth:`read` kept."""
         if isinstance(img, MedCycleGANError):
             raise img
         first = img[0]
         for volume in img[1:]:
             if volume.shape != first.shape or not np.allclose(volume.affine, first.affine, atol=1e-3):
                 raise GeometryError(
-                    f"volumes of {first.shape} and {volume.shape} voxels do not lie on one grid, so they cannot be "
-                    "channels of one image: load them apart and resample one"
+                    f"volumes of {first.shape} and {volume.shape} voxels are not on one grid, so they cannot be "
+                    "channels of one image",
+                    remedy="load them separately and resample one",
                 )
         array = first.array if len(img) == 1 else np.stack([volume.array for volume in img])
         meta = {

@@ -1,4 +1,4 @@
-"""What a reader says aloud, kept for the volume as well."""
+"""Warnings of a reader, logged and kept with the volume."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["Notes"]
 
 
 class Notes:
-    """The sentences said while one input is read: logged under its name, kept for ``Volume.notes``.
+    """The messages about one input: logged under its name, and kept for ``Volume.notes``.
 
-    Without a ``logger`` they are only kept. The kept sentences never hold the input's path, which may name a patient.
+    Without a ``logger`` they are only kept. The kept messages never contain the input's path, which may name a patient.
     """
 
     def __init__(self, logger: logging.Logger | None, name: str) -> None:
@@ -22,15 +22,15 @@ class Notes:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """All that was said, in order."""
+        """All messages, in order."""
         return tuple(self._sentences)
 
     def warn(self, sentence: str) -> None:
-        """Say something that the user should know."""
+        """Log a warning."""
         self._say(logging.WARNING, sentence)
 
     def tell(self, sentence: str) -> None:
-        """Say something that changes nothing about the result."""
+        """Log information that does not affect the result."""
         self._say(logging.INFO, sentence)
 
     def _say(self, level: int, sentence: str) -> None:

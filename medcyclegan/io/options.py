@@ -1,53 +1,54 @@
-"""What a caller may ask of a reader, in one value."""
+"""The options for reading a volume."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from medcyclegan.errors import UsageError
 from medcyclegan.io.axes import are_axis_codes
 
-__all__ = ["ALLOWED_GAP_MM", "MAX_VOXELS", "ReadOptions"]
+__all__ = ["ALLOWED_GAP_MM", "MAX_VOXELS", "ReadOptions", "option_texts"]
 
-#: Larger volumes are refused before memory is taken, unless ``max_voxels`` allows them: a whole-body
-#: CT of 512 x 512 x 2000 holds 5.2e8 voxels, a damaged or hostile header may claim any number.
+#: Larger volumes are refused before memory is allocated, unless ``max_voxels`` allows them: a whole-body
+#: CT of 512 x 512 x 2000 has 5.2e8 voxels, a damaged or hostile header may claim any number.
 MAX_VOXELS = 2**31
-#: Slices further apart than this are not interpolated between by ``allow_gap`` alone: a missing slice of 5 mm
-#: is a gap of 10 mm, and across more, anatomy would be invented.
+#: The largest gap that ``allow_gap`` interpolates across: a missing slice of 5 mm is a gap of 10
+#: mm, and across more, anatomy would be invented.
 ALLOWED_GAP_MM = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """The reading options, the same wherever volumes are read; each but ``allow_synthetic`` is off unless set.
+    """The reading options, the same for all commands; all but ``allow_synthetic`` are off by default.
 
     ``series``
-        DICOM: the SeriesInstanceUID to read from a folder that holds several.
+        DICOM: the SeriesInstanceUID to read from a folder that contains several.
     ``split_by``
-        DICOM: the keyword (``"EchoTime"``, ``"AcquisitionNumber"``, …) that tells apart the slices
-        of several volumes in one series.
+        DICOM: the keyword (``"EchoTime"``, ``"AcquisitionNumber"``, …) that distinguishes the slices of
+        several volumes in one series.
     ``volume``
         The volume to take from a 4-D file or series, 0-based, in acquisition order.
     ``resample_tilt``
         DICOM: resample a series with a tilted gantry to an upright grid.
     ``allow_gap``
-        DICOM: accept uneven slice gaps, by resampling to an even grid, where neighbouring slices are at most
+        DICOM: accept uneven slice gaps, by resampling to an even grid, if neighboring slices are at most
         10 mm apart.
     ``allow_gap_mm``
-        DICOM: the same for slices that are at most so many mm apart.
+        DICOM: the same, with this distance in mm as the limit.
     ``assume_axes``
         The patient directions in which array indices grow (``"LAS"``), for NIfTI, MetaImage and NRRD files whose
-        header does not say; what a header says is not overruled.
+        header does not state them; a header is never overruled.
     ``allow_synthetic``
-        Read a volume that says of itself that it is synthetic. Slicing and translation set it to False unless asked.
+        Read a volume that is marked as synthetic. Slicing and translation set this to False by default.
     ``nan``
         ``"fill"``: replace voxels that are not finite by the smallest finite value of the volume.
     ``max_voxels``
-        The most voxels that a header may claim, over all axes, before anything is read.
+        The largest number of voxels that a header may claim, over all axes, checked before anything is read.
 
-    Raises :class:`~medcyclegan.errors.UsageError` for a value that no volume could fit.
+    Raises :class:`~medcyclegan.errors.UsageError` for a value that is invalid for any volume.
     """
 
     series: str | None = None
@@ -63,21 +64,43 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         if self.volume is not None and self.volume < 0:
-            raise UsageError(f"--volume {self.volume}: volumes are counted from 0: give 0 for the first")
+            raise UsageError(f"--volume {self.volume}: volumes are counted from 0", remedy="give 0 for the first")
         if self.allow_gap_mm is not None and not 0 < self.allow_gap_mm < math.inf:
-            raise UsageError(f"--allow-gap-mm {self.allow_gap_mm:g}: a distance between slices: give mm above 0")
+            raise UsageError(
+                f"--allow-gap-mm {self.allow_gap_mm:g}: a distance between slices", remedy="give mm above 0"
+            )
         if self.assume_axes is not None and not are_axis_codes(self.assume_axes):
             raise UsageError(
-                f"--assume-axes {self.assume_axes}: three letters, one each of R or L, A or P, S or I, such as LAS"
+                f"--assume-axes {self.assume_axes}",
+                remedy="three letters, one each of R or L, A or P, S or I, such as LAS",
             )
         if self.nan not in (None, "fill"):
-            raise UsageError(f"--nan {self.nan}: the only remedy for voxels that are not finite is --nan fill")
+            raise UsageError(f"--nan {self.nan}", remedy="the only remedy for voxels that are not finite is --nan fill")
         if self.max_voxels < 1:
-            raise UsageError(f"--max-voxels {self.max_voxels}: a volume holds at least 1 voxel: give a positive number")
+            raise UsageError(
+                f"--max-voxels {self.max_voxels}: a volume has at least 1 voxel", remedy="give a positive number"
+            )
 
     @property
     def largest_gap_mm(self) -> float:
-        """How far apart the slices of an uneven stack may be, in mm; 0 where uneven stacks are not accepted."""
+        """The largest gap of an uneven stack, in mm; 0 if uneven stacks are not accepted."""
         if self.allow_gap_mm is not None:
             return self.allow_gap_mm
         return ALLOWED_GAP_MM if self.allow_gap else 0.0
+
+
+#: Options whose value the user has to choose, as they are printed.
+_CHOSEN_BY_USER = {"volume": "--volume N", "allow_gap_mm": "--allow-gap-mm N"}
+
+
+def option_texts(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Return options as they are written on the command line.
+
+    >>> option_texts({"split_by": "EchoTime", "volume": 0, "allow_gap": True})
+    ('--split-by EchoTime', '--volume N', '--allow-gap')
+    """
+    flags = {name: f"--{name.replace('_', '-')}" for name in options}
+    return tuple(
+        _CHOSEN_BY_USER.get(name, flags[name] if value is True else f"{flags[name]} {value}")
+        for name, value in options.items()
+    )

@@ -1,11 +1,10 @@
-"""One call that reads any volume: it looks at what lies there and asks the reader of that format."""
+"""Read a volume of any supported format."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import math
-from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,15 @@ from typing import Literal
 import numpy as np
 
 from medcyclegan.errors import GeometryError, IntensityError, ReadError
-from medcyclegan.io.formats import BESIDE, FORMATS, PAIR_ENDINGS, Format, ending_of
+from medcyclegan.io.formats import (
+    FORMATS,
+    PAIR_ENDINGS,
+    SIDECAR_ENDINGS,
+    Format,
+    ending_of,
+    format_of_ending,
+    readable_endings,
+)
 from medcyclegan.io.links import check_exists
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import MAX_VOXELS, ReadOptions
@@ -24,8 +31,7 @@ __all__ = ["find_format", "read_volume"]
 
 _log = logging.getLogger(__name__)
 
-_READ_HERE = "NIfTI (.nii, .nii.gz), a folder of DICOM, .mha, .mhd, .nrrd, PNG and JPEG are read"
-#: A folder's first so many files say what it holds, but for those that may lie beside any volume.
+#: The number of files, sidecars apart, that are checked to find the format of a folder.
 _LOOKED_AT = 200
 _SHEAR_SAID_DEGREES = 0.01
 
@@ -49,11 +55,10 @@ def read_volume(
     ``.array`` is ``(I, J, K)``, stored value x slope + intercept and nothing else; ``.affine`` takes
     voxel indices to RAS+ mm. The options are those of :class:`~medcyclegan.io.options.ReadOptions`.
     ``series``, ``split_by``, ``resample_tilt``, ``allow_gap`` and ``allow_gap_mm`` concern DICOM series: with another
-    format a ``series`` is refused (no UID there to match), a ``resample_tilt`` is refused where the
-    affine is sheared, and the others, which only permit something, are noted.
+    format a ``series`` is refused (there is no UID to match), a ``resample_tilt`` is refused if
+    the affine is sheared, and the others, which only permit something, are logged.
 
-    A volume that says that it is synthetic has ``.synthetic`` set; with ``allow_synthetic=False`` it is refused.
-
+    A volume that is marked as synthetic has ``.synthetic`` set; with ``allow_synthetic=False`` it is refused.
     With ``nan="fill"`` voxels that are not finite take the smallest finite value of the volume; their
     number is logged and kept in ``.notes``. Without it such voxels are refused.
 
@@ -74,29 +79,32 @@ def read_volume(
     path = Path(path)
     kind = find_format(path)
     if kind != "dicom" and options.series is not None:
-        raise ReadError(f"{path}: --series {options.series}: the file holds no DICOM series: leave the option out")
-    found = _find_reader(kind)(path, options)
+        raise ReadError(
+            f"{path}: --series {options.series}: the file is not a DICOM series", remedy="leave the option out"
+        )
+    found = FORMATS[kind].read(path, options)
     if kind != "dicom":
         found = _note_options(path, found, options)
     return _settle_nan(path, found, options.nan)
 
 
 def find_format(path: Path) -> Format:
-    """Return which reader ``path`` needs: by its ending, else by its first bytes.
+    """Return the format of ``path``, by its ending, else by its first bytes.
 
-    Raises :class:`~medcyclegan.errors.ReadError` where nothing is there or nothing here reads it.
+    Raises :class:`~medcyclegan.errors.ReadError` if nothing exists there or the format is unknown.
     """
     if path.is_dir():
         return _folder_format(path)
     check_exists(path)
     if not path.is_file():
-        raise ReadError(f"{path}: neither a file nor a folder (a pipe or a device): save the volume as a file")
+        raise ReadError(f"{path}: neither a file nor a folder (a pipe or a device)", remedy="save the volume as a file")
     ending = ending_of(path)
     if ending in PAIR_ENDINGS:
         raise ReadError(
-            f"{path}: a file of a .hdr/.img pair: one file holds header and voxels here, convert the pair to .nii.gz"
+            f"{path}: a file of a .hdr/.img pair",
+            remedy="only single files with header and voxels are read, convert the pair to .nii.gz",
         )
-    return FORMATS[ending] if ending in FORMATS else _sniff(path)
+    return format_of_ending(ending) or _sniff(path)
 
 
 def _sniff(path: Path) -> Format:
@@ -107,50 +115,35 @@ def _sniff(path: Path) -> Format:
         return "nifti"
     if start.startswith((b"\x89PNG", b"\xff\xd8\xff")):
         return "image"
-    raise ReadError(f"{path}: neither its name nor its content is of a known format: {_READ_HERE}, convert it first")
+    raise ReadError(
+        f"{path}: neither its name nor its content is of a known format",
+        remedy=f"{readable_endings()} are read, convert it first",
+    )
 
 
 def _folder_format(folder: Path) -> Format:
-    """``dicom``, unless what lies in the folder is plainly something else."""
+    """Return ``dicom``, unless the folder contains only files of other formats."""
     from medcyclegan.io.dicom.read.headers import walk_files
 
     endings = {ending_of(path) for path in itertools.islice(walk_files(folder), _LOOKED_AT)}
     if not endings:
-        raise ReadError(f"{folder}: a folder without files: name a file, or a folder that holds one DICOM series")
-    kinds = {FORMATS.get(ending, "dicom") for ending in endings - BESIDE}
+        raise ReadError(f"{folder}: a folder without files", remedy="name a file, or a folder with one DICOM series")
+    kinds = {format_of_ending(ending) or "dicom" for ending in endings - SIDECAR_ENDINGS}
     if kinds and "dicom" not in kinds:
-        held = ", ".join(sorted(endings - BESIDE))
-        raise ReadError(f"{folder}: a folder of {held} files and no DICOM: name the one file that holds the volume")
+        held = ", ".join(sorted(endings - SIDECAR_ENDINGS))
+        raise ReadError(f"{folder}: a folder of {held} files and no DICOM", remedy="name the file with the volume")
     return "dicom"
 
 
-def _find_reader(kind: Format) -> Callable[[Path, ReadOptions], Volume]:
-    """The reader of a format, imported only when it is needed."""
-    if kind == "nifti":
-        from medcyclegan.io.nifti.read import read_nifti
-
-        return read_nifti
-    if kind == "image":
-        from medcyclegan.io.images import read_image
-
-        return read_image
-    if kind == "itk":
-        from medcyclegan.io.itk.read import read_itk
-
-        return read_itk
-    from medcyclegan.io.dicom.read.volume import read_dicom_series
-
-    return read_dicom_series
-
-
 def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
-    """What the DICOM options mean for another format, and a shear, said aloud."""
+    """Log the effect of DICOM options on another format, and a shear."""
     notes = Notes(_log, path.name)
     if found.shear_degrees > _SHEAR_SAID_DEGREES:
         if options.resample_tilt:
             raise GeometryError(
                 f"{path}: its affine is sheared by {found.shear_degrees:.3g} degrees, and --resample-tilt works on "
-                "DICOM series only: read the series itself, or leave the option out to keep the shear"
+                "DICOM series only",
+                remedy="read the series itself, or leave the option out to keep the shear",
             )
         notes.warn(f"a sheared affine ({found.shear_degrees:.3g} degrees, as of a tilted gantry), kept exactly")
     permitted = {"--split-by": options.split_by, "--allow-gap": options.allow_gap}
@@ -161,7 +154,7 @@ def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
 
 
 def _settle_nan(path: Path, found: Volume, nan: Literal["fill"] | None) -> Volume:
-    """Refuse or replace voxels that are not finite; slice by slice, so that it takes no memory."""
+    """Refuse or replace voxels that are not finite; slice by slice, to use little memory."""
     array = found.array
     if array.dtype.kind != "f":
         return found
@@ -174,12 +167,14 @@ def _settle_nan(path: Path, found: Volume, nan: Literal["fill"] | None) -> Volum
         return found
     share = f"{bad} of {array.size} voxels are not finite (NaN or infinite)"
     if bad == array.size:
-        raise IntensityError(f"{path}: {share}: nothing is left to read, export the volume again")
+        raise IntensityError(f"{path}: {share}", remedy="nothing is left to read, export the volume again")
     if nan is None:
-        raise IntensityError(f"{path}: {share}: repair them, or pass --nan fill to give them the smallest finite value")
+        raise IntensityError(
+            f"{path}: {share}", remedy="repair them, or pass --nan fill to give them the smallest finite value"
+        )
     filled = array if array.flags.writeable else array.copy()
     for k in range(array.shape[2]):
         np.copyto(filled[..., k], smallest, where=~np.isfinite(filled[..., k]))
     notes = Notes(_log, path.name)
-    notes.warn(f"{share}: they took the smallest finite value, {smallest:g}")
+    notes.warn(f"{share}: they were replaced by the smallest finite value, {smallest:g}")
     return found.replace(array=filled, notes=found.notes + notes.sentences)

@@ -1,4 +1,4 @@
-"""The JSON file beside a volume, as in BIDS: where it lies, and whether it tells of a translation."""
+"""The JSON sidecar of a volume, as in BIDS: its path, and whether it records a translation."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from medcyclegan.io.links import is_broken_link
 
 __all__ = ["MADE_BY", "is_made_by_us", "read_sidecar", "read_translation_record", "sidecar_path"]
 
-#: Written into every translation's sidecar and read again: one without it is somebody else's file.
+#: Written into the sidecar of every translation; a sidecar without it is from another program.
 MADE_BY = "medcyclegan translate-volume"
 #: ManufacturerModelName of a DICOM series that was written here.
 MODEL_NAME = "medcyclegan"
-#: Other people's sidecars may hold anything; no larger one is read.
+#: Sidecars of other programs may contain anything; larger ones are not read.
 _LARGEST = 1 << 20
 
 
 def sidecar_path(volume: Path) -> Path:
     """Return the JSON file that belongs to a volume: ``x.nii.gz`` has ``x.json``, a DICOM folder ``x`` too."""
-    volume = volume if volume.name else volume.absolute()  # the folder that one stands in
+    volume = volume if volume.name else volume.absolute()  # the current folder
     name = volume.name
     for ending in (".nii.gz", volume.suffix):
         if ending and name.lower().endswith(ending.lower()):
@@ -31,7 +31,7 @@ def sidecar_path(volume: Path) -> Path:
 
 
 def read_sidecar(volume: Path) -> dict[str, Any] | None:
-    """Return what the JSON file beside ``volume`` holds: nothing without one, None for one that cannot be read."""
+    """Return the content of the JSON file next to ``volume``: empty without one, None if it cannot be read."""
     file = sidecar_path(volume)
     try:
         if not file.is_file() or file.stat().st_size > _LARGEST:
@@ -43,18 +43,18 @@ def read_sidecar(volume: Path) -> dict[str, Any] | None:
 
 
 def is_made_by_us(volume: Path) -> bool:
-    """Whether the JSON file beside ``volume`` says that this program made it.
+    """Whether the JSON file next to ``volume`` says that this program wrote the volume.
 
-    Either it was written with the volume, or dcm2niix wrote it of a series that was.
+    Either it was written with the volume, or dcm2niix wrote it from a series that this program wrote.
     """
     record = read_sidecar(volume) or {}
     return record.get("made_by") == MADE_BY or record.get("ManufacturersModelName") == MODEL_NAME
 
 
 def read_translation_record(volume: Path) -> dict[str, Any]:
-    """Return what translate-volume wrote beside ``volume``; nothing where it did not make it.
+    """Return the sidecar that translate-volume wrote with ``volume``; empty if another program wrote the volume.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for a file that is no JSON.
+    Raises :class:`~medcyclegan.errors.ReadError` for a file that is not JSON.
     """
     file = sidecar_path(volume)
     try:
@@ -62,5 +62,5 @@ def read_translation_record(volume: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise ReadError(f"{file} cannot be read ({error}): repair or remove it") from None
+        raise ReadError(f"{file} cannot be read ({error})", remedy="repair or remove it") from None
     return record if isinstance(record, dict) and record.get("made_by") == MADE_BY else {}

@@ -1,4 +1,4 @@
-"""The type in which a volume's values are written, and their conversion to it."""
+"""Choose the type in which a volume is written, and convert its values to it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from medcyclegan.volume import Volume
 __all__ = ["count_differing", "find_stored_type", "slabs", "to_stored"]
 
 _INT16 = np.iinfo(np.int16)
-#: Every whole number up to here is a float32.
+#: Every whole number up to this one is a float32.
 _EXACT_IN_FLOAT32 = 2**24
-#: Slices are converted, written and compared so many at a time, which bounds the memory.
+#: The number of slices that are converted, written and compared at a time, to limit the memory.
 _SLAB = 16
 
 
 def find_stored_type(volume: Volume) -> np.dtype[Any]:
-    """Return int16 for a CT, float32 for all else (float64 for whole numbers beyond 2^24), little-endian."""
+    """Return int16 for a CT, float32 for everything else (float64 for whole numbers beyond 2^24), little-endian."""
     if volume.modality == "CT":
         return np.dtype("<i2")
     if np.issubdtype(volume.array.dtype, np.integer):
@@ -44,20 +44,23 @@ def to_stored(slab: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     bad = slab.size - int(np.count_nonzero(np.isfinite(slab)))
     if bad:
         raise WriteError(
-            f"{bad} voxels of the volume to write are not finite: a file of them would be useless, "
-            "replace them or find their cause"
+            f"{bad} voxels of the volume to write are not finite",
+            remedy=("a file of them would be useless, replace them or find their cause"),
         )
     if dtype.kind == "i":
         lowest, highest = float(slab.min()), float(slab.max())
         if np.rint(lowest) < _INT16.min or np.rint(highest) > _INT16.max:
             raise WriteError(
                 f"a CT with values from {lowest:g} to {highest:g}: it is written as int16, {_INT16.min} to "
-                f"{_INT16.max} HU: if these are not HU, write the volume without its modality"
+                f"{_INT16.max} HU",
+                remedy="if these are not HU, write the volume without its modality",
             )
         return (np.rint(slab) if slab.dtype.kind == "f" else slab).astype(dtype, order="F")
     largest = float(np.abs(slab).max())
     if largest > float(np.finfo(dtype).max):
-        raise WriteError(f"a value of magnitude {largest:g}: float32 holds up to 3.4e+38, scale the volume down first")
+        raise WriteError(
+            f"a value of magnitude {largest:g}", remedy="float32 stores up to 3.4e+38, scale the volume down first"
+        )
     return slab.astype(dtype, order="F")
 
 

@@ -1,4 +1,4 @@
-"""Bytes from a file that may be compressed: read once, to the checksum, never more than asked for."""
+"""Read bytes from a file that may be compressed: once, up to the checksum, never more than requested."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ try:
     from isal import isal_zlib
 
     _CORRUPT: Any = isal_zlib.error
-except ImportError:  # the extra `fast` is not installed: the same, some three times slower
+except ImportError:  # the extra `fast` is not installed: the same result, about three times slower
     fast_gzip = None
     _CORRUPT = zlib.error
 
@@ -35,16 +35,16 @@ Packing = Literal["raw", "gzip", "zlib"]
 
 GZIP_MAGIC = b"\x1f\x8b"
 
-#: Deflate cannot pack more than 1032 bytes into one: a header that claims more is lying.
+#: Deflate cannot compress more than 1032 bytes into one: a header that claims more is wrong.
 LARGEST_RATIO = 1032
 _CHUNK = 1 << 22
 
 
 class ByteStream:
-    """A file's bytes from where it stands to the last, decompressed where they are packed.
+    """The bytes of a file from its current position to the end, decompressed if it is compressed.
 
-    Reading to :meth:`finish` is what verifies a checksum. ``name`` opens every message. Every failure
-    raises :class:`~medcyclegan.errors.ReadError`.
+    Reading up to :meth:`finish` verifies the checksum. ``name`` starts every message. Every failure raises
+    :class:`~medcyclegan.errors.ReadError`.
     """
 
     def __init__(self, file: BinaryIO, name: str, packing: Packing) -> None:
@@ -57,25 +57,25 @@ class ByteStream:
         self._file: Any = {"raw": lambda f: f, "gzip": _gzip_reader, "zlib": _ZlibReader}[packing](file)
 
     def require(self, total: int, what: str) -> None:
-        """Refuse a file that cannot hold ``total`` bytes, before memory is taken for them."""
+        """Refuse a file that cannot hold ``total`` bytes, before memory is allocated for them."""
         most = self._size if self.packing == "raw" else self._size * LARGEST_RATIO
         if total > most:
             held = f"{most}" if self.packing == "raw" else f"at most {most} of them when decompressed"
             raise ReadError(
-                f"{self.name}: {what} needs {total} bytes but the file holds {held}: "
-                "it is cut short or its header is damaged, copy or export it again"
+                f"{self.name}: {what} needs {total} bytes but the file has {held}",
+                remedy="it is cut short or its header is damaged, copy or export it again",
             )
 
     def read_into(self, target: memoryview, what: str) -> None:
-        """Fill ``target`` with the next bytes; ``what`` they are is said where they are missing."""
+        """Fill ``target`` with the next bytes; ``what`` names them in the error if they are missing."""
         done = 0
         while done < len(target):
             with self._translated():
                 count = self._file.readinto(target[done : done + _CHUNK])
             if not count:
                 raise ReadError(
-                    f"{self.name}: the file ends {len(target) - done} bytes before {what} does: "
-                    "it is cut short or its header is damaged, copy or export it again"
+                    f"{self.name}: the file ends {len(target) - done} bytes before {what} does",
+                    remedy="it is cut short or its header is damaged, copy or export it again",
                 )
             done += count
         self._position += done
@@ -87,7 +87,7 @@ class ByteStream:
         return bytes(content)
 
     def skip(self, count: int, what: str) -> None:
-        """Pass over ``count`` bytes, in bounded memory."""
+        """Skip ``count`` bytes, in bounded memory."""
         scratch = memoryview(bytearray(min(count, _CHUNK)))
         while count > 0:
             step = min(count, _CHUNK)
@@ -95,13 +95,16 @@ class ByteStream:
             count -= step
 
     def finish(self) -> None:
-        """Verify that nothing follows and, in a gzip, that the checksum of all that was read holds."""
+        """Verify that nothing follows and, in a gzip, the checksum of everything that was read."""
         with self._translated():
             rest = self._file.read(1)
         if rest:
             raise ReadError(
-                f"{self.name}: bytes follow the last voxel (number {self._position}): the header does not "
-                "describe the whole file, so it is damaged or two files were joined; export it again"
+                f"{self.name}: bytes follow the last voxel (number {self._position})",
+                remedy=(
+                    "the header does not "
+                    "describe the whole file, so it is damaged or two files were joined; export it again"
+                ),
             )
 
     @contextlib.contextmanager
@@ -110,8 +113,8 @@ class ByteStream:
             yield
         except (EOFError, gzip.BadGzipFile, zlib.error, _CORRUPT) as error:
             raise ReadError(
-                f"{self.name}: the compressed data are damaged or cut short near byte {self._position} "
-                f"({error}): copy or export the file again"
+                f"{self.name}: the compressed data are damaged or cut short near byte {self._position} ({error})",
+                remedy="copy or export the file again",
             ) from error
         except OSError as error:
             raise ReadError(f"{self.name} cannot be read: {error.strerror or error}") from error
@@ -119,7 +122,7 @@ class ByteStream:
 
 @contextlib.contextmanager
 def open_bytes(path: Path) -> Iterator[ByteStream]:
-    """Open ``path`` as a :class:`ByteStream`; its first two bytes say whether it is gzipped."""
+    """Open ``path`` as a :class:`ByteStream`; its first two bytes show whether it is gzipped."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -152,7 +155,7 @@ def _gzip_reader(file: BinaryIO) -> Any:
 
 
 class _ZlibReader:
-    """The ``readinto`` and ``read`` of a zlib stream (RFC 1950), which ends in a checksum as gzip does."""
+    """The ``readinto`` and ``read`` of a zlib stream (RFC 1950), which ends in a checksum like gzip."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -177,9 +180,9 @@ class _ZlibReader:
 
 
 def open_gzip_writer(file: BinaryIO) -> BinaryIO:
-    """Return a gzip writer onto ``file`` without name or time, so that equal data give equal bytes.
+    """Return a gzip writer onto ``file`` without name or time, so that equal data give equal files.
 
-    The levels are each library's fastest that still packs a head well (isal 3, zlib 4).
+    The levels are the fastest of each library that still compress a head well (isal 3, zlib 4).
     """
     if fast_gzip is None:
         return cast(BinaryIO, gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0))

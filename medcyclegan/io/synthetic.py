@@ -1,6 +1,6 @@
-"""What says of a volume that its values were made by a program: a mark in its header, or the file beside it.
+"""Recognize volumes whose values were computed by a program, by a mark in the header or by the JSON sidecar.
 
-Whoever trains on translations, or translates one, must know it: what a network invented would be taken for data.
+A user who trains on translations, or translates one, must know it: a network's output would be taken as data.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ SYNTHETIC_MARK = "medcyclegan synthetic"
 
 
 def why_synthetic(path: Path, field: str = "") -> str:
-    """Return what says that the volume at ``path`` is synthetic, such as ``its descrip``; empty where nothing does.
+    """Return what marks the volume at ``path`` as synthetic, such as ``its descrip``; empty if nothing does.
 
-    ``field`` names the part of its header that says so, if there is one; else the JSON file beside it is read.
+    ``field`` is the header field with the mark, if there is one; otherwise the JSON sidecar is read.
     """
     if field:
         return f"its {field}"
-    # without its name, which may be a patient's
-    return "the JSON file beside it" if is_made_by_us(path) else ""
+    # without the file name, which may be a patient's
+    return "its JSON sidecar" if is_made_by_us(path) else ""
 
 
 def check_synthetic(why: str, options: ReadOptions, name: str = "") -> bool:
-    """Return whether a volume is synthetic, which :func:`why_synthetic` tells; refuse it unless ``options`` allow it.
+    """Return whether ``why`` of :func:`why_synthetic` is set; refuse a synthetic volume unless ``options`` allow it.
 
     Raises :class:`~medcyclegan.errors.IntensityError`.
     """
     if why and not options.allow_synthetic:
         place = f"{name}: " if name else ""
         raise IntensityError(
-            f"{place}{why} says that it is synthetic, not acquired: name the acquired volume, or pass --allow-synthetic"
+            f"{place}{why} says that it is synthetic, not acquired",
+            remedy="name the acquired volume, or pass --allow-synthetic",
+            options={"allow_synthetic": True},
         )
     return bool(why)

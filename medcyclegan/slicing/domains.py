@@ -14,6 +14,7 @@ from medcyclegan.config import Domain
 from medcyclegan.errors import IntensityError, MedCycleGANError, ReadError, UsageError
 from medcyclegan.intensity import looks_like_hu
 from medcyclegan.io import FoundVolume, ReadOptions, check_exists, find_volumes
+from medcyclegan.io.formats import READABLE
 from medcyclegan.manifest import DOMAIN_NAME, Split
 from medcyclegan.volume import Volume
 
@@ -157,7 +158,7 @@ def find_members(inputs: Sequence[Path], domain: str | None, reading: ReadOption
             sources.append(source)
             members += [Member(source.domain, volume, source, split) for volume in find_volumes(place, reading)]
     if not members:
-        raise ReadError(f"{', '.join(map(str, inputs))}: no volumes found (NIfTI, DICOM, .mha, .nrrd, PNG or JPEG)")
+        raise ReadError(f"{', '.join(map(str, inputs))}: no volumes found ({READABLE})")
     _check_names(members)
     return members, sources
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import dicom_own_cases  # noqa: F401 - adds its cases
-from support.dicom_cases import CASES, judge
+from support.dicom_cases import judge
+from support.dicom_own_cases import ALL_CASES
 
 
 def main(arguments: list[str]) -> int:
     logging.disable(logging.CRITICAL)
     verbose = "-v" in arguments
     words = [word for word in arguments if not word.startswith("-")]
-    chosen = [each for each in CASES if all(word in each.name for word in words)]
+    chosen = [each for each in ALL_CASES if all(word in each.name for word in words)]
     counts: Counter[str] = Counter()
     failed = 0
     with tempfile.TemporaryDirectory() as root:

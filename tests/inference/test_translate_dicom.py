@@ -68,7 +68,7 @@ def test_nifti_with_a_template_becomes_a_series(tmp_path: Path, model: Path, sca
     [
         ("in.nii.gz", "out", {}, WriteError, "--dicom-template"),
         ("in.nii.gz", "out.nii.gz", {"template": "in"}, UsageError, "is only for DICOM output"),
-        ("in", "out", {"template": "in"}, WriteError, "brings its own patient"),
+        ("in", "out", {"template": "in"}, WriteError, "has its own patient"),
         ("in", "in/out", {}, UsageError, "is inside the input folder"),
         ("in", "in", {"overwrite": True}, WriteError, "never replaced"),
         ("in", "foreign", {"overwrite": True}, WriteError, "never replaced"),

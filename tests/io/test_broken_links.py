@@ -15,7 +15,8 @@ from support.models import tiny_model
 from medcyclegan.cli.main import main
 from medcyclegan.errors import ReadError
 from medcyclegan.io import ReadOptions, find_volumes, read_found_volume, read_volume
-from medcyclegan.io.inspect import InspectedVolume, inspect_paths
+from medcyclegan.io.inspect import inspect_paths
+from medcyclegan.io.inspected import InspectedVolume
 from medcyclegan.slicing import slice_volumes
 
 REASON = "a symbolic link whose target does not exist or cannot be reached: restore the target, or remove it"

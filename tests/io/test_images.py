@@ -95,7 +95,7 @@ def test_16_bit_colour_is_refused_not_cut_to_8(tmp_path: Path) -> None:
     header = struct.pack(">IIBBBBB", COLUMNS, ROWS, 16, 2, 0, 0, 0)
     content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    with pytest.raises(ReadError, match="save it as 16-bit greyscale"):
+    with pytest.raises(ReadError, match="save it as 16-bit grayscale"):
         read_volume(tmp_path / "a.png")
 
 
@@ -186,7 +186,7 @@ def test_a_picture_becomes_a_volume_file(tmp_path: Path) -> None:
         ({"value_range": None}, "a.png", "read from a picture"),
         ({"value_range": (0, 4095)}, "a.png", "read from a picture"),
         ({"array": np.zeros((3, 3, 2))}, "a.png", "read from a picture"),
-        ({"affine": np.eye(4)}, "a.png", "place in space"),
+        ({"affine": np.eye(4)}, "a.png", "position in space"),
         ({"array": np.full((3, 3, 1), np.nan)}, "a.png", "not finite"),
         ({"value_range": (0, 65535)}, "a.jpg", "16: name a .png"),
     ],

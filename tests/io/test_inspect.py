@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dicom_own_cases  # noqa: F401 - adds its cases
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 from support import dicom_phantoms as made
 from support import phantoms
-from support.dicom_cases import CASES
+from support.dicom_own_cases import ALL_CASES
 
 from medcyclegan.errors import MedCycleGANError, ReadError
 from medcyclegan.io import ReadOptions, read_volume
@@ -127,16 +126,18 @@ def test_a_path_that_is_not_there(tmp_path):
         rows_of(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 def test_the_verdict_is_kept_by_reading(case, tmp_path):
     case.make(tmp_path / "in")
     rows = [row for row in rows_of(tmp_path / "in") if row.verdict != "left out"]
     try:
         read_volume(tmp_path / "in")
     except MedCycleGANError as error:
-        said = str(error)
+        said, remedy = str(error), error.remedy
     else:
-        said = ""
+        said, remedy = "", ""
+    assert said.endswith(remedy)
+    assert bool(said) == bool(remedy), "a refusal has a remedy"
     if said and "2 series" not in said and "do not decode" not in said:
         assert [row for row in rows if row.verdict != "ok"], said
         assert any(row.reason in said for row in rows), said

@@ -58,7 +58,7 @@ def test_several_paths_are_channels_on_one_grid(tmp_path):
         phantoms.write_nifti(phantoms.head_mr(shape), tmp_path / f"{name}.nii.gz")
     names = [tmp_path / f"{name}.nii.gz" for name in "abc"]
     assert LoadImage(reader=VolumeReader(), ensure_channel_first=True)(names[:2]).shape == (2, 8, 9, 4)
-    with pytest.raises(GeometryError, match="do not lie on one grid"):
+    with pytest.raises(GeometryError, match="are not on one grid"):
         LoadImage(reader=VolumeReader())(names)
 
 

@@ -73,7 +73,7 @@ def test_an_empty_file(tmp_path: Path, name: str) -> None:
     [
         ([], "without files"),
         ([".hidden"], "without files"),
-        (["a.png", "b.jpg", "notes.txt"], r"\.jpg, \.png files and no DICOM: name the one file"),
+        (["a.png", "b.jpg", "notes.txt"], r"\.jpg, \.png files and no DICOM: name the file"),
         (["deeper/sub-01_T1w.nii.gz", "deeper/sub-01_T1w.json"], r"\.nii\.gz files and no DICOM"),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_folder_of_something_else(tmp_path: Path, names: list[str], reason: st
 
 def test_options_that_concern_dicom(tmp_path: Path) -> None:
     path = write_nifti(linear_volume(BOX.shape, BOX.affine), tmp_path / "a.nii")
-    with pytest.raises(ReadError, match=r"--series 1\.2\.3: the file holds no DICOM series"):
+    with pytest.raises(ReadError, match=r"--series 1\.2\.3: the file is not a DICOM series"):
         read_volume(path, series="1.2.3")
     found = read_volume(path, split_by="EchoTime", allow_gap=True, allow_gap_mm=9, resample_tilt=True)
     assert [note.split()[0] for note in found.notes] == ["--split-by", "--allow-gap", "--allow-gap-mm"]

@@ -26,7 +26,8 @@ from medcyclegan.errors import IntensityError
 from medcyclegan.inference import TranslationOptions, translate_file
 from medcyclegan.io import ReadOptions, read_volume, write_volume
 from medcyclegan.io.images import IMAGE_AFFINE
-from medcyclegan.io.inspect import InspectedVolume, inspect_paths
+from medcyclegan.io.inspect import inspect_paths
+from medcyclegan.io.inspected import InspectedVolume
 from medcyclegan.io.sidecar import MADE_BY, sidecar_path
 from medcyclegan.slicing import slice_volumes
 
@@ -156,7 +157,7 @@ def test_the_file_beside_a_volume_tells_it(name: str, tmp_path: Path) -> None:
         sidecar_path(path).write_text(content)
         assert not read_volume(path, allow_synthetic=False).synthetic, content
     sidecar_path(path).write_text(json.dumps({"made_by": MADE_BY, "synthetic": True}))
-    with pytest.raises(IntensityError, match=f"the JSON file beside it {REFUSED}"):
+    with pytest.raises(IntensityError, match=f"its JSON sidecar {REFUSED}"):
         read_volume(path, allow_synthetic=False)
     assert read_volume(path).synthetic
     assert row_of(path, allow=False).options == ("--allow-synthetic",)
@@ -168,7 +169,7 @@ def test_dcm2niix_passes_it_on(tmp_path: Path) -> None:
     dcm2niix = Path(sys.executable).parent / "dcm2niix"
     command = [str(dcm2niix), "-b", "y", "-z", "n", "-f", "out", "-o", str(tmp_path), str(tmp_path / "series")]
     subprocess.run(command, capture_output=True, check=True)
-    with pytest.raises(IntensityError, match=f"the JSON file beside it {REFUSED}"):
+    with pytest.raises(IntensityError, match=f"its JSON sidecar {REFUSED}"):
         read_volume(tmp_path / "out.nii", allow_synthetic=False)
 
 

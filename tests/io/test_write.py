@@ -235,9 +235,9 @@ def test_a_header_of_another_volume_is_refused(tmp_path: Path) -> None:
     ("name", "reason"),
     [
         ("out", "--dicom-template, or a .nii.gz file"),
-        ("out.dcm", "no format that is written here"),
-        ("out.mhd", "no format that is written here"),
-        ("out.nii.zst", "no format that is written here"),
+        ("out.dcm", "not of a format that is written here"),
+        ("out.mhd", "not of a format that is written here"),
+        ("out.nii.zst", "not of a format that is written here"),
         ("out.png", "name a .nii.gz"),
     ],
 )
@@ -264,7 +264,7 @@ def test_a_fault_on_the_way_to_the_disk_is_found(tmp_path: Path, ending: str, mo
         wrong[0, 0, 0] += 1
         return wrong
 
-    monkeypatch.setattr("medcyclegan.io.itk.read.to_stored", faulty)
+    monkeypatch.setattr("medcyclegan.io.itk.write.to_stored", faulty)
     monkeypatch.setattr(nifti_write, "to_stored", faulty)
     for volume in (head_ct(), head_mr()):
         with pytest.raises(WriteError, match="voxels differ"):

@@ -26,7 +26,7 @@ _PRELOADED = [
     "medcyclegan.export",
     "medcyclegan.report",
     "medcyclegan.io.dicom.write.series",
-    "medcyclegan.io.itk.read",
+    "medcyclegan.io.itk.write",
     "medcyclegan.io.images",
     "matplotlib.backends.backend_agg",
     "networkx",

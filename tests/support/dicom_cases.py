@@ -38,7 +38,7 @@ Maker = Callable[[Path], Volume]
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One made folder: ``make`` writes it and returns the truth. ``options`` are those with which it is right."""
+    """One synthetic folder: ``make`` writes it and returns the truth. ``options`` are those with which it is right."""
 
     name: str
     make: Maker
@@ -48,19 +48,25 @@ class Case:
     resampled: bool = False
 
 
+def collector(cases: list[Case]) -> Callable[..., Callable[[Maker], Maker]]:
+    """Return a decorator that appends a case to ``cases``."""
+
+    def case(
+        name: str, allowed: str, options: dict[str, Any] | None = None, *, resampled: bool = False
+    ) -> Callable[[Maker], Maker]:
+        """Append what the decorated function writes; ``allowed`` is right, refused, or either."""
+
+        def append(make: Maker) -> Maker:
+            cases.append(Case(name, make, allowed != "refused", allowed != "right", options, resampled))
+            return make
+
+        return append
+
+    return case
+
+
 CASES: list[Case] = []
-
-
-def case(
-    name: str, allowed: str, options: dict[str, Any] | None = None, *, resampled: bool = False
-) -> Callable[[Maker], Maker]:
-    """Register what the decorated function writes; ``allowed`` is right, refused, or either."""
-
-    def register(make: Maker) -> Maker:
-        CASES.append(Case(name, make, allowed != "refused", allowed != "right", options, resampled))
-        return make
-
-    return register
+case = collector(CASES)
 
 
 def judge(chosen: Case, folder: Path, options: dict[str, Any]) -> tuple[str, str]:

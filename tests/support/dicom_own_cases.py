@@ -1,4 +1,4 @@
-"""More made folders: what the 33 of :mod:`dicom_cases` leave out. Importing this adds them to its ``CASES``."""
+"""More synthetic folders, which the 33 of :mod:`support.dicom_cases` leave out; ``ALL_CASES`` are both."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ from pydicom.uid import (
 )
 from support import dicom_phantoms as made
 from support import phantoms
-from support.dicom_cases import case, recoded, saved, two
+from support.dicom_cases import CASES, Case, collector, recoded, saved, two
 
 from medcyclegan.volume import Volume
 
 Change = Callable[[list[Dataset]], Any]
+
+OWN_CASES: list[Case] = []
+case = collector(OWN_CASES)
 
 
 def _each(change: Callable[[Dataset], Any]) -> Change:
@@ -561,3 +564,6 @@ def _(folder: Path) -> Volume:
         planes.append(plane)
     made.save(planes, folder)
     return made.placed_volume()
+
+
+ALL_CASES = (*CASES, *OWN_CASES)

@@ -1,4 +1,4 @@
-"""Where the slices of a stack lie: order, gaps, tilt and the affine, from positions and orientations alone.
+"""Order, gaps, tilt and affine of a stack of slices, from positions and orientations alone.
 
 Pure numpy. Positions and directions come in as DICOM gives them (LPS+, mm; PS3.3 C.7.6.2.1.1), affines go out in RAS+.
 """
@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError
+from medcyclegan.volume import LPS_RAS
 
 __all__ = ["SAME_PLACE_MM", "Stack", "even_step", "gap_tolerance_mm", "plane_axes", "same_orientation", "stack_slices"]
 
 Vector = NDArray[np.float64]
 
-#: Slices nearer to each other than this are at one position.
+#: Slices closer than this are at the same position.
 SAME_PLACE_MM = 0.01
-_LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
-#: Direction cosines are written with some three digits and more; beyond this they are damaged.
+#: The sign of each world axis.
+_LPS_TO_RAS = np.diag(LPS_RAS)[:3]
+#: Direction cosines are written with at least about three digits; a larger error means damage.
 _UNIT_TOLERANCE = 2e-3
 #: Two slices whose cosines differ by less are parallel.
 _PARALLEL_TOLERANCE = 1e-4
@@ -35,15 +37,15 @@ class Stack:
     ``order``
         Indices into the slices as given, so that the position along the normal ascends.
     ``distances_mm``
-        ``(K,)``: how far along the normal each sorted slice lies from the first.
+        ``(K,)``: the distance of each sorted slice from the first, along the normal.
     ``affine``
         Voxel ``(column, row, slice)`` to RAS+ mm, with the mean step from slice to slice.
     ``tilt_degrees``
         The angle between the stacking direction and the normal: a tilted gantry's, else 0.
     ``uneven``
-        What is wrong with the gaps in words, empty where they are even: with them the affine is only a fair guess.
+        A description of uneven gaps; empty if they are even. With uneven gaps the affine is only approximate.
     ``jitter_mm``
-        The largest distance of a slice from its place in the affine.
+        The largest distance of a slice from its position in the affine.
     """
 
     order: tuple[int, ...]
@@ -63,8 +65,8 @@ def plane_axes(orientation: Sequence[float]) -> tuple[Vector, Vector, Vector]:
     lengths = np.linalg.norm(cosines, axis=1)
     if np.abs(lengths - 1).max() > _UNIT_TOLERANCE or abs(cosines[0] @ cosines[1]) > _UNIT_TOLERANCE:
         raise GeometryError(
-            f"ImageOrientationPatient {_plain(orientation)} is not two perpendicular unit vectors: "
-            "the header is damaged, export the series again"
+            f"ImageOrientationPatient {_plain(orientation)} is not two perpendicular unit vectors",
+            remedy="the header is damaged, export the series again",
         )
     along_row, along_column = cosines / lengths[:, None]
     normal = np.cross(along_row, along_column)
@@ -77,7 +79,7 @@ def same_orientation(first: Sequence[float], second: Sequence[float]) -> bool:
 
 
 def gap_tolerance_mm(spacing_mm: float) -> float:
-    """How much a gap may differ from the mean: half a per cent, at least 0.02 mm, at most a twentieth."""
+    """Return the tolerated difference of a gap from the mean: 0.5 %, at least 0.02 mm, at most 5 %."""
     return min(max(0.02, 0.005 * spacing_mm), 0.05 * spacing_mm)
 
 
@@ -87,20 +89,20 @@ def stack_slices(
     pixel_spacing: Sequence[float],
     single_spacing_mm: float = 1.0,
 ) -> Stack:
-    """Sort slices along their normal and say how they are stacked.
+    """Sort slices along their normal and return their geometry.
 
     ``positions``
-        ``(K, 3)``: ImagePositionPatient of each slice, at ``K`` different places.
+        ``(K, 3)``: ImagePositionPatient of each slice, ``K`` different positions.
     ``pixel_spacing``
         Between rows, between columns, in mm (PixelSpacing).
     ``single_spacing_mm``
         The third spacing of a single slice.
 
-    Raises :class:`~medcyclegan.errors.GeometryError` where no affine describes the stack, whatever its gaps.
+    Raises :class:`~medcyclegan.errors.GeometryError` if no affine describes the stack, even with uneven gaps.
     """
     along_row, along_column, normal = plane_axes(orientation)
     if min(pixel_spacing) <= 0:
-        raise GeometryError(f"PixelSpacing {_plain(pixel_spacing)} is not positive: export the series again")
+        raise GeometryError(f"PixelSpacing {_plain(pixel_spacing)} is not positive", remedy="export the series again")
     heights = positions @ normal
     order = np.argsort(heights, kind="stable")
     placed = positions[order]
@@ -137,27 +139,27 @@ def even_step(distances_mm: Vector) -> tuple[float, int]:
 
 
 def _mean_step(placed: Vector, distances: Vector, normal: Vector, most_mm: float) -> tuple[Vector, str]:
-    """Return the mean step between slices (LPS+ mm), and what is wrong with their line; refuse where there is none.
+    """Return the mean step between slices (LPS+ mm) and a description of the deviation from a line, if any.
 
-    ``most_mm`` is how far a slice may lie off the line of the others.
+    ``most_mm`` is the largest distance of a slice from the line of the others; a larger one is refused.
     """
     extent = float(distances[-1])
     if extent <= SAME_PLACE_MM * (len(placed) - 1):
-        raise GeometryError("the slices lie side by side in one plane, not in a stack: name one file")
+        raise GeometryError("the slices are next to each other in one plane, not in a stack", remedy="name one file")
     allowed = gap_tolerance_mm(extent / (len(placed) - 1))
     line = placed[-1] - placed[0]
     if np.linalg.norm(line - normal * extent) <= _NO_DRIFT_MM:
         line = normal * extent
     off = np.linalg.norm(placed - placed[0] - distances[:, None] / extent * line, axis=1)
     worst = int(off.argmax())
-    what = f"a slice lies {off[worst]:.3g} mm off the line of the others (near {_where(placed[worst], normal)})"
+    what = f"a slice is {off[worst]:.3g} mm off the line of the others (near {_where(placed[worst], normal)})"
     if off[worst] > max(allowed, most_mm):
-        raise GeometryError(f"{what}, so no affine describes the stack: export the series again")
+        raise GeometryError(f"{what}, so no affine describes the stack", remedy="export the series again")
     return line / (len(placed) - 1), what if off[worst] > allowed else ""
 
 
 def _uneven(distances: Vector, placed: Vector, normal: Vector) -> str:
-    """Say in words what is wrong with the gaps, if anything is."""
+    """Describe uneven gaps; empty if they are even."""
     if len(distances) < 3:
         return ""
     gaps = np.diff(distances)

@@ -1,11 +1,10 @@
-"""The rows of an inspection that are DICOM series: what they are, and what reading them would give."""
+"""Inspect DICOM series: what they contain, and whether they can be read."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,23 @@ import numpy as np
 from pydicom.uid import UID
 
 from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, ReadError, one_line
+from medcyclegan.io.dicom.read.folders import find_series
 from medcyclegan.io.dicom.read.headers import DamagedFile
 from medcyclegan.io.dicom.read.plan import SeriesPlan, plan_series
 from medcyclegan.io.dicom.read.series import (
     Series,
     check_whole_series,
     find_unplaced,
-    group_series,
     is_aside,
     refusal_of,
     scan_files,
 )
-from medcyclegan.io.discover import by_folder
-from medcyclegan.io.inspect import InspectedVolume, Verdict, geometry_fields, with_synthetic
+from medcyclegan.io.inspected import InspectedVolume, geometry_fields, refused_row, with_synthetic
 from medcyclegan.io.notes import Notes
-from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.options import ReadOptions, option_texts
 from medcyclegan.io.synthetic import why_synthetic
 
 __all__ = ["inspect_dicom"]
-
-#: A patient is shorter.
-_ANY_GAP_MM = 1e4
 
 
 def inspect_dicom(
@@ -43,15 +38,13 @@ def inspect_dicom(
     *,
     named: Collection[Path] = (),
 ) -> tuple[list[InspectedVolume], Counter[str]]:
-    """Return a row for each series among ``files``, and how many of them are no images; ``said`` after each file.
+    """Return a row for each series among ``files``, and the number of files that are not images, by reason.
 
-    ``named``: the files that the user named themselves, rather than their folder.
+    ``said`` is called after each file. ``named``: the files that the user named directly, not by their folder.
     """
     scan = scan_files(files, options.split_by, said=said)
     unplaced = find_unplaced(scan)
-    places = [(folder, series) for series in group_series(scan) for folder, series in by_folder(series)]
-    if options.series is not None:
-        places = [(folder, series) for folder, series in places if series.uid == options.series]
+    places = find_series(scan, options.series)
     volumes = {folder for folder, series in places if not is_aside(series)}
     rows = []
     claimed: set[Path] = set()
@@ -66,77 +59,82 @@ def inspect_dicom(
 
 
 def _with_siblings(row: InspectedVolume, series: Series) -> InspectedVolume:
-    """Return the row of a file that was named alone, with what its siblings mean for reading it."""
+    """Return the row of a file that was named alone, after a check of the other files of its series."""
     notes = Notes(None, row.path)
     try:
         check_whole_series(series, notes)
     except (AmbiguousError, ReadError) as error:
-        return dataclasses.replace(row, verdict="refused", options=(), reason=str(error))
+        return refused_row(row, error)
     return dataclasses.replace(row, notes=(*notes.sentences, *row.notes))
 
 
 def _damaged_row(file: DamagedFile) -> InspectedVolume:
-    return InspectedVolume(file.path.as_posix(), "dicom", "refused", reason=file.reason)
+    return refused_row(InspectedVolume(file.path.as_posix(), "dicom", "refused"), file.error)
 
 
 def _inspect_series(
     folder: Path, series: Series, lost: list[DamagedFile], options: ReadOptions, *, is_beside: bool
 ) -> InspectedVolume:
-    """Return the row of one series; ``lost`` are damaged files near it, which may be slices of it."""
+    """Return the row of one series; ``lost`` are damaged files in its folder, which may be its slices."""
     path = (series.paths[0] if len(series.paths) == 1 else folder).as_posix()
     row = InspectedVolume(path, "dicom", "refused", files=len(series.paths), **_described(series))
     if series.damaged or lost:
-        return dataclasses.replace(row, reason=refusal_of([*series.damaged, *lost]))
+        return refused_row(row, refusal_of([*series.damaged, *lost]))
     aside = is_aside(series)
     if aside and is_beside:
-        reason = f"{aside}, beside another series: read only when named with --series {series.uid}"
-        return dataclasses.replace(row, verdict="left out", reason=reason)
-    refused = ""
-    for tried, needed in _attempts(series, options):
-        notes = Notes(None, path)
+        remedy = f"read only when named with --series {series.uid}"
+        reason = f"{aside}, next to another series: {remedy}"
+        return dataclasses.replace(row, verdict="left out", reason=reason, remedy=remedy)
+    return _with_plan(row, folder, series, options)
+
+
+def _with_plan(row: InspectedVolume, folder: Path, series: Series, options: ReadOptions) -> InspectedVolume:
+    """Return the row with what would be read, as asked or with the options that the refusals name."""
+    tried, needed = options, dict[str, object]()
+    refusal: MedCycleGANError | None = None
+    while True:
+        notes = Notes(None, row.path)
         try:
             plan = plan_series(series, tried, notes)
         except (AmbiguousError, GeometryError) as error:
-            refused = refused or str(error)
+            refusal = refusal or error
+            more = _new_options(error, needed, series, options)
+            if not more:
+                return refused_row(row, refusal)
+            needed |= more
+            tried = dataclasses.replace(tried, **more)
         except MedCycleGANError as error:
-            return dataclasses.replace(row, reason=refused or str(error))
+            return refused_row(row, refusal or error)
         else:
-            verdict: Verdict = "ok with options" if needed else "ok"
-            row = dataclasses.replace(
-                row, verdict=verdict, options=needed, reason=refused, notes=notes.sentences, **_planned(plan)
-            )
-            return with_synthetic(row, why_synthetic(folder, "SyntheticData" if plan.is_synthetic else ""), options)
-    return dataclasses.replace(row, reason=refused)
+            break
+    row = dataclasses.replace(
+        row,
+        verdict="ok with options" if needed else "ok",
+        options=option_texts(needed),
+        reason=str(refusal) if refusal else "",
+        remedy=refusal.remedy if refusal else "",
+        notes=notes.sentences,
+        **_planned(plan),
+    )
+    return with_synthetic(row, why_synthetic(folder, "SyntheticData" if plan.is_synthetic else ""), options)
 
 
-def _attempts(series: Series, options: ReadOptions) -> Iterator[tuple[ReadOptions, tuple[str, ...]]]:
-    """Yield the options as given, then with what a refusal may advise, and how that is written."""
-    yield options, ()
-    first_volume = dataclasses.replace(options, volume=options.volume or 0)
-    if options.volume is None:
-        yield first_volume, ("--volume N",)
-    for base, needed in ((options, ()), (first_volume, ("--volume N",))):
-        yield dataclasses.replace(base, allow_gap=True), (*needed, "--allow-gap")
-        yield dataclasses.replace(base, allow_gap_mm=_ANY_GAP_MM), (*needed, "--allow-gap-mm N")
-    if options.split_by is None and (keyword := _advised_split(series, options)):
-        yield dataclasses.replace(first_volume, split_by=keyword), (f"--split-by {keyword}", "--volume N")
-
-
-def _advised_split(series: Series, options: ReadOptions) -> str:
-    """Return the keyword that the refusal without options names, if the headers at hand hold it."""
-    try:
-        plan_series(series, options, Notes(None, ""))
-    except AmbiguousError as error:
-        found = re.search(r"--split-by (\w+) and --volume", str(error))
-        if found and any(found[1] in frame.attributes for frame in series.frames):
-            return found[1]
-    except MedCycleGANError:
-        pass
-    return ""
+def _new_options(
+    error: MedCycleGANError, needed: Mapping[str, object], series: Series, options: ReadOptions
+) -> dict[str, Any]:
+    """Return the options that a refusal suggests and that were not tried; nothing if they cannot help."""
+    more: dict[str, Any] = {name: value for name, value in error.options.items() if name not in needed}
+    keyword = more.get("split_by")
+    known = any(keyword in frame.attributes for frame in series.frames)
+    if keyword and (options.split_by is not None or not known):
+        return {}
+    if "volume" in more and options.volume is not None:
+        more["volume"] = options.volume
+    return more
 
 
 def _described(series: Series) -> dict[str, Any]:
-    """Return what a series' first image says of all."""
+    """Return the fields that the first image of a series has in common with all."""
     if not series.frames:
         return {"series_uid": series.uid or None}
     first = series.frames[0]
@@ -154,7 +152,7 @@ def _described(series: Series) -> dict[str, Any]:
 
 
 def _planned(plan: SeriesPlan) -> dict[str, Any]:
-    """Return the geometry of what would be read; the slices as stored, before any resampling."""
+    """Return the geometry of the volume that would be read; the slices as stored, before any resampling."""
     columns, rows, slices = plan.shape
     gaps = np.diff(plan.stack.distances_mm)
     return {

@@ -1,7 +1,7 @@
-"""Values of a DICOM header, decided one by one: a hostile or damaged one is a refusal, never a warning.
+"""Read values of a DICOM header one by one: a hostile or damaged one is refused, never only warned of.
 
-pydicom converts on access, and warns or fails differently for each kind of damage. Here the raw bytes of an
-element are taken, and are what the standard says (PS3.5 section 6.2), or are refused by name.
+pydicom converts on access, and warns or fails differently for each type of damage. Here the raw bytes of an
+element either conform to the standard (PS3.5 section 6.2), or are refused by keyword.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _BINARY = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV
 
 @contextmanager
 def quiet() -> Iterator[list[warnings.WarningMessage]]:
-    """Keep pydicom's warnings from the user: what matters of them is decided value by value."""
+    """Suppress pydicom's warnings: the values that matter are checked one by one."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield caught
 
 
 def short_reason(error: BaseException) -> str:
-    """Return what a library's error says in a few words, its kind where it says nothing."""
+    """Return the message of a library's error, shortened; its type if it has none."""
     said = getattr(error, "strerror", None) or " ".join(str(error).split())
     return said if 0 < len(said) <= 80 else f"{said[:77]}..." if said else type(error).__name__
 
@@ -74,7 +74,7 @@ def _element(dataset: Dataset, keyword: str) -> Any:
 
 
 def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """Return the values of ``keyword`` as texts without padding; none where it is absent or empty."""
+    """Return the values of ``keyword`` as texts without padding; none if it is absent or empty."""
     element = _element(dataset, keyword)
     if element is None or not element.value:
         return () if element is None or element.value != 0 else ("0",)
@@ -91,39 +91,41 @@ def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """Return ``keyword`` as one text, its values joined by a backslash; empty where it is absent."""
+    """Return ``keyword`` as one text, its values joined by a backslash; empty if it is absent."""
     return "\\".join(texts(dataset, keyword))
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """Return the numbers of ``keyword``, none where it is absent or empty.
+    """Return the numbers of ``keyword``, none if it is absent or empty.
 
     Raises :class:`~medcyclegan.errors.ReadError` for anything that is not a finite number.
     """
     found: list[float] = []
     for part in texts(dataset, keyword):
         if not _NUMBER.fullmatch(part) or abs(number := float(part)) > 1e300:
-            raise ReadError(f"{keyword} is {part[:40]!r}, not a number: the header is damaged, export the series again")
+            raise ReadError(
+                f"{keyword} is {part[:40]!r}, not a number", remedy="the header is damaged, export the series again"
+            )
         found.append(number)
     return tuple(found)
 
 
 def vector(dataset: Dataset, keyword: str, length: int) -> tuple[float, ...]:
-    """Return exactly ``length`` numbers of ``keyword``, or none where it is absent.
+    """Return exactly ``length`` numbers of ``keyword``, or none if it is absent.
 
     Raises :class:`~medcyclegan.errors.ReadError` for another count, or for what is not a number.
     """
     found = numbers(dataset, keyword)
     if found and len(found) != length:
         raise ReadError(
-            f"{keyword} has {len(found)} values where the standard wants {length}: "
-            "the header is damaged, export the series again"
+            f"{keyword} has {len(found)} values, and the standard requires {length}",
+            remedy="the header is damaged, export the series again",
         )
     return found
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Return the one whole number of ``keyword``, None where it is absent.
+    """Return the one whole number of ``keyword``, None if it is absent.
 
     Raises :class:`~medcyclegan.errors.ReadError` for anything else.
     """
@@ -132,15 +134,16 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
         return None
     if found[0] != int(found[0]):
         raise ReadError(
-            f"{keyword} is {found[0]:g} where a whole number belongs: the header is damaged, export the series again"
+            f"{keyword} is {found[0]:g} instead of a whole number",
+            remedy="the header is damaged, export the series again",
         )
     return int(found[0])
 
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """Return the items of a sequence, none where it is absent.
+    """Return the items of a sequence, none if it is absent.
 
-    Raises :class:`~medcyclegan.errors.ReadError` where its bytes are not a sequence.
+    Raises :class:`~medcyclegan.errors.ReadError` if its bytes are not a sequence.
     """
     tag = _tag(keyword)
     if tag is None or tag not in dataset:
@@ -150,13 +153,14 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
             return list(dataset[tag].value or [])
         except PARSE_ERRORS as error:
             raise ReadError(
-                f"{keyword} does not parse ({short_reason(error)}): the header is damaged, export the series again"
+                f"{keyword} does not parse ({short_reason(error)})",
+                remedy="the header is damaged, export the series again",
             ) from error
 
 
 @functools.cache
 def _known_representation(tag: BaseTag) -> str:
-    """Return the dictionary's value representation; empty where it has none or offers several."""
+    """Return the dictionary's value representation; empty if it has none or several."""
     try:
         known = dictionary_VR(tag)
     except KeyError:
@@ -169,9 +173,10 @@ def _unpack(value: bytes, vr: str, little_endian: bool, keyword: str) -> tuple[f
     size = struct.calcsize("=" + letter)
     if len(value) % size:
         raise ReadError(
-            f"{keyword} holds {len(value)} bytes, no multiple of {size}: the header is damaged, export again"
+            f"{keyword} holds {len(value)} bytes, not a multiple of {size}",
+            remedy="the header is damaged, export again",
         )
     found = struct.unpack(("<" if little_endian else ">") + letter * (len(value) // size), value)
     if vr in ("FL", "FD") and not all(abs(number) < 1e300 for number in found):
-        raise ReadError(f"{keyword} is not finite: the header is damaged, export the series again")
+        raise ReadError(f"{keyword} is not finite", remedy="the header is damaged, export the series again")
     return found

@@ -1,8 +1,8 @@
-"""The text headers of MetaImage and NRRD files: where the voxels lie, and what ITK would pass over in silence.
+"""Read the text headers of MetaImage and NRRD files: the voxels' position, and the fields that ITK ignores silently.
 
 ITK 5.4 returns a full-size image for a damaged compressed MetaImage, ignores NRRD's space units and old
-min/max, and reads an Offset of ``nan`` as 0. So the header is read here as well, the voxels by
-:mod:`medcyclegan.io.streams`, and ITK is asked only for what the header means in space.
+min/max, and reads an Offset of ``nan`` as 0. So this module also reads the header,
+:mod:`medcyclegan.io.streams` reads the voxels, and ITK only interprets the geometry.
 
 Sources: MetaIO documentation (ITK), http://teem.sourceforge.net/nrrd/format.html.
 """
@@ -33,17 +33,17 @@ _NRRD_GEOMETRY = {
     "spaceorigin": _VECTOR,
     "spacings": rf"{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}",
 }
-#: The key of a user's own, unlike any field's name, under which SimpleITK writes a comment.
+#: The custom key, different from all field names, under which SimpleITK writes a comment.
 _COMMENT = "Comment:"
 _MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres")
 
 
 @dataclasses.dataclass(frozen=True)
 class VoxelsPlace:
-    """Where the voxels of an ITK format lie: ``file``, ``offset`` in bytes, ``packing``, ``byte_order``.
+    """The position of the voxels of an ITK format: ``file``, ``offset`` in bytes, ``packing``, ``byte_order``.
 
-    ``missing_axes``: the field that should say which axis points where in the patient, where the header lacks it.
-    ``comment``: the value of Comment, which is anybody's text.
+    ``missing_axes``: the field for the direction of the axes in the patient, if the header lacks it.
+    ``comment``: the value of Comment, any text.
     """
 
     file: Path
@@ -56,16 +56,18 @@ class VoxelsPlace:
 
 
 def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
-    """Read the header of a .mha, or of a .mhd whose voxels lie beside it.
+    """Read the header of a .mha, or of a .mhd with its voxels in another file.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for what this package does not read with certainty.
+    Raises :class:`~medcyclegan.errors.ReadError` for features that this package cannot read with certainty.
     """
     start = read_start(path, _LARGEST_HEADER)
     fields, offset = _metaimage_fields(path, start)
     _refuse_metaimage(path, fields)
     _check_numbers(path, fields, ("DimSize", "ElementSpacing", "ElementSize", *_PLACE, *_DIRECTION))
     if "ElementSpacing" not in fields and "ElementSize" not in fields:
-        raise ReadError(f"{path}: its header has no ElementSpacing: millimetres are not guessed, add it to the header")
+        raise ReadError(
+            f"{path}: its header has no ElementSpacing", remedy="millimeters are not guessed, add it to the header"
+        )
     if not any(name in fields for name in _PLACE):
         notes.warn(f"its header has no {_PLACE[0]}: the origin at 0 assumed")
     file, data_name = path, fields["ElementDataFile"]
@@ -73,8 +75,8 @@ def read_metaimage_header(path: Path, notes: Notes) -> VoxelsPlace:
         file, offset = path.parent / data_name, 0
         if Path(data_name).name != data_name or not file.is_file():
             raise ReadError(
-                f"{path}: its voxels should lie in {data_name}: one file in the same folder is read, "
-                "copy it there or convert the volume to .mha"
+                f"{path}: its voxels should be in {data_name}",
+                remedy=("one file in the same folder is read, copy it there or convert the volume to .mha"),
             )
     big = _is_true(fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")))
     packing: Packing = "zlib" if _is_true(fields.get("CompressedData", "False")) else "raw"
@@ -89,19 +91,23 @@ _DIRECTION = ("TransformMatrix", "Rotation", "Orientation")
 
 
 def _metaimage_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
-    """The fields up to ElementDataFile, which is the last, and where the line after it begins."""
+    """Return the fields up to ElementDataFile, the last one, and the offset of the next line."""
     fields: dict[str, str] = {}
     position = 0
     while "ElementDataFile" not in fields:
         end = start.find(b"\n", position)
         if end < 0:
-            raise ReadError(f"{path}: not a MetaImage file, or its header is cut short: copy or export it again")
+            raise ReadError(
+                f"{path}: not a MetaImage file, or its header is cut short", remedy="copy or export it again"
+            )
         key, separator, value = start[position:end].decode("latin-1").partition("=")
         position = end + 1
         if not separator and not key.strip():
             continue
         if not separator or key.strip() in fields:
-            raise ReadError(f"{path}: a header line {key.strip()[:40]!r} that is no MetaImage field: it is damaged")
+            raise ReadError(
+                f"{path}: a header line {key.strip()[:40]!r} that is not a MetaImage field", remedy="it is damaged"
+            )
         fields[key.strip()] = value.strip()
     return fields, position
 
@@ -111,32 +117,36 @@ def _refuse_metaimage(path: Path, fields: dict[str, str]) -> None:
         ("ObjectType", "Image", "only images are read"),
         ("BinaryData", "True", "voxels written as text are not read"),
         ("HeaderSize", "0", "voxels after a skipped header are not read"),
-        ("ElementNumberOfChannels", "1", "a volume holds one number a voxel"),
+        ("ElementNumberOfChannels", "1", "a volume has one number per voxel"),
         ("ElementToIntensityFunctionSlope", "1", "ITK ignores this scaling"),
         ("ElementToIntensityFunctionOffset", "0", "ITK ignores this scaling"),
     )
     for name, expected, reason in rules:
         value = fields.get(name, expected)
         if value != expected and not (_is_number(value) and _is_number(expected) and float(value) == float(expected)):
-            raise ReadError(f"{path}: {name} is {value}: {reason}, convert it with the program that wrote it")
+            raise ReadError(f"{path}: {name} is {value}", remedy=f"{reason}, convert it with the program that wrote it")
     unit = fields.get("DistanceUnits", "mm").lower()
     if unit not in _MILLIMETRES:
-        raise ReadError(f"{path}: DistanceUnits is {unit}: only mm are read, convert the header's spacing and offset")
+        raise ReadError(
+            f"{path}: DistanceUnits is {unit}", remedy="only mm are read, convert the header's spacing and offset"
+        )
 
 
 def _check_numbers(path: Path, fields: dict[str, str], names: tuple[str, ...]) -> None:
     dimensions = fields.get("NDims", "")
     if dimensions not in ("2", "3", "4"):
-        raise ReadError(f"{path}: NDims is {dimensions or 'missing'}: a volume has 2 to 4 axes, so it is damaged")
+        raise ReadError(
+            f"{path}: NDims is {dimensions or 'missing'}", remedy="a volume has 2 to 4 axes, so it is damaged"
+        )
     for name in names:
         values = fields.get(name, "1 " * int(dimensions) ** (2 if name in _DIRECTION else 1)).split()
         expected = int(dimensions) ** (2 if name in _DIRECTION else 1)
         if len(values) != expected or not all(_is_number(v) for v in values):
             raise ReadError(
-                f"{path}: {name} is {' '.join(values)}: it holds {expected} finite numbers, so it is damaged"
+                f"{path}: {name} is {' '.join(values)}", remedy=f"it has {expected} finite numbers, so it is damaged"
             )
         if name in ("DimSize", "ElementSpacing", "ElementSize") and not all(float(v) > 0 for v in values):
-            raise ReadError(f"{path}: {name} is {' '.join(values)}: all are above 0, so the header is damaged")
+            raise ReadError(f"{path}: {name} is {' '.join(values)}", remedy="all are above 0, so the header is damaged")
 
 
 def _is_number(text: str) -> bool:
@@ -151,9 +161,9 @@ def _is_true(text: str) -> bool:
 
 
 def read_nrrd_header(path: Path, notes: Notes) -> VoxelsPlace:
-    """Read the header of a .nrrd that holds its own voxels, raw or gzipped, in three axes of space.
+    """Read the header of a .nrrd that contains its voxels, raw or gzipped, along three spatial axes.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for what this package does not read with certainty.
+    Raises :class:`~medcyclegan.errors.ReadError` for features that this package cannot read with certainty.
     """
     fields, offset = _nrrd_fields(path, read_start(path, _LARGEST_HEADER))
     _refuse_nrrd(path, fields)
@@ -166,7 +176,7 @@ def read_nrrd_header(path: Path, notes: Notes) -> VoxelsPlace:
 
 
 def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
-    """The fields, names without blanks, and where the voxels begin: after the empty line."""
+    """Return the fields, names without blanks, and the offset of the voxels, after the empty line."""
     end = start.find(b"\n\n")
     crlf = start.find(b"\r\n\r\n")
     if crlf >= 0 and (end < 0 or crlf < end):
@@ -174,17 +184,17 @@ def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
     else:
         offset = end + 2
     if not start.startswith(b"NRRD000") or end < 0:
-        raise ReadError(f"{path}: not a NRRD file, or its header is cut short: copy or export it again")
+        raise ReadError(f"{path}: not a NRRD file, or its header is cut short", remedy="copy or export it again")
     fields: dict[str, str] = {}
     for line in start[:end].decode("latin-1").splitlines()[1:]:
         name, separator, value = line.partition(":")
-        if line.startswith("#") or value.startswith("="):  # a comment, a user's own key
+        if line.startswith("#") or value.startswith("="):  # a comment, a custom key
             if line.startswith(f"{_COMMENT}="):
                 fields[_COMMENT] = value[1:].strip()
             continue
         name = name.replace(" ", "").lower()
         if not separator or name in fields:
-            raise ReadError(f"{path}: a header line {line[:40]!r} that is no NRRD field: it is damaged")
+            raise ReadError(f"{path}: a header line {line[:40]!r} that is not a NRRD field", remedy="it is damaged")
         fields[name] = value.strip()
     return fields, offset
 
@@ -192,10 +202,12 @@ def _nrrd_fields(path: Path, start: bytes) -> tuple[dict[str, str], int]:
 def _refuse_nrrd(path: Path, fields: dict[str, str]) -> None:
     def refuse(name: str, rule: str) -> None:
         value = fields.get(name, "missing")
-        raise ReadError(f"{path}: its {name} is {value[:80]}: {rule}, save it as a plain 3-D .nrrd or .nii.gz")
+        raise ReadError(
+            f"{path}: its {name} is {value[:80]}", remedy=f"{rule}, save it as a plain 3-D .nrrd or .nii.gz"
+        )
 
     if fields.get("dimension") != "3":
-        refuse("dimension", "a NRRD volume has three axes here")
+        refuse("dimension", "a NRRD volume must have three axes")
     if fields.get("encoding", "").lower() not in _NRRD_PACKING:
         refuse("encoding", "raw and gzip are read")
     for name in ("datafile", "byteskip", "lineskip"):
@@ -205,7 +217,7 @@ def _refuse_nrrd(path: Path, fields: dict[str, str]) -> None:
         if name in fields:
             refuse(name, "ITK ignores this scaling")
     if any(kind not in ("domain", "space") for kind in fields.get("kinds", "").split()):
-        refuse("kinds", "each axis is one of space")
+        refuse("kinds", "each axis must be spatial")
     if fields.get("space", "lps").lower() not in _NRRD_SPACES or (
         "spacedirections" in fields and "space" not in fields
     ):
@@ -215,6 +227,6 @@ def _refuse_nrrd(path: Path, fields: dict[str, str]) -> None:
         refuse("spaceunits", "only mm are read")
     for name, pattern in _NRRD_GEOMETRY.items():
         if name in fields and not re.fullmatch(pattern, fields[name]):
-            refuse(name, "it holds three numbers or vectors of three")
+            refuse(name, "it must be three numbers or vectors of three")
     if "spacedirections" not in fields and "spacings" not in fields:
-        refuse("spacedirections", "millimetres are not guessed")
+        refuse("spacedirections", "millimeters are not guessed")

@@ -1,12 +1,9 @@
-"""MetaImage (.mha, .mhd) and NRRD (.nrrd) files: geometry by SimpleITK, voxels read to their checksum."""
+"""Read MetaImage (.mha, .mhd) and NRRD (.nrrd) files: geometry by SimpleITK, voxels to their checksum."""
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,68 +11,50 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the field's name for it
 from numpy.typing import NDArray
 
-from medcyclegan.errors import AmbiguousError, GeometryError, ReadError, VolumeError, WriteError
+from medcyclegan.errors import AmbiguousError, GeometryError, ReadError
 from medcyclegan.io.axes import axis_directions
+from medcyclegan.io.header import VolumeHeader
 from medcyclegan.io.itk.headers import VoxelsPlace, read_metaimage_header, read_nrrd_header
 from medcyclegan.io.nifti.read import allocate
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
-from medcyclegan.io.stored import count_differing, find_stored_type, slabs, to_stored
 from medcyclegan.io.streams import ByteStream
 from medcyclegan.io.synthetic import SYNTHETIC_MARK, check_synthetic, why_synthetic
-from medcyclegan.storage import atomic_write
-from medcyclegan.volume import Volume
+from medcyclegan.volume import LPS_RAS, Volume
 
-__all__ = ["ItkFacts", "check_itk", "read_itk", "read_itk_facts", "write_itk"]
+__all__ = ["last_line", "read_itk", "read_itk_header"]
 
 _log = logging.getLogger(__name__)
 
-#: World axes of ITK (LPS+) to ours (RAS+), and back.
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SCALARS = {
     sitk.sitkUInt8: "u1", sitk.sitkInt8: "i1", sitk.sitkUInt16: "u2", sitk.sitkInt16: "i2", sitk.sitkUInt32: "u4",
     sitk.sitkInt32: "i4", sitk.sitkUInt64: "u8", sitk.sitkInt64: "i8", sitk.sitkFloat32: "f4", sitk.sitkFloat64: "f8",
 }  # fmt: skip
-_LARGEST_SHEAR_DEGREES = 1e-3
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ItkFacts:
-    """What the header alone says: ``shape`` with all axes, ``affine`` to RAS+ mm, ``dtype`` as stored.
-
-    ``why_synthetic``: what says that the values are synthetic, in words; empty where nothing does.
-    """
-
-    shape: tuple[int, ...]
-    affine: NDArray[np.float64]
-    dtype: np.dtype[Any]
-    place: VoxelsPlace
-    why_synthetic: str
-    notes: tuple[str, ...]
-
-    @property
-    def volumes(self) -> int:
-        """How many volumes the fourth axis holds."""
-        return self.shape[3] if len(self.shape) > 3 else 1
 
 
 def read_itk(path: Path, options: ReadOptions | None = None) -> Volume:
     """Read a MetaImage or NRRD file; the array keeps the stored type, ``(I, J, K)``.
 
     Raises :class:`~medcyclegan.errors.ReadError` for a damaged file (compressed voxels are read to their
-    checksum), several numbers a voxel, or header fields that ITK would pass over;
-    :class:`~medcyclegan.errors.GeometryError` for a singular affine, and for axes that neither the header nor
-    ``options.assume_axes`` names.
+    checksum), several numbers per voxel, or header fields that ITK would ignore;
+    :class:`~medcyclegan.errors.GeometryError` for a singular affine, and for axes whose direction neither the header
+    nor ``options.assume_axes`` states.
     """
     options = options or ReadOptions()
-    facts = read_itk_facts(path, options, Notes(_log, path.name))
-    synthetic = check_synthetic(facts.why_synthetic, options, str(path))
-    stored = _read_voxels(path, facts.place, facts.shape, facts.dtype, options.volume)
-    return Volume(stored, facts.affine, modality=facts.place.modality, notes=facts.notes, synthetic=synthetic)
+    header, place = _read_header(path, options, Notes(_log, path.name))
+    synthetic = check_synthetic(header.why_synthetic, options, str(path))
+    stored = _read_voxels(path, place, header.shape, header.dtype, options.volume)
+    return Volume(stored, header.affine, modality=header.modality, notes=header.notes, synthetic=synthetic)
 
 
-def read_itk_facts(path: Path, options: ReadOptions, notes: Notes) -> ItkFacts:
-    """Read the header alone, with the refusals of :func:`read_itk` that it allows."""
+def read_itk_header(path: Path, options: ReadOptions | None = None) -> VolumeHeader:
+    """Read the header alone and silently, with the refusals of :func:`read_itk` that do not concern voxels."""
+    header, _ = _read_header(path, options or ReadOptions(), Notes(None, path.name))
+    return header
+
+
+def _read_header(path: Path, options: ReadOptions, notes: Notes) -> tuple[VolumeHeader, VoxelsPlace]:
+    """Return the header, and where the voxels are stored."""
     nrrd = path.name.lower().endswith(".nrrd")
     place = read_nrrd_header(path, notes) if nrrd else read_metaimage_header(path, notes)
     reader = sitk.ImageFileReader()
@@ -83,18 +62,23 @@ def read_itk_facts(path: Path, options: ReadOptions, notes: Notes) -> ItkFacts:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise ReadError(f"{path}: its header cannot be read ({_reason(error)}): copy or export it again") from error
+        raise ReadError(
+            f"{path}: its header cannot be read ({last_line(error)})", remedy="copy or export it again"
+        ) from error
     if reader.GetPixelIDValue() not in _SCALARS:
         kind = sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())
-        raise ReadError(f"{path}: voxels of type {kind}: a volume holds one real number a voxel, save one component")
+        raise ReadError(
+            f"{path}: voxels of type {kind}", remedy="a volume has one real number per voxel, save one component"
+        )
     shape = _checked_shape(path, reader, options.max_voxels)
     affine = _to_affine(path, reader, _directions(path, reader, place, options, notes), notes)
     why = why_synthetic(path, "Comment" if SYNTHETIC_MARK in place.comment else "")
-    return ItkFacts(shape, affine, np.dtype(_SCALARS[reader.GetPixelIDValue()]), place, why, notes.sentences)
+    dtype = np.dtype(_SCALARS[reader.GetPixelIDValue()])
+    return VolumeHeader(shape, dtype, affine, place.modality, why, notes.sentences), place
 
 
-def _reason(error: RuntimeError) -> str:
-    """The last line of an ITK exception, which is where it says why."""
+def last_line(error: RuntimeError) -> str:
+    """Return the last line of an ITK exception, which contains the reason."""
     return str(error).strip().splitlines()[-1].strip()
 
 
@@ -102,11 +86,11 @@ def _checked_shape(path: Path, reader: sitk.ImageFileReader, max_voxels: int) ->
     shape = tuple(int(n) for n in reader.GetSize())
     times = " x ".join(str(n) for n in shape)
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
-        raise ReadError(f"{path}: an image of {times} voxels: a volume has 2 to 4 axes, none of them empty")
+        raise ReadError(f"{path}: an image of {times} voxels", remedy="a volume has 2 to 4 axes, none of them empty")
     if math.prod(shape) > max_voxels:
         raise ReadError(
-            f"{path}: the header claims {times} = {math.prod(shape)} voxels, more than {max_voxels}: "
-            f"if that is right, pass --max-voxels {math.prod(shape)}"
+            f"{path}: the header claims {times} = {math.prod(shape)} voxels, more than {max_voxels}",
+            remedy=f"if that is right, pass --max-voxels {math.prod(shape)}",
         )
     return shape
 
@@ -114,7 +98,7 @@ def _checked_shape(path: Path, reader: sitk.ImageFileReader, max_voxels: int) ->
 def _directions(
     path: Path, reader: sitk.ImageFileReader, place: VoxelsPlace, options: ReadOptions, notes: Notes
 ) -> NDArray[np.float64]:
-    """Return the axes' directions in LPS+, 3 x 3: the header's, or those that the user states where it has none."""
+    """Return the axes' directions in LPS+, 3 x 3: the header's, or those that the user states if it has none."""
     dimension = reader.GetDimension()
     axes = min(dimension, 3)
     directions = np.eye(3)
@@ -124,22 +108,27 @@ def _directions(
     if options.assume_axes is None:
         raise GeometryError(
             f"{path}: its header has no {place.missing_axes}, so it does not say which axis points where (left and "
-            "right may be exchanged): repair the header, or pass --assume-axes LPS if its axes point to the left, "
-            "posterior and superior, as ITK assumes"
+            "right may be exchanged)",
+            remedy=(
+                "repair the header, or pass --assume-axes LPS if its axes point to the left, "
+                "posterior and superior, as ITK assumes"
+            ),
+            options={"assume_axes": "LPS"},
         )
     notes.warn(f"its header has no {place.missing_axes}: the axes are taken as {options.assume_axes} (--assume-axes)")
-    return _LPS[:3, :3] @ axis_directions(options.assume_axes)
+    return LPS_RAS[:3, :3] @ axis_directions(options.assume_axes)
 
 
 def _to_affine(
     path: Path, reader: sitk.ImageFileReader, directions: NDArray[np.float64], notes: Notes
 ) -> NDArray[np.float64]:
-    """Voxel to RAS+ mm from ITK's origin and spacing, and the axes' directions in LPS+; of 4 axes the first three."""
+    """Return voxel to RAS+ mm from ITK's origin and spacing and the directions in LPS+; of 4 axes the first three."""
     dimension = reader.GetDimension()
     axes = min(dimension, 3)
     if not np.allclose(np.linalg.norm(directions, axis=0), 1, rtol=0, atol=1e-3):
         raise GeometryError(
-            f"{path}: its direction cosines are not of length 1, so the spacing is uncertain: repair the header"
+            f"{path}: its direction cosines are not of length 1, so the spacing is uncertain",
+            remedy="repair the header",
         )
     affine = np.eye(4)
     affine[:3, :3] = directions * [*reader.GetSpacing()[:axes], 1.0][:3]
@@ -148,10 +137,10 @@ def _to_affine(
         notes.warn("an image of two axes: taken as one axial slice, 1 mm thick, at z = 0")
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise GeometryError(
-            f"{path}: its spacing or direction is singular or not finite, so voxels have no place in space: "
-            "repair the header"
+            f"{path}: its spacing or direction is singular or not finite, so voxels have no position in space",
+            remedy="repair the header",
         )
-    return _LPS @ affine
+    return LPS_RAS @ affine
 
 
 def _read_voxels(
@@ -159,10 +148,14 @@ def _read_voxels(
 ) -> NDArray[Any]:
     i, j, k, count = (*shape, 1, 1)[:4]
     if volume is None and count > 1:
-        raise AmbiguousError(f"{path}: a 4-D file of {count} volumes: choose one with --volume N, 0 to {count - 1}")
+        raise AmbiguousError(
+            f"{path}: a 4-D file of {count} volumes", remedy=f"choose one with --volume N, 0 to {count - 1}"
+        )
     chosen = volume or 0
     if chosen >= count:
-        raise AmbiguousError(f"{path}: --volume {chosen}: the file holds {count}, counted from 0: choose one of these")
+        raise AmbiguousError(
+            f"{path}: --volume {chosen}: the file has {count}, counted from 0", remedy="choose one of these"
+        )
     stored_type = dtype.newbyteorder(place.byte_order)
     size = i * j * k * dtype.itemsize
     try:
@@ -180,63 +173,3 @@ def _read_voxels(
     if not stored_type.isnative:
         stored = stored.byteswap(inplace=True).view(dtype)
     return stored
-
-
-def write_itk(volume: Volume, path: Path) -> None:
-    """Write a compressed ``.mha`` or ``.nrrd``, whole or not at all; types as :func:`find_stored_type` says.
-
-    It is read back and compared, affine and every voxel, before it takes its name. Raises
-    :class:`~medcyclegan.errors.WriteError`, also for a sheared affine: these formats' programs expect
-    perpendicular axes.
-    """
-    check_itk(volume, path)
-    with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
-        scratch = Path(folder) / f"volume{path.suffix.lower()}"
-        try:
-            sitk.WriteImage(_to_image(volume), str(scratch), useCompression=True)
-        except RuntimeError as error:
-            raise WriteError(f"{path} cannot be written: {_reason(error)}") from error
-        _check_written(volume, scratch, path)
-        with scratch.open("rb") as content, atomic_write(path) as file:
-            shutil.copyfileobj(content, file, 1 << 22)
-
-
-def check_itk(volume: Volume, path: Path) -> None:
-    """Refuse a sheared affine, which ``.mha`` and ``.nrrd`` do not hold.
-
-    Raises :class:`~medcyclegan.errors.WriteError`.
-    """
-    if volume.shear_degrees > _LARGEST_SHEAR_DEGREES:
-        raise WriteError(
-            f"{path}: the volume's axes are {volume.shear_degrees:.3g} degrees from perpendicular (a tilted gantry), "
-            "which this format does not hold: name a .nii.gz file, or read with --resample-tilt"
-        )
-
-
-def _to_image(volume: Volume) -> sitk.Image:
-    dtype = find_stored_type(volume)
-    stored = np.empty(volume.shape, dtype, order="F")
-    for target, slab in zip(slabs(stored), slabs(volume.array), strict=True):
-        target[...] = to_stored(slab, dtype)
-    image = sitk.GetImageFromArray(stored.T)
-    affine = _LPS @ volume.affine
-    spacing = np.array(volume.spacing_mm)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    if volume.is_synthetic:
-        image.SetMetaData("Comment", SYNTHETIC_MARK)
-    return image
-
-
-def _check_written(volume: Volume, scratch: Path, path: Path) -> None:
-    try:
-        back = read_itk(scratch, ReadOptions(max_voxels=volume.array.size))
-    except VolumeError as error:
-        raise WriteError(f"{path}: read back before it got its name, {error}") from error
-    moved = not np.allclose(back.affine, volume.affine, rtol=1e-9, atol=1e-9)
-    if back.shape != volume.shape or moved or back.synthetic != volume.is_synthetic:
-        raise WriteError(f"{path}: read back, its header is not the volume's: this is a fault, report it")
-    differing = sum(count_differing(b, a) for b, a in zip(slabs(back.array), slabs(volume.array), strict=True))
-    if differing:
-        raise WriteError(f"{path}: read back, {differing} voxels differ: the disk or memory is faulty, try another")

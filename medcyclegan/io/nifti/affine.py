@@ -27,10 +27,13 @@ _LAST_PLACE_CODE = 5
 _LARGEST_SPACING_MM = 200.0
 #: No place is so far away in any unit; keeps damaged numbers from overflowing below.
 _LARGEST_ELEMENT = 1e12
-_SINGULAR = (
-    "{}: the affine is singular, huge or not finite, so voxels have no place in space: "
-    "repair the header's sform or qform"
-)
+
+
+def _singular(name: str) -> GeometryError:
+    return GeometryError(
+        f"{name}: the affine is singular, huge or not finite, so voxels have no position in space",
+        remedy="repair the header's sform or qform",
+    )
 
 
 def find_affine(name: str, layout: NiftiLayout, notes: Notes, assume_axes: str | None = None) -> NDArray[np.float64]:
@@ -45,7 +48,9 @@ def find_affine(name: str, layout: NiftiLayout, notes: Notes, assume_axes: str |
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     for field, code in (("sform_code", sform_code), ("qform_code", qform_code)):
         if not 0 <= code <= _LAST_PLACE_CODE:
-            raise GeometryError(f"{name}: {field} is {code}: the codes go from 0 to 5, so the header is damaged")
+            raise GeometryError(
+                f"{name}: {field} is {code}", remedy="the codes go from 0 to 5, so the header is damaged"
+            )
     if sform_code:
         affine = _complete_slice(name, _finite(name, header.get_sform()), layout, notes)
         _compare_with_qform(affine, layout, notes)
@@ -61,8 +66,8 @@ def _to_mm(name: str, affine: NDArray[np.float64], header: Any, notes: Notes) ->
     unit = int(header["xyzt_units"]) & 7
     if unit not in _UNIT_MM:
         raise GeometryError(
-            f"{name}: the spatial unit in xyzt_units is {unit}: it is metre (1), millimetre (2) or micrometre (3), "
-            "so the header is damaged"
+            f"{name}: the spatial unit in xyzt_units is {unit}",
+            remedy=("it is meter (1), millimeter (2) or micrometer (3), so the header is damaged"),
         )
     affine = affine.copy()
     affine[:3] *= _UNIT_MM[unit]
@@ -73,11 +78,14 @@ def _to_mm(name: str, affine: NDArray[np.float64], header: Any, notes: Notes) ->
             f"the spacing is {_millimetres(spacing)}"
         )
     if abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise GeometryError(_SINGULAR.format(name))
+        raise _singular(name)
     if spacing.max() > _LARGEST_SPACING_MM:
         raise GeometryError(
-            f"{name}: a spacing of {_millimetres(spacing)}: no scan has voxels beyond {_LARGEST_SPACING_MM:g} mm, "
-            "correct xyzt_units, pixdim or the affine in the header"
+            f"{name}: a spacing of {_millimetres(spacing)}",
+            remedy=(
+                f"no scan has voxels beyond {_LARGEST_SPACING_MM:g} mm, "
+                "correct xyzt_units, pixdim or the affine in the header"
+            ),
         )
     return affine
 
@@ -88,7 +96,7 @@ def _millimetres(spacing: NDArray[np.float64]) -> str:
 
 def _finite(name: str, affine: Any) -> NDArray[np.float64]:
     if not np.isfinite(affine).all() or np.abs(affine).max() > _LARGEST_ELEMENT:
-        raise GeometryError(_SINGULAR.format(name))
+        raise _singular(name)
     return np.array(affine, dtype=np.float64)
 
 
@@ -97,28 +105,32 @@ def _qform(name: str, header: Any) -> NDArray[np.float64]:
     if header["pixdim"][0] == 0:  # the standard: 0 is read as 1
         header["pixdim"][0] = 1
     try:
-        with np.errstate(all="ignore"):  # damaged numbers overflow; what comes out is checked
+        with np.errstate(all="ignore"):  # damaged numbers overflow; the result is checked
             return _finite(name, header.get_qform())
     except (HeaderDataError, ValueError) as error:
         raise GeometryError(
-            f"{name}: its qform is not valid ({error}) and no sform is set: repair the header's sform or qform"
+            f"{name}: its qform is not valid ({error}) and no sform is set", remedy="repair the header's sform or qform"
         ) from error
 
 
 def _assumed_affine(name: str, layout: NiftiLayout, assume_axes: str | None, notes: Notes) -> NDArray[np.float64]:
-    """The affine of a header with neither sform nor qform: pixdim's spacing along the axes that the user states."""
+    """Return the affine of a header with neither sform nor qform: pixdim's spacing along the stated axes."""
     zooms = [float(v) for v in layout.header["pixdim"][1:4]]
     zooms = [1.0 if n == 1 and not z > 0 else z for n, z in zip(layout.grid, zooms, strict=True)]
     if not all(z > 0 for z in zooms):
         raise GeometryError(
-            f"{name}: pixdim is {zooms} and neither sform nor qform is set: a spacing is above 0 mm, "
-            "repair the header's pixdim"
+            f"{name}: pixdim is {zooms} and neither sform nor qform is set",
+            remedy=("a spacing is above 0 mm, repair the header's pixdim"),
         )
     if assume_axes is None:
         raise GeometryError(
             f"{name}: sform_code and qform_code are 0, so the header does not say which axis points where (left and "
-            "right may be exchanged): set its sform, or pass --assume-axes LAS if its axes point to the left, anterior "
-            "and superior, as most programs assume"
+            "right may be exchanged)",
+            remedy=(
+                "set its sform, or pass --assume-axes LAS if its axes point to the left, anterior "
+                "and superior, as most programs assume"
+            ),
+            options={"assume_axes": "LAS"},
         )
     notes.warn(
         f"sform_code and qform_code are 0: the axes are taken as {assume_axes} (--assume-axes), the spacing from "
@@ -131,13 +143,13 @@ def _assumed_affine(name: str, layout: NiftiLayout, assume_axes: str | None, not
 
 
 def _complete_slice(name: str, affine: NDArray[np.float64], layout: NiftiLayout, notes: Notes) -> NDArray[np.float64]:
-    """A single slice whose header leaves the third axis out: perpendicular to it, pixdim or 1 mm thick."""
+    """Complete the affine of a single slice that lacks the third axis: perpendicular, pixdim or 1 mm thick."""
     if layout.grid[2] != 1 or affine[:3, 2].any():
         return affine
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     length = np.linalg.norm(normal)
     if not length > 0:
-        raise GeometryError(_SINGULAR.format(name))
+        raise _singular(name)
     stated = float(layout.header["pixdim"][3])
     thickness = stated if math.isfinite(stated) and stated > 0 else 1.0
     notes.warn(f"a single slice without a third axis in its affine: taken as perpendicular, {thickness:g} thick")
@@ -177,7 +189,7 @@ def _compare_with_pixdim(affine: NDArray[np.float64], layout: NiftiLayout, notes
 
 
 def corner_distance(first: NDArray[np.float64], second: NDArray[np.float64], shape: tuple[int, int, int]) -> float:
-    """Return how far, in voxels of ``first``, two affines place the same corner of a grid apart, at most.
+    """Return the largest distance, in voxels of ``first``, between the corners of a grid under two affines.
 
     Both affines are finite; an axis of length 1 does not count.
     """

@@ -1,4 +1,4 @@
-"""The NIfTI header: what a file claims, checked before any of it is believed.
+"""Read the NIfTI header, and check all of its claims.
 
 NIfTI-1 (348 bytes) and NIfTI-2 (540 bytes) in one file, either byte order. Source: nifti1.h and nifti2.h
 of the NIfTI Data Format Working Group.
@@ -26,17 +26,17 @@ _SCALARS = {
 _REFUSED_TYPES = {
     1: "1-bit", 32: "complex", 128: "RGB", 1536: "128-bit float", 1792: "complex", 2048: "complex", 2304: "RGBA",
 }  # fmt: skip
-#: Extensions lie before the voxels; no volume's are larger.
+#: Extensions precede the voxels; larger ones are refused.
 _LARGEST_OFFSET = 1 << 28
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NiftiLayout:
-    """What lies where in a NIfTI file, by its header.
+    """The layout of a NIfTI file, by its header.
 
     ``header`` is nibabel's, in the file's byte order; ``shape`` all stored axes; ``stored_type`` with
-    byte order; ``offset`` of the first voxel in bytes; ``slope`` and ``intercept`` are (1, 0) where
-    the header asks for no scaling.
+    byte order; ``offset`` of the first voxel in bytes; ``slope`` and ``intercept`` are (1, 0) if
+    the header has no scaling.
     """
 
     header: Any
@@ -54,7 +54,7 @@ class NiftiLayout:
 
     @property
     def volumes(self) -> int:
-        """How many volumes the fourth axis holds."""
+        """The number of volumes along the fourth axis."""
         return self.shape[3] if len(self.shape) > 3 else 1
 
     @property
@@ -64,11 +64,10 @@ class NiftiLayout:
 
 
 def read_layout(stream: ByteStream, max_voxels: int, notes: Notes) -> NiftiLayout:
-    """Read the header at the start of ``stream`` and check all that does not concern the place.
+    """Read the header at the start of ``stream`` and check everything but the geometry.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for what is no single-file NIfTI of real scalars, for
-    more than ``max_voxels`` voxels, and for a file too short for what its header claims. No memory is
-    taken for voxels.
+    Raises :class:`~medcyclegan.errors.ReadError` for anything but a single-file NIfTI of real scalars, for
+    more than ``max_voxels`` voxels, and for a file shorter than its header claims. No memory is allocated for voxels.
     """
     header = _read_header(stream)
     shape = _find_shape(stream.name, header, max_voxels)
@@ -98,32 +97,34 @@ def _read_header(stream: ByteStream) -> Any:
             return header_class(block, order, check=False)
         if magic[:3] in (b"ni1", b"ni2"):
             raise ReadError(
-                f"{stream.name}: a header of a .hdr/.img pair: one file holds header and voxels here, "
-                "convert the pair to .nii.gz first"
+                f"{stream.name}: a header of a .hdr/.img pair",
+                remedy=("only single files with header and voxels are read, convert the pair to .nii.gz first"),
             )
         raise ReadError(
-            f"{stream.name}: an Analyze 7.5 header or a damaged NIfTI one (magic {magic!r}): Analyze does not "
-            "say where left and right are, convert it to NIfTI with the program that knows"
+            f"{stream.name}: an Analyze 7.5 header or a damaged NIfTI one (magic {magic!r})",
+            remedy=("Analyze does not distinguish left and right, convert it to NIfTI with the program that wrote it"),
         )
-    raise ReadError(f"{stream.name}: not a NIfTI file (it starts with {start!r}): its name or its content is wrong")
+    raise ReadError(
+        f"{stream.name}: not a NIfTI file (it starts with {start!r})", remedy="its name or its content is wrong"
+    )
 
 
 def _find_shape(name: str, header: Any, max_voxels: int) -> tuple[int, ...]:
     dims = [int(n) for n in header["dim"]]
     if not 2 <= dims[0] <= 7:
-        raise ReadError(f"{name}: dim[0] is {dims[0]}: an image has 2 to 7 axes, so the header is damaged")
+        raise ReadError(f"{name}: dim[0] is {dims[0]}", remedy="an image has 2 to 7 axes, so the header is damaged")
     shape = tuple(dims[1 : dims[0] + 1])
     if min(shape) < 1:
-        raise ReadError(f"{name}: an axis of length {min(shape)} in {_times(shape)}: the header is damaged")
+        raise ReadError(f"{name}: an axis of length {min(shape)} in {_times(shape)}", remedy="the header is damaged")
     if math.prod(shape) > max_voxels:
         raise ReadError(
-            f"{name}: the header claims {_times(shape)} = {math.prod(shape)} voxels, more than {max_voxels}: "
-            f"if that is right, pass --max-voxels {math.prod(shape)}"
+            f"{name}: the header claims {_times(shape)} = {math.prod(shape)} voxels, more than {max_voxels}",
+            remedy=f"if that is right, pass --max-voxels {math.prod(shape)}",
         )
     if any(n > 1 for n in shape[4:]):
         raise ReadError(
-            f"{name}: an image of {_times(shape)} voxels has more than four axes (vectors or tensors): "
-            "save one component of it as a 3-D file"
+            f"{name}: an image of {_times(shape)} voxels has more than four axes (vectors or tensors)",
+            remedy="save one component of it as a 3-D file",
         )
     return shape
 
@@ -133,8 +134,10 @@ def _find_type(name: str, header: Any, notes: Notes) -> np.dtype[Any]:
     if code not in _SCALARS:
         kind = _REFUSED_TYPES.get(code, "unknown")
         raise ReadError(
-            f"{name}: voxels of {kind} type (datatype {code}): a volume holds one real number a voxel, "
-            "save it as int16 or float32 (of complex data the magnitude)"
+            f"{name}: voxels of {kind} type (datatype {code})",
+            remedy=(
+                "a volume has one real number per voxel, save it as int16 or float32 (of complex data the magnitude)"
+            ),
         )
     stored_type = np.dtype(_SCALARS[code]).newbyteorder(header.endianness)
     if int(header["bitpix"]) != 8 * stored_type.itemsize:
@@ -147,19 +150,22 @@ def _find_offset(name: str, header: Any) -> int:
     least = int(header["sizeof_hdr"]) + (4 if int(header["sizeof_hdr"]) == 348 else 0)
     if not least <= offset <= _LARGEST_OFFSET or offset != int(offset):
         raise ReadError(
-            f"{name}: vox_offset is {offset:g}: voxels start between byte {least} and {_LARGEST_OFFSET}, "
-            "so the header is damaged"
+            f"{name}: vox_offset is {offset:g}",
+            remedy=(f"voxels start between byte {least} and {_LARGEST_OFFSET}, so the header is damaged"),
         )
     return int(offset)
 
 
 def _find_scaling(name: str, header: Any) -> tuple[float, float]:
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if slope == 0 or math.isnan(slope):  # the standard's, and some writers', way to say none
+    if slope == 0 or math.isnan(slope):  # means no scaling, by the standard and for some writers
         return 1.0, 0.0
     if not math.isfinite(slope) or not math.isfinite(intercept):
         raise ReadError(
-            f"{name}: scl_slope {slope:g} and scl_inter {intercept:g}: a scaling is finite, "
-            "so the header is damaged or was never set; set scl_slope to 1 and scl_inter to 0 if the voxels are right"
+            f"{name}: scl_slope {slope:g} and scl_inter {intercept:g}",
+            remedy=(
+                "a scaling is finite, so the header is damaged or was never set; set scl_slope to 1 and scl_inter to 0 "
+                "if the voxels are right"
+            ),
         )
     return slope, intercept

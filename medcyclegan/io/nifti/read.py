@@ -1,4 +1,4 @@
-"""NIfTI files in: every byte checked that can be, one pass, one copy in memory."""
+"""Read NIfTI files in one pass with one copy in memory, and verify checksums and sizes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import AmbiguousError, ReadError
+from medcyclegan.io.header import VolumeHeader
 from medcyclegan.io.nifti.affine import find_affine
 from medcyclegan.io.nifti.header import NiftiLayout, read_layout
 from medcyclegan.io.notes import Notes
@@ -21,52 +22,36 @@ from medcyclegan.io.streams import ByteStream, open_bytes
 from medcyclegan.io.synthetic import SYNTHETIC_MARK, check_synthetic, why_synthetic
 from medcyclegan.volume import Volume
 
-__all__ = ["NiftiFacts", "NiftiSource", "read_nifti", "read_nifti_facts"]
+__all__ = ["NiftiSource", "read_nifti", "read_nifti_header"]
 
 _log = logging.getLogger(__name__)
 
-#: Free text in which names, dates and paths have been found.
+#: Text fields in which names, dates and paths have been found.
 _TEXT_FIELDS = ("descrip", "aux_file", "intent_name", "data_type", "db_name")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NiftiSource:
-    """What the output needs to look like the input: a header for one 3-D volume, and its place.
+    """The header of the input for one 3-D volume, for writing a matching output, and its affine.
 
     ``header`` is nibabel's, little-endian, without free text and without extensions, so that nothing in
-    it can name a patient; ``affine`` is the volume's as it was read, in mm.
+    it can identify a patient; ``affine`` is that of the volume as read, in mm.
     """
 
     header: Any
     affine: NDArray[np.float64]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class NiftiFacts:
-    """What the header alone says: ``shape`` with all axes, ``affine`` to RAS+ mm, ``dtype`` as stored.
-
-    ``why_synthetic``: what says that the values are synthetic, in words; empty where nothing does.
-    """
-
-    shape: tuple[int, ...]
-    volumes: int
-    dtype: np.dtype[Any]
-    affine: NDArray[np.float64]
-    modality: str | None
-    why_synthetic: str
-    notes: tuple[str, ...]
-
-
 def read_nifti(path: Path, options: ReadOptions | None = None) -> Volume:
     """Read a NIfTI-1 or NIfTI-2 file, gzipped or not.
 
-    The array keeps the stored type where the header asks for no scaling; else it is computed in float64
-    and kept as float32 (float64 for stored types of more than 16 bits other than float32). Of a 4-D file
-    ``options.volume`` names the volume; the others are passed over, not held.
+    The array keeps the stored type if the header has no scaling; else it is computed in float64
+    and kept as float32 (float64 for stored types of more than 16 bits other than float32). For a 4-D file
+    ``options.volume`` selects the volume; the others are skipped, not kept in memory.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for a damaged file (a gzip is read to its checksum) or a
-    type that is not one real number, :class:`~medcyclegan.errors.GeometryError` for a place that is not
-    certain, :class:`~medcyclegan.errors.AmbiguousError` for a 4-D file without a choice.
+    Raises :class:`~medcyclegan.errors.ReadError` for a damaged file (a gzip is read to its checksum) or a type that is
+    not one real number, :class:`~medcyclegan.errors.GeometryError` for an uncertain geometry,
+    :class:`~medcyclegan.errors.AmbiguousError` for a 4-D file without a choice.
     """
     options = options or ReadOptions()
     notes = Notes(_log, path.name)
@@ -86,8 +71,8 @@ def read_nifti(path: Path, options: ReadOptions | None = None) -> Volume:
     )
 
 
-def read_nifti_facts(path: Path, options: ReadOptions | None = None) -> NiftiFacts:
-    """Read the header alone, with the refusals of :func:`read_nifti` that it allows."""
+def read_nifti_header(path: Path, options: ReadOptions | None = None) -> VolumeHeader:
+    """Read the header alone, with the errors of :func:`read_nifti` that do not concern voxels."""
     options = options or ReadOptions()
     notes = Notes(_log, path.name)
     with open_bytes(path) as stream:
@@ -96,7 +81,7 @@ def read_nifti_facts(path: Path, options: ReadOptions | None = None) -> NiftiFac
     modality = _sidecar_modality(path, notes)
     dtype = layout.stored_type.newbyteorder("=")
     why = _why_synthetic(path, layout)
-    return NiftiFacts(layout.shape, layout.volumes, dtype, affine, modality, why, notes.sentences)
+    return VolumeHeader(layout.shape, dtype, affine, modality, why, notes.sentences)
 
 
 def _why_synthetic(path: Path, layout: NiftiLayout) -> str:
@@ -108,17 +93,18 @@ def _choose_volume(name: str, layout: NiftiLayout, volume: int | None) -> int:
     count = layout.volumes
     if volume is not None and volume >= count:
         held = "1 volume, number 0" if count == 1 else f"{count} volumes, 0 to {count - 1}"
-        raise AmbiguousError(f"{name}: --volume {volume}: the file holds {held}: choose one of these")
+        raise AmbiguousError(f"{name}: --volume {volume}: the file has {held}", remedy="choose one of these")
     if volume is None and count > 1:
         grid = " x ".join(str(n) for n in layout.grid)
         raise AmbiguousError(
-            f"{name}: a 4-D file of {count} volumes of {grid} voxels: choose one with --volume N, 0 to {count - 1}"
+            f"{name}: a 4-D file of {count} volumes of {grid} voxels",
+            remedy=f"choose one with --volume N, 0 to {count - 1}",
         )
     return volume or 0
 
 
 def _read_volume(stream: ByteStream, layout: NiftiLayout, volume: int) -> NDArray[Any]:
-    """The stored values of one volume, ``(I, J, K)``, in the machine's byte order."""
+    """Return the stored values of one volume, ``(I, J, K)``, in the machine's byte order."""
     header_size = int(layout.header["sizeof_hdr"])
     stream.skip(layout.offset - header_size + volume * layout.volume_bytes, "the voxels")
     stored = allocate(stream.name, layout.grid, layout.stored_type)
@@ -131,13 +117,13 @@ def _read_volume(stream: ByteStream, layout: NiftiLayout, volume: int) -> NDArra
 
 
 def allocate(name: str, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return an empty array, first axis fastest, or refuse in one line where memory does not suffice."""
+    """Return an empty array, first axis fastest. Raises ReadError if there is not enough memory."""
     try:
         return np.empty(shape, dtype, order="F")
     except MemoryError as error:
         size = float(np.prod(shape, dtype=np.float64)) * dtype.itemsize / 2**30
         raise ReadError(
-            f"{name}: its voxels need {size:.1f} GiB, more than is free: use a machine with more memory"
+            f"{name}: its voxels need {size:.1f} GiB, more than is free", remedy="use a machine with more memory"
         ) from error
 
 
@@ -147,14 +133,14 @@ def scale_stored(stored: NDArray[Any], layout: NiftiLayout) -> NDArray[Any]:
         return stored
     narrow = stored.dtype == np.float32 or stored.dtype.itemsize <= 2
     scaled = np.empty(stored.shape, np.float32 if narrow else np.float64, order="F")
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and refused as such
+    with np.errstate(over="ignore", invalid="ignore"):  # values that overflow become infinite and are refused later
         for k in range(stored.shape[2]):
             scaled[..., k] = stored[..., k].astype(np.float64) * layout.slope + layout.intercept
     return scaled
 
 
 def _output_header(layout: NiftiLayout) -> Any:
-    """The header of one volume: as stored, without the time axis, free text and display window."""
+    """Return the header of one volume: as stored, without the time axis, free text and display window."""
     header = layout.header.as_byteswapped("<")
     if layout.volumes > 1:
         header["dim"] = [3, *layout.grid, 1, 1, 1, 1]
@@ -171,10 +157,10 @@ def _note_name(path: Path, *, gzipped: bool, notes: Notes) -> None:
 
 
 def _sidecar_modality(path: Path, notes: Notes) -> str | None:
-    """The Modality of a BIDS sidecar, ``NAME.json`` beside ``NAME.nii.gz``; None where it says nothing."""
+    """Return the Modality of a BIDS sidecar, ``NAME.json`` next to ``NAME.nii.gz``; None if it has none."""
     content = read_sidecar(path)
     if content is None:
-        notes.warn("its JSON sidecar cannot be read: left aside")
+        notes.warn("its JSON sidecar cannot be read and is ignored")
         return None
     modality = content.get("Modality")
     return modality if isinstance(modality, str) and re.fullmatch(r"[A-Z]{2,16}", modality) else None

@@ -1,4 +1,4 @@
-"""NIfTI files out: the input's header field by field, read back and compared before they get their name."""
+"""Write NIfTI files with the header fields of the input, and read them back before they get their name."""
 
 from __future__ import annotations
 
@@ -24,21 +24,20 @@ from medcyclegan.volume import Volume
 __all__ = ["write_nifti"]
 
 _DESCRIPTION = "medcyclegan"
-#: The longest axis that a NIfTI-1 header can state.
+#: The longest axis that a NIfTI-1 header can store.
 _LONGEST_NIFTI1 = 32767
 
 
 def write_nifti(volume: Volume, path: Path) -> None:
-    """Write ``path`` (``.nii``, or ``.nii.gz``: then gzipped), whole or not at all.
+    """Write ``path`` (``.nii``, or ``.nii.gz``: then gzipped), complete or not at all.
 
-    A volume that was read from NIfTI keeps that header's fields: shape, sform and qform with their codes,
-    pixdim, units. Others get sform and qform with code 1 (scanner) in mm; a shear fits only the sform,
-    the qform's code is then 0. A CT is stored as int16, rounded half to even, with slope 1; all else as
-    float32 (whole numbers beyond 2^24 as float64). Nothing in the header names a patient; of a synthetic volume
-    ``descrip`` says so.
+    A volume that was read from NIfTI keeps that header's fields: shape, sform and qform with their codes, pixdim,
+    units. Others get sform and qform with code 1 (scanner) in mm; a shear can only be stored in the sform; the qform's
+    code is then 0. A CT is stored as int16, rounded half to even, with slope 1; everything else as float32 (whole
+    numbers beyond 2^24 as float64). Nothing in the header identifies a patient; ``descrip`` marks a synthetic volume.
 
-    Before the file takes its name it is read back and compared: header, affine and every voxel. Raises
-    :class:`~medcyclegan.errors.WriteError`, also for voxels that the type cannot hold.
+    Before the file gets its name it is read back and compared: header, affine and every voxel. Raises
+    :class:`~medcyclegan.errors.WriteError`, also for voxels that the type cannot represent.
     """
     dtype = find_stored_type(volume)
     header = _build_header(volume, dtype)
@@ -70,7 +69,8 @@ def _header_from_source(volume: Volume, source: NiftiSource) -> Any:
     if grid != volume.shape or not np.array_equal(source.affine, volume.affine):
         raise WriteError(
             f"a volume of shape {volume.shape} with the header of {grid} voxels, or with another affine than it was "
-            "read with: drop that header first, volume.replace(source=None)"
+            "read with",
+            remedy="drop that header first, volume.replace(source=None)",
         )
     return header
 
@@ -95,25 +95,29 @@ def _write_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
 
 
 def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[Any], path: Path) -> None:
-    """Read the still nameless file back and compare it with the volume, voxel by voxel."""
+    """Read the temporary file back and compare it with the volume, voxel by voxel."""
     file.flush()
     stream = stream_of(file, str(path))
     silent = Notes(None, path.name)
     try:
         layout = read_layout(stream, volume.array.size, silent)
-        # a header without a place was read with the axes that its user stated
+        # a header without geometry was read with the axes that the user stated
         affine = find_affine(stream.name, layout, silent, volume.orientation)
         stream.skip(layout.offset - int(header["sizeof_hdr"]), "the voxels")
         differing = sum(count_differing(_read_slab(stream, slab.shape, dtype), slab) for slab in slabs(volume.array))
         stream.finish()
     except VolumeError as error:
-        raise WriteError(f"read back before it got its name, {error}") from error
-    # float32 holds 24 bits of each element; what was read from float32 comes back exactly
+        raise WriteError.from_error("read back before it got its name, ", error) from error
+    # float32 stores 24 bits of each element; values that were read from float32 are restored exactly
     rounded = np.abs(affine - volume.affine) <= np.abs(volume.affine) * 2.0**-23 + 1e-30
     if layout.header.binaryblock != header.binaryblock or layout.grid != volume.shape or not rounded.all():
-        raise WriteError(f"{path}: read back, its header or affine is not the volume's: this is a fault, report it")
+        raise WriteError(
+            f"{path}: read back, its header or affine is not the volume's", remedy="this is a fault, report it"
+        )
     if differing:
-        raise WriteError(f"{path}: read back, {differing} voxels differ: the disk or memory is faulty, try another")
+        raise WriteError(
+            f"{path}: read back, {differing} voxels differ", remedy="the disk or memory is faulty, try another"
+        )
 
 
 def _read_slab(stream: ByteStream, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

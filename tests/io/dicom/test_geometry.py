@@ -94,7 +94,7 @@ def test_rounded_cosines_make_no_tilt():
 def test_a_slice_off_the_line():
     positions = heights(0, 3, 6, 9)
     positions[1, 0] = 0.06
-    assert "a slice lies 0.06 mm off the line of the others (near z = 3.0 mm)" in (
+    assert "a slice is 0.06 mm off the line of the others (near z = 3.0 mm)" in (
         stack_slices(positions, AXIAL, (1, 1)).uneven
     )
     positions[1, 0] = 0.6
@@ -103,7 +103,7 @@ def test_a_slice_off_the_line():
 
 
 def test_slices_side_by_side_are_no_stack():
-    with pytest.raises(GeometryError, match=r"side by side"):
+    with pytest.raises(GeometryError, match=r"next to each other"):
         stack_slices(np.array([(0.0, 0, 0), (30, 0, 0), (60, 0, 0)]), AXIAL, (1, 1))
 
 

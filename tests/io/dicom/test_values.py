@@ -57,9 +57,9 @@ def test_binary_numbers_of_a_wrong_length_or_not_finite():
 
 
 def test_the_wrong_count_and_the_wrong_kind():
-    with pytest.raises(ReadError, match=r"PixelSpacing has 1 values where the standard wants 2"):
+    with pytest.raises(ReadError, match=r"PixelSpacing has 1 values, and the standard requires 2"):
         vector(raw("PixelSpacing", b"0.5"), "PixelSpacing", 2)
-    with pytest.raises(ReadError, match=r"NumberOfFrames is 1.5 where a whole number belongs"):
+    with pytest.raises(ReadError, match=r"NumberOfFrames is 1.5 instead of a whole number"):
         integer(raw("NumberOfFrames", b"1.5"), "NumberOfFrames")
 
 

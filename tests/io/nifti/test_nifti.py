@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import itertools
 import json
@@ -27,7 +26,7 @@ from support.phantoms import (
 
 from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, ReadError, UsageError, VolumeError
 from medcyclegan.io import ReadOptions, read_volume, streams
-from medcyclegan.io.nifti.read import NiftiSource, read_nifti, read_nifti_facts
+from medcyclegan.io.nifti.read import NiftiSource, read_nifti, read_nifti_header
 from medcyclegan.volume import Volume
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -231,7 +230,7 @@ class TestFourAxes:
     @pytest.mark.parametrize(("count", "volume"), [(4, 4), (1, 1)])
     def test_a_number_out_of_range(self, tmp_path: Path, count: int, volume: int) -> None:
         path, _ = self.write(tmp_path, count)
-        with pytest.raises(AmbiguousError, match=rf"--volume {volume}: the file holds {count} volume"):
+        with pytest.raises(AmbiguousError, match=rf"--volume {volume}: the file has {count} volume"):
             read_volume(path, volume=volume)
 
     def test_a_fourth_axis_of_one_is_no_choice(self, tmp_path: Path) -> None:
@@ -460,14 +459,13 @@ def test_a_broken_sidecar_is_said(tmp_path: Path) -> None:
     assert "sidecar" in read_nifti(write_nifti(stored_box(), tmp_path / "a.nii")).notes[0]
 
 
-def test_facts_come_from_the_header_alone(tmp_path: Path) -> None:
+def test_the_header_is_read_without_the_voxels(tmp_path: Path) -> None:
     values = np.random.default_rng(2).integers(0, 30000, (90, 90, 90)).astype(np.int16)
     path = write_nifti(Volume(values, BOX.affine), tmp_path / "a.nii.gz")
     path.write_bytes(path.read_bytes()[:-40])  # the voxels are damaged, which the header does not know
-    facts = read_nifti_facts(path, ReadOptions())
-    assert (facts.shape, facts.volumes, facts.dtype) == (values.shape, 1, np.int16)
-    np.testing.assert_allclose(facts.affine, BOX.affine)
-    assert dataclasses.is_dataclass(facts)
+    header = read_nifti_header(path, ReadOptions())
+    assert (header.shape, header.volumes, header.dtype) == (values.shape, 1, np.int16)
+    np.testing.assert_allclose(header.affine, BOX.affine)
 
 
 def test_reading_takes_one_copy_of_the_voxels(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The address of a DICOM node (a PACS) as one word: ``dicom://AET@host:port?calling=AET&tls=on``."""
+"""The address of a DICOM node (a PACS) as one string: ``dicom://AET@host:port?calling=AET&tls=on``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SCHEME", "DicomNode", "is_dicom_node", "tls_context"]
 
 SCHEME = "dicom://"
 _FORM = f"{SCHEME}AET@host:port"
-#: What may follow the port, and what each means in an error's remedy.
+#: The parameters that may follow the port, as printed in an error's remedy.
 _QUERY = ("calling", "tls", "ca", "cert", "key")
 _CALLING_AET = "MEDCYCLEGAN"
 #: Source: DICOM PS3.5 section 6.2, value representation AE.
@@ -28,7 +28,7 @@ class DicomNode:
 
     ``called`` and ``calling``: application entity titles, the node's and ours. ``tls``: whether the connection is
     encrypted; the node's certificate is then checked against the system's authorities, or against ``ca``, a PEM
-    file. ``cert`` and ``key``: PEM files with our own certificate and its key, where the node asks for one.
+    file. ``cert`` and ``key``: PEM files with our own certificate and its key, if the node requires one.
     """
 
     called: str
@@ -50,15 +50,17 @@ class DicomNode:
             parts = urlsplit(address)
             host, port = parts.hostname, parts.port
         except ValueError as error:
-            raise UsageError(f"{address}: {error}: write {_FORM}") from None
+            raise UsageError(f"{address}: {error}", remedy=f"write {_FORM}") from None
         title = parts.username or ""
         if parts.scheme != "dicom" or not title or not host or not port or parts.path not in ("", "/"):
-            raise UsageError(f"{address}: not the address of a DICOM node: write {_FORM}")
+            raise UsageError(f"{address}: not the address of a DICOM node", remedy=f"write {_FORM}")
         if parts.password is not None:
-            raise UsageError(f"{SCHEME}{title}:…@{host}:{port}: a DICOM node takes no password: write {_FORM}")
+            raise UsageError(
+                f"{SCHEME}{title}:…@{host}:{port}: a DICOM node takes no password", remedy=f"write {_FORM}"
+            )
         if "@" in title or "#" in address:
             raise UsageError(
-                f"{address}: a second @, or a #: write {_FORM}, with %40 for an @ and %23 for a # in a name"
+                f"{address}: a second @, or a #", remedy=f"write {_FORM}, with %40 for an @ and %23 for a # in a name"
             )
         options = _read_query(address, parts.query)
         called, calling = unquote(title), options.get("calling", _CALLING_AET)
@@ -67,11 +69,13 @@ class DicomNode:
         tls = options.get("tls", "off")
         files = {name: Path(options[name]) for name in ("ca", "cert", "key") if name in options}
         if tls not in ("on", "off"):
-            raise UsageError(f"{address}: tls={tls}: write tls=on or tls=off")
+            raise UsageError(f"{address}: tls={tls}", remedy="write tls=on or tls=off")
         if files and tls == "off":
-            raise UsageError(f"{address}: {' and '.join(files)} serve an encrypted connection only: add tls=on")
+            raise UsageError(
+                f"{address}: {' and '.join(files)} are only for an encrypted connection", remedy="add tls=on"
+            )
         if "key" in files and "cert" not in files:
-            raise UsageError(f"{address}: a key without its certificate: add cert=FILE")
+            raise UsageError(f"{address}: a key without its certificate", remedy="add cert=FILE")
         return cls(called, host, port, calling, tls == "on", **files)
 
     def __str__(self) -> str:
@@ -85,35 +89,39 @@ def is_dicom_node(output: str | os.PathLike[str]) -> bool:
 
 
 def tls_context(node: DicomNode) -> ssl.SSLContext | None:
-    """Return how ``node``'s connection is encrypted: the certificate and its host name are checked; None without TLS.
+    """Return the TLS context for ``node``, which checks its certificate and host name; None without TLS.
 
-    Raises :class:`~medcyclegan.errors.UsageError` for a PEM file that is missing or is none.
+    Raises :class:`~medcyclegan.errors.UsageError` for a PEM file that is missing or invalid.
     """
     if not node.tls:
         return None
     try:
         context = ssl.create_default_context(cafile=node.ca)
     except OSError as error:
-        raise UsageError(f"ca={node.ca}: {error.strerror or error}: name a PEM file of certificates") from None
+        raise UsageError(f"ca={node.ca}: {error.strerror or error}", remedy="name a PEM file of certificates") from None
     if node.cert is not None:
         try:
             context.load_cert_chain(node.cert, node.key)
         except OSError as error:
             named = f"cert={node.cert}" + (f", key={node.key}" if node.key else "")
-            raise UsageError(f"{named}: {error.strerror or error}: name a certificate and its key, PEM files") from None
+            raise UsageError(
+                f"{named}: {error.strerror or error}", remedy="name a certificate and its key, PEM files"
+            ) from None
     return context
 
 
 def _read_query(address: str, query: str) -> dict[str, str]:
-    """Return what follows the port; a name that is unknown, given twice or without a value is refused."""
+    """Return the parameters after the port; one that is unknown, repeated or without a value is refused."""
     options: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in _QUERY:
-            raise UsageError(f"{address}: unknown {name!r} after the port: it takes {', '.join(_QUERY)}")
+            raise UsageError(f"{address}: unknown {name!r} after the port", remedy=f"it takes {', '.join(_QUERY)}")
         if name in options:
-            raise UsageError(f"{address}: {name} is given twice ({options[name]!r} and {value!r}): give it once")
+            raise UsageError(
+                f"{address}: {name} is given twice ({options[name]!r} and {value!r})", remedy="give it once"
+            )
         if not value:
-            raise UsageError(f"{address}: {name} has no value: write {name}=VALUE, or leave it out")
+            raise UsageError(f"{address}: {name} has no value", remedy=f"write {name}=VALUE, or leave it out")
         options[name] = value
     return options
 
@@ -121,5 +129,6 @@ def _read_query(address: str, query: str) -> dict[str, str]:
 def _check_title(title: str) -> None:
     if not title.strip() or not _TITLE.fullmatch(title):
         raise UsageError(
-            f"{title!r} is no application entity title: 1 to 16 characters, without backslash: ask for the node's"
+            f"{title!r} is not an application entity title: 1 to 16 characters, without backslash",
+            remedy="ask for the node's",
         )

@@ -1,4 +1,4 @@
-"""A derived DICOM series to a DICOM node by C-STORE (DICOM PS3.4 annex B); extra ``pacs``."""
+"""Send a derived DICOM series to a DICOM node by C-STORE (DICOM PS3.4 annex B); extra ``pacs``."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["check_node", "send_series"]
 
 _log = logging.getLogger(__name__)
 
-#: CT Image Storage and MR Image Storage, all that is written here (PS3.4 section B.5).
+#: CT Image Storage and MR Image Storage, the only classes that are written here (PS3.4 section B.5).
 _CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
-#: Explicit as the files are; implicit, which every node must take, is made on the way.
+#: Explicit, as in the files; implicit, which every node must accept, is converted when sending.
 _SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
-#: Warnings with which an image is stored all the same (PS3.4 table B.2-1).
+#: Warnings despite which an image is stored (PS3.4 table B.2-1).
 _STORED = {0xB000: "elements were coerced", 0xB006: "elements were discarded", 0xB007: "it found it odd"}
 
 
 def check_node(node: DicomNode) -> None:
-    """Open an association with ``node`` and end it: whether it is there and takes CT or MR images from us.
+    """Open an association with ``node`` and release it: checks that it answers and accepts CT or MR images from us.
 
-    Raises :class:`~medcyclegan.errors.WriteError` with what it answered, and
+    Raises :class:`~medcyclegan.errors.WriteError` with its answer, and
     :class:`~medcyclegan.errors.MissingExtraError` without pynetdicom.
     """
     with _association(node):
@@ -38,11 +38,11 @@ def check_node(node: DicomNode) -> None:
 
 
 def send_series(folder: Path, node: DicomNode, *, repeatable: bool = True) -> int:
-    """Send every image of the series in ``folder`` to ``node``; return how many there were.
+    """Send every image of the series in ``folder`` to ``node``; return their number.
 
-    An image that the node has already (the UIDs of a translation made twice are the same) is its to keep or replace.
-    ``repeatable``: whether making the series again gives the same UIDs, which a de-identified one does not.
-    Raises :class:`~medcyclegan.errors.WriteError` at the first image that it does not store.
+    If the node already has an image (repeating a translation gives the same UIDs), it decides whether to replace it.
+    ``repeatable``: whether writing the series again gives the same UIDs, which is not so for a de-identified one.
+    Raises :class:`~medcyclegan.errors.WriteError` at the first image that the node does not store.
     """
     files = sorted(folder.glob("*.dcm"))
     warned: set[int] = set()
@@ -67,15 +67,15 @@ def send_series(folder: Path, node: DicomNode, *, repeatable: bool = True) -> in
 
 
 def _so_far(sent: int, files: Sequence[Path], repeatable: bool) -> str:
-    again = "send again, which doubles nothing, for the UIDs stay the same"
+    again = "send again, which duplicates nothing because the UIDs stay the same"
     if not repeatable:
-        again = "remove these there before you send again, for the UIDs will be others"
-    return f"; {sent} of {len(files)} images are stored there: see to the node and {again}"
+        again = "remove these there before you send again, because the UIDs will differ"
+    return f"; {sent} of {len(files)} images are stored there: check the node and {again}"
 
 
 @contextlib.contextmanager
 def _association(node: DicomNode) -> Iterator[Any]:
-    """Open an association for CT and MR images, and release it; abort it where something goes wrong."""
+    """Open an association for CT and MR images, and release it; abort it on an error."""
     pynetdicom = _import_pynetdicom()
     context = tls_context(node)
     entity = pynetdicom.AE(ae_title=node.calling)
@@ -93,7 +93,7 @@ def _association(node: DicomNode) -> Iterator[Any]:
             evt_handlers=[(pynetdicom.evt.EVT_CONN_OPEN, lambda _event: connected.append(True))],
         )
     except OSError as error:
-        raise WriteError(f"{node}: {error.strerror or error}: check the host's name") from error
+        raise WriteError(f"{node}: {error.strerror or error}", remedy="check the host's name") from error
     if not association.is_established:
         raise WriteError(_refusal(node, association, connected=bool(connected)))
     try:
@@ -105,7 +105,7 @@ def _association(node: DicomNode) -> Iterator[Any]:
 
 
 def _refusal(node: DicomNode, association: Any, *, connected: bool) -> str:
-    """Say why there is no association: no connection, a refusal, or no common ground."""
+    """Describe why there is no association: no connection, a refusal, or no common class."""
     if not connected:
         return f"{node}: no connection ({_connection_error(node)}): check host, port{' and TLS' if node.tls else ''}"
     answer = association.acceptor.primitive
@@ -116,11 +116,13 @@ def _refusal(node: DicomNode, association: Any, *, connected: bool) -> str:
         )
     if association.rejected_contexts:
         return f"{node}: it takes neither CT nor MR images: ask its administrator, or name another node"
-    return f"{node}: it broke off without an answer: is this a DICOM port, and does it ask for TLS (?tls=on)?"
+    return (
+        f"{node}: it closed the connection without an answer: is this a DICOM port, and does it require TLS (?tls=on)?"
+    )
 
 
 def _connection_error(node: DicomNode) -> str:
-    """Connect once more and return the reason, which pynetdicom keeps to itself."""
+    """Connect once more and return the reason, which pynetdicom does not report."""
     context = tls_context(node)
     try:
         with socket.create_connection((node.host, node.port), _CONNECT_SECONDS) as plain:
@@ -129,7 +131,7 @@ def _connection_error(node: DicomNode) -> str:
                     pass
     except OSError as error:
         return str(getattr(error, "verify_message", "") or error.strerror or error)
-    return "it came about only on a second attempt"
+    return "it succeeded only on a second attempt"
 
 
 def _import_pynetdicom() -> Any:
@@ -137,8 +139,9 @@ def _import_pynetdicom() -> Any:
         pynetdicom = importlib.import_module("pynetdicom")
     except ImportError:
         raise MissingExtraError(
-            "pynetdicom is not installed, which sending needs: install the extra with pip install 'medcyclegan[pacs]'"
+            "pynetdicom is not installed, which sending needs",
+            remedy="install the extra with pip install 'medcyclegan[pacs]'",
         ) from None
-    # What it logs of a failure is said here, in a line.
+    # Failures that it logs are reported here in one line.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     return pynetdicom

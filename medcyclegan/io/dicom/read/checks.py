@@ -1,4 +1,4 @@
-"""What forbids that images make one volume, each with the keyword or the option that helps."""
+"""Check that images form one volume; each error names the keyword or the option that helps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medcyclegan.io.notes import Notes
 
 __all__ = ["check_alike", "check_one_volume", "check_placed", "check_rescale", "check_sequence"]
 
-#: How many values a refusal lists.
+#: The number of values that a refusal lists.
 _LISTED = 8
 #: One volume has one value of these; a scanner's own variations of others (such as FlipAngle) are common.
 _SAME_IN_ONE_VOLUME = (
@@ -30,7 +30,7 @@ _SAME_IN_ONE_VOLUME = (
 
 
 def check_placed(frames: Sequence[Frame]) -> None:
-    """Refuse images that do not say where they lie."""
+    """Refuse images without a position."""
     for keyword, lacking in (
         ("ImagePositionPatient", [frame for frame in frames if not frame.position]),
         ("ImageOrientationPatient", [frame for frame in frames if not frame.orientation]),
@@ -38,8 +38,8 @@ def check_placed(frames: Sequence[Frame]) -> None:
     ):
         if lacking:
             raise GeometryError(
-                f"{len(lacking)} of {len(frames)} images have no {keyword}, so their place in the patient is unknown: "
-                "export the original series again"
+                f"{len(lacking)} of {len(frames)} images have no {keyword}, so their position is unknown",
+                remedy="export the original series again",
             )
 
 
@@ -69,26 +69,29 @@ def check_alike(frames: Sequence[Frame], notes: Notes) -> None:
             fewest = min(counts.values())
             raise AmbiguousError(
                 f"{keyword} is not the same in all {len(frames)} images ({fewest} differ(s)), so they are not one "
-                f"volume: export the series alone, or pass --split-by {keyword} and --volume N"
+                "volume",
+                remedy=f"export the series alone, or pass --split-by {keyword} and --volume N",
+                options={"split_by": keyword, "volume": 0},
             )
     if not any(frame.image.frame_of_reference for frame in frames):
         notes.tell("no FrameOfReferenceUID: its images are taken to share one")
 
 
 def check_one_volume(frames: Sequence[Frame]) -> None:
-    """Refuse images at different places that were acquired so differently that they belong to several volumes."""
+    """Refuse images at different positions whose acquisitions differ so much that they belong to several volumes."""
     for keyword in _SAME_IN_ONE_VOLUME:
         values = sorted({_first_three(frame, keyword) for frame in frames})
         if len(values) > 1 and not _nearly_equal(values):
             shown = ", ".join(value or "absent" for value in values[:_LISTED])
             raise AmbiguousError(
-                f"{keyword} differs between images at different places ({shown}), so they are not one volume: "
-                f"pass --split-by {keyword} and --volume N"
+                f"{keyword} differs between images at different positions ({shown}), so they are not one volume",
+                remedy=f"pass --split-by {keyword} and --volume N",
+                options={"split_by": keyword, "volume": 0},
             )
 
 
 def _first_three(frame: Frame, keyword: str) -> str:
-    """Return an attribute; of ImageType only the three values that the standard defines the same for all."""
+    """Return an attribute; of ImageType only the first three values, which the standard defines for all modalities."""
     value = frame.attributes.get(keyword, "")
     return "\\".join(value.split("\\")[:3]) if keyword == "ImageType" else value
 
@@ -102,20 +105,21 @@ def _nearly_equal(values: list[str]) -> bool:
 
 
 def check_sequence(ordered: Sequence[Frame]) -> None:
-    """Refuse a CT whose acquisitions take turns along the stack: two phases half a slice apart look like one."""
+    """Refuse a CT whose acquisitions take turns along the stack: two phases half a slice apart look like one stack."""
     numbers = [frame.attributes.get("AcquisitionNumber", "") for frame in ordered]
     counts = Counter(numbers)
     turns = 1 + sum(before != after for before, after in itertools.pairwise(numbers))
     several = len(counts) > 1 and min(counts.values()) > 1
     if ordered[0].image.modality == "CT" and several and turns >= 2 * len(counts):
         raise AmbiguousError(
-            f"slices of {len(counts)} acquisitions take turns along the stack, so they are not one volume: "
-            "pass --split-by AcquisitionNumber and --volume N"
+            f"slices of {len(counts)} acquisitions take turns along the stack, so they are not one volume",
+            remedy="pass --split-by AcquisitionNumber and --volume N",
+            options={"split_by": "AcquisitionNumber", "volume": 0},
         )
 
 
 def check_rescale(frames: Sequence[Frame], notes: Notes) -> None:
-    """Refuse a rescale that most slices share and a few do not: a damaged or a mixed series, not a scanner's choice."""
+    """Refuse a rescale that a few slices do not share with the rest: the series is damaged or mixed."""
     counts = Counter((frame.slope, frame.intercept) for frame in frames)
     if len(counts) == 1:
         return
@@ -125,7 +129,8 @@ def check_rescale(frames: Sequence[Frame], notes: Notes) -> None:
     if (is_ct and 2 * shared >= len(frames)) or (others == 1 and shared > 1):
         raise ReadError(
             f"{others} of {len(frames)} slices have another RescaleSlope or RescaleIntercept than the rest "
-            f"({slope:g}, {intercept:g}), so the series is damaged or mixed: export it again"
+            f"({slope:g}, {intercept:g}), so the series is damaged or mixed",
+            remedy="export it again",
         )
     slopes = [frame.slope for frame in frames]
     notes.warn(

@@ -11,7 +11,7 @@ from medcyclegan.io.dicom.values import items, text, vector
 
 __all__ = ["enhanced_frames", "is_multi_frame"]
 
-#: What enhanced objects call otherwise than classic ones; each name occurs in one functional group only.
+#: Attributes with another name than in classic objects; each occurs in one functional group only.
 _ENHANCED_NAME = {
     "EchoTime": "EffectiveEchoTime",
     "TemporalPositionIdentifier": "TemporalPositionIndex",
@@ -22,7 +22,7 @@ _ENHANCED_NAME = {
     "InversionTime": "InversionTimes",
     "ImageType": "FrameType",
 }
-#: Groups about other images than this frame.
+#: Groups that describe other images than this frame.
 _UNRELATED = ("DerivationImageSequence", "ReferencedImageSequence", "ConversionSourceAttributesSequence")
 
 
@@ -37,8 +37,8 @@ def enhanced_frames(dataset: Dataset, image: Image, keywords: tuple[str, ...]) -
     groups = items(dataset, "PerFrameFunctionalGroupsSequence")
     if len(groups) != image.number_of_frames:
         raise ReadError(
-            f"{image.number_of_frames} frames but functional groups for {len(groups)}: "
-            "the header is damaged, export the series again"
+            f"{image.number_of_frames} frames but functional groups for {len(groups)}",
+            remedy="the header is damaged, export the series again",
         )
     wanted: dict[str, tuple[str, str]] = {
         keyword: (_ENHANCED_NAME.get(keyword, keyword), keyword) for keyword in keywords
@@ -87,7 +87,7 @@ def _macro(groups: list[Dataset], keyword: str) -> Dataset | None:
 
 
 def _texts_below(group: Dataset, names: set[str], depth: int = 2) -> dict[str, str]:
-    """Return the texts of ``names`` in a group's public sequences; the standard's attributes lie two levels deep."""
+    """Return the texts of ``names`` in a group's public sequences; the standard's attributes are two levels deep."""
     found = {}
     for tag in group.keys():  # noqa: SIM118 - iterating a pydicom data set itself converts every value
         keyword = "" if tag.is_private else keyword_for_tag(tag)

@@ -1,7 +1,6 @@
-"""Frames: every 2-D image of a DICOM series as one value, whether it is a file, a frame of one or a tile of one.
+"""Frames: the 2-D images of a DICOM series, each of which is a file, a frame of a file or a tile of a frame.
 
-Grouping, geometry and pixel reading work on frames alone, so one set of checks serves classic, enhanced and mosaic
-images.
+Grouping, geometry and pixel reading work on frames alone, so classic, enhanced and mosaic images share their checks.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ __all__ = [
     "rescale",
 ]
 
-#: What may tell apart the volumes of one series, in the order in which it is tried.
+#: Keywords that may distinguish the volumes of one series, in the order in which they are tried.
 SPLIT_KEYWORDS = (
     "EchoTime",
     "EchoNumbers",
@@ -45,9 +44,9 @@ SPLIT_KEYWORDS = (
     "AcquisitionTime",
     "ContentTime",
 )
-#: No scanner's units need more than this, and float32 could not hold it.
+#: No scanner's units need more than this, and float32 could not represent it.
 _MOST_RESCALE = 1e12
-#: Modality (0008,0060) of the SOP classes that say it themselves.
+#: Modality (0008,0060) of the SOP classes that determine it.
 _CLASS_MODALITY = {
     "1.2.840.10008.5.1.4.1.1.2": "CT",
     "1.2.840.10008.5.1.4.1.1.2.1": "CT",
@@ -71,7 +70,7 @@ _COLOUR = (
     "YBR_RCT",
     "XYB",
 )
-#: SOP classes with pixel data that are no image of a patient.
+#: SOP classes with pixel data that are not images of a patient.
 _NO_SCANS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "a label map",
@@ -95,10 +94,10 @@ class PixelFormat:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Image:
-    """One DICOM image file: what its frames share. ``dataset`` is None where headers are not kept.
+    """One DICOM image file: the attributes that its frames share. ``dataset`` is set only if headers are kept.
 
     ``has_text`` is BurnedInAnnotation (0028,0301): text in the pixels may name the patient. ``is_synthetic`` is
-    SyntheticData (0008,001C): made by a program, not acquired.
+    SyntheticData (0008,001C): computed, not acquired.
     """
 
     path: Path
@@ -134,18 +133,18 @@ class Image:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frame:
-    """One 2-D image in the patient, its geometry in DICOM's LPS+ millimetres.
+    """One 2-D image in the patient, its geometry in DICOM's LPS+ millimeters.
 
     ``index``
         The frame's number within its file, 0-based.
     ``tile``
         ``(first row, first column, rows, columns)`` of a tile of a mosaic; None for a whole frame.
     ``position``, ``orientation``
-        ImagePositionPatient, ImageOrientationPatient: empty where the header has none.
+        ImagePositionPatient, ImageOrientationPatient: empty if the header has none.
     ``pixel_spacing``
-        Between rows, between columns (PixelSpacing's order), in mm; empty where the header has none.
+        Between rows, between columns (PixelSpacing's order), in mm; empty if the header has none.
     ``attributes``
-        What may tell volumes apart, keyword to text.
+        Values that may distinguish volumes, by keyword.
     """
 
     image: Image
@@ -172,20 +171,20 @@ class Frame:
 
 
 def image_from_header(file: DicomFile, *, keep_dataset: bool) -> Image:
-    """Take from a parsed header what all its frames share.
+    """Return the attributes of a parsed header that all its frames share.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for what is missing or contradicts itself,
-    :class:`~medcyclegan.errors.IntensityError` for colour and for what is no scan.
+    Raises :class:`~medcyclegan.errors.ReadError` for missing or contradictory attributes,
+    :class:`~medcyclegan.errors.IntensityError` for color and for images that are not scans.
     """
     dataset = file.dataset
     sop_class = text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID")
     if sop_class in _NO_SCANS:
-        raise IntensityError(f"{_NO_SCANS[sop_class]}, not a scan: name the series that it was made from")
+        raise IntensityError(f"{_NO_SCANS[sop_class]}, not a scan", remedy="name the series that it was made from")
     modality = text(dataset, "Modality") or _CLASS_MODALITY.get(sop_class, "")
     if _CLASS_MODALITY.get(sop_class, modality) != modality:
         raise ReadError(
-            f"Modality {modality!r} contradicts the SOP class, which is for {_CLASS_MODALITY[sop_class]}: "
-            "the header is damaged, export the series again"
+            f"Modality {modality!r} contradicts the SOP class, which is for {_CLASS_MODALITY[sop_class]}",
+            remedy="the header is damaged, export the series again",
         )
     return Image(
         path=file.path,
@@ -229,26 +228,28 @@ def classic_frame(file: DicomFile, image: Image, keywords: tuple[str, ...]) -> F
 
 
 def rescale(dataset: Dataset) -> tuple[float, float]:
-    """Return RescaleSlope and RescaleIntercept, 1 and 0 where both are absent.
+    """Return RescaleSlope and RescaleIntercept, 1 and 0 if both are absent.
 
     Raises :class:`~medcyclegan.errors.ReadError` for a slope of 0 and for one without the other,
     :class:`~medcyclegan.errors.IntensityError` for a lookup table in their place.
     """
     if "ModalityLUTSequence" in dataset:
         raise IntensityError(
-            "stored values map to units by a Modality LUT, which this program does not apply: "
-            "convert the series first, for example with dcm2niix"
+            "stored values map to units by a Modality LUT, which this program does not apply",
+            remedy="convert the series first, for example with dcm2niix",
         )
     slope, intercept = vector(dataset, "RescaleSlope", 1), vector(dataset, "RescaleIntercept", 1)
     if bool(slope) != bool(intercept):
         raise ReadError(
-            "only one of RescaleSlope and RescaleIntercept is there: the header is damaged, export the series again"
+            "only one of RescaleSlope and RescaleIntercept is present",
+            remedy="the header is damaged, export the series again",
         )
     if not slope:
         return 1.0, 0.0
     if slope[0] == 0 or max(abs(slope[0]), abs(intercept[0])) > _MOST_RESCALE:
         raise ReadError(
-            f"RescaleSlope {slope[0]:g} and RescaleIntercept {intercept[0]:g} make no image: export the series again"
+            f"RescaleSlope {slope[0]:g} and RescaleIntercept {intercept[0]:g} are not a valid scaling",
+            remedy="export the series again",
         )
     return slope[0], intercept[0]
 
@@ -265,26 +266,28 @@ def _pixel_format(dataset: Dataset) -> PixelFormat:
     for name in names:
         value = integer(dataset, name)
         if value is None:
-            raise ReadError(f"{name} is absent: the header is damaged, export the series again")
+            raise ReadError(f"{name} is absent", remedy="the header is damaged, export the series again")
         found[name] = value
     photometric = text(dataset, "PhotometricInterpretation")
     if photometric not in (*_GREY, *_COLOUR):
-        raise ReadError(f"PhotometricInterpretation is {photometric!r}: the header is damaged, export the series again")
+        raise ReadError(
+            f"PhotometricInterpretation is {photometric!r}", remedy="the header is damaged, export the series again"
+        )
     if found["SamplesPerPixel"] != 1 or photometric in _COLOUR:
         raise IntensityError(
-            f"{photometric}, {found['SamplesPerPixel']} sample(s) a pixel: a volume needs one grey value a voxel; "
-            "convert colour first, for example with dcm2niix"
+            f"{photometric}, {found['SamplesPerPixel']} sample(s) a pixel",
+            remedy=("a volume needs one grey value a voxel; convert colour first, for example with dcm2niix"),
         )
     allocated, stored, high = found["BitsAllocated"], found["BitsStored"], found["HighBit"]
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
         raise ReadError(
-            f"{stored} bits stored up to bit {high} of {allocated} allocated: not a coding that DICOM allows, "
-            "export the series again"
+            f"{stored} bits stored up to bit {high} of {allocated} allocated",
+            remedy=("not a coding that DICOM allows, export the series again"),
         )
     if found["Rows"] < 1 or found["Columns"] < 1 or found["PixelRepresentation"] not in (0, 1):
         raise ReadError(
-            f"{found['Rows']} rows, {found['Columns']} columns, PixelRepresentation {found['PixelRepresentation']}: "
-            "the header is damaged, export the series again"
+            f"{found['Rows']} rows, {found['Columns']} columns, PixelRepresentation {found['PixelRepresentation']}",
+            remedy="the header is damaged, export the series again",
         )
     return PixelFormat(
         found["Rows"], found["Columns"], allocated, stored, high, found["PixelRepresentation"] == 1, photometric

@@ -1,8 +1,8 @@
-"""DICOM files in a tree: which are images, which are something else, which are damaged.
+"""Find the DICOM files in a tree and sort them into images, other files and damaged files.
 
-Junk is a file without ``DICM`` at byte 128, a Media Storage Directory whatever its name, or a non-image object: it is
-left out, and said. A file with ``DICM`` that does not parse, or an image that was cut short, is a refusal: it may be
-the slice that is missing.
+A file without ``DICM`` at byte 128, a Media Storage Directory with any name, and a non-image object are left out and
+reported. A file with ``DICM`` that does not parse, or an image that was cut short, is refused: it may be the slice that
+is missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydicom.uid import UID, UID_dictionary
 from medcyclegan.errors import ReadError
 from medcyclegan.io.dicom.values import PARSE_ERRORS, integer, quiet, short_reason, text
 from medcyclegan.io.formats import format_of_name
-from medcyclegan.io.links import BROKEN_LINK, is_broken_link
+from medcyclegan.io.links import broken_link, is_broken_link
 from medcyclegan.storage import is_temporary
 
 __all__ = [
@@ -40,12 +40,12 @@ __all__ = [
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _STANDARD_UIDS = "1.2.840.10008."
-#: A deflated file of a few megabytes can grow a thousandfold: bytes before its pixel data, after them, and in all.
+#: A deflated file of a few megabytes can expand a thousandfold. The most bytes before its pixel data, after them, and in all.
 _MOST_HEADER, _MOST_TRAILING, _MOST_INFLATED = 2**26, 2**20, 2**30
 _PIXEL_DATA, _FIRST_PIXEL_TAG = 0x7FE00010, 0x7FE00008
 _UNDEFINED = 0xFFFFFFFF
 
-#: What a file without its preamble begins with.
+#: The first bytes of a file without its preamble.
 _FIRST_ELEMENTS = (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x02\x00\x00\x00")
 #: The class, instance and transfer syntax of an explicit file, with their representation: no text holds these bytes.
 _TELLING_ELEMENTS = tuple(
@@ -55,7 +55,7 @@ _TELLING_ELEMENTS = tuple(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DicomFile:
-    """An image: its header, and where its pixel data lie.
+    """An image: its header, and the position of its pixel data.
 
     ``pixel_offset``
         The byte at which the value of PixelData begins (in the inflated data set, for the deflated syntax).
@@ -72,7 +72,7 @@ class DicomFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OtherFile:
-    """A file that is not a DICOM image, and what it is: left out."""
+    """A file that is left out because it is not a DICOM image, and what it is."""
 
     path: Path
     reason: str
@@ -81,22 +81,27 @@ class OtherFile:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DamagedFile:
-    """A DICOM file that cannot be read, with the sentence for the user, and its series where that much is legible.
+    """A DICOM file that cannot be read, why, and its series if that much is legible.
 
-    ``is_whole`` tells a file that is not damaged, but holds what this program does not read (colour, a mask).
+    ``is_whole``: the file is not damaged, but holds what this program does not read (color, a mask).
     """
 
     path: Path
-    reason: str
+    error: ReadError
     series_uid: str = ""
     is_whole: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The message of the error."""
+        return str(self.error)
 
 
 def walk_files(root: Path) -> Iterator[Path]:
     """Yield every file under ``root``, in sorted order, without dotfiles and temporary names.
 
-    Symbolic links are followed; a folder that several ways lead to is looked at once. A broken link is yielded too: it
-    may be a volume or a slice that is missing.
+    Symbolic links are followed; a folder that is linked several times is visited once. A broken link is yielded too: it
+    may be a missing volume or slice.
     """
     seen = {os.path.realpath(root)}
     levels = [iter(_entries(root))]
@@ -129,7 +134,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         return sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        raise ReadError(f"{folder} cannot be listed: {error.strerror}: check its permissions") from error
+        raise ReadError(f"{folder} cannot be listed: {error.strerror}", remedy="check its permissions") from error
 
 
 def is_dicom(path: Path) -> bool:
@@ -142,7 +147,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_header(path: Path) -> DicomFile | OtherFile | DamagedFile:
-    """Parse one file's header, up to its pixel data, whatever the file is."""
+    """Parse the header of one file of any type, up to its pixel data."""
     try:
         with path.open("rb") as file:
             start = file.read(1024)
@@ -154,20 +159,20 @@ def read_header(path: Path) -> DicomFile | OtherFile | DamagedFile:
             size = len(body.getbuffer()) if isinstance(body, BytesIO) else os.fstat(file.fileno()).st_size
             return _classify(path, dataset, body, size)
     except ReadError as error:
-        return DamagedFile(path, f"{path.name}: {error}")
+        return DamagedFile(path, ReadError.from_error(f"{path.name}: ", error))
     except PARSE_ERRORS as error:
         if is_broken_link(path):
             if format_of_name(path) is None:
                 return OtherFile(path, "a broken symbolic link")
-            return DamagedFile(path, BROKEN_LINK.format(path.name))
+            return DamagedFile(path, broken_link(path.name))
         return _damaged(path, f"does not parse ({short_reason(error)})")
 
 
 def inflate_file(path: Path) -> bytes:
     """Return the inflated data set of a file in the deflated transfer syntax.
 
-    No more is unpacked than its pixel data end at: 64 MiB for the header, which says how many these are. Raises
-    :class:`~medcyclegan.errors.ReadError` for one that was cut short, that goes on behind its pixel data, or of over
+    Inflates no more than the end of the pixel data: at most 64 MiB for the header, which states their length. Raises
+    :class:`~medcyclegan.errors.ReadError` for a data set that was cut short, continues after its pixel data, or exceeds
     1 GiB.
     """
     meta = read_file_meta_info(path)
@@ -182,10 +187,10 @@ def inflate_file(path: Path) -> bytes:
             found += engine.decompress(engine.unconsumed_tail, limit - len(found))
         if engine.unconsumed_tail:
             raise ReadError(
-                f"a deflated data set of over {limit} bytes, more than its pixel data: save it uncompressed"
+                f"a deflated data set of over {limit} bytes, more than its pixel data", remedy="save it uncompressed"
             )
     if not engine.eof:
-        raise ReadError("a deflated data set that was cut short: export the series again")
+        raise ReadError("a deflated data set that was cut short", remedy="export the series again")
     return found
 
 
@@ -198,7 +203,7 @@ def _end_of_pixels(start: bytes) -> int:
 
 
 def _parse(path: Path, file: BinaryIO, start: bytes) -> tuple[Dataset, BinaryIO]:
-    """Parse a header; return it with a stream that stands at the pixel data element, or at the end."""
+    """Parse a header; return it with a stream at the pixel data element, or at the end."""
     if _DEFLATED.encode() not in start:
         return read_partial(file, stop_when=_at_pixels), file
     body = BytesIO(inflate_file(path))
@@ -208,12 +213,12 @@ def _parse(path: Path, file: BinaryIO, start: bytes) -> tuple[Dataset, BinaryIO]
 
 
 def _at_pixels(tag: BaseTag, _representation: str | None, _length: int) -> bool:
-    # pydicom's own comparison of tags is slow, and this is asked of every element
+    # pydicom's own comparison of tags is slow, and this runs for every element
     return int.__ge__(tag, _FIRST_PIXEL_TAG)
 
 
 def _classify(path: Path, dataset: Dataset, body: BinaryIO, size: int) -> DicomFile | OtherFile | DamagedFile:
-    """Decide what a parsed file is. ``body`` stands where its pixel data should begin."""
+    """Classify a parsed file. ``body`` is at the position where its pixel data should begin."""
     meta = dataset.file_meta
     sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
     if _DIRECTORY in (sop_class, text(meta, "MediaStorageSOPClassUID")):
@@ -225,7 +230,7 @@ def _classify(path: Path, dataset: Dataset, body: BinaryIO, size: int) -> DicomF
         names = [_non_image_name(uid) for uid in dict.fromkeys((sop_class, meta_class)) if uid]
         # a header that was cut short may end within its SOP class
         if names and all(names) and "Rows" not in dataset:
-            return OtherFile(path, f"no image: {names[0]}", is_dicom=True)
+            return OtherFile(path, f"not an image: {names[0]}", is_dicom=True)
         return _damaged(path, "ends before its pixel data", dataset)
     tag, offset, length = element
     if tag != _PIXEL_DATA:
@@ -237,12 +242,12 @@ def _classify(path: Path, dataset: Dataset, body: BinaryIO, size: int) -> DicomF
     if length == _UNDEFINED:
         return DicomFile(path, dataset, syntax, offset, None)
     if offset + length > size:
-        return _damaged(path, f"is cut short: {size - offset} of {length} bytes of pixel data are there", dataset)
+        return _damaged(path, f"is cut short: {size - offset} of {length} bytes of pixel data are present", dataset)
     return DicomFile(path, dataset, syntax, offset, length)
 
 
 def _non_image_name(sop_class: str) -> str:
-    """Name a SOP class that holds no image; empty for one that does, and for what is no whole UID."""
+    """Name a SOP class that holds no image; empty for one that does, and for an incomplete UID."""
     name = UID_dictionary.get(sop_class, ("", ""))[0]
     if not name and sop_class.count(".") > 4 and not sop_class.startswith(_STANDARD_UIDS):
         return "a private object"
@@ -262,7 +267,7 @@ def _pixel_element(body: BinaryIO, dataset: Dataset) -> tuple[int, int, int] | N
     if implicit:
         return tag, body.tell() - len(start) + 8, int.from_bytes(start[4:8], order)
     if start[4:6] not in (b"OB", b"OW", b"UN", b"OF", b"OD") or len(start) < 12:
-        raise ReadError(f"PixelData with the representation {start[4:6]!r}: damaged, export the series again")
+        raise ReadError(f"PixelData with the representation {start[4:6]!r}", remedy="damaged, export the series again")
     return tag, body.tell(), int.from_bytes(start[8:12], order)
 
 
@@ -270,13 +275,16 @@ def _damaged(path: Path, what: str, dataset: Dataset | None = None) -> DamagedFi
     series_uid = "" if dataset is None else text(dataset, "SeriesInstanceUID")
     return DamagedFile(
         path,
-        f"{path.name} {what}: a damaged DICOM file may be a missing slice; export it again or remove it",
+        ReadError(
+            f"{path.name} {what}",
+            remedy="a damaged DICOM file may be a missing slice; export it again or remove it",
+        ),
         series_uid,
     )
 
 
 def _without_prefix(path: Path, start: bytes) -> OtherFile | DamagedFile:
-    """Junk, unless elements that only DICOM has are there: then a slice may have lost its mark."""
+    """Classify a file without the mark: not DICOM, unless it contains elements that only DICOM has."""
     if start.startswith(_FIRST_ELEMENTS) or any(mark in start for mark in _TELLING_ELEMENTS):
         return _damaged(path, "looks like DICOM without the DICM mark at byte 128")
     return OtherFile(path, "not DICOM")

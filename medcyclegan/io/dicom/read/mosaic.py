@@ -1,7 +1,7 @@
 """Tiled images: many slices in one 2-D image, as Siemens (MOSAIC) and UIH (VFRAME) write them.
 
-Both hide the geometry of the tiles in private elements. A tiled image is taken apart only where these say, without a
-contradiction, how many tiles there are, how large they are and where each lies; else it is refused.
+Both store the geometry of the tiles in private elements. A tiled image is split only if these state consistently the
+number, the size and the position of the tiles; otherwise it is refused.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from medcyclegan.io.dicom.values import PARSE_ERRORS, quiet, short_reason, texts
 __all__ = ["is_mosaic", "mosaic_frames"]
 
 _CONVERT = "convert the series first, for example with dcm2niix"
-#: How far the place of a tile may differ between the header's two accounts of it.
+#: The largest difference between the two positions that the header states for a tile.
 _AGREE_MM = 0.05
 _UIH_CREATOR, _UIH_COUNT, _UIH_TILES, _UIH_MATRIX = "Image Private Header", 0x50, 0x51, 0x04
 _SIEMENS_CREATOR, _SIEMENS_IMAGE, _SIEMENS_SERIES = "SIEMENS CSA HEADER", 0x10, 0x20
@@ -37,7 +37,7 @@ def is_mosaic(dataset: Dataset) -> bool:
 def mosaic_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
     """Return the tiles of an image as frames.
 
-    Raises :class:`~medcyclegan.errors.GeometryError` where anything about them is in doubt.
+    Raises :class:`~medcyclegan.errors.GeometryError` if anything about them is uncertain.
     """
     with quiet():
         try:
@@ -46,7 +46,7 @@ def mosaic_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
             return _siemens_frames(dataset, whole)
         except PARSE_ERRORS as error:
             raise GeometryError(
-                f"a tiled image whose private header does not parse ({short_reason(error)}): {_CONVERT}"
+                f"a tiled image whose private header does not parse ({short_reason(error)})", remedy=f"{_CONVERT}"
             ) from error
 
 
@@ -55,19 +55,21 @@ def _uih_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
     tiles = list(block[_UIH_TILES].value)
     count = float(block[_UIH_COUNT].value)
     if count != len(tiles):
-        raise GeometryError(f"a tiled image of {count:g} tiles with places for {len(tiles)}: {_CONVERT}")
+        raise GeometryError(f"a tiled image of {count:g} tiles with places for {len(tiles)}", remedy=f"{_CONVERT}")
     across = math.ceil(math.sqrt(len(tiles)))
     down = math.ceil(len(tiles) / across)
     rows, columns = _tile_size(whole, down, across)
     matrix = re.fullmatch(r"(\d+)\s*[*x]\s*(\d+)", str(block[_UIH_MATRIX].value).strip())
     if matrix is None or (int(matrix[1]), int(matrix[2])) != (rows, columns):
-        raise GeometryError(f"a tiled image whose tiles of {rows} x {columns} are not the acquired matrix: {_CONVERT}")
+        raise GeometryError(
+            f"a tiled image whose tiles of {rows} x {columns} are not the acquired matrix", remedy=f"{_CONVERT}"
+        )
     frames = []
     for number, tile in enumerate(tiles):
         place = (number // across * rows, number % across * columns, rows, columns)
         position = vector(tile, "ImagePositionPatient", 3)
         if not position:
-            raise GeometryError(f"a tiled image with a tile that has no place: {_CONVERT}")
+            raise GeometryError("a tiled image with a tile that has no position", remedy=f"{_CONVERT}")
         frames.append(dataclasses.replace(whole, position=position, tile=place))
     return frames
 
@@ -79,12 +81,12 @@ def _siemens_frames(dataset: Dataset, whole: Frame) -> list[Frame]:
     across = math.ceil(math.sqrt(count))
     rows, columns = _tile_size(whole, across, across)
     if whole.slice_spacing is None or not whole.position or not whole.orientation or not whole.pixel_spacing:
-        raise GeometryError(f"a mosaic without SpacingBetweenSlices or without a place: {_CONVERT}")
+        raise GeometryError("a mosaic without SpacingBetweenSlices or without a position", remedy=f"{_CONVERT}")
     normal = np.array([float(value) for value in tags["SliceNormalVector"]["items"][:3]])
     along_row, along_column, expected = plane_axes(whole.orientation)
     if normal.shape != (3,) or abs(abs(normal @ expected) - 1) > 1e-4:
-        raise GeometryError(f"a mosaic whose SliceNormalVector is not normal to its slices: {_CONVERT}")
-    # the stated position is the corner of a slice as large as the whole mosaic, about the same centre
+        raise GeometryError("a mosaic whose SliceNormalVector is not normal to its slices", remedy=f"{_CONVERT}")
+    # the stated position is the corner of a slice as large as the whole mosaic, around the same center
     half_rows, half_columns = (whole.rows - rows) / 2, (whole.columns - columns) / 2
     row_mm, column_mm = whole.pixel_spacing
     corner = np.array(whole.position) + along_row * column_mm * half_columns + along_column * row_mm * half_rows
@@ -111,7 +113,7 @@ def _csa_tags(value: bytes) -> dict[str, Any]:
 
 
 def _check_with_protocol(protocol: str, centres: np.ndarray) -> None:
-    """Refuse unless the slices of the protocol lie where the tiles are thought to, in their order or reversed."""
+    """Refuse unless the slices of the protocol are at the positions of the tiles, in their order or reversed."""
     found = np.zeros_like(centres)
     axes = {"dSag": 0, "dCor": 1, "dTra": 2}
     pattern = r"sSliceArray\.asSlice\[(\d+)\]\.sPosition\.(dSag|dCor|dTra)\s*=\s*(-?[\d.]+(?:e[+-]?\d+)?)"
@@ -122,13 +124,14 @@ def _check_with_protocol(protocol: str, centres: np.ndarray) -> None:
             seen.add(int(slice_number))
     apart = min(np.abs(found - centres).max(), np.abs(found[::-1] - centres).max())
     if not seen or apart > _AGREE_MM:
-        raise GeometryError(f"a mosaic whose slices do not lie where its protocol puts them: {_CONVERT}")
+        raise GeometryError("a mosaic whose slices are not at the positions of its protocol", remedy=f"{_CONVERT}")
 
 
 def _tile_size(whole: Frame, down: int, across: int) -> tuple[int, int]:
     rows, columns = divmod(whole.rows, down), divmod(whole.columns, across)
     if rows[1] or columns[1] or not rows[0] or not columns[0]:
         raise GeometryError(
-            f"a tiled image of {whole.rows} x {whole.columns} does not divide into {down} x {across}: {_CONVERT}"
+            f"a tiled image of {whole.rows} x {whole.columns} does not divide into {down} x {across}",
+            remedy=f"{_CONVERT}",
         )
     return rows[0], columns[0]

@@ -1,6 +1,6 @@
-"""Stored values of frames into one array: read where they lie, or decoded by pydicom, then rescaled.
+"""Read the stored values of frames into one array, directly or decoded by pydicom, and rescale them.
 
-Nothing is copied that need not be: native pixels go from the file into the array, and become int16 in place.
+Copies are avoided: native pixels are read from the file into the array, and become int16 in place.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from medcyclegan.io.notes import Notes
 __all__ = ["check_readable", "read_frames", "rescale_frames", "same_pixels"]
 
 _DEFLATED, _BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
-#: One decoder does it, or none: a second, laxer one might make something of what the first refused.
+#: Exactly one decoder is used: a second, more tolerant one might accept what the first refused.
 _PLUGINS = ("pylibjpeg", "pyjpegls", "gdcm", "pydicom", "pillow")
-#: Syntaxes whose frames end with the marker FF D9 (JPEG, JPEG-LS, JPEG 2000 and its high-throughput kind).
+#: Syntaxes whose frames end with the marker FF D9 (JPEG, JPEG-LS, JPEG 2000 and its high-throughput variant).
 _ENDS_WITH_MARKER = "1.2.840.10008.1.2.4."
 _INT16 = np.iinfo(np.int16)
 _STORED: dict[int, np.dtype[Any]] = {8: np.dtype("<u1"), 16: np.dtype("<u2"), 32: np.dtype("<u4")}
@@ -47,16 +47,19 @@ def check_readable(image: Image) -> None:
         if image.pixel_length != expected + expected % 2:
             raise ReadError(
                 f"{image.path.name}: {image.pixel_length} bytes of pixel data where {image.number_of_frames} frames of "
-                f"{pixels.rows} x {pixels.columns} take {expected}: damaged, export the series again"
+                f"{pixels.rows} x {pixels.columns} take {expected}",
+                remedy="damaged, export the series again",
             )
         return
     name = UID(image.transfer_syntax).name
     try:
         decoder = get_decoder(UID(image.transfer_syntax))
     except NotImplementedError as error:
-        raise ReadError(f"{name} is not decoded here: save the series uncompressed first") from error
+        raise ReadError(f"{name} is not decoded here", remedy="save the series uncompressed first") from error
     if not decoder.is_available:
-        raise MissingExtraError(f"{name} needs a decoder that is not installed: pip install 'medcyclegan[jpeg]'")
+        raise MissingExtraError(
+            f"{name} needs a decoder that is not installed", remedy="pip install 'medcyclegan[jpeg]'"
+        )
 
 
 def read_frames(frames: Sequence[Frame], notes: Notes) -> NDArray[Any]:
@@ -64,7 +67,7 @@ def read_frames(frames: Sequence[Frame], notes: Notes) -> NDArray[Any]:
 
     Bits above the stored ones are cleared. Raises :class:`~medcyclegan.errors.ReadError` for pixel data that do not
     have the length or the shape that the header claims, and
-    :class:`~medcyclegan.errors.MissingExtraError` where a decoder is not installed.
+    :class:`~medcyclegan.errors.MissingExtraError` if a decoder is not installed.
     """
     first = frames[0]
     pixels = first.image.pixel_format
@@ -76,18 +79,17 @@ def read_frames(frames: Sequence[Frame], notes: Notes) -> NDArray[Any]:
         try:
             _read_file([frames[number] for number in wanted], stored, wanted)
         except ReadError as error:
-            raise ReadError(
-                f"{path.name} {error}" if str(error).startswith("is ") else f"{path.name}: {error}"
-            ) from error
+            where = f"{path.name} " if str(error).startswith("is ") else f"{path.name}: "
+            raise ReadError.from_error(where, error) from error
         except OSError as error:
             raise ReadError(f"{path.name} cannot be read: {error.strerror or error}") from error
     return _stored_bits_only(stored, pixels, notes)
 
 
 def rescale_frames(stored: NDArray[Any], frames: Sequence[Frame]) -> NDArray[Any]:
-    """Return stored value x slope + intercept, frame by frame: int16 where all of it is whole and fits, else float32.
+    """Return stored value x slope + intercept, frame by frame: int16 if all values are whole and fit, else float32.
 
-    ``stored`` is used up: where it can, the result takes its memory.
+    ``stored`` is overwritten: the result reuses its memory if possible.
     """
     whole = all(frame.slope == int(frame.slope) and frame.intercept == int(frame.intercept) for frame in frames)
     if whole and _fits_int16(stored, frames):
@@ -122,7 +124,7 @@ def _pixel_bytes(image: Image) -> bytes:
 
 
 def _read_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -> None:
-    """Put the frames of one file into their places in ``stored``."""
+    """Read the frames of one file into their positions in ``stored``."""
     image = frames[0].image
     if image.pixel_length is None:
         _decode_file(frames, stored, wanted)
@@ -146,7 +148,7 @@ def _frame_size(pixels: PixelFormat) -> int:
 
 
 def _native_reader(image: Image, size: int) -> Callable[[int, NDArray[Any]], None]:
-    """Return what puts an uncompressed frame, by its number, into an array."""
+    """Return a function that reads an uncompressed frame, by its number, into an array."""
     if image.transfer_syntax == _DEFLATED:
         data = inflate_file(image.path)
 
@@ -157,7 +159,9 @@ def _native_reader(image: Image, size: int) -> Callable[[int, NDArray[Any]], Non
         return from_memory
     swapped = image.transfer_syntax == _BIG_ENDIAN
     if swapped and image.pixel_format.bits_allocated == 8:
-        raise ReadError("8-bit pixels in the retired big-endian syntax: save the series as little endian first")
+        raise ReadError(
+            "8-bit pixels in the retired big-endian syntax", remedy="save the series as little endian first"
+        )
 
     def from_file(index: int, target: NDArray[Any]) -> None:
         with image.path.open("rb", buffering=0) as file:
@@ -167,7 +171,7 @@ def _native_reader(image: Image, size: int) -> Callable[[int, NDArray[Any]], Non
             while done < size:
                 count = file.readinto(view[done:])
                 if not count:
-                    raise ReadError(f"is cut short: {done} of {size} bytes of a frame are there, export it again")
+                    raise ReadError(f"is cut short: {done} of {size} bytes of a frame are present, export it again")
                 done += count
         if swapped:
             target.byteswap(inplace=True)
@@ -176,16 +180,16 @@ def _native_reader(image: Image, size: int) -> Callable[[int, NDArray[Any]], Non
 
 
 def _decode_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -> None:
-    """Decode the compressed frames of one file with pydicom and put them into their places."""
+    """Decode the compressed frames of one file with pydicom into their positions."""
     image = frames[0].image
     pixels = image.pixel_format
     if pixels.high_bit != pixels.bits_stored - 1:
         raise ReadError(
-            f"compressed, with the high bit {pixels.high_bit}: no coding that DICOM allows, export it again"
+            f"compressed, with the high bit {pixels.high_bit}", remedy="not a coding that DICOM allows, export it again"
         )
     if any(frame.tile is not None for frame in frames):
         raise ReadError(
-            "tiles in compressed pixel data are not taken apart: convert it first, for example with dcm2niix"
+            "tiles in compressed pixel data are not split", remedy="convert it first, for example with dcm2niix"
         )
     with quiet():
         try:
@@ -193,7 +197,8 @@ def _decode_file(frames: list[Frame], stored: NDArray[Any], wanted: list[int]) -
                 stored[number] = decoded
         except PARSE_ERRORS as error:
             raise ReadError(
-                f"its compressed pixel data do not decode ({short_reason(error)}): damaged, export the series again"
+                f"its compressed pixel data do not decode ({short_reason(error)})",
+                remedy="damaged, export the series again",
             ) from error
 
 
@@ -222,27 +227,27 @@ def _decoded(image: Image, indices: list[int]) -> Iterator[NDArray[Any]]:
 
 @functools.cache
 def _keep_gdcm_quiet() -> None:
-    """Stop GDCM from writing to the terminal what the refusal says in one line."""
+    """Stop GDCM from writing to the terminal what the error message contains already."""
     trace = importlib.import_module("gdcm").Trace
     trace.WarningOff()
     trace.ErrorOff()
 
 
 def _check_markers(data: bytes, number_of_frames: int) -> None:
-    """Refuse frames without an end marker: decoders make a picture of what is left of a frame cut short."""
+    """Refuse frames without an end marker: decoders return a picture from the rest of a truncated frame."""
     for frame in generate_frames(data, number_of_frames=number_of_frames):
         if b"\xff\xd9" not in frame[-8:]:
-            raise ValueError("a frame without its end")
+            raise ValueError("a frame without its end marker")
 
 
 def _stored_bits_only(stored: NDArray[Any], pixels: PixelFormat, notes: Notes) -> NDArray[Any]:
-    """Clear, in place, the bits that hold no pixel value (PS3.5 section 8.1.1), and extend the sign."""
+    """Clear, in place, the bits that are not part of the pixel value (PS3.5 section 8.1.1), and extend the sign."""
     unused = pixels.bits_allocated - pixels.bits_stored
     if unused and pixels.high_bit == pixels.bits_stored - 1 and not pixels.signed:
         mask = 2**pixels.bits_stored - 1
         if int(stored.max()) > mask:
             notes.tell(
-                f"bits above the {pixels.bits_stored} stored ones are set: they hold no pixel value and are cleared"
+                f"bits above the {pixels.bits_stored} stored ones are set and are cleared: no pixel value has them"
             )
             stored &= stored.dtype.type(mask)
         return stored
@@ -255,7 +260,7 @@ def _stored_bits_only(stored: NDArray[Any], pixels: PixelFormat, notes: Notes) -
 
 
 def _fits_int16(stored: NDArray[Any], frames: Sequence[Frame]) -> bool:
-    """Whether every rescaled value is an int16: by the stored bits if they tell, else by the values."""
+    """Whether every rescaled value is an int16: by the number of stored bits if that suffices, else by the values."""
     bits = frames[0].image.pixel_format.bits_stored
     signed = frames[0].image.pixel_format.signed
     least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)

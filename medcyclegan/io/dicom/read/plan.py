@@ -1,4 +1,4 @@
-"""What reading a series will give, from its headers alone: the same checks for a reading and for an inspection."""
+"""Plan the reading of a series from its headers alone; reading and inspection share these checks."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from medcyclegan.io.options import ALLOWED_GAP_MM, ReadOptions
 
 __all__ = ["SeriesPlan", "plan_series"]
 
-#: A stack that leans by more is said to be tilted.
+#: A stack that leans by more is reported as tilted.
 _TILT_SAID_DEGREES = 0.1
 _JITTER_SAID_MM = 0.005
-#: An even grid of more slices than this many times the stored ones would be made of interpolation.
+#: An even grid with more slices than this multiple of the stored ones would consist of interpolated slices.
 _MOST_REFINED = 20
-#: How many choices a refusal lists.
+#: The number of choices that a refusal lists.
 _LISTED = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeriesPlan:
-    """The slices to read, in order of their position, and where they will lie.
+    """The slices to read, in order of their position, and their geometry.
 
     ``volumes``
-        How many volumes the series holds; ``label`` names the chosen one.
+        The number of volumes in the series; ``label`` names the chosen one.
     ``fill_gaps``, ``upright``
-        Whether the slices are resampled to an even grid, and to one that does not lean.
+        Whether the slices are resampled to an even grid, and to an upright one.
     """
 
     frames: tuple[Frame, ...]
@@ -54,20 +54,20 @@ class SeriesPlan:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether an image of the volume says that it is synthetic."""
+        """Whether an image of the volume is marked as synthetic."""
         return any(frame.image.is_synthetic for frame in self.frames)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Columns, rows and slices of what is stored, before any resampling."""
+        """Columns, rows and slices as stored, before any resampling."""
         return self.frames[0].columns, self.frames[0].rows, len(self.frames)
 
 
 def plan_series(series: Series, options: ReadOptions, notes: Notes) -> SeriesPlan:
-    """Choose, check and sort the slices of one volume; pixels are looked at only to compare two images of one place.
+    """Choose, check and sort the slices of one volume; pixels are read only to compare two images at one position.
 
     Raises a subclass of
-    :class:`~medcyclegan.errors.VolumeError` for whatever leaves the volume or its place in doubt.
+    :class:`~medcyclegan.errors.VolumeError` if the volume or its geometry is ambiguous.
     """
     frames = _without_localizers(series.frames, notes)
     check_placed(frames)
@@ -82,7 +82,9 @@ def plan_series(series: Series, options: ReadOptions, notes: Notes) -> SeriesPla
         notes.warn("other volumes of the series have another RescaleSlope or RescaleIntercept: each keeps its own")
     size = len(chosen) * chosen[0].rows * chosen[0].columns
     if size > options.max_voxels:
-        raise ReadError(f"{size} voxels, over the limit of {options.max_voxels}: raise it with --max-voxels {size}")
+        raise ReadError(
+            f"{size} voxels, over the limit of {options.max_voxels}", remedy=f"raise it with --max-voxels {size}"
+        )
     for image in {frame.image.path: frame.image for frame in chosen}.values():
         check_readable(image)
     if any(frame.image.has_text for frame in chosen):
@@ -105,7 +107,7 @@ def _without_localizers(frames: Sequence[Frame], notes: Notes) -> list[Frame]:
 
 
 def _without_copies(frames: list[Frame], notes: Notes) -> list[Frame]:
-    """Drop files that are copies of one another: the same SOP instance, place and pixels."""
+    """Drop files that are copies of each other: the same SOP instance, position and pixels."""
     kept: dict[Hashable, Frame] = {}
     copies = 0
     for number, frame in enumerate(frames):
@@ -121,7 +123,7 @@ def _without_copies(frames: list[Frame], notes: Notes) -> list[Frame]:
 
 
 def _without_repeats(frames: Sequence[Frame], notes: Notes) -> list[Frame]:
-    """Drop images that repeat another of the same place, voxel for voxel; refuse what differs at one place."""
+    """Drop images that repeat another at the same position, voxel for voxel; refuse different images there."""
     kept: dict[int, Frame] = {}
     dropped = 0
     for frame, place in zip(frames, place_numbers(frames), strict=True):
@@ -132,11 +134,12 @@ def _without_repeats(frames: Sequence[Frame], notes: Notes) -> list[Frame]:
         else:
             x, y, z = (f"{value:g}" for value in frame.position)
             raise AmbiguousError(
-                f"several different images at one place (ImagePositionPatient {x}\\{y}\\{z}) and nothing in their "
-                "headers tells them apart: name a keyword that does with --split-by, or remove the superfluous ones"
+                f"several different images at one position (ImagePositionPatient {x}\\{y}\\{z}) and nothing in their "
+                "headers distinguishes them",
+                remedy="name a keyword that does with --split-by, or remove the extra images",
             )
     if dropped:
-        notes.warn(f"{dropped} image(s) repeat another one at the same place, voxel for voxel, and are left out")
+        notes.warn(f"{dropped} image(s) repeat another one at the same position, voxel for voxel, and are left out")
     return list(kept.values())
 
 
@@ -154,8 +157,8 @@ def _choose_group(groups: list[FrameGroup], options: ReadOptions) -> FrameGroup:
     if options.volume is not None:
         if options.volume >= len(groups):
             raise AmbiguousError(
-                f"--volume {options.volume}: the series holds {len(groups)} volume(s), counted from 0: "
-                f"give at most {len(groups) - 1}"
+                f"--volume {options.volume}: the series holds {len(groups)} volume(s), counted from 0",
+                remedy=f"give at most {len(groups) - 1}",
             )
         return groups[options.volume]
     if len(groups) == 1:
@@ -163,12 +166,13 @@ def _choose_group(groups: list[FrameGroup], options: ReadOptions) -> FrameGroup:
     keywords = [keyword for keyword, _ in groups[0].label]
     named = "; ".join(f"{number}: {group.name}" for number, group in enumerate(groups[:_LISTED]))
     more = "" if len(groups) <= _LISTED else f"; up to {len(groups) - 1}"
-    how = f"told apart by {' and '.join(keywords)}" if keywords else ""
+    how = f"distinguished by {' and '.join(keywords)}" if keywords else ""
     sizes = sorted({len(group.frames) for group in groups})
     slices = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     raise AmbiguousError(
-        f"{len(groups)} volumes of {slices} slice(s), {how}: choose one with --volume N ({named}{more}), "
-        "or name another keyword with --split-by"
+        f"{len(groups)} volumes of {slices} slice(s), {how}",
+        remedy=(f"choose one with --volume N ({named}{more}), or name another keyword with --split-by"),
+        options={"volume": 0},
     )
 
 
@@ -184,8 +188,9 @@ def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack
         _check_gap(float(np.diff(stack.distances_mm).max()), stack.uneven, options)
     if stack.uneven and even_step(stack.distances_mm)[1] > _MOST_REFINED * len(frames):
         raise GeometryError(
-            f"the smallest gap of {len(frames)} slices is {np.diff(stack.distances_mm).min():.3g} mm, no slice spacing "
-            "but two volumes at nearly one place: choose one with --split-by KEYWORD and --volume N"
+            f"the smallest gap of {len(frames)} slices is {np.diff(stack.distances_mm).min():.3g} mm, not a slice "
+            "spacing but two volumes at nearly the same position",
+            remedy="choose one with --split-by KEYWORD and --volume N",
         )
     if not stack.uneven and len(frames) > 1:
         _check_nominal_spacing(frames, stack, options, notes)
@@ -200,28 +205,30 @@ def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack
 
 
 def _check_gap(gap_mm: float, what: str, options: ReadOptions) -> None:
-    """Refuse a gap between slices that the options do not accept; ``what`` is wrong with it in words."""
+    """Refuse a gap between slices that the options do not accept; ``what`` describes it."""
     needed = math.ceil(gap_mm - SAME_PLACE_MM)
     if gap_mm <= options.largest_gap_mm + SAME_PLACE_MM:
         return
     if gap_mm <= ALLOWED_GAP_MM + SAME_PLACE_MM and options.allow_gap_mm is None:
-        raise GeometryError(f"{what}: export the complete series, or pass --allow-gap")
+        raise GeometryError(what, remedy="export the complete series, or pass --allow-gap", options={"allow_gap": True})
     filled = f" (--allow-gap fills {ALLOWED_GAP_MM:g} mm)" if options.allow_gap_mm is None else ""
     raise GeometryError(
-        f"{what}: export the complete series, or, if you want {needed} mm interpolated, pass --allow-gap-mm {needed}"
-        f"{filled}"
+        what,
+        remedy=f"export the complete series, or, if you want {needed} mm interpolated, pass --allow-gap-mm {needed}"
+        + filled,
+        options={"allow_gap_mm": float(needed)},
     )
 
 
 def _check_nominal_spacing(frames: Sequence[Frame], stack: Stack, options: ReadOptions, notes: Notes) -> None:
-    """Compare the gaps with SpacingBetweenSlices, which alone tells that every other slice is missing."""
+    """Compare the gaps with SpacingBetweenSlices, the only attribute that shows that every other slice is missing."""
     first = frames[0]
     gap = float(stack.distances_mm[-1]) / (len(frames) - 1)
     nominal = first.slice_spacing
-    # some scanners write the gap between slices where the standard wants the distance of their centres
+    # some scanners write the gap between slices where the standard requires the distance between their centers
     if nominal is None or nominal < (first.slice_thickness or 0) or gap < 1.5 * nominal:
         return
     if len(frames) == 2:
         apart = f"two slices {gap:.4g} mm apart where SpacingBetweenSlices says {nominal:.4g} mm"
         _check_gap(gap, f"{apart} (a slice is missing between them)", options)
-    notes.warn(f"slices lie {gap:.4g} mm apart where SpacingBetweenSlices says {nominal:.4g} mm: some may be missing")
+    notes.warn(f"slices are {gap:.4g} mm apart where SpacingBetweenSlices says {nominal:.4g} mm: some may be missing")

@@ -1,4 +1,4 @@
-"""Volumes whose stored slices are no rectangular even grid, brought to one by linear interpolation."""
+"""Resample slices that are not on an even, rectangular grid to one, by linear interpolation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EDGE = 1e-6
 def resample_even(
     array: NDArray[Any], affine: NDArray[np.float64], distances_mm: NDArray[np.float64], max_voxels: int
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Bring slices ``(I, J, K)`` at uneven distances to an even grid of their smallest gap.
+    """Resample slices ``(I, J, K)`` at uneven distances to an even grid with their smallest gap.
 
     ``affine`` has the mean step from slice to slice as its third column; the new one starts at the same slice and
     points the same way. Raises :class:`~medcyclegan.errors.ReadError` above ``max_voxels``.
@@ -44,10 +44,10 @@ def resample_even(
 def resample_upright(
     array: NDArray[Any], affine: NDArray[np.float64], max_voxels: int
 ) -> tuple[NDArray[Any], NDArray[np.float64], float]:
-    """Bring a leaning stack to a rectangular grid along its stacking direction, which the table moves along.
+    """Resample a leaning stack to a rectangular grid along its stacking direction, in which the table moves.
 
-    The grid holds all of the stack and has its spacings; its corners lie outside the stack and take the smallest
-    value, which is returned as well. Raises :class:`~medcyclegan.errors.ReadError` above ``max_voxels``.
+    The grid contains the whole stack and has its spacings; its corners are outside the stack and get the smallest
+    value, which is also returned. Raises :class:`~medcyclegan.errors.ReadError` above ``max_voxels``.
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     upward = affine[:3, 2] / spacing[2]
@@ -73,7 +73,7 @@ def resample_upright(
         places = (
             np.tensordot(to_source[:3, :2], in_plane, axes=1) + (to_source[:3, 2] * k + to_source[:3, 3])[:, None, None]
         )
-        # a place on the border may come out a rounding error outside
+        # rounding may put a position on the border slightly outside
         for axis in range(3):
             near = np.abs(places[axis] - np.clip(places[axis], 0, extent[axis])) < _EDGE
             places[axis][near] = np.clip(places[axis][near], 0, extent[axis])
@@ -85,6 +85,6 @@ def _check_size(shape: tuple[int, ...], max_voxels: int) -> None:
     size = int(np.prod(shape, dtype=np.int64))
     if size > max_voxels:
         raise ReadError(
-            f"resampled it would have {shape[0]} x {shape[1]} x {shape[2]} voxels, over the limit of {max_voxels}: "
-            f"raise it with --max-voxels {size}"
+            f"resampled it would have {shape[0]} x {shape[1]} x {shape[2]} voxels, over the limit of {max_voxels}",
+            remedy=f"raise it with --max-voxels {size}",
         )

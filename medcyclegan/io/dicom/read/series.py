@@ -1,4 +1,4 @@
-"""The series in a set of DICOM files: which one is read, what is left out, and what forbids reading it."""
+"""Find the series in a set of DICOM files, choose the one to read, and refuse damaged or ambiguous input."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = [
 ]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-#: How many series a refusal lists.
+#: The number of series that a refusal lists.
 _LISTED = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """The frames that share a SeriesInstanceUID, and the files of it that cannot be read."""
+    """The frames that share a SeriesInstanceUID, and the files of the series that cannot be read."""
 
     uid: str
     frames: tuple[Frame, ...] = ()
@@ -50,7 +50,7 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What a set of files holds: frames, files that are no DICOM images, DICOM files that cannot be read."""
+    """The contents of a set of files: frames, files that are not DICOM images, DICOM files that cannot be read."""
 
     frames: tuple[Frame, ...]
     others: tuple[OtherFile, ...]
@@ -85,16 +85,17 @@ def scan_files(
             except VolumeError as error:
                 series_uid = text(found.dataset, "SeriesInstanceUID")
                 is_whole = not isinstance(error, ReadError)
-                damaged.append(DamagedFile(path, f"{path.name}: {error}", series_uid, is_whole=is_whole))
+                refusal = ReadError.from_error(f"{path.name}: ", error)
+                damaged.append(DamagedFile(path, refusal, series_uid, is_whole=is_whole))
         if said is not None:
             said(path)
     return Scan(tuple(frames), tuple(others), tuple(damaged))
 
 
 def group_series(scan: Scan) -> list[Series]:
-    """Group a scan by SeriesInstanceUID, in the order in which the series were met.
+    """Group a scan by SeriesInstanceUID, in the order in which the series were found.
 
-    Damaged files whose series is in doubt belong to no group: see :func:`find_unplaced`.
+    Damaged files whose series is uncertain belong to no group: see :func:`find_unplaced`.
     """
     frames: dict[str, list[Frame]] = defaultdict(list)
     damaged: dict[str, list[DamagedFile]] = defaultdict(list)
@@ -108,20 +109,20 @@ def group_series(scan: Scan) -> list[Series]:
 
 
 def find_unplaced(scan: Scan) -> list[DamagedFile]:
-    """Return the damaged files that may belong to any series: the UID of theirs, if legible, is no other image's."""
+    """Return the damaged files that may belong to any series: no image has their series UID, if legible."""
     known = {frame.image.series_uid for frame in scan.frames}
     return [file for file in scan.damaged if not file.is_whole and file.series_uid not in known]
 
 
 def is_aside(series: Series) -> str:
-    """Say why a series that lies beside a volume is none itself (a localizer, no place in space); else nothing."""
+    """Return why a series is not a volume (a localizer, no position in space); empty if it is one."""
     if not series.frames:
         return "not readable"
     if all(frame.image.is_localizer for frame in series.frames):
         return "a localizer"
-    # a scanner's own images have a place; without one they are damaged, and may be missing slices
+    # images of a scanner have a position; without one they are damaged, and may be missing slices
     if not any(frame.position or frame.image.is_scan for frame in series.frames):
-        return "without a place in space"
+        return "without a position in space"
     return ""
 
 
@@ -129,35 +130,37 @@ def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
     """Return the one series to read: the ``wanted`` UID, or the only one that is a volume.
 
     Raises :class:`~medcyclegan.errors.AmbiguousError` for several, and
-    :class:`~medcyclegan.errors.ReadError` where there is none or where a file may be a missing slice.
+    :class:`~medcyclegan.errors.ReadError` if there is none or if a file may be a missing slice.
     """
     groups = group_series(scan)
     if wanted is not None:
         chosen = [series for series in groups if series.uid == wanted]
         if not chosen and groups:
-            raise AmbiguousError(f"no series {wanted} here: choose one with --series: {_listing(groups)}")
+            raise AmbiguousError(f"no series {wanted} here", remedy=f"choose one with --series: {_listing(groups)}")
     else:
         chosen = [series for series in groups if not is_aside(series)] or groups
         if len(chosen) > 1:
-            raise AmbiguousError(f"{len(chosen)} series: choose one with --series UID: {_listing(chosen)}")
+            raise AmbiguousError(f"{len(chosen)} series", remedy=f"choose one with --series UID: {_listing(chosen)}")
     unplaced = find_unplaced(scan)
     if not chosen:
         if unplaced:
-            raise ReadError(refusal_of(unplaced))
-        raise ReadError(f"no DICOM images here ({_counted(scan.others)}): name the folder that holds the series")
+            raise refusal_of(unplaced)
+        raise ReadError(
+            f"no DICOM images here ({_counted(scan.others)})", remedy="name the folder that holds the series"
+        )
     concerning = [*chosen[0].damaged, *unplaced]
     if concerning:
-        raise ReadError(refusal_of(concerning))
+        raise refusal_of(concerning)
     _note_left_out(scan, [series for series in groups if series.uid != chosen[0].uid], wanted, notes)
     return chosen[0]
 
 
 def check_whole_series(series: Series, notes: Notes) -> None:
-    """Refuse a series of one slice, the file of which was named alone, where more of its images lie beside that file.
+    """Refuse a single slice whose file was named alone if its folder contains more images of the series.
 
-    A file of several slices may be a volume of its own: its siblings are reported. Raises
-    :class:`~medcyclegan.errors.AmbiguousError`, or :class:`~medcyclegan.errors.ReadError` for a file beside it that
-    may be a slice of any series.
+    A file of several slices may be a complete volume: the other files are reported. Raises
+    :class:`~medcyclegan.errors.AmbiguousError`, or :class:`~medcyclegan.errors.ReadError` for a file in its folder
+    that may be a slice of any series.
     """
     (path,) = series.paths
     instances = {frame.image.instance_uid for frame in series.frames} - {""}
@@ -171,7 +174,7 @@ def check_whole_series(series: Series, notes: Notes) -> None:
     }
     others |= {file.path for file in scan.damaged if file.series_uid == series.uid}
     if not others and len(series.frames) == 1 and (unknown := [f for f in scan.damaged if not f.series_uid]):
-        raise ReadError(refusal_of(unknown))
+        raise refusal_of(unknown)
     if not others:
         return
     if len(series.frames) > 1:
@@ -182,34 +185,33 @@ def check_whole_series(series: Series, notes: Notes) -> None:
     several = any(other.uid != series.uid and not is_aside(other) for other in group_series(scan))
     folder = f"the folder with --series {series.uid}" if several else "the folder"
     raise AmbiguousError(
-        f"{path.name} is one slice of a series of which {len(others)} other file(s) are in its folder: name {folder} "
-        "to read the volume, or copy the file into a folder of its own to read this slice alone"
+        f"{path.name} is one slice of a series of which {len(others)} other file(s) are in its folder",
+        remedy=(f"name {folder} to read the volume, or copy the file into an empty folder to read this slice alone"),
     )
 
 
 def _frames_of(file: DicomFile, keywords: tuple[str, ...], *, keep_datasets: bool) -> list[Frame]:
     """Return the frames of one file.
 
-    Raises :class:`~medcyclegan.errors.ReadError` for a damaged one, another
-    :class:`~medcyclegan.errors.VolumeError` for a whole one that is no part of a volume.
+    Raises :class:`~medcyclegan.errors.ReadError` for a damaged file, another
+    :class:`~medcyclegan.errors.VolumeError` for an intact one that is not part of a volume.
     """
     image = image_from_header(file, keep_dataset=keep_datasets)
     if is_multi_frame(file.dataset):
         return enhanced_frames(file.dataset, image, keywords)
     if image.number_of_frames != 1:
         raise GeometryError(
-            f"{image.number_of_frames} frames without functional groups, so without a place in space: "
-            "convert it first, for example with dcm2niix"
+            f"{image.number_of_frames} frames without functional groups, so without a position in space",
+            remedy="convert it first, for example with dcm2niix",
         )
     whole = classic_frame(file, image, keywords)
     return mosaic_frames(file.dataset, whole) if is_mosaic(file.dataset) else [whole]
 
 
-def refusal_of(damaged: list[DamagedFile]) -> str:
-    """Return the sentence for files of which any may be a missing slice."""
-    return (
-        damaged[0].reason if len(damaged) == 1 else f"{len(damaged)} files are refused, the first: {damaged[0].reason}"
-    )
+def refusal_of(damaged: list[DamagedFile]) -> ReadError:
+    """Return the error for files of which any may be a missing slice."""
+    first = damaged[0].error
+    return first if len(damaged) == 1 else ReadError.from_error(f"{len(damaged)} files are refused, the first: ", first)
 
 
 def _listing(groups: list[Series]) -> str:
@@ -232,13 +234,13 @@ def _counted(others: tuple[OtherFile, ...]) -> str:
 
 
 def _note_left_out(scan: Scan, beside: list[Series], wanted: str | None, notes: Notes) -> None:
-    """Say what lies beside the series and is not read."""
+    """Log the files next to the series that are not read."""
     if wanted is None:
         for series in beside:
             count = len(series.frames) or len(series.damaged)
-            notes.warn(f"a series beside it is left out: {count} image(s), {is_aside(series)}")
+            notes.warn(f"another series is left out: {count} image(s), {is_aside(series)}")
     lost = [other for other in scan.others if not other.is_dicom and other.path.suffix.lower() in _DICOM_SUFFIXES]
     if lost:
-        notes.warn(f"{len(lost)} file(s) are named like DICOM but are none: a slice may be missing")
+        notes.warn(f"{len(lost)} file(s) are named like DICOM but are not DICOM: a slice may be missing")
     if scan.others:
         notes.tell(f"left out: {_counted(scan.others)}")

@@ -1,7 +1,7 @@
-"""The volumes of one series: echoes, phases, time points, stacks, in acquisition order.
+"""Split one series into volumes: echoes, phases, time points, stacks, in acquisition order.
 
-A series may image every position several times. Its frames are told apart by the first keywords that do so cleanly,
-or by the one that the user names; nothing is guessed where none does.
+A series may image every position several times. Its frames are distinguished by the first keywords that separate them
+completely, or by the one that the user names; if there is no such keyword, nothing is guessed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from medcyclegan.io.dicom.read.frames import SPLIT_KEYWORDS, Frame
 
 __all__ = ["FrameGroup", "place_numbers", "split_volumes"]
 
-#: Keywords whose numbers grow as the acquisition goes on; the values of others are taken in order of acquisition.
+#: Keywords whose numbers increase during the acquisition; the values of others are sorted in order of acquisition.
 _GROWING = (
     "EchoTime",
     "EchoNumbers",
@@ -32,29 +32,31 @@ _GROWING = (
 
 @dataclasses.dataclass(frozen=True)
 class FrameGroup:
-    """The frames of one volume, and the keyword values that single it out (none where nothing had to)."""
+    """The frames of one volume, and the keyword values that identify it (none if the series is one volume)."""
 
     frames: tuple[Frame, ...]
     label: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
-        """Its label in words, such as ``EchoTime 80``."""
+        """Its label as text, such as ``EchoTime 80``."""
         return ", ".join(f"{keyword} {value}" for keyword, value in self.label) or "the only volume"
 
 
 def split_volumes(frames: Sequence[Frame], split_by: str | None) -> list[FrameGroup]:
     """Return the volumes of a series in acquisition order.
 
-    ``split_by`` is a DICOM keyword whose values tell volumes apart. Without it, frames are split where a position
-    occurs more than once, and where the standard's StackID says so. Raises
+    ``split_by`` is a DICOM keyword whose values distinguish volumes. Without it, frames are split if a position occurs
+    more than once, and by the standard's StackID. Raises
     :class:`~medcyclegan.errors.AmbiguousError` for a keyword that no frame has, and for positions that occur several
-    times with nothing to tell the frames apart.
+    times if nothing distinguishes the frames.
     """
     groups = [FrameGroup(tuple(frames))]
     if split_by is not None:
         if not any(split_by in frame.attributes for frame in frames):
-            raise AmbiguousError(f"no image has the keyword {split_by}, so it cannot split them: name another one")
+            raise AmbiguousError(
+                f"no image has the keyword {split_by}, so it cannot split them", remedy="name another one"
+            )
         groups = _split(groups[0], split_by)
     found = []
     for group in groups:
@@ -64,7 +66,7 @@ def split_volumes(frames: Sequence[Frame], split_by: str | None) -> list[FrameGr
 
 
 def place_numbers(frames: Sequence[Frame]) -> list[int]:
-    """Return for each frame the number of its place: frames within 0.01 mm of each other share one."""
+    """Return the position number of each frame: frames within 0.01 mm of each other share one."""
     positions = np.array([frame.position for frame in frames])
     _, _, normal = plane_axes(frames[0].orientation)
     heights = positions @ normal
@@ -87,7 +89,7 @@ def place_numbers(frames: Sequence[Frame]) -> list[int]:
 
 
 def _split(group: FrameGroup, keyword: str) -> list[FrameGroup]:
-    """Split by one keyword, in the order of its values if they are numbers, else of acquisition."""
+    """Split by one keyword, in the order of its values if they are numbers, else in order of acquisition."""
     by_value: dict[str, list[Frame]] = defaultdict(list)
     for frame in group.frames:
         by_value[frame.attributes.get(keyword, "absent")].append(frame)
@@ -102,7 +104,7 @@ def _ranks(keyword: str, by_value: dict[str, list[Frame]]) -> dict[str, tuple[ob
     """Return a sort key for each value."""
     if keyword in _GROWING:
         try:
-            # an echo time of 0 is a map made of the echoes
+            # an echo time of 0 is a map calculated from the echoes
             return {value: (keyword == "EchoTime" and float(value) == 0, float(value)) for value in by_value}
         except ValueError:
             pass
@@ -117,13 +119,13 @@ def _first_acquired(frames: Sequence[Frame]) -> tuple[str, int, int]:
 
 
 def _stacks(group: FrameGroup) -> list[FrameGroup]:
-    """Split by StackID (PS3.3 C.7.6.16.2.2), if there are several and they are stacks, not one a slice."""
+    """Split by StackID (PS3.3 C.7.6.16.2.2), if there are several, and not a separate one for each slice."""
     stacks = _split(group, "StackID") if any("StackID" in frame.attributes for frame in group.frames) else [group]
     return stacks if any(len(stack.frames) > 1 for stack in stacks) else [group]
 
 
 def _split_repeated(group: FrameGroup) -> list[FrameGroup]:
-    """Split a group in which places occur several times, by as few keywords as leave every place once."""
+    """Split a group in which positions occur several times, by the fewest keywords that leave each position once."""
     frames = group.frames
     if any(len(frame.position) != 3 or len(frame.orientation) != 6 for frame in frames):
         return [group]
@@ -137,7 +139,7 @@ def _split_repeated(group: FrameGroup) -> list[FrameGroup]:
         if left == 1:
             return groups
         finer = [part for whole in groups for part in _split(whole, keyword)]
-        # a keyword that numbers the slices would make many groups and take no repeat away
+        # a keyword that numbers the slices would make many groups and remove no repeat
         if len(finer) <= repeats and max(_repeats(part.frames, place) for part in finer) < left:
             groups = finer
     if max(_repeats(part.frames, place) for part in groups) == 1:
@@ -146,17 +148,17 @@ def _split_repeated(group: FrameGroup) -> list[FrameGroup]:
 
 
 def _repeats(frames: Sequence[Frame], place: dict[int, int]) -> int:
-    """Return how often the most frequent place occurs."""
+    """Return the number of times that the most frequent position occurs."""
     return max(Counter(place[id(frame)] for frame in frames).values())
 
 
 def _dimensions(frames: Sequence[Frame]) -> tuple[str, ...]:
-    """Return the enhanced object's own dimensions, tried last: they have no keyword that a user would know."""
+    """Return the dimensions of an enhanced object, tried last: they have no keyword that a user would know."""
     return tuple(sorted({name for frame in frames for name in frame.attributes if name.startswith("Dimension ")}))
 
 
 def _split_by_instance(frames: Sequence[Frame], place: dict[int, int], repeats: int) -> list[FrameGroup]:
-    """Split by InstanceNumber where it runs volume after volume, or place after place; else return nothing."""
+    """Split by InstanceNumber if it counts volume by volume, or position by position; else return nothing."""
     numbers = [(frame.image.instance_number, frame.index, frame.tile or ()) for frame in frames]
     if any(number[0] is None for number in numbers) or len(set(numbers)) != len(numbers):
         return []

@@ -1,4 +1,4 @@
-"""A DICOM series, from its files to a volume: right, or refused with a reason and a remedy."""
+"""Read one DICOM series into a Volume, or refuse it with a reason and a remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DicomSource:
-    """What a volume's DICOM files said, for writing a series like it.
+    """The headers of a volume's DICOM files, for writing a derived series.
 
     ``headers``
         One data set without pixel data per slice, in the order of ``k`` as stored (before any resampling); several
@@ -37,7 +37,7 @@ class DicomSource:
     ``frame_numbers``
         The 0-based frame of each slice within its file.
     ``affine``
-        Of the slices as stored, voxel to RAS+ mm; ``resampled`` says that the volume's own differs.
+        Of the slices as stored, voxel to RAS+ mm; ``resampled``: the affine of the volume is another.
     """
 
     headers: tuple[Dataset, ...]
@@ -53,7 +53,7 @@ def read_dicom_series(path: Path, options: ReadOptions) -> Volume:
 
     The array is ``(columns, rows, slices)``, slices ascending along their normal; values are stored value x slope +
     intercept. Raises a subclass of :class:`~medcyclegan.errors.VolumeError`, or
-    :class:`~medcyclegan.errors.MissingExtraError` for a compression whose decoder is not installed.
+    :class:`~medcyclegan.errors.MissingExtraError` if the decoder of a compression is not installed.
     """
     if path.is_dir():
         return read_dicom_files(walk_files(path), options, str(path))
@@ -61,9 +61,9 @@ def read_dicom_series(path: Path, options: ReadOptions) -> Volume:
 
 
 def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, named_alone: bool = False) -> Volume:
-    """Read the one series among ``files``; ``name`` is the path that their user named, and that a refusal begins with.
+    """Read the one series among ``files``; ``name`` is the path that the user named, and the start of an error message.
 
-    ``named_alone``: there is one file, and its user named it rather than its folder.
+    ``named_alone``: there is one file, and the user named it rather than its folder.
     """
     scan = scan_files(files, options.split_by, keep_datasets=True)
     notes = Notes(_log, name)
@@ -72,7 +72,7 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, 
         if named_alone:
             check_whole_series(series, notes)
     except MedCycleGANError as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise type(error).from_error(f"{name}: ", error) from error
     del scan
     try:
         plan = plan_series(series, options, notes)
@@ -80,11 +80,11 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, 
         synthetic = check_synthetic(why, options)
         return _read_planned(plan, options, notes).replace(synthetic=synthetic)
     except MedCycleGANError as error:
-        raise type(error)(f"series {series.uid or '(no UID)'}: {error}") from error
+        raise type(error).from_error(f"series {series.uid or '(no UID)'}: ", error) from error
 
 
 def _read_planned(plan: SeriesPlan, options: ReadOptions, notes: Notes) -> Volume:
-    """Read the pixels of a plan, and resample where it says so."""
+    """Read the pixels of a plan, and resample if it requires that."""
     array = rescale_frames(read_frames(plan.frames, notes), plan.frames).transpose(2, 1, 0)
     affine = plan.stack.affine
     if plan.fill_gaps:
@@ -97,7 +97,7 @@ def _read_planned(plan: SeriesPlan, options: ReadOptions, notes: Notes) -> Volum
     if plan.upright:
         array, affine, outside = resample_upright(array, affine, options.max_voxels)
         notes.warn(
-            f"the stack leant by {plan.stack.tilt_degrees:.2f} degrees (a tilted gantry): resampled to an upright "
+            f"the stack leans by {plan.stack.tilt_degrees:.2f} degrees (a tilted gantry): resampled to an upright "
             f"grid by linear interpolation; {outside:g} outside the stack"
         )
     first = plan.frames[0].image

@@ -1,4 +1,4 @@
-"""How values become the 16-bit pixels of a DICOM image: CT in whole HU, MR as plain numbers without a rescale."""
+"""Convert values to the 16-bit pixels of a DICOM image: CT in whole HU, MR as plain numbers without a rescale."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INT16 = np.iinfo(np.int16)
 _UINT16 = np.iinfo(np.uint16)
 #: An MR whose largest value is below this would lose its contrast by rounding.
 _COARSE = 100.0
-#: The display window is found on every so many rows and columns.
+#: The display window is calculated from every N-th row and column.
 _SAMPLED = 3
 
 
@@ -31,7 +31,7 @@ class PixelCoding:
     ``exponent``
         The stored value is the value x 10 ** exponent, rounded half to even; 0 for CT and for most MR.
     ``window``
-        Centre and width of a display window, in stored values.
+        Center and width of a display window, in stored values.
     """
 
     signed: bool
@@ -48,28 +48,31 @@ class PixelCoding:
 def find_coding(volume: Volume) -> PixelCoding:
     """Return how the values of a CT or MR volume are stored.
 
-    CT: int16, HU. MR: unsigned, signed if there are negative values; where the largest value is below 100, or above
-    what 16 bits hold, all are multiplied by a power of ten. Raises :class:`~medcyclegan.errors.WriteError` for another
+    CT: int16, HU. MR: unsigned, signed if there are negative values; if the largest value is below 100, or does not fit
+    into 16 bits, all are multiplied by a power of ten. Raises :class:`~medcyclegan.errors.WriteError` for another
     modality, values that are not finite, and a CT beyond int16.
     """
     if volume.modality not in ("CT", "MR"):
         raise WriteError(
-            f"a volume of modality {volume.modality or 'unknown'}: as DICOM only CT and MR are written, "
-            "name a .nii.gz file"
+            f"a volume of modality {volume.modality or 'unknown'}",
+            remedy=("as DICOM only CT and MR are written, name a .nii.gz file"),
         )
     lowest, highest = math.inf, -math.inf
     whole = True
     for k in range(volume.shape[2]):
         values = volume.array[:, :, k]
         if not np.isfinite(values).all():
-            raise WriteError("the volume to write has voxels that are not finite: find their cause, or replace them")
+            raise WriteError(
+                "the volume to write has voxels that are not finite", remedy="find their cause, or replace them"
+            )
         lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
         whole = whole and (values.dtype.kind in "iub" or bool((values == np.rint(values)).all()))
     if volume.modality == "CT":
         if np.rint(lowest) < _INT16.min or np.rint(highest) > _INT16.max:
             raise WriteError(
                 f"a CT with values from {lowest:g} to {highest:g}: it is written as int16, {_INT16.min} to "
-                f"{_INT16.max} HU: if these are not HU, it is no CT"
+                f"{_INT16.max} HU",
+                remedy="if these are not HU, it is not a CT",
             )
         return PixelCoding(signed=True, exponent=0, window=(40.0, 400.0))
     peak = max(abs(lowest), abs(highest))
@@ -84,7 +87,7 @@ def find_coding(volume: Volume) -> PixelCoding:
 
 
 def _mr_exponent(peak: float, limit: int, whole: bool) -> int:
-    """Return the power of ten for values up to ``peak``: none where they fit and rounding costs little."""
+    """Return the power of ten for values up to ``peak``: 0 if they fit and rounding loses little."""
     if peak == 0 or (peak <= limit and (whole or peak >= _COARSE)):
         return 0
     return math.floor(math.log10(limit / peak))

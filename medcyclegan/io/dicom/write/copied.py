@@ -1,7 +1,7 @@
-"""What a derived DICOM series takes over from its source: values that are valid, in a character set that holds them.
+"""Copy the valid values that a derived DICOM series shares with its source, in a character set that can represent them.
 
-A value that breaks its representation (PS3.5 section 6.2) is not passed on: it is left out or, where the standard wants
-the attribute, written empty; both are said. Where it names the patient or the study, the whole output is refused.
+A value that violates its representation (PS3.5 section 6.2) is not copied: it is left out or, if the standard requires
+the attribute, written empty; both are logged. If it identifies the patient or the study, the whole output is refused.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _TYPE_2 = """
     PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime AccessionNumber ReferringPhysicianName
     StudyID PositionReferenceIndicator PatientPosition
 """
-#: Written empty where the source has none.
+#: Written empty if the source has none.
 _NEVER_ABSENT = frozenset(_TYPE_2.split())
 #: A fault in one of these would file the output under another patient or study.
 _IDENTITY = ("PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID")
@@ -69,10 +69,10 @@ _MANY_LINES = frozenset(("LT", "ST", "UT"))
 _PLAIN_TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"))
 _NUMBERS = frozenset(("US", "UL", "SS", "SL", "FL", "FD"))
 _DEEPEST = 8
-#: An escape sequence starts with it; only then does pydicom have to take a value apart.
+#: An escape sequence starts with it; only then does pydicom have to split a value.
 _ESCAPE = b"\x1b"
 _SPECIFIC_CHARACTER_SET = 0x00080005
-#: What SpecificCharacterSet may say of plain ASCII.
+#: The values of SpecificCharacterSet that mean plain ASCII.
 _DEFAULT = ((), ("",), ("ISO_IR 6",))
 
 
@@ -119,10 +119,10 @@ class Alphabet:
 
 
 def find_alphabet(header: Dataset, keywords: Iterable[str], notes: Notes) -> Alphabet:
-    """Return the character set in which ``header`` is written, by what it states or, where that fails, by its bytes.
+    """Return the character set in which ``header`` is written, as it states or, if that fails, by its bytes.
 
-    Undeclared bytes beyond ASCII are taken for UTF-8 where they are that, else for Latin-1, so that the bytes of the
-    patient's name stay what they are; this is said.
+    Undeclared bytes beyond ASCII are taken as UTF-8 if they are valid, else as Latin-1, so that the bytes of the
+    patient's name stay the same; this is logged.
     """
     stated = Alphabet(tuple(term.upper() for term in texts(header, "SpecificCharacterSet")))
     known = all(term in python_encoding for term in stated.terms)
@@ -136,7 +136,7 @@ def find_alphabet(header: Dataset, keywords: Iterable[str], notes: Notes) -> Alp
             break
     if alphabet != stated:
         notes.warn(
-            "its text is not in the character set that SpecificCharacterSet states: taken for "
+            "its text is not in the character set that SpecificCharacterSet states: taken as "
             + ("UTF-8" if alphabet.terms == ("ISO_IR 192",) else "Latin-1")
         )
     return alphabet
@@ -145,7 +145,7 @@ def find_alphabet(header: Dataset, keywords: Iterable[str], notes: Notes) -> Alp
 def copy_attributes(header: Dataset, keywords: Iterable[str], alphabet: Alphabet, notes: Notes) -> Dataset:
     """Return a data set with those of ``keywords`` that ``header`` has, valid ones only, none of them private.
 
-    What the standard wants is there, empty where the source has no valid value. Raises
+    Attributes that the standard requires are always present, empty if the source has no valid value. Raises
     :class:`~medcyclegan.errors.WriteError` for a faulty patient's name or id, or study.
     """
     copied = Dataset()
@@ -158,8 +158,11 @@ def copy_attributes(header: Dataset, keywords: Iterable[str], alphabet: Alphabet
             except ReadError as error:
                 if keyword in _IDENTITY:
                     raise WriteError(
-                        f"{keyword} {error}: the output could be filed under another patient or study; correct it "
-                        "in the source, or write NIfTI"
+                        f"{keyword} {error}",
+                        remedy=(
+                            "the output could be filed under another patient or study; correct it "
+                            "in the source, or write NIfTI"
+                        ),
                     ) from error
                 fate = "written empty" if keyword in _NEVER_ABSENT else "left out"
                 notes.warn(f"{keyword} {error}: {fate} in the output")
@@ -187,7 +190,7 @@ def _decodes(alphabet: Alphabet, values: list[bytes]) -> bool:
 
 
 def _copy_element(dataset: Dataset, tag: int, alphabet: Alphabet, depth: int) -> DataElement:
-    """Return a valid copy of an element; what is wrong with it is a :class:`~medcyclegan.errors.ReadError`."""
+    """Return a valid copy of an element; a fault raises :class:`~medcyclegan.errors.ReadError`."""
     vr = dictionary_VR(tag)
     if vr == "SQ":
         value: object = _copy_items(dataset, tag, alphabet, depth)
@@ -210,7 +213,7 @@ def _copy_items(dataset: Dataset, tag: int, alphabet: Alphabet, depth: int) -> S
         for inner in item.keys():  # noqa: SIM118 - iterating a pydicom data set itself converts every value
             keyword = keyword_for_tag(inner)
             if inner == _SPECIFIC_CHARACTER_SET and texts(item, "SpecificCharacterSet") != alphabet.terms:
-                raise ReadError("has items in a character set of their own")
+                raise ReadError("has items in another character set")
             if keyword and not inner.is_private and inner.element and inner != _SPECIFIC_CHARACTER_SET:
                 try:
                     copy.add(_copy_element(item, int(inner), alphabet, depth + 1))
@@ -243,7 +246,7 @@ def _copy_text(dataset: Dataset, tag: int, vr: str, alphabet: Alphabet) -> objec
         text = "\\".join(str(part) for part in value)
     parts = [text] if vr in _MANY_LINES or vr == "UR" else [part.strip(" ") for part in text.split("\\")]
     if len(parts) > 1 and dictionary_VM(tag) == "1":
-        raise ReadError(f"has {len(parts)} values where the standard wants one")
+        raise ReadError(f"has {len(parts)} values, and the standard requires one")
     for part in parts:
         _check_text(part, vr)
     if not alphabet.holds(text):

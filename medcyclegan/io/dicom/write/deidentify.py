@@ -1,9 +1,9 @@
-"""A derived image without its patient: the Basic Application Confidentiality Profile (PS3.15 Annex E), and stricter.
+"""Remove the patient from a derived image, by the Basic Application Confidentiality Profile (PS3.15 Annex E) and more.
 
-The profile is dicom-anonymizer's table of the standard's edition 2026c. Before it is asked, all that an output copies
-from its source is left out or emptied, but for the geometry, UIDs (which it replaces) and a few words that name no one.
-Pixels are not touched: a head's surface shows a face. Images that say of themselves that text is burned into their
-pixels (BurnedInAnnotation YES) are refused.
+The profile is dicom-anonymizer's table of the standard's edition 2026c. Before it is applied, everything that an output
+copies from its source is left out or emptied, except the geometry, UIDs (which it replaces) and a few fixed words that
+identify no one. Pixels are not changed: the surface of a head shows a face. Images that are marked as having text
+burned into their pixels (BurnedInAnnotation YES) are refused.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from medcyclegan.io.dicom.write.copied import PATIENT_AND_STUDY
 __all__ = ["check_deidentifiable", "deidentify_image"]
 
 _EDITION = "dicomfields_2026c"
-#: All of the patient's and the study's modules but the UID that holds series together.
+#: All of the patient's and the study's modules except the UID that links the series.
 _COPIED = ("SpecificCharacterSet", *(keyword for keyword in PATIENT_AND_STUDY if keyword != "StudyInstanceUID"))
 _BASIC_PROFILE = CodedConcept("113100", "DCM", "Basic Application Confidentiality Profile")
-#: Written by this program, and free of the source's text: kept where the profile would remove it.
+#: Written by this program, without text of the source: kept although the profile would remove it.
 _OURS = ("DerivationDescription", "ImageComments", "ContributingEquipmentSequence", "SeriesDescription")
-#: They name instances that exist under other numbers only.
+#: They refer to instances that exist only under other UIDs.
 _REFERENCES = ("SourceImageSequence", "ReferencedSeriesSequence", "ReferencedStudySequence")
 _DATES = ("SeriesDate", "SeriesTime", "InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime")
-#: What the standard wants to be there; the profile allows it to be empty.
+#: Required by the standard; the profile allows it to be empty.
 _EMPTIED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
             "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator")  # fmt: skip
-#: The words that a source may leave in the output; anything else there could be a name.
+#: The words of the source that may stay in the output; anything else could be a name.
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "PatientPosition": ("HFS", "HFP", "HFDL", "HFDR", "FFS", "FFP", "FFDL", "FFDR"),
     "AnatomicalOrientationType": ("BIPED", "QUADRUPED"),
@@ -48,30 +48,31 @@ _REQUIRED = ("PatientPosition", "BodyPartExamined")
 
 
 def check_deidentifiable(image: Dataset) -> None:
-    """Refuse what cannot be de-identified: pixels that hold text by their own statement.
+    """Refuse images that cannot be de-identified: their header states that text is burned into the pixels.
 
-    Raises :class:`~medcyclegan.errors.WriteError`, and :class:`~medcyclegan.errors.MissingExtraError` where the extra
+    Raises :class:`~medcyclegan.errors.WriteError`, and :class:`~medcyclegan.errors.MissingExtraError` if the extra
     ``deid`` is not installed.
     """
     try:
         _actions()
     except ImportError:
         raise MissingExtraError(
-            "dicom-anonymizer is not installed, which --deidentify needs: install the extra with "
-            "pip install 'medcyclegan[deid]'"
+            "dicom-anonymizer is not installed, which --deidentify needs",
+            remedy=("install the extra with pip install 'medcyclegan[deid]'"),
         ) from None
     if image.get("BurnedInAnnotation") == "YES":
         raise WriteError(
             "BurnedInAnnotation is YES: text in the source's pixels may name the patient, and --deidentify does not "
-            "change pixels: remove the text from the source and set BurnedInAnnotation to NO, or leave --deidentify out"
+            "change pixels",
+            remedy="remove the text from the source and set BurnedInAnnotation to NO, or leave --deidentify out",
         )
 
 
 def deidentify_image(image: Dataset) -> Dataset:
     """Return an image made by ``build_image`` without the patient, the study and their dates.
 
-    UIDs become random ones, the same for the same within one process, so that the images of a series, and the series
-    of a study, stay together; references to the source are left out. The flags of PS3.15 say what was done. Raises as
+    UIDs are replaced by random ones, consistently within one process, so that the images of a series, and the series of
+    a study, stay together; references to the source are left out. The flags of PS3.15 record this. Raises as
     :func:`check_deidentifiable` does.
     """
     check_deidentifiable(image)
@@ -104,7 +105,7 @@ def deidentify_image(image: Dataset) -> Dataset:
 
 @functools.cache
 def _actions() -> dict[tuple[int, ...], Any]:
-    """Return the profile: what to do with each tag that it names."""
+    """Return the profile: the action for each tag that it lists."""
     from dicomanonymizer.simpledicomanonymizer import initialize_actions
 
     found: dict[tuple[int, ...], Any] = initialize_actions(_EDITION)
@@ -112,7 +113,7 @@ def _actions() -> dict[tuple[int, ...], Any]:
 
 
 def _rules() -> dict[tuple[int, ...], Any]:
-    """Return the profile without what was settled before it is asked."""
+    """Return the profile without the tags that were handled before it is applied."""
     settled = {_pair(keyword) for keyword in (*_OURS, *_EMPTIED)}
     return {tag: action for tag, action in _actions().items() if tag not in settled}
 

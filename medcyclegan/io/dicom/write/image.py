@@ -1,6 +1,7 @@
-"""The attributes of a derived CT or MR image (PS3.3 A.3 and A.4): what its series shares, and what each slice has.
+"""Build the attributes of a derived CT or MR image (PS3.3 A.3 and A.4): those of the series, and those of each slice.
 
-Patient, study and frame of reference are the source's; series, equipment and dates are new; everything says synthetic.
+Patient, study and frame of reference are the source's; series, equipment and dates are new; all are marked as
+synthetic.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = ["build_image", "build_series"]
 
 _MANUFACTURER = "medcyclegan (research software)"
 _SOURCE_IMAGE = CodedConcept("121322", "DCM", "Source image for image processing operation")
-#: Series level and image level attributes that stay true of the output.
+#: Series level and image level attributes that are also valid for the output.
 _KEPT = (
     "PositionReferenceIndicator",
     "PatientPosition",
@@ -44,23 +45,24 @@ _KEPT = (
     "LossyImageCompressionMethod",
 )
 _EQUIPMENT = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions")
-#: SeriesNumber of the output: the source's and this.
+#: SeriesNumber of the output: the source's plus this.
 _SERIES_NUMBER_AFTER = 9000
 _LONGEST_LO = 64
-#: Characters of a domain's name in SeriesDescription, which the source's own description shares.
+#: Characters of a domain's name in SeriesDescription, which also contains the source's description.
 _LONGEST_DOMAIN = 24
 
 
 def build_series(volume: Volume, origin: Origin, coding: PixelCoding, notes: Notes) -> Dataset:
-    """Return what all images of the output share, without pixels or place.
+    """Return the attributes that all images of the output share, without pixels or position.
 
-    Raises :class:`~medcyclegan.errors.WriteError` where the source's patient or study cannot be passed on.
+    Raises :class:`~medcyclegan.errors.WriteError` if the source's patient or study cannot be copied.
     """
     alphabet = find_alphabet(origin.header, PATIENT_AND_STUDY, notes)
     shared = copy_attributes(origin.header, PATIENT_AND_STUDY, alphabet, notes)
     if not shared.get("StudyInstanceUID"):
         raise WriteError(
-            "the source has no StudyInstanceUID, so there is no study to add to: export it again, or write NIfTI"
+            "the source has no StudyInstanceUID, so there is no study to add to",
+            remedy="export it again, or write NIfTI",
         )
     shared.update(copy_attributes(origin.header, _KEPT, alphabet, notes))
     if alphabet.terms:
@@ -107,7 +109,7 @@ def build_image(
 
 
 def _entropy(volume: Volume, origin: Origin) -> list[str]:
-    """Return what names this derivation: the same source, model, version and settings give the same UIDs."""
+    """Return the identity of this derivation: the same source, model, version and settings give the same UIDs."""
     made = volume.derivation
     grid = [repr(volume.shape), repr(np.rint(volume.affine * 1e4).astype(int).tolist())]
     known = [origin.series_uid, *(f"{image.instance_uid}:{image.frame}" for image in origin.images), *grid]
@@ -149,7 +151,7 @@ def _add_series(shared: Dataset, volume: Volume, origin: Origin, alphabet: Alpha
 
 
 def _title(volume: Volume) -> str:
-    """Return what the series shows: ``SYNTHETIC MR t2``; the domain is left out where it repeats the modality."""
+    """Return the description of the series: ``SYNTHETIC MR t2``; the domain is left out if it repeats the modality."""
     made = volume.derivation
     domain = "" if made is None else _ascii(made.target_domain, _LONGEST_DOMAIN).strip()
     return f"SYNTHETIC {volume.modality}" + ("" if domain.upper() in ("", volume.modality) else f" {domain}")
@@ -225,7 +227,7 @@ def _add_pixel_format(shared: Dataset, volume: Volume, coding: PixelCoding) -> N
 
 
 def _add_acquisition(shared: Dataset, volume: Volume, origin: Origin) -> None:
-    """Add what the CT and MR modules want to know of a scan: for the most part that there was none."""
+    """Add the attributes of the CT and MR modules, most of which state that there was no scan."""
     normal = np.cross(volume.affine[:3, 0], volume.affine[:3, 1])
     spacing = abs(float(volume.affine[:3, 2] @ normal)) / float(np.linalg.norm(normal))
     thickness = () if is_multi_frame(origin.header) or not origin.in_place else _numbers(origin, "SliceThickness")
@@ -251,7 +253,7 @@ def _numbers(origin: Origin, keyword: str) -> tuple[float, ...]:
 
 
 def _position(volume: Volume, origin: Origin, k: int) -> NDArray[np.float64]:
-    """Return where slice ``k`` lies, LPS+ mm: where its source says, jitter included, else where the affine does."""
+    """Return the position of slice ``k``, LPS+ mm: as stated by its source, jitter included, else from the affine."""
     if origin.in_place and origin.positions_mm is not None:
         place: NDArray[np.float64] = origin.positions_mm[k]
         return place
@@ -276,5 +278,5 @@ def _decimals(values: Sequence[float] | NDArray[np.float64]) -> list[str]:
 
 
 def _ascii(name: str, longest: int = 40) -> str:
-    """Return a name that every character set can hold."""
+    """Return a name that every character set can represent."""
     return "".join(char if " " <= char <= "~" and char != "\\" else "?" for char in name)[:longest]

@@ -1,6 +1,6 @@
-"""Write a made volume as a classic DICOM series: what a scanner would have sent of a phantom.
+"""Write a synthetic volume as a classic DICOM series, as a scanner would have sent it.
 
-For the demo and its likes. A translation of a patient is written elsewhere, as a derived series.
+For the demo and for tests. A translation of a patient is written by another module, as a derived series.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, 
 
 from medcyclegan.errors import WriteError
 from medcyclegan.storage import atomic_folder
-from medcyclegan.volume import Volume
+from medcyclegan.volume import LPS_RAS, Volume
 
 __all__ = ["write_made_series"]
 
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+_LPS_RAS = LPS_RAS[:3, :3]
 _SHEAR_DEGREES = 1e-3
 #: Stored value = HU - this; unsigned, as most scanners store CT.
 _CT_INTERCEPT = -1024
@@ -30,21 +30,22 @@ def write_made_series(volume: Volume, folder: Path, *, number: int, description:
     The columns of a slice are the first array index, its rows the second; positions and orientation come
     from the affine. ``number`` distinguishes patients: it makes their id (``MADE-0001``) and all UIDs, so
     the same call writes the same bytes. ``description`` is the SeriesDescription. SyntheticData (0008,001C) is
-    YES, and the patient's name says that there is none. MR values are stored rounded, CT in whole HU.
+    YES, and the patient's name says that there is no patient. MR values are stored rounded, CT in whole HU.
 
     Raises :class:`~medcyclegan.errors.WriteError` for another modality, a sheared grid, values that 16 bits
     cannot hold, or a folder that exists.
     """
     if volume.modality not in ("CT", "MR"):
-        raise WriteError(f"a made series of modality {volume.modality}: only CT and MR are written")
+        raise WriteError(f"a synthetic series of modality {volume.modality}", remedy="only CT and MR are written")
     if volume.shear_degrees > _SHEAR_DEGREES:
         raise WriteError(
-            f"axes {volume.shear_degrees:.3g} degrees off the perpendicular: a slice stack cannot hold them"
+            f"axes {volume.shear_degrees:.3g} degrees from perpendicular", remedy="a slice stack cannot represent them"
         )
     stored = np.rint(volume.array - (_CT_INTERCEPT if volume.modality == "CT" else 0))
     if not np.isfinite(stored).all() or stored.min() < 0 or stored.max() > 65535:
         raise WriteError(
-            f"stored values from {stored.min():g} to {stored.max():g}: 16 bits hold 0 to 65535; rescale the volume"
+            f"stored values from {stored.min():g} to {stored.max():g}",
+            remedy="16 bits hold 0 to 65535; rescale the volume",
         )
     shared = _series(volume, number, description)
     with atomic_folder(folder) as temporary:
@@ -72,7 +73,7 @@ def _series(volume: Volume, number: int, description: str) -> Dataset:
     shared.FrameOfReferenceUID = _uid(number, "frame of reference")
     shared.PositionReferenceIndicator = ""
     shared.BodyPartExamined, shared.PatientPosition = "HEAD", "HFS"
-    shared.Manufacturer = "medcyclegan (made phantom)"
+    shared.Manufacturer = "medcyclegan (synthetic phantom)"
     shared.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL" if volume.modality == "CT" else "OTHER"]
     shared.AcquisitionNumber = 1
     if volume.modality == "CT":
@@ -87,7 +88,7 @@ def _series(volume: Volume, number: int, description: str) -> Dataset:
     spacing = volume.spacing_mm
     shared.PixelSpacing = [_decimal(spacing[1]), _decimal(spacing[0])]
     shared.SliceThickness = _decimal(spacing[2])
-    directions = _RAS_TO_LPS @ (volume.affine[:3, :3] / np.array(spacing))
+    directions = _LPS_RAS @ (volume.affine[:3, :3] / np.array(spacing))
     shared.ImageOrientationPatient = [_decimal(value) for value in (*directions[:, 0], *directions[:, 1])]
     return shared
 
@@ -97,7 +98,7 @@ def _image(shared: Dataset, volume: Volume, k: int, pixels: NDArray[np.uint16]) 
     image.update(shared)
     image.SOPInstanceUID = f"{shared.SeriesInstanceUID}.{k + 1}"
     image.InstanceNumber = k + 1
-    position = _RAS_TO_LPS @ (volume.affine @ (0, 0, k, 1))[:3]
+    position = _LPS_RAS @ (volume.affine @ (0, 0, k, 1))[:3]
     image.ImagePositionPatient = [_decimal(value) for value in position]
     image.PixelData = pixels.tobytes()
     image.file_meta = FileMetaDataset()
@@ -108,10 +109,10 @@ def _image(shared: Dataset, volume: Volume, k: int, pixels: NDArray[np.uint16]) 
 
 
 def _uid(number: int, *parts: str) -> str:
-    # Room is left for a slice's number: a UID has at most 64 characters.
-    return str(generate_uid(entropy_srcs=["medcyclegan made series", str(number), *parts]))[:57]
+    # Leave space for a slice's number: a UID has at most 64 characters.
+    return str(generate_uid(entropy_srcs=["medcyclegan synthetic series", str(number), *parts]))[:57]
 
 
 def _decimal(value: float) -> str:
-    """Return a decimal string of at most 16 characters, as DICOM's DS asks, to 1e-9 at least below 1000 mm."""
+    """Return a decimal string of at most 16 characters, as required by DICOM's DS, to 1e-9 at least below 1000 mm."""
     return f"{value + 0.0:.10f}"[:16]

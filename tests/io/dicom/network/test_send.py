@@ -130,13 +130,13 @@ def test_an_image_that_is_refused_ends_it(workspace):
     with running_node(answer=lambda number, _: 0xA700 if number == 2 else 0) as node:
         line = error_of(translate_to(f"dicom://PACS@127.0.0.1:{node.port}"), workspace)
     assert "status A700H; 2 of 4 images are stored there" in line
-    assert "doubles nothing" in line
+    assert "duplicates nothing" in line
 
 
 def test_a_deidentified_series_that_is_cut_off_is_to_be_removed_there(workspace):
     with running_node(answer=lambda number, _: 0xA700 if number == 2 else 0) as node:
         line = error_of(translate_to(f"dicom://PACS@127.0.0.1:{node.port}", "--deidentify"), workspace)
-    assert "2 of 4 images are stored there: see to the node and remove these there before you send again" in line
+    assert "2 of 4 images are stored there: check the node and remove these there before you send again" in line
 
 
 def test_a_connection_that_breaks_is_a_line(workspace):
@@ -172,7 +172,7 @@ def test_tls(workspace, tmp_path_factory):
         line = error_of(translate_to(f"{address}?tls=on"), workspace)
         assert "no connection (self-signed certificate): check host, port and TLS" in line
         line = error_of(translate_to(address), workspace)
-        assert "does it ask for TLS (?tls=on)" in line
+        assert "does it require TLS (?tls=on)" in line
     assert len(node.images) == SLICES
 
 
@@ -189,7 +189,7 @@ def test_options_go_with_it(workspace):
             "p.png",
         }
         line = translate_to(address, "--dicom-template", "ct").stderr.splitlines()[-1]
-        assert "brings its own patient" in line
+        assert "has its own patient" in line
 
 
 def test_deidentified_series_name_nobody(workspace):

@@ -121,7 +121,7 @@ def refusal(dataset: Dataset, folder) -> str:
 def test_a_mosaic_that_contradicts_its_protocol(tmp_path):
     dataset = siemens()
     dataset.ImagePositionPatient[0] += 1.0
-    assert "do not lie where its protocol puts them" in refusal(dataset, tmp_path)
+    assert "are not at the positions of its protocol" in refusal(dataset, tmp_path)
 
 
 def test_a_mosaic_with_another_normal(tmp_path):
@@ -154,4 +154,4 @@ def test_uih_tiles_must_be_the_acquired_matrix(tmp_path):
     assert "8 tiles with places for 7" in refusal(dataset, tmp_path / "count")
     dataset = uih()
     del dataset[0x00651051].value[3].ImagePositionPatient
-    assert "a tile that has no place" in refusal(dataset, tmp_path / "place")
+    assert "a tile that has no position" in refusal(dataset, tmp_path / "place")

@@ -1,4 +1,4 @@
-"""Every made folder gives the right volume or a sentence: see dicom_cases and dicom_own_cases for what each holds."""
+"""Every synthetic folder gives the right volume or a one-line error: see support/dicom_cases.py for the folders."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import random
 import warnings
 from pathlib import Path
 
-import dicom_own_cases  # noqa: F401 - adds its cases
 import highdicom
 import numpy as np
 import pydicom
 import pytest
 from support import dicom_phantoms as made
 from support import phantoms
-from support.dicom_cases import CASES, judge, recoded
+from support.dicom_cases import judge, recoded
 from support.dicom_mutations import SERIES, outcome, write_series
+from support.dicom_own_cases import ALL_CASES
 
 from medcyclegan.errors import AmbiguousError, GeometryError, MissingExtraError, ReadError
 from medcyclegan.io import read_volume
 from medcyclegan.io.dicom.read.volume import DicomSource
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 def test_case_without_options(case, tmp_path):
     result, detail = judge(case, tmp_path / "in", {})
     assert result in ["right"] * case.right + ["refused"] * case.refused, detail
@@ -31,14 +31,14 @@ def test_case_without_options(case, tmp_path):
         assert ":" in detail, "a refusal has a remedy behind its last colon"
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.options], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in ALL_CASES if case.options], ids=lambda case: case.name)
 def test_case_with_its_option(case, tmp_path):
     result, detail = judge(case, tmp_path / "in", case.options)
     assert result == "right", detail
 
 
 def test_there_are_the_33_and_more():
-    assert len({case.name for case in CASES}) == len(CASES) > 33
+    assert len({case.name for case in ALL_CASES}) == len(ALL_CASES) > 33
 
 
 def test_mutations_are_refused_or_harmless(tmp_path):
@@ -227,7 +227,7 @@ def test_a_slice_twice_with_other_pixels_is_refused(tmp_path):
     del again.SOPInstanceUID
     again.InstanceNumber = 11
     made.save([*made.slices_of(volume), again], tmp_path / "in")
-    with pytest.raises(AmbiguousError, match=r"several different images at one place"):
+    with pytest.raises(AmbiguousError, match=r"several different images at one position"):
         read_volume(tmp_path / "in")
 
 
@@ -287,7 +287,7 @@ def test_two_volumes_at_nearly_one_place_are_no_fine_stack(tmp_path):
     made.save([*slices, *moved], tmp_path / "in")
     with pytest.raises(GeometryError, match="slice spacing varies"):
         read_volume(tmp_path / "in")
-    with pytest.raises(GeometryError, match="no slice spacing but two volumes"):
+    with pytest.raises(GeometryError, match="not a slice spacing but two volumes"):
         read_volume(tmp_path / "in", allow_gap=True)
 
 

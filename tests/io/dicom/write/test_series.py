@@ -37,7 +37,7 @@ STACKS["tilted"] = TILTED_GRID
 
 
 def series(folder: Path, grid: Grid = STACKS["oblique"], modality: str = "CT", **changes: Any) -> Path:
-    """Write a made series with what a hospital's header has and the phantom has not; ``changes`` to every slice."""
+    """Write a synthetic series with the attributes of a hospital's header that the phantom lacks; ``changes`` to every slice."""
     slices = made.slices_of(made.placed_volume(grid.shape, grid.affine, modality), intercept=-8192 * 4)
     for dataset in slices:
         dataset.ReferringPhysicianName, dataset.AccessionNumber, dataset.StudyID = "", "A1", "7"
@@ -317,7 +317,7 @@ def test_an_existing_folder_is_replaced_only_if_it_is_ours(tmp_path: Path) -> No
     assert (out / "report.pdf").read_text() == "precious"
     scanner = tmp_path / "scanner"
     made.save(made.slices_of(made.placed_volume()), scanner, name=lambda number: f"{number:04d}.dcm")
-    with pytest.raises(WriteError, match=r"0001\.dcm, which is no image of a synthetic series"):
+    with pytest.raises(WriteError, match=r"0001\.dcm, which is not an image of a synthetic series"):
         write_volume(volume, scanner)
     assert len(list(scanner.iterdir())) == 10
     (tmp_path / "file").write_text("precious")

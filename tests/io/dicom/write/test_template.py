@@ -81,7 +81,7 @@ def test_off_its_grid_it_has_a_frame_of_its_own(name: str, tmp_path: Path, caplo
     grid = TILTED_GRID if name == "tilted" else GRIDS[name]
     with caplog.at_level(logging.WARNING, "medcyclegan"):
         write_volume(placed(grid), tmp_path / "out", template=folder)
-    assert "frame of reference of its own" in caplog.text
+    assert "new frame of reference" in caplog.text
     source, image = pydicom.dcmread(folder / "IM0001.dcm"), first(tmp_path / "out")
     assert image.FrameOfReferenceUID != source.FrameOfReferenceUID
     assert (image.PatientID, image.StudyInstanceUID) == (source.PatientID, source.StudyInstanceUID)
@@ -154,10 +154,10 @@ def test_templates_and_grids_that_are_refused(tmp_path: Path) -> None:
         (volume, None, "--dicom-template, or a .nii.gz file"),
         (volume, tmp_path / "nothing", "no such folder"),
         (volume, tmp_path / "empty", "no DICOM images here"),
-        (volume, tmp_path / "two", "more than one series lies there"),
+        (volume, tmp_path / "two", "it contains more than one series"),
         (volume, tmp_path / "mixed", "2 different values of PatientID"),
-        (volume.replace(affine=sheared), folder, "degrees off the perpendicular"),
-        (read_volume(folder), folder, "brings its own patient"),
+        (volume.replace(affine=sheared), folder, "degrees from perpendicular"),
+        (read_volume(folder), folder, "has its own patient"),
         (unknown, folder, "only CT and MR"),
     ):
         with pytest.raises(WriteError, match=reason):
