@@ -40,7 +40,7 @@ __all__ = [
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _STANDARD_UIDS = "1.2.840.10008."
-#: A deflated file of a few megabytes can expand a thousandfold. The most bytes before its pixel data, after them, and in all.
+#: A deflated file of a few megabytes can expand a thousandfold. Limits in bytes: before its pixel data, after, in all.
 _MOST_HEADER, _MOST_TRAILING, _MOST_INFLATED = 2**26, 2**20, 2**30
 _PIXEL_DATA, _FIRST_PIXEL_TAG = 0x7FE00010, 0x7FE00008
 _UNDEFINED = 0xFFFFFFFF
