@@ -37,7 +37,7 @@ STACKS["tilted"] = TILTED_GRID
 
 
 def series(folder: Path, grid: Grid = STACKS["oblique"], modality: str = "CT", **changes: Any) -> Path:
-    """Write a synthetic series with the attributes of a hospital's header that the phantom lacks; ``changes`` to every slice."""
+    """Write a synthetic series with the attributes of a hospital header; ``changes`` to every slice."""
     slices = made.slices_of(made.placed_volume(grid.shape, grid.affine, modality), intercept=-8192 * 4)
     for dataset in slices:
         dataset.ReferringPhysicianName, dataset.AccessionNumber, dataset.StudyID = "", "A1", "7"
