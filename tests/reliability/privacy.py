@@ -65,7 +65,7 @@ def commands(inputs: Path) -> list[list[str]]:
 
 
 def _refused(root: Path, work: Path) -> tuple[int, list[str]]:
-    """Break series in a dozen ways, slice them, and look at what is said and kept of the refusals."""
+    """Break series in a dozen ways, slice them, and check what is logged and stored about the refusals."""
     folder = root / f"broken-{_NAME}" / "ct"
     for number, breaks in enumerate(_FAULTS):
         place = folder / f"{_NAME}-{number}"
