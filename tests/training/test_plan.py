@@ -61,7 +61,7 @@ def test_the_configuration_becomes_what_the_store_was_made_with(store: Path, cap
     assert plan.config.domains["t1"].modality is None
     assert set(plan.config.domains) == {"t1", "t2"}
     assert "made with size 32 (not 256), fit physical (not stretch)" in caplog.text
-    assert "slices of t1 were made with another modality" in caplog.text
+    assert "slices of t1 differ in modality or scaling from the configuration" in caplog.text
 
 
 def test_nothing_is_said_where_they_agree(store: Path, caplog) -> None:

@@ -216,7 +216,10 @@ def test_resume_names_what_was_edited_and_refuses_what_cannot_change(caplog, cut
         train(resume=latest)
     edit(latest, ("learning_rate: 0.002", "learning_rate: 0.001"), ("cycle_weight: 3.0", "cycle_weight: 10.0"))
     edit(latest, ("max_steps: 17", "max_steps: 30"))
-    with pytest.raises(TrainingError, match=r"max_steps was 17 .* is 30 now \(schedule linear: the rate depends on it"):
+    with pytest.raises(
+        TrainingError,
+        match=r"max_steps was 17 .* is 30 now \(schedule linear: the learning rate of every step depends on it",
+    ):
         train(resume=latest)
     edit(latest, ("max_steps: 30", "max_steps: 17"), ("panel_every: 100", "panel_every: 16"))
     edit(latest, ("slices_on_device: auto", "slices_on_device: 'on'"))
