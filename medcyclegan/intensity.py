@@ -184,7 +184,7 @@ def check_hu(array: NDArray[Any]) -> None:
     low, high = _TISSUE_HU
     if np.mean((values > low) & (values < high)) < _LEAST_TISSUE:
         raise IntensityError(
-            f"a CT without voxels between {low:.0f} and {high:.0f} HU, where soft tissue lies: not in HU; "
+            f"a CT without voxels between {low:.0f} and {high:.0f} HU, the range of soft tissue: not in HU; "
             "restore the rescale slope and intercept"
         )
 

@@ -73,10 +73,10 @@ def test_mr_takes_percentiles_of_the_foreground_only():
     array[15:45, 15:45] = rng.uniform(200, 1200, (30, 30, 20))
     scaling = IntensityScaling.fit(array, modality="MR")
     assert scaling.kind == "percentile"
-    assert scaling.lower == pytest.approx(205, abs=10)
-    assert scaling.upper == pytest.approx(1195, abs=10)
+    assert scaling.lower == pytest.approx(205, abs=2)
+    assert scaling.upper == pytest.approx(1195, abs=2)
     wider = IntensityScaling.fit(array, modality="MR", percentiles=(10, 90))
-    assert (wider.lower, wider.upper) == (pytest.approx(300, abs=15), pytest.approx(1100, abs=15))
+    assert (wider.lower, wider.upper) == (pytest.approx(300, abs=5), pytest.approx(1100, abs=5))
 
 
 def test_dark_tissue_inside_the_head_is_foreground():

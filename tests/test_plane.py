@@ -99,9 +99,10 @@ def test_a_large_field_of_view_is_cut_for_training_and_kept_for_translation():
     cut = cut_fit((512, 512), (0.9, 0.9), preparation, centre=(400.0, 256.0))
     assert cut.canvas == (256, 256)
     assert cut.cuts
-    middle = (0.5 + 400.0) * cut.resized[0] / 512 + cut.start[0]
-    assert middle == pytest.approx(128, abs=60)
-    assert cut.start[0] + cut.resized[0] >= 256, "never past the edge"
+    assert cut.resized == (461, 461)
+    assert cut.start[0] + cut.resized[0] == 256, "as near to the center as the edge allows"
+    middle = (0.5 + 256.0) * cut.resized[1] / 512 + cut.start[1]
+    assert middle == pytest.approx(128, abs=0.5), "centered where no edge is near"
     whole = canvas_fit((512, 512), (0.9, 0.9), preparation, 256)
     assert whole.canvas == (512, 512)
     assert not whole.cuts

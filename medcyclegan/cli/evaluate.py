@@ -37,7 +37,7 @@ _PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
 )
 @click.option("--out", metavar="FILE", help="Write the table (.csv or .json), and pictures next to it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per case.")
-@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @shard_options
 @reading_options
 def command(fake: str | None, reference: str | None, **options: Any) -> None:

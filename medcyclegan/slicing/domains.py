@@ -181,7 +181,7 @@ def _check_names(members: Sequence[Member]) -> None:
     counts = collections.Counter((m.domain, m.split, m.found.name) for m in members)
     for (name, _, volume), count in counts.items():
         if count > 1:
-            raise ReadError(f"{count} volumes of {name} are named {volume!r}: rename them, or slice them one by one")
+            raise ReadError(f"{count} volumes of {name} are named {volume!r}: rename them, or slice them separately")
 
 
 def _domain_folders(path: Path) -> list[Path]:

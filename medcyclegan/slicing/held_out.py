@@ -45,5 +45,5 @@ def find_held_out(
         if row is not None and row.split == split:
             held.append(HeldOutVolume(member.domain, member.found, row.patient))
     if not seen:
-        raise StoreError(f"{store} was not made of these volumes: name those that it was made of, or slice again")
+        raise StoreError(f"{store} was not sliced from these volumes: name its input volumes, or slice again")
     return held

@@ -1,8 +1,9 @@
-"""What each choice of the demo's training is worth: ``python tests/benchmarks/ablation.py OUT``.
+"""Measure the effect of each choice in the demo's training: ``python tests/benchmarks/ablation.py OUT``.
 
-The demo's made heads and configuration, one choice turned round at a time, three seeds each, some four minutes of one
-core a run. Printed: mean and standard deviation over the seeds of PSNR, SSIM and MAE inside unseen heads, and the
-difference from the baseline in standard deviations of that difference. Runs that OUT holds already are not repeated.
+The demo's synthetic heads and configuration, with one choice changed at a time and three seeds each; a run takes some
+four minutes of one core. Printed: mean and standard deviation over the seeds of PSNR, SSIM and MAE inside unseen heads,
+and the difference from the baseline in standard deviations of that difference. Runs that are already in OUT are not
+repeated.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from medcyclegan.model import ModelBundle
 from medcyclegan.storage import atomic_write
 from medcyclegan.training import train
 
-#: The name of a variant, and what it changes in configuration ``demo``.
+#: The name of a variant, and its changes to the configuration ``demo``.
 VARIANTS = {
     "the demo": [],
     "pairing=uniform": ["training.pairing=uniform"],
@@ -77,7 +78,7 @@ def print_table(folder: Path, seeds: int, steps: int) -> None:
         for variant in VARIANTS
     }
     nothing = rows["the demo"][0]["input"]
-    print(f"{TESTED} unseen made heads, {steps} steps, {seeds} seeds: mean (standard deviation over the seeds)")
+    print(f"{TESTED} unseen synthetic heads, {steps} steps, {seeds} seeds: mean (standard deviation over the seeds)")
     print(
         "| variant | " + " | ".join(title for _, title in SCORES) + " | PSNR to the demo's | in standard deviations |"
     )

@@ -1,9 +1,9 @@
-"""A made cohort through the pipelines, in one go and as jobs of which some are killed: is the result the same?
+"""Run a synthetic cohort through the pipelines, in one go and as jobs of which some are killed; compare the results.
 
     python tests/benchmarks/cohort.py [PATIENTS]
 
-Two volumes a patient (default: 30 patients), three of them broken. Jobs run by submitit on this machine; in each stage
-one is killed (SIGKILL) in the middle, and the command is given again.
+Two volumes per patient (default: 30 patients), three of them broken. Jobs run by submitit on this machine; in each
+stage one is killed (SIGKILL) in the middle, and the command is run again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def compare(patients: int, broken: dict[str, str]):
 
 
 def whole(code: int, script: str, *words: str) -> None:
-    """Run a script in this process's stead; it must end with ``code``."""
+    """Run a script; it must exit with ``code``."""
     started = time.monotonic()
     run = subprocess.run([sys.executable, ROOT / "pipelines" / script, *words], capture_output=True, text=True)
     assert run.returncode == code, run.stderr
@@ -76,7 +76,7 @@ def whole(code: int, script: str, *words: str) -> None:
 
 
 def killed(code: int, output: str, script: str, *words: str, shards: int = 2) -> None:
-    """Run a script as jobs, kill one when it has made some of its ``output``, and run it again to the end."""
+    """Run a script as jobs, kill one when it has written a part of its ``output``, and run it again."""
     command = [sys.executable, ROOT / "pipelines" / script, *words, "--cluster", "local", "--num-shards", str(shards)]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while len(list(Path().glob(output))) < 3:

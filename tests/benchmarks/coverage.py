@@ -1,10 +1,10 @@
-"""Prints how often a 95 % interval of the mean holds the true mean, by the number of patients and the method.
+"""Print how often a 95 % interval of the mean holds the true mean, by the number of patients and the method.
 
     python tests/benchmarks/coverage.py [--simulations 2000]
 
 Scores are drawn from distributions whose mean is known: normal, and skewed ones such as errors have. ``t`` is what
 ``evaluate`` prints from 10 patients on; BCa and the percentile bootstrap are scipy's, 1,000 resamples. The last table
-has patients with three sessions each: an interval that takes sessions for patients beside one of patients.
+has patients with three sessions each: an interval that counts sessions as patients, and one of patients.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def t_intervals(values: np.ndarray) -> np.ndarray:
 
 def bootstrap_intervals(values: np.ndarray, method: str) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of two equal resamples BCa has no interval: it is counted as not covering
+        warnings.simplefilter("ignore")  # BCa has no interval for equal resamples: it counts as not covering
         interval = stats.bootstrap(
             (values,), np.mean, axis=1, n_resamples=RESAMPLES, method=method, batch=50, rng=np.random.default_rng(1)
         ).confidence_interval

@@ -1,4 +1,4 @@
-"""Print what comes of reading each made folder of DICOM: right, refused or wrong.
+"""Print the result of reading each synthetic DICOM folder: right, refused or wrong.
 
 ``python tests/benchmarks/dicom_faults.py [-v] [PART OF A NAME]``; the exit code is 1 if any is wrong, or is not what
 the case allows.

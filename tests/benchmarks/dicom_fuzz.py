@@ -1,7 +1,7 @@
-"""Damage three series of DICOM a few thousand times, one way at a time, and count what comes of reading them.
+"""Damage three series of DICOM a few thousand times, one way at a time, and count the results of reading them.
 
-``python tests/benchmarks/dicom_fuzz.py [COUNT] [FIRST SEED]``, 2,000 by default. Each batch runs in a process of its
-own, so that a decoder that crashes or hangs is counted too. The exit code is 1 for a traceback, a hang, or a wrong
+``python tests/benchmarks/dicom_fuzz.py [COUNT] [FIRST SEED]``, 2,000 by default. Each batch runs in a separate
+process, so that a decoder that crashes or hangs is counted too. The exit code is 1 for a traceback, a hang, or a wrong
 volume from anything but changed pixel bytes.
 """
 

@@ -1,8 +1,8 @@
-"""Print what an Orthanc server on the loopback makes of derived series, sent by REST and by DIMSE, and sent twice.
+"""Check derived series on an Orthanc server on the loopback, sent by REST and by DIMSE, and sent twice.
 
 ``python tests/benchmarks/dicom_orthanc.py``. Three real series of ../shared/data become synthetic CT and MR; each is
 stored, fetched and compared, then made anew and stored again. DIMSE is dcmtk's storescu, or pynetdicom's without it.
-The exit code is 1 where something does not come back as it was, or a second sending makes a second series.
+The exit code is 1 if something is returned with a change, or if sending twice creates a second series.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STORESCU = next((path for path in ("/usr/bin/storescu", shutil.which("storescu"
 
 
 def main() -> int:
-    """Print a line a series and way; return 1 if any fails."""
+    """Print a line for each series and protocol; return 1 if any fails."""
     logging.disable(logging.CRITICAL)
     if orthanc_server.MISSING or not DATA.is_dir() or not _STORESCU:
         print(f"missing: {orthanc_server.MISSING or (_STORESCU and DATA) or 'storescu (dcmtk or pynetdicom)'}")

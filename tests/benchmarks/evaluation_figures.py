@@ -1,9 +1,9 @@
-"""Prints the figures of the evaluation: our metrics beside the challenges' definitions, baselines, real scans, speed.
+"""Print the figures of the evaluation: our metrics and the challenges' definitions, baselines, real scans, speed.
 
     python tests/benchmarks/evaluation_figures.py [metrics] [baselines] [real] [speed]
 
-``metrics`` computes the other column where scikit-image is installed (it is no dependency); without it the figures
-recorded in tests/metrics/test_image_metrics.py stand there.
+``metrics`` computes the other column if scikit-image is installed (it is not a dependency); otherwise the figures
+recorded in tests/metrics/test_image_metrics.py are printed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def print_metrics() -> None:
-    """Ours and theirs on made cases."""
+    """Compare our scores and theirs on synthetic cases."""
     spec = importlib.util.spec_from_file_location("made", Path(__file__).parents[1] / "metrics/test_image_metrics.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
@@ -141,7 +141,7 @@ def mr_to_ct_errors(mr, train, others, test):
 
 
 def print_real() -> None:
-    """The T1 scan scored as if it were the T2 scan: what doing nothing is worth."""
+    """The T1 scan scored as if it were the T2 scan: the score of no translation."""
     for name, more in (
         ("cstar_stroke_coreg", []),
         ("openms_patient12", []),
@@ -159,7 +159,7 @@ def print_real() -> None:
 
 
 def print_speed() -> None:
-    """Two made CTs of 512 x 512 x 300, the body filling a third of the field of view, and the whole of it."""
+    """Two synthetic CTs of 512 x 512 x 300, the body filling a third of the field of view, and the whole of it."""
     with tempfile.TemporaryDirectory() as folder:
         fake, reference = (Path(folder) / name for name in ("fake.nii", "reference.nii"))
         generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Print how far a full-size model, exported, is from itself on a real CT.
+"""Print by how much an exported full-size model differs from the original on a real CT.
 
 ``python tests/benchmarks/export_parity.py [CT]``. The model is that of ``translation.py``, two untrained ResNet-9 of 64
 filters, from CT to CT. The CT is the tilted head of the development set, or the folder or file named. ONNX: what
@@ -25,7 +25,7 @@ _BUNDLED = 3
 
 
 def print_onnx_parity(ct: Path, work: Path) -> bool:
-    """Print what the export says; return whether both directions are within the limit."""
+    """Print the export's comparison; return whether both directions are within the limit."""
     command = [sys.executable, "-m", "medcyclegan", "export", "--format", "onnx", "--model", str(work / "model")]
     done = subprocess.run(
         [*command, "--out", str(work / "onnx"), "--compare", str(ct), "--allow-gap"],

@@ -1,9 +1,9 @@
-"""Print how far translations lie off: 200 random affines through NIfTI, and the headers of every real NIfTI.
+"""Print the geometric errors of translations: 200 random affines through NIfTI, and the headers of every real NIfTI.
 
-``python tests/benchmarks/geometry.py [COUNT]``. A made volume's value is a linear function of its place, so array and
-affine are checked together; the model's generators change nothing, but its pixels of 1.5 mm make every slice be
-resampled. "inside" is what lies 3 mm from every border. The exit code is 1 where a grid moves, a voxel inside is off by
-a hundredth of a mm, or a header field changes that has nothing to do with values.
+``python tests/benchmarks/geometry.py [COUNT]``. A synthetic volume's value is a linear function of position, so array
+and affine are checked together; the model's generators change nothing, but its pixels of 1.5 mm make every slice be
+resampled. "inside" is at least 3 mm from every border. The exit code is 1 if a grid moves, a voxel inside is off by a
+hundredth of a mm, or a header field changes that has nothing to do with values.
 """
 
 from __future__ import annotations

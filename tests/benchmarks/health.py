@@ -1,8 +1,8 @@
-"""What the health warnings measure on generators that fail in known ways, and on trained runs.
+"""Print the measurements of the health checks for generators that fail in known ways, and for trained runs.
 
     python tests/benchmarks/health.py [RUN ...]
 
-Prints a line for each direction of each pair of generators, with what would be said of it after three looks.
+Prints a line for each direction of each pair of generators, with the warning that it would have after three checks.
 """
 
 from __future__ import annotations

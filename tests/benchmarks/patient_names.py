@@ -1,4 +1,4 @@
-"""How well patients are told apart by names: schemes in which one becomes two, or several become one, as Markdown.
+"""Test how well names identify patients: schemes in which one becomes two, or several become one, as Markdown.
 
     python tests/benchmarks/patient_names.py
 

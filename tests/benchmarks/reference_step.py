@@ -1,7 +1,7 @@
-"""A plain CycleGAN step to measure against: fp32, eager, contiguous, InstanceNorm2d, Adam as it comes.
+"""A plain CycleGAN step as a reference: fp32, eager, contiguous, InstanceNorm2d, Adam with default settings.
 
-Written the way the well-known public implementations are, and sharing no code with the package, so
-that it also tells whether the package computes the same losses and gradients.
+It is written like the well-known public implementations and shares no code with the package, so
+that it also shows whether the package computes the same losses and gradients.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Runs that are killed at a random moment and resumed: do they end in the weights of an unbroken one?
+"""Kill runs at random moments and resume them; compare their weights with those of an uninterrupted run.
 
     python tests/benchmarks/resume_kills.py [--kills 20] [--full]
 
-Prints a line a kill, with the first digits of its weight files' SHA-256 (``model/`` and
+Prints a line per kill, with the first digits of its weight files' SHA-256 (``model/`` and
 ``model-last/``). ``--full``: with ResNet-9 generators of 64 filters in
 float32 on 256 x 256 pixels, for a few steps (many minutes).
 """
@@ -33,7 +33,7 @@ from medcyclegan.config import Config, parse_config
 from medcyclegan.provenance import hash_file
 from medcyclegan.training import train
 
-#: All that has state, in few steps: averages, pools, flips, dropout, validations, a falling rate.
+#: Everything that has state, in few steps: averages, pools, flips, dropout, validations, a falling rate.
 SMOKE = {
     "networks": {"generator": {"kind": "unet", "filters": 4}, "discriminator": {"filters": 4, "layers": 2}},
     "training": {"max_steps": 60, "checkpoint_steps": 3, "panel_every": 7, "log_every": 4, "pool_size": 4},
@@ -52,7 +52,7 @@ def build_config(full: bool) -> Config:
 
 
 def run_session(kill_after: float | None = None, **arguments: Any) -> bool:
-    """Train in a process of its own and kill it (SIGKILL) after so many seconds; return whether it ended by itself.
+    """Train in a new process and kill it (SIGKILL) after the given time; return whether it ended before that.
 
     It is forked from this one, which has imported everything, so that kills hit the training and not the imports.
     """
@@ -103,7 +103,7 @@ def main() -> None:
         equal = 0
         for kill in range(1, options.kills + 1):
             killed, attempt = False, 0
-            while not killed:  # a run that ended before its moment came was not killed: another moment
+            while not killed:  # a run that ended too early was not killed: try another moment
                 attempt += 1
                 out = Path(name) / f"runs{kill}-{attempt}"
                 run = out / "latest"

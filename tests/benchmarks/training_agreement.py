@@ -1,13 +1,13 @@
-"""Does the fast step compute what the plain reference does? ``python tests/benchmarks/training_agreement.py``.
+"""Compare the fast step with the plain reference: ``python tests/benchmarks/training_agreement.py``.
 
-The package's step and the reference start with the same weights (64 filters, 9 blocks). Printed: the cosine of
-one step's gradients, all weights of both generators and of both discriminators in one vector each, on slices of
-256 x 256 (DESIGN section 6 asks for the same gradients: 0.9999 in fp32, 0.99 in mixed precision); and how far the mean
-losses over 50 steps are from the reference's, on slices of 64 x 64 (within 2 %). Slices are those of made heads.
+The package's step and the reference start with the same weights (64 filters, 9 blocks). Printed: the cosine of one
+step's gradients, all weights of both generators and of both discriminators in one vector each, on slices of 256 x 256
+(DESIGN section 6 requires the same gradients: 0.9999 in fp32, 0.99 in mixed precision); and by how much the mean losses
+over 50 steps differ from the reference's, on slices of 64 x 64 (within 2 %). Slices are of synthetic heads.
 
-Training blows rounding up, so the losses have two controls. "started apart": the reference itself, its first weights
-moved by a millionth; no step can agree better than that. "fp64": both in float64 with 16 filters, where rounding is
-too small to be blown up to anything in 50 steps; whatever differs there is computed otherwise.
+Training amplifies rounding errors, so the losses have two controls. "started apart": the reference itself, its first
+weights moved by a millionth; no step can agree better than that. "fp64": both in float64 with 16 filters, where
+rounding is too small to be amplified noticeably in 50 steps; any difference there is a difference in computation.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ NETWORKS = ("G_AB", "G_BA", "D_A", "D_B")
 
 
 def heads(volume: Volume, size: int) -> torch.Tensor:
-    """Return the slices of a made head, ``(K, 1, size, size)`` in [-1, 1]."""
+    """Return the slices of a synthetic head, ``(K, 1, size, size)`` in [-1, 1]."""
     values = IntensityScaling.fit(volume.array, modality="MR").normalize(volume.array)
     slices = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[:, None]
     return torch.nn.functional.interpolate(slices, (size, size), mode="bilinear", antialias=True).contiguous()
 
 
 def step_like(reference: ReferenceStep, size: int, precision: str, filters: int = 64) -> CycleGANStep:
-    """Return the package's step with the reference's weights; without a pool, for the reference has none."""
+    """Return the package's step with the reference's weights; without a pool, since the reference has none."""
     shapes = {"generator": {"blocks": BLOCKS, "filters": filters}, "discriminator": {"filters": filters}}
     config = parse_config({"networks": shapes, "training": {"pool_size": 0}}, "benchmark")
     networks = build_cyclegan(config.networks, size, 0)

@@ -1,10 +1,10 @@
-"""Slices a second, memory and waiting by batch size: ``python tests/benchmarks/training_batches.py``.
+"""Print slices per second, memory and waiting time by batch size: ``python tests/benchmarks/training_batches.py``.
 
-Each batch size trains the default networks (ResNet-9, 64 filters, PatchGAN, 256 x 256) in a process of its own,
-through the package's ``train`` on a store of made slices, and prints what metrics.jsonl says of its steps after the
-first: slices of A and B a second, the share of the time spent waiting for a batch (DESIGN section 6: never waiting on
-data); the process's peak memory; and, of that, what the training took, beside what it was estimated to take before its
-first step (``medcyclegan.training.update.step_memory``).
+Each batch size trains the default networks (ResNet-9, 64 filters, PatchGAN, 256 x 256) in a separate process, through
+the package's ``train`` on a store of synthetic slices, and prints from metrics.jsonl, for the steps after the first:
+slices of A and B per second, the fraction of the time spent waiting for a batch (DESIGN section 6: never waiting on
+data); the process's peak memory; and, of that, the memory of the training, and its estimate before the first step
+(``medcyclegan.training.update.step_memory``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def train_once(batch_size: int, size: int, steps: int, device: str) -> None:
-    """Train some steps and print a line; called in a process of its own."""
+    """Train some steps and print a line; called in a separate process."""
     import psutil
     import torch
     from support.stores import blobs, make_store

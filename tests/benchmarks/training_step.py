@@ -1,8 +1,8 @@
 """Time the training step against the plain reference: ``python tests/benchmarks/training_step.py``.
 
 ResNet-9 with 64 filters, PatchGAN, batch 1, 256 x 256, identity loss on (DESIGN section 6), on the CPU, and on a CUDA
-device where there is one. All variants run in turn in one process, so that a busy machine slows them alike; medians
-after a warm-up round, in which networks are compiled and steps recorded. On a machine that others use, ``--clock cpu
+device if there is one. All variants run in turn in one process, so that a busy machine slows them alike; medians after
+a warm-up round, in which networks are compiled and CUDA graphs captured. On a machine that others use, ``--clock cpu
 --threads 1`` counts the process's own seconds.
 """
 
@@ -26,7 +26,7 @@ from medcyclegan.training.update.step import build_step
 
 Images = tuple[torch.Tensor, torch.Tensor]
 
-#: Steps a round on a CUDA device: one alone would be over before it could be timed.
+#: Steps per round on a CUDA device: a single one is too short to be timed.
 _CUDA_STEPS = 20
 
 
@@ -43,7 +43,7 @@ def package_step(
 
 
 def build_steps(size: int, device: torch.device, *, eager: bool) -> dict[str, Callable[[int, Images], object]]:
-    """Return the reference's step and those of the package in each precision, plain, recorded (CUDA) and compiled."""
+    """Return the reference's step and those of the package in each precision, plain, as CUDA graphs and compiled."""
     reference = ReferenceStep(blocks=Config().networks.generator.blocks or (9 if size > 128 else 6), device=device)
     steps: dict[str, Callable[[int, Images], object]] = {"reference": lambda i, images: reference(*images)}
     for precision in dict.fromkeys(("fp32", choose_precision("auto", device))):

@@ -1,11 +1,11 @@
 """Time the translation of a CT against a plain loop, and measure its memory.
 
 ``python tests/benchmarks/translation.py``. The generator is the full-size ResNet-9 with 64 filters, untrained; the CT
-is an egg of 256 x 256 pixels of 1 mm, 24 slices by default (``--slices 150`` for a whole head). "reference" is what one
-would write at first: eager fp32, slice by slice. All ways run in turn in one process, so that a busy machine slows
-them alike; medians after a round to warm up. On a machine that others use, ``--clock cpu --threads 1`` counts the
+is an egg of 256 x 256 pixels of 1 mm, 24 slices by default (``--slices 150`` for a whole head). "reference" is a
+straightforward version: eager fp32, slice by slice. All variants run in turn in one process, so that a busy machine
+slows them alike; medians after a round to warm up. On a machine that others use, ``--clock cpu --threads 1`` counts the
 process's own seconds. Error: of the HU that come out before they are rounded, against the reference's. Peak memory is
-that of the command in a process of its own, less that of one that only imports it. The exit code is 1 where a floor is
+that of the command in a separate process, minus that of one that only imports it. The exit code is 1 if a floor is
 missed.
 """
 
@@ -41,7 +41,7 @@ from medcyclegan.networks import build_generator
 from medcyclegan.plane import Preparation
 from medcyclegan.volume import Volume
 
-#: Floors of DESIGN section 6: times the reference's speed, error in HU, memory in float32 volumes beside the model.
+#: Floors of DESIGN section 6: times the reference's speed, error in HU, memory in float32 volumes besides the model.
 FLOORS = {"fp32": 1.3, "fast": 2.5}
 MOST_HU, MOST_VOLUMES = 0.5, 3.0
 WAYS = {
@@ -51,7 +51,7 @@ WAYS = {
 }
 #: As a CT's window, but kept in float32.
 _UNROUNDED = IntensityScaling("range", -1024.0, 3071.0, "HU, not rounded")
-#: What the memory is measured on: a large volume, beside which the networks' own maps are small; pixels of 0.5 mm,
+#: The volume on which memory is measured: large compared with the networks' own maps; pixels of 0.5 mm,
 #: brought to 256 x 256.
 _MEMORY_SHAPE = (512, 512, 300)
 _MEMORY = """
@@ -108,7 +108,7 @@ def reference_loop(volume: Volume, model: ModelBundle) -> Callable[[], NDArray[n
 
 
 def print_speed(slices: int, rounds: int, clock: Callable[[], float]) -> int:
-    """Print seconds a slice, ratios and errors; return how many floors are missed."""
+    """Print seconds per slice, ratios and errors; return how many floors are missed."""
     affine = phantoms.make_affine("LPS", (1.0, 1.0, 1.0))
     # The ends of the egg are air, which is not given to the network: they are cut off, so that none is skipped.
     end = 2 + slices // 8

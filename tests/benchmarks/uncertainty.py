@@ -1,10 +1,10 @@
 """Print what three planes and 2.5-D slices do to flicker, and whether the uncertainty map finds a translation's errors.
 
 ``python tests/benchmarks/uncertainty.py --out FOLDER [--model DIR ... --context-model DIR] [--heads N] [--seed SEED]``.
-The models translate T1 to T2 of made heads: three of ``medcyclegan demo`` with seeds 0, 1 and 2, and one trained on the
-first one's slices with ``networks.generator.context_slices=3``. Without ``--model`` (a demo's ``runs/latest/model``,
-one or several) they are trained first, some 20 minutes on one free core; what FOLDER already holds is taken.
-``--seed``: of the first head that is tested.
+The models translate T1 to T2 of synthetic heads: three of ``medcyclegan demo`` with seeds 0, 1 and 2, and one trained
+on the first one's slices with ``networks.generator.context_slices=3``. Without ``--model`` (a demo's
+``runs/latest/model``, one or several) they are trained first, some 20 minutes on one free core; what FOLDER already
+holds is taken. ``--seed``: of the first head that is tested.
 
 The tested heads were never trained on. Each has four lesions: oedema, which a third of the trained heads have, and
 three of kinds that none has: fat, calcification, and tissue like muscle. Figures are means over the heads. "error":

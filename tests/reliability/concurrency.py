@@ -74,7 +74,7 @@ def train_twice(work: Path) -> list[str]:
 
 
 def stale_locks(work: Path, expected: bytes, change: int = 20) -> list[str]:
-    """Kill the holder of the locks before its change number ``change`` to the disk; the next one goes on at once."""
+    """Kill the holder of the locks before its change number ``change`` to the disk; the next continues at once."""
     shutil.rmtree(work / "slices", ignore_errors=True)
     (work / "slices").mkdir()
     shutil.copy(work / "made" / ".key", work / "slices" / ".key")
@@ -121,7 +121,7 @@ def _kill_readers(parent: int, victim: Path, always: bool, stop: threading.Event
             if _has_open(child, victim):
                 try:
                     os.kill(child, signal.SIGKILL)
-                except ProcessLookupError:  # it ended by itself in the meantime
+                except ProcessLookupError:  # it has ended in the meantime
                     continue
                 counts["kills"] += 1
                 if not always:

@@ -1,7 +1,7 @@
 """Inputs made to do harm: nothing of them is executed, nothing is written outside the output, nothing hangs.
 
-``python tests/reliability/torture.py hostile``. Every case runs as a process in a folder of its own; whatever
-else changes around that folder counts as an escape, and a file named EXECUTED as an execution. Every case also proves
+``python tests/reliability/torture.py hostile``. Every case runs as a process in a separate folder; any
+other change around that folder counts as an escape, and a file named EXECUTED as an execution. Every case also proves
 that its attack reached what it attacks: by what the refusal says, or by what the outputs hold. And every proof is put
 to the test: the same command in a folder without the attack must not give it.
 """

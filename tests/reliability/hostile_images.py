@@ -1,4 +1,4 @@
-"""Small files that claim, or unpack to, far too much: name -> (file name, what makes its bytes, what is said of it)."""
+"""Small files that claim, or unpack to, far too much: name -> (file name, what makes its bytes, the message)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from reliability.attacks import Case, Prepare
 from reliability.sandbox import Outcome
 
-#: Closes whatever it lies in, and runs if a page takes it as it is.
+#: Closes any element that it is in, and runs if a page takes it as it is.
 SCRIPT = '</script></style>"><script>alert("EXECUTED")</script><img src=x onerror=alert(1)>'
 _ESCAPED = r"(&lt;|\\u003c)script(&gt;|\\u003e)alert"
 

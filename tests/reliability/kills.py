@@ -26,7 +26,7 @@ _TIMES = re.compile(r'("(created|ended|started|seconds|read|translate|assess|wri
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A command, the one that goes on after a kill, where its result lies, and what of it must come out equal."""
+    """A command, the one that continues after a kill, where its result is, and which part of it must be equal."""
 
     name: str
     arguments: tuple[str, ...]

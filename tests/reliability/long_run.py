@@ -42,7 +42,7 @@ class Watch:
         return float(np.polyfit(half[:, 0], half[:, 1], 1)[0]), float(np.polyfit(half[:, 0], half[:, 2], 1)[0])
 
     def ends(self) -> str:
-        """Return the samples in the middle and at the end, in words."""
+        """Return the samples in the middle and at the end, as text."""
         (_, middle, _), (_, last, files) = self.samples[len(self.samples) // 2], self.samples[-1]
         return f"{middle:.0f} to {last:.0f} MB, {files} files open"
 

@@ -2,7 +2,7 @@
 
 ``python tests/reliability/torture.py odd_volumes``; ``odd_volumes.py COUNT FIRST_SEED`` runs some. Each seed is one
 ``translate-volume`` by a tiny model, in this process. A run is right if it is done, with an output of the input's shape
-and a sidecar with a verdict beside it, or refused in one line before anything was written. ``incomplete`` is an output
+and a sidecar with a verdict next to it, or refused in one line before anything was written. ``incomplete`` is an output
 whose quality, uncertainty map or preview failed: its volume is safe, but it counts as wrong here.
 """
 

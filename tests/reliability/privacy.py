@@ -72,7 +72,7 @@ def commands(inputs: Path) -> list[list[str]]:
 
 
 def _refused(root: Path, work: Path) -> tuple[int, list[str]]:
-    """Break series in a dozen ways, slice them, and look at what is said and kept of the refusals."""
+    """Break series in a dozen ways, slice them, and check what is logged and stored about the refusals."""
     folder = _broken(root / f"broken-{_NAME}" / "ct")
     outcome = run(["slice-volumes", str(folder.parent), "--config", "config.yaml", "--out", "refusals"], work)
     kept = (work / "refusals" / "refused.jsonl").read_text("utf-8")

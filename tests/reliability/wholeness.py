@@ -27,7 +27,7 @@ def faults(folder: Path) -> list[str]:
             continue
         try:
             _check(path)
-        except Exception as error:  # whatever a reader says, the file is not whole
+        except Exception as error:  # any error of a reader means that the file is not intact
             found.append(f"{path.relative_to(folder)}: {type(error).__name__}: {error}")
     for record in folder.rglob("model.json"):
         if not any(part.startswith(".tmp-") for part in record.relative_to(folder).parts):

@@ -28,7 +28,7 @@ _FLAGS = [
 
 
 class Browser:
-    """One window: loads pages, runs scripts, takes pictures, tells what the page said and asked for."""
+    """One window: loads pages, runs scripts, takes pictures, records console messages and requests."""
 
     def __init__(self, address: str, profile: Path) -> None:
         self._address = address
@@ -88,14 +88,14 @@ class Browser:
         self._tell("/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": moves}]})
 
     def set(self, selector: str, value: object, event: str = "input") -> None:
-        """Give a control a value as if a hand had."""
+        """Give a control a value as a user would."""
         self.run(
             f"const c = document.querySelector({json.dumps(selector)}); c.value = {json.dumps(str(value))};"
             f"c.dispatchEvent(new Event('{event}', {{bubbles: true}}));"
         )
 
     def listen(self) -> None:
-        """Add what the console said and what was requested since the last time to ``console`` and ``requests``."""
+        """Add new console messages and requests to ``console`` and ``requests``."""
         self.console += [f"{e['level']}: {e['message']}" for e in self._tell("/se/log", {"type": "browser"})]
         for entry in self._tell("/se/log", {"type": "performance"}):
             message = json.loads(entry["message"])["message"]
@@ -123,7 +123,7 @@ class Browser:
 
 @contextlib.contextmanager
 def open_browser(folder: Path):
-    """Yield a :class:`Browser` whose profile lies in ``folder``; it and its driver end with the block."""
+    """Yield a :class:`Browser` whose profile is in ``folder``; it and its driver end with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

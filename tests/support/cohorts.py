@@ -1,4 +1,4 @@
-"""A made cohort in BIDS names, three of its volumes broken, for tests and benchmarks."""
+"""A synthetic cohort in BIDS names, three of its volumes broken, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.phantoms import head_mr, make_affine, write_nifti
 
 
 def make_cohort(folder: Path, patients: int, shape: tuple[int, int, int] = (40, 48, 24)) -> dict[str, str]:
-    """Write a T1w and a T2w head of each patient; return the three broken volumes and what is to be said of each."""
+    """Write a T1w and a T2w head of each patient; return the three broken volumes and the message for each."""
     place = make_affine("LPS", (5.0, 5.0, 8.0), rotation_degrees=(4.0, 0.0, 3.0))
     for n in range(patients):
         for suffix, inverted in (("T1w", False), ("T2w", True)):

@@ -1,4 +1,4 @@
-"""A DICOM node on this machine's loopback that takes what it is told to take."""
+"""A DICOM node on this machine's loopback that accepts what it is configured to accept."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def running_node(
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for 127.0.0.1, signed by itself, with openssl; return it and its key."""
+    """Make a self-signed certificate for 127.0.0.1 with openssl; return it and its key."""
     cert, key = folder / "cert.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]

@@ -99,7 +99,7 @@ def entity_verdicts(files: Iterable[Path]) -> Counter[str]:
 def new_verdicts(source: Iterable[Path], output: Iterable[Path]) -> list[str]:
     """Return the kinds of errors and warnings of ``output`` that ``source`` has not, by both programs.
 
-    An output is judged with its source beside it, because it refers to its images. A complaint about a UID is the
+    An output is judged together with its source, because it refers to its images. A complaint about a UID is the
     source's wherever that UID is repeated.
     """
     source, output = list(source), list(output)

@@ -1,4 +1,4 @@
-"""Made heads sliced for training, and generators that fail on them, each in one known way."""
+"""Synthetic heads sliced for training, and generators that fail on them, each in one known way."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from medcyclegan.phantom import make_head, t1_volume, t2_volume
 from medcyclegan.slicing import slice_volumes
 
 SIZE = 128
-#: Images whose intensities stand in the tables below.
+#: Images whose intensities are in the tables below.
 _KNOTS = 65
 
 
 def config(steps: int, **losses) -> Config:
-    """Return small networks on made heads: a look every tenth of the steps."""
+    """Return small networks on synthetic heads: a health check every tenth of the steps."""
     values = {
         "slicing": {"size": SIZE, "pixel_mm": 2.0},
         "networks": {"generator": {"filters": 4, "blocks": 1}, "discriminator": {"filters": 8, "layers": 2}},
@@ -35,7 +35,7 @@ def config(steps: int, **losses) -> Config:
 
 
 def make_heads(folder: Path, count: int = 3) -> Path:
-    """Write T1 and T2 of ``count`` made heads each, of different subjects, and slice them; return the store."""
+    """Write T1 and T2 of ``count`` synthetic heads each, of different subjects, and slice them; return the store."""
     for number in range(count):
         for domain, seed, image in (("t1", 10 + number, t1_volume), ("t2", 20 + number, t2_volume)):
             head = make_head(seed, shape=(96, 120, 20), spacing_mm=(2.0, 2.0, 8.0))
@@ -45,7 +45,7 @@ def make_heads(folder: Path, count: int = 3) -> Path:
 
 
 def paired_tables() -> tuple[Table, Table]:
-    """Return the best pixel by pixel translation of made heads, T1 to T2 and back, from a pair."""
+    """Return the best pixel by pixel translation of synthetic heads, T1 to T2 and back, from a pair."""
     head = make_head(30, shape=(96, 120, 20), spacing_mm=(2.0, 2.0, 8.0))
     scaled = []
     for volume in (t1_volume(head), t2_volume(head)):
@@ -113,7 +113,7 @@ class Halo(nn.Module):
 
 
 class OtherAnatomy(nn.Module):
-    """A picture of its own, whatever the input: mode collapse."""
+    """Returns the same picture for every input: mode collapse."""
 
     def __init__(self, picture: NDArray[np.float32]) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Hiding(nn.Module):
 
 
 class Finding(nn.Module):
-    """The way back that reads what :class:`Hiding` wrote."""
+    """The other generator, which reads what :class:`Hiding` wrote."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return (images - _to_8_bit(images)) / 0.003
@@ -146,7 +146,7 @@ def _to_8_bit(images: torch.Tensor) -> torch.Tensor:
 
 
 def _head(images: torch.Tensor) -> torch.Tensor:
-    """Return where the patient is: bright pixels and what lies between them."""
+    """Return where the patient is: bright pixels and those between them."""
     grown = functional.max_pool2d((images > -0.8).float(), 21, 1, 10)
     return -functional.max_pool2d(-grown, 21, 1, 10) > 0
 

@@ -1,4 +1,4 @@
-"""What a translation does to geometry: random affines through NIfTI and back, and real headers field by field."""
+"""Geometric errors of translations: random affines through NIfTI and back, and real headers field by field."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def random_affine(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def measure(seed: int, folder: Path, planes: str = "axial") -> Figures:
-    """Write a volume whose voxels know their place, translate it by a model that changes nothing, and compare."""
+    """Write a volume whose voxels encode their position, translate it by a model that changes nothing, and compare."""
     from medcyclegan.inference import InferenceOptions
 
     rng = np.random.default_rng(seed)
@@ -85,13 +85,13 @@ def measure(seed: int, folder: Path, planes: str = "axial") -> Figures:
 
 
 def changed_fields(one: Path, other: Path) -> list[str]:
-    """Return the header fields in which two NIfTI files differ, but for those of ``VALUES``."""
+    """Return the header fields in which two NIfTI files differ, except for those of ``VALUES``."""
     before, after = (nib.load(path).header for path in (one, other))
     assert type(before) is type(after)
     return [name for name in before if name not in VALUES and not np.array_equal(before[name], after[name])]
 
 
 def any_model() -> ModelBundle:
-    """Return a model that changes nothing and takes anything, for its headers' sake."""
+    """Return a model that changes nothing and accepts any input, to test headers."""
     scaling = IntensityScaling("percentile", 0.0, 1000.0, "arbitrary units")
     return identity_model(DomainModel("a", None, scaling), DomainModel("b", None, scaling))

@@ -1,4 +1,4 @@
-"""Small model folders made on the spot, for tests that translate."""
+"""Small model folders for tests that translate."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tiny_model(a: DomainModel = CT_DOMAIN, b: DomainModel = MR_DOMAIN, size: int
 
 
 def fit_for(model: ModelBundle, **changes) -> Fitness:
-    """Return a fitness with nothing that speaks against ``model``, but for ``changes``."""
+    """Return a fitness without any reason against ``model``, except for ``changes``."""
     patients = {domain.name: 12 for domain in model.domains}
     return Fitness(**{"steps": 20_000, "patients": patients, "learned": True, **changes})
 

@@ -1,4 +1,4 @@
-"""Plausible ways to name the volumes of a cohort, to test how patients are told apart by names.
+"""Plausible ways to name the volumes of a cohort, to test how patients are distinguished by names.
 
 Every entry gives, for patient ``n`` (from 1), the domain and the name of each of the patient's volumes.
 """

@@ -1,4 +1,4 @@
-"""Small ONNX graphs, written operator by operator: generators, and what pretends to be one."""
+"""Small ONNX graphs, written operator by operator: generators, and graphs that pretend to be one."""
 
 from __future__ import annotations
 

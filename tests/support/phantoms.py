@@ -1,6 +1,6 @@
-"""Made volumes for tests: voxels that know their own place, small heads, and NIfTI files of them.
+"""Synthetic volumes for tests: voxels that encode their position, small heads, and NIfTI files of them.
 
-Nothing here uses the package's own reader or writer, so that tests of those stand on other feet.
+Nothing here uses the package's own reader or writer, so that tests of those are independent of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def make_affine(
 
     ``axcodes`` is where each array axis points (``"LPS"``: i to the left, j to posterior, k to
     superior), ``spacing`` in mm, ``origin`` the centre of voxel (0, 0, 0) in mm; the axes are then
-    turned about x, y and z. ``shear`` leans axis k towards j by so many degrees, as a gantry's tilt
+    turned about x, y and z. ``shear`` leans axis k towards j by that angle in degrees, as a gantry's tilt
     does; ``spacing`` stays the distance between voxel centres.
     """
     directions = np.array([_DIRECTION[letter] for letter in axcodes], dtype=np.float64).T
@@ -65,7 +65,7 @@ class Grid:
     affine: NDArray[np.float64]
 
 
-#: Ordinary and awkward grids, by name; none is sheared. ``@pytest.mark.parametrize("name", GRIDS)``.
+#: Ordinary and awkward grids without shear, by name. ``@pytest.mark.parametrize("name", GRIDS)``.
 GRIDS: dict[str, Grid] = {
     "axial_ras": Grid((12, 14, 10), make_affine("RAS")),
     "axial_lps": Grid((12, 14, 10), make_affine("LPS", origin=(60.0, 70.0, -30.0))),
@@ -114,7 +114,7 @@ def linear_values(
 def linear_error(
     volume: Volume, coefficients: tuple[float, float, float] = (2.0, 3.0, 5.0), offset: float = 0.0
 ) -> float:
-    """Return the largest distance between a voxel and what its own place says that it should be."""
+    """Return the largest distance between a voxel and the value expected at its position."""
     expected = linear_values(volume.shape, volume.affine, coefficients, offset)
     return float(np.abs(volume.array - expected).max())
 
@@ -179,7 +179,7 @@ def write_nifti(
     """Write ``volume`` with nibabel alone and return ``path`` (``.nii`` or ``.nii.gz``).
 
     ``dtype`` casts the array first (no scaling is chosen by nibabel); ``fields`` are header fields
-    set last, as they are (``scl_slope=2.0``, ``descrip=b"…"``), so that a header may also lie.
+    set last, unchanged (``scl_slope=2.0``, ``descrip=b"…"``), so that a header may also be wrong.
     """
     image_class = nib.Nifti2Image if version == 2 else nib.Nifti1Image
     array = volume.array if dtype is None else volume.array.astype(dtype)

@@ -1,4 +1,4 @@
-"""What tests read of a training run's folder, and how they end one."""
+"""Read a training run's folder in tests, and end a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def with_training(config: Config, **training) -> Config:
 
 
 def rows_of(run: Path) -> list[dict]:
-    """Return the rows of metrics.jsonl without what depends on the clock."""
+    """Return the rows of metrics.jsonl without the values that depend on the clock."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     return [{key: value for key, value in row.items() if key not in TIMINGS} for row in rows]
 
@@ -35,7 +35,7 @@ def record_of(run: Path) -> dict:
 
 
 class PowerCutError(Exception):
-    """Stands for whatever ends a run without a word."""
+    """Simulates an event that ends a run without a message."""
 
 
 def cut_power() -> None:

@@ -1,4 +1,4 @@
-"""Tiny slice stores made on the spot, for tests that train."""
+"""Tiny slice stores for tests that train."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_store(
 ) -> list[SliceRow]:
     """Write a slice store: for each domain its stacks ``(K, size, size)`` in [-1, 1], as float16.
 
-    ``splits``: for a domain, the split of each of its stacks; all train where it is not named.
+    ``splits``: for a domain, the split of each of its stacks; all train if it is not named.
     """
     rows = []
     for domain, arrays in stacks.items():

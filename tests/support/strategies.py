@@ -1,4 +1,4 @@
-"""What hypothesis draws for the pure parts: places in space, rows of a slice store, names."""
+"""Hypothesis strategies for the pure parts: positions in space, rows of a slice store, names."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from medcyclegan.training.update.step import CycleGANStep
 
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a store nobody may change: t1 with 7 training slices and a held-out volume, t2 with 5, 32 pixels."""
+    """Return a read-only store: t1 with 7 training slices and a held-out volume, t2 with 5, 32 pixels."""
     folder = tmp_path_factory.mktemp("store") / "slices"
     stacks = {
         "t1": [blobs(3, 32, 0), blobs(4, 32, 1), blobs(3, 32, 2)],
@@ -34,7 +34,7 @@ def store(shared_store: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny() -> Config:
-    """Return a configuration with all that has state: dropout, pools, averages, a schedule, several epochs."""
+    """Return a configuration with everything that has state: dropout, pools, averages, a schedule, several epochs."""
     values = {
         "networks": {"generator": {"kind": "unet", "filters": 2}, "discriminator": {"filters": 2, "layers": 2}},
         "training": {
@@ -55,13 +55,13 @@ def tiny() -> Config:
 
 @pytest.fixture(scope="session")
 def whole_run(shared_store: Path, tiny: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run of ``tiny`` from start to end, which nobody may change."""
+    """Return a complete run of ``tiny``, which is read-only."""
     return train(shared_store, config=tiny, out=tmp_path_factory.mktemp("whole") / "runs", device="cpu")
 
 
 @pytest.fixture
 def interrupt(monkeypatch):
-    """Return a function that makes the step after ``count`` more of them do something else first."""
+    """Return a function that makes the step after ``count`` further steps call another function first."""
 
     def set_up(count: int, action) -> None:
         original = CycleGANStep.__call__
@@ -81,7 +81,7 @@ def interrupt(monkeypatch):
 
 @pytest.fixture
 def cut_short(store, tiny, tmp_path, interrupt, monkeypatch):
-    """Return a function that trains until the power fails after ``count`` steps, and returns the run's folder."""
+    """Return a function that trains until a power failure after ``count`` steps, and returns the run's folder."""
 
     def train_and_cut(count: int, slices: Path = store, out: Path = tmp_path / "runs") -> Path:
         interrupt(count, cut_power)

@@ -1,4 +1,4 @@
-"""A run with neighbouring slices as channels, from store to translation."""
+"""A run with neighboring slices as channels, from store to translation."""
 
 from medcyclegan.config import parse_config
 from medcyclegan.model import ModelBundle

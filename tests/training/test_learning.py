@@ -1,4 +1,4 @@
-"""It learns: from unpaired discs and negatives of other discs to the negative of a disc never seen."""
+"""Training learns, from unpaired discs and negatives of other discs, the negative of an unseen disc."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a training will do, from the store and the configuration."""
+"""The plan of a training run, from the store and the configuration."""
 
 import dataclasses
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_the_configuration_becomes_what_the_store_was_made_with(store: Path, cap
     assert plan.config.domains["t1"].modality is None
     assert set(plan.config.domains) == {"t1", "t2"}
     assert "made with size 32 (not 256), fit physical (not stretch)" in caplog.text
-    assert "slices of t1 were made with another modality" in caplog.text
+    assert "slices of t1 differ in modality or scaling from the configuration" in caplog.text
 
 
 def test_nothing_is_said_where_they_agree(store: Path, caplog) -> None:
@@ -177,7 +177,7 @@ def test_a_domain_of_two_units_is_refused_whatever_their_split(store: Path, spli
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_a_domain_scaled_by_two_rules_is_refused_whatever_their_split(store: Path, split: str) -> None:
-    """The model holds one rule, by which every input of the domain is scaled."""
+    """The model has a single rule for scaling every input of the domain."""
     (row,) = (row for row in load_manifest(store) if (row.domain, row.split) == ("t1", split))
     change_rows(store, "t1", split, preparation={**row.preparation, "percentiles": [1.0, 99.0]})
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The shipped configurations, number by number, as networks, losses, optimisers and schedules."""
+"""The shipped configurations, number by number, as networks, losses, optimizers and schedules."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_six_blocks_for_small_slices() -> None:
 
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_configuration_takes_a_step(name: str) -> None:
-    """With 4 filters and 64 pixels, so that it takes no time; the shapes are tested above."""
+    """With 4 filters and 64 pixels, for speed; the shapes are tested above."""
     config = load_config(name)
     generator = config.networks.generator.model_copy(update={"filters": 4})
     discriminator = config.networks.discriminator.model_copy(update={"filters": 4})

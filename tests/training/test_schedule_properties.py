@@ -1,4 +1,4 @@
-"""What holds of any run: a rate that only falls, and pools that do not care how many processes share them."""
+"""Properties of any run: the rate never rises, and pools do not depend on the number of processes."""
 
 import torch
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A run from start to end: its folder, its failures, its refusals."""
+"""A run from start to end: its folder, its failures, the errors that it reports."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_model_knows_what_its_training_set_was_like(whole_run: Path) -> None
 
 
 def test_the_model_carries_its_fitness(whole_run: Path, store: Path, tiny: Config, tmp_path: Path, monkeypatch) -> None:
-    """Each of the two models gets what held for its own weights."""
+    """Each of the two models has the fitness of its own weights."""
     fitness = Fitness.of(ModelBundle.load(whole_run / "model-last").provenance)
     assert (fitness.steps, fitness.patients, fitness.warnings) == (17, {"t1": 2, "t2": 1}, ())
     assert fitness.learned is not None
@@ -234,11 +234,11 @@ def test_no_thread_is_left(store, tiny, tmp_path, interrupt) -> None:
 
 
 def test_runs_that_start_in_one_second_have_folders_of_their_own(tiny, tmp_path, monkeypatch) -> None:
-    """Both jobs of an array find the name free; the second to finish its folder must not replace the first's."""
+    """Both jobs of an array find the name free; the later one must not replace the folder of the earlier one."""
     out, lexists = tmp_path / "runs", os.path.lexists
     monkeypatch.setattr("medcyclegan.training.run.folder.time.strftime", lambda form: "20260101-120000")
     first = create_run(out, tiny, b'{"of": "first"}').path
-    seen_free = [first, first]  # the second's two looks, before the first was there
+    seen_free = [first, first]  # the second job checks twice before the first folder exists
 
     def look(path: Path) -> bool:
         if path in seen_free:
@@ -281,7 +281,7 @@ def test_refusals(store, tiny, tmp_path) -> None:
 
 
 def test_slices_of_which_no_model_can_be_made_are_refused_before_the_first_step(store, tiny, tmp_path) -> None:
-    """Not at the first checkpoint, hours later, nor when the model is loaded."""
+    """The error is not delayed until the first checkpoint, hours later, or until the model is loaded."""
     text = (store / "manifest.jsonl").read_text("utf-8")
     (store / "manifest.jsonl").write_text(text.replace('"modality":"MR"', '"modality":"magnetic resonance"'), "utf-8")
     with pytest.raises(ModelError, match=r"no model can be made of these slices .*magnetic resonance"):

@@ -1,4 +1,4 @@
-"""Tests that need a CUDA device: its number formats, compiled networks, CUDA graphs, slices in its memory."""
+"""Tests that need a CUDA device: number formats, compiled networks, CUDA graphs, slices in its memory."""
 
 import json
 import math
@@ -71,7 +71,7 @@ def test_the_fp16_scaler_leaves_out_a_step_that_overflows_and_goes_on() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "auto"])
 def test_a_step_never_waits_for_the_device(precision, graphs) -> None:
     step = make(choose_precision(precision, torch.device("cuda")), graphs=graphs)
-    losses_of(step, 5)  # past the first allocations, the optimisers' state and the recording
+    losses_of(step, 5)  # past the first allocations, the optimizers' state and the capture
     random = torch.Generator().manual_seed(9)
     batch = tuple((torch.rand(2, 1, 64, 64, generator=random) * 2 - 1).pin_memory() for _ in range(2))
     torch.cuda.synchronize()
@@ -99,7 +99,7 @@ def test_a_step_never_waits_for_the_device(precision, graphs) -> None:
 )
 def test_a_captured_step_follows_an_eager_one(changes) -> None:
     start, eager, captured = (make("fp32", graphs=graphs, **changes) for graphs in ("off", "off", "on"))
-    # Replays that updated nothing would miss the losses by 0.01 and more, and the weights' way by 0.15.
+    # Replays that updated nothing would be off by 0.01 and more in the losses, and by 0.15 in the weights' change.
     assert losses_of(captured, 12) == pytest.approx(losses_of(eager, 12), rel=0.004)
     assert captured.captured
     for model in ("networks", "model"):
@@ -170,7 +170,7 @@ def test_a_step_goes_on_on_another_device(before, after) -> None:
     assert isinstance(group["lr"], torch.Tensor) is (after == "cuda")
 
 
-# What torch's compiler itself looks at; it disturbs nothing.
+# Warnings from torch's compiler itself; they are harmless.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize("graphs", ["off", "on"])
 def test_compiled_networks_train_alike(graphs) -> None:

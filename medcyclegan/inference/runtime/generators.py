@@ -60,7 +60,7 @@ class TorchGenerator:
 def open_generators(
     bundles: Sequence[ModelBundle], name: str, computing: InferenceOptions, *, few: bool = False
 ) -> list[SliceGenerator]:
-    """Return the generator ``name`` (``"G_AB"`` or ``"G_BA"``) of each bundle, computed as ``computing`` says.
+    """Return the generator ``name`` (``"G_AB"`` or ``"G_BA"``) of each bundle, with the options ``computing``.
 
     ``few``: for some slices of a volume only.
     """

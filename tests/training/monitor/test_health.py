@@ -1,4 +1,4 @@
-"""Warnings while it trains: each fires on networks or runs that fail in its way, none on sound ones."""
+"""Health warnings: each is logged for networks or runs with that failure, and none for working ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from medcyclegan.training.run.folder import RunFolder
 from medcyclegan.training.run.state import RunState
 from medcyclegan.training.update.step import CycleGANStep, build_step
 
-#: Generators that make a grey image of everything, as untrained ones nearly do.
+#: Generators that return a grey image for every input, as untrained ones nearly do.
 BLANK = (torch.nn.Threshold(2.0, 0.4), torch.nn.Threshold(2.0, 0.4))
 
 
@@ -46,7 +46,7 @@ def pairs(heads: Path) -> dict:
 
 
 def watch(plan: Plan, pair, file: Path, steps: int = 40, state: dict | None = None) -> tuple[Health, dict]:
-    """Look at a pair of generators as a run of ``steps`` steps does; return the handler and the run's record."""
+    """Check a pair of generators as a run of ``steps`` steps does; return the handler and the run's record."""
     step = build_of(plan)
     step.networks.G_AB, step.networks.G_BA = pair
     run_state = RunState(RunFolder(file.parent), {})
@@ -103,14 +103,14 @@ def test_each_fault_is_seen_and_said_once(plan: Plan, pairs, tmp_path: Path, cap
 
 
 def test_networks_that_have_learned_nothing_are_waited_for(plan: Plan, tmp_path: Path, monkeypatch) -> None:
-    """Grey comes back whatever goes in: that is a fault from half of the steps on, and the only one."""
+    """The output is grey for every input: that is a fault from half of the steps on, and the only one."""
     health, record = watch(plan, BLANK, tmp_path / "a.jsonl", steps=69)
     assert record == {"warnings": [], "last_look": 60}
     assert health.look_at(60).learned is False
     _, record = watch(plan, BLANK, tmp_path / "b.jsonl", steps=70)
     assert names_of(record) == {"nothing learned AB", "nothing learned BA"}
     assert "try a higher losses.cycle_weight" in record["warnings"][0]["message"]
-    # Of a longer run, at most 2,000 steps are waited for, but never less than the first tenth.
+    # In a longer run, the warning comes after at most 2,000 steps, but never before a tenth of all steps.
     for most, first in ((20, 40), (5, 30)):
         monkeypatch.setattr("medcyclegan.training.monitor.health._PATIENCE_STEPS", most)
         _, record = watch(plan, BLANK, tmp_path / f"{most}.jsonl", steps=first)

@@ -1,4 +1,4 @@
-"""How long it takes, in words."""
+"""The estimated remaining time and its text."""
 
 from types import SimpleNamespace
 

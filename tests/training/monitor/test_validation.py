@@ -1,4 +1,4 @@
-"""Validation: what is measured on held-out slices, and which weights become the model."""
+"""Validation: the scores on held-out slices, and the choice of the model's weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from medcyclegan.training.update.step import CycleGANStep, build_step
 
 
 class Exchanged(torch.nn.Module):
-    """What turns bright discs in grey rings into grey discs in bright rings, and back; air stays dark."""
+    """Translates bright discs in grey rings to grey discs in bright rings and back; air stays dark."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return torch.where(images < -0.9, images, 0.6 - images)
@@ -89,7 +89,7 @@ def test_the_true_translation_scores_best(paired_store: Path, tiny: Config) -> N
 
 
 def test_pairs_are_scored_in_the_union_of_both_heads(tiny: Config) -> None:
-    """Of two heads that overlap an error in either one counts, air does not, and each slice has its own partner."""
+    """Errors count in the union of both heads, not in air, and each slice is compared with its partner."""
     first, second = np.full((2, 3, 32, 32), -1.0, dtype=np.float32)
     for n in range(3):
         first[n, 8:24, 4 + n : 20], second[n, 8:24, 12 : 28 - n] = 0.5 - n / 8, -0.25 + n / 8
@@ -132,13 +132,13 @@ def test_patches_lie_in_the_head() -> None:
     images = np.zeros((2, 32, 32), dtype=np.float32)
     images[:, 8:24, 8:24] = 1.0
     assert patches_of(images, images > 0).mean() > 0.6
-    assert patches_of(images, images > 5).shape == (2 * 7 * 7, 64)  # no head at all: everything
+    assert patches_of(images, images > 5).shape == (2 * 7 * 7, 64)  # no head: the whole image
     assert len(patches_of(np.zeros((40, 128, 128), np.float32), np.ones((40, 128, 128), np.bool_))) == 8192
 
 
 @pytest.fixture
 def falling(monkeypatch) -> list[float]:
-    """Return what the validations to come will say: those after steps 8, 16 and 17, unless changed."""
+    """Return the scores of the next validations: those after steps 8, 16 and 17, unless changed."""
     values = [0.1, 0.5, 0.3]
     monkeypatch.setattr(
         "medcyclegan.training.monitor.validation.scores_of",
@@ -173,7 +173,7 @@ def test_the_best_weights_become_the_model_and_the_last_are_kept(store: Path, ti
 def test_the_best_is_the_highest_of_what_rises_and_the_lowest_of_the_rest(
     store, tiny, monkeypatch, metric: str, best: int
 ) -> None:
-    """Two directions, or domains, count by their mean; of equal ones the first stays."""
+    """The mean over two directions or domains counts; of equal values the first stays."""
     ends = ("A", "B") if metric == "cycle" else ("AB", "BA")
     values = {8: (0.5, 0.3), 16: (0.9, 0.7), 24: (0.1, 0.3), 25: (0.3, 0.1), 26: (0.7, 0.9)}
     plan = build_plan(store, with_values(tiny, key_metric=metric, every_steps=1))

@@ -1,4 +1,4 @@
-"""Checkpoints: whole, or passed over; few are kept; plain tensors only."""
+"""Checkpoints: intact or skipped, few are kept, plain tensors only."""
 
 import subprocess
 from pathlib import Path

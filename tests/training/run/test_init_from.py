@@ -1,4 +1,4 @@
-"""Runs that start with a model's generators, and go on alike when they were stopped."""
+"""Runs that start with a model's generators, and resume in the same way after a stop."""
 
 import dataclasses
 import json
@@ -81,7 +81,7 @@ def test_other_generators_are_refused_by_what_differs(whole_run, store, tiny, tm
 
 
 def test_a_unet_of_another_depth_is_refused(whole_run, tiny, tmp_path) -> None:
-    """Its levels follow from the size of the slices: 5 of 32 pixels, 6 of 64."""
+    """The levels of a unet follow from the size of the slices: 5 for 32 pixels, 6 for 64."""
     stacks = {name: [blobs(1, 64, 0)] for name in ("t1", "t2")}
     make_store(tmp_path / "slices", stacks)
     with pytest.raises(TrainingError, match=r"the unet has 5 levels for slices of 32 pixels; slices of 64 need 6"):

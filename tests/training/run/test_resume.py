@@ -1,4 +1,4 @@
-"""A run that was cut short and goes on, to the bit; what may change meanwhile, and what is refused."""
+"""An interrupted run resumes bit-identically; which settings may change in between and which are refused."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole_run, caplog, cu
 def test_before_a_first_step_has_ended_a_signal_stops_at_once(
     whole_run, store, tiny, tmp_path, interrupt, number, monkeypatch
 ) -> None:
-    """That step may be compiling for minutes, and there is nothing to save."""
+    """The first step may compile for minutes, and there is nothing to save."""
     interrupt(0, lambda: os.kill(os.getpid(), number))
     message = f"stopped by {number.name} without saving; the last checkpoint is of step 0 of 17: .* --resume .*runs"
     with pytest.raises(TrainingError, match=message):
@@ -108,7 +108,7 @@ def test_a_second_ctrl_c_stops_in_the_middle_of_a_step(
 
 
 def test_ctrl_c_before_there_is_a_run_leaves_none(store, tiny, tmp_path, monkeypatch) -> None:
-    """As while it tries whether networks can be compiled here."""
+    """For example while it tests whether networks can be compiled."""
     monkeypatch.setattr(torch, "compile", lambda *_arguments, **_options: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(TrainingError, match="stopped by SIGINT before the first step: nothing was trained"):
         train(store, config=with_training(tiny, compile="on"), out=tmp_path / "runs", device="cpu")
@@ -175,7 +175,7 @@ def test_resume_refuses_a_store_that_has_changed(store, cut_short) -> None:
 
 
 def edit(run: Path, *changes: tuple[str, str]) -> None:
-    """Replace text in a run's configuration, as its owner would."""
+    """Replace text in a run's configuration, as a user would."""
     text = (run / "config.yaml").read_text("utf-8")
     for before, after in changes:
         assert before in text
@@ -216,7 +216,10 @@ def test_resume_names_what_was_edited_and_refuses_what_cannot_change(caplog, cut
         train(resume=latest)
     edit(latest, ("learning_rate: 0.002", "learning_rate: 0.001"), ("cycle_weight: 3.0", "cycle_weight: 10.0"))
     edit(latest, ("max_steps: 17", "max_steps: 30"))
-    with pytest.raises(TrainingError, match=r"max_steps was 17 .* is 30 now \(schedule linear: the rate depends on it"):
+    with pytest.raises(
+        TrainingError,
+        match=r"max_steps was 17 .* is 30 now \(schedule linear: the learning rate of every step depends on it",
+    ):
         train(resume=latest)
     edit(latest, ("max_steps: 30", "max_steps: 17"), ("panel_every: 100", "panel_every: 16"))
     edit(latest, ("slices_on_device: auto", "slices_on_device: 'on'"))
@@ -237,11 +240,11 @@ def test_a_finished_run_of_constant_rate_goes_on_when_it_is_given_more_steps(sto
     first, second = (torch.load(r / "checkpoints" / "step-000017.pt", weights_only=True) for r in (run, longer))
     assert all(torch.equal(first["networks"][name], second["networks"][name]) for name in first["networks"])
     edit(run, ("max_steps: 17", "max_steps: 5"))
-    assert train(resume=run) == run  # finished, and fewer steps cannot be had: left as it is
+    assert train(resume=run) == run  # finished, and steps cannot be undone: left unchanged
 
 
 def test_a_session_that_computes_otherwise_says_so(whole_run, store, tmp_path, caplog) -> None:
-    """Compiled networks and another torch round differently, as another number of threads does."""
+    """Compiled networks, other torch versions and other numbers of threads round differently."""
     caplog.set_level("INFO")
     run = Path(shutil.copytree(whole_run, tmp_path / "run"))
     record = record_of(run) | {"state": "running"}

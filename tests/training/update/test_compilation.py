@@ -1,4 +1,4 @@
-"""Compiled networks: when they are compiled, what happens if that fails, and that they train alike."""
+"""Compiled networks: when they are compiled, what happens if that fails, and that they train equally."""
 
 import json
 from types import SimpleNamespace
@@ -90,7 +90,7 @@ def test_on_refuses_if_compiling_fails(monkeypatch) -> None:
         make(config("on"))
 
 
-# Dynamo looks at the gradient of tensors that are no leaves.
+# Dynamo reads the gradient of tensors that are not leaves.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 def test_compiled_networks_train_alike() -> None:
     eager, compiled = make(config("off")), make(config("on", ema_decay=0.5))

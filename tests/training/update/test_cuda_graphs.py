@@ -1,4 +1,4 @@
-"""Recorded steps (CUDA graphs) as far as a machine without a CUDA device shows them."""
+"""Captured steps (CUDA graphs), as far as they can be tested without a CUDA device."""
 
 import contextlib
 import gc
@@ -55,7 +55,7 @@ def test_training_asks_for_the_recording(store, tiny, tmp_path) -> None:
 
 
 class Device:
-    """Stands for a CUDA device whose graphs replay what was called while they were recorded."""
+    """Simulates a CUDA device whose graphs replay what was called while they were captured."""
 
     def __init__(self, monkeypatch, free: int = 100) -> None:
         self.recorded: list[bool] = []

@@ -29,7 +29,7 @@ def weights_of(run: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start():
-    """Return a function that starts ``medcyclegan train`` in a folder; what still runs at the end is killed."""
+    """Return a function that starts ``medcyclegan train`` in a folder; processes that remain are killed at the end."""
     started: list[subprocess.Popen[str]] = []
 
     def start_process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -68,7 +68,7 @@ def run_cli(folder: Path, *arguments: str):
 
 @pytest.fixture
 def long_config(tiny: Config, tmp_path: Path) -> Path:
-    """Return the file of a configuration of 60 steps, with a row a step and a checkpoint every 4."""
+    """Return the file of a configuration of 60 steps, with a row per step and a checkpoint every 4."""
     training = tiny.training.model_copy(update={"max_steps": 60, "log_every": 1, "checkpoint_steps": 4})
     file = tmp_path / "long.yaml"
     file.write_text(to_yaml(tiny.model_copy(update={"training": training})), "utf-8")
@@ -117,7 +117,7 @@ def test_kill_9_and_sigterm_then_resume_end_in_the_weights_of_an_unbroken_run(
     assert weights_of(run) == expected
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert sorted(set(steps)) == list(range(1, 61))
-    assert len(steps) == 60 + 60 // 8 + 1 + 1  # a row a step, a validation every 8 and at the end, a look at the end
+    assert len(steps) == 60 + 60 // 8 + 1 + 1  # a row per step, validations every 8 and last, a check last
 
 
 def test_bare_train_needs_nothing_but_slices(store, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""The running mean of the generators: its values, what looks at it, and that it changes no training."""
+"""The running mean of the generators: its values, where it is used, and that it does not affect training."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The pool of past fakes: what is shown, what is kept, and that it can be put back."""
+"""The pool of past fakes: what it returns, what it stores, and that its state can be restored."""
 
 import torch
 

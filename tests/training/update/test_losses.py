@@ -1,4 +1,4 @@
-"""The losses against the paper's equations, worked by hand."""
+"""The losses compared with the paper's equations, calculated by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Which number format is chosen where."""
+"""The number format that is chosen for each device."""
 
 import pytest
 import torch

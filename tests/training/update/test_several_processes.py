@@ -16,7 +16,7 @@ from medcyclegan.training import train
 from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.image_pool import ImagePool
 
-#: A generator without dropout, float64, all else that has state: pools, averages, flips, a falling rate.
+#: A generator without dropout, float64, everything else that has state: pools, averages, flips, a falling rate.
 VALUES = {
     "networks": {"generator": {"filters": 4, "blocks": 1}, "discriminator": {"filters": 2, "layers": 2}},
     "training": {
@@ -93,7 +93,7 @@ def test_two_processes_give_the_weights_of_one_and_the_first_alone_writes(store:
     assert record["state"] == "finished"
     assert record["sessions"][0]["processes"] == 2
 
-    # One process goes on where two stopped, to the weights of one that was never stopped.
+    # One process resumes the run of two and ends with the weights of an uninterrupted run.
     for path in (shared / "checkpoints").glob("step-000020*"):
         path.unlink()
     (shared / "run.json").write_text(json.dumps({**record, "state": "running", "step": 10}), "utf-8")

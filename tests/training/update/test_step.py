@@ -1,4 +1,4 @@
-"""The step: against a plain reference, and what each of its two passes may touch."""
+"""The step: compared with a plain reference, and what each of its two passes may change."""
 
 import copy
 from types import SimpleNamespace
@@ -160,7 +160,7 @@ def test_bf16_follows_fp32() -> None:
 
 
 def test_the_scaler_divides_out_what_it_multiplied(monkeypatch) -> None:
-    """fp16's loss scaling, run on the CPU in fp32: the weights come out as without it."""
+    """fp16's loss scaling, run on the CPU in fp32: the weights are the same as without it."""
     plain, scaled = make(tiny()), make(tiny())
     scaled.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     for i in range(2):

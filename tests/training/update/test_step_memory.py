@@ -1,4 +1,4 @@
-"""The memory of a training: estimated before it is taken, and refused where it is not free."""
+"""The memory of training: estimated in advance, and refused if it is not free."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medcyclegan.training.update.step_memory import check_memory, training_bytes
 from medcyclegan.training.update.structure import _local_correlation, _mutual_information
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
-#: What the estimate multiplies the bytes of tensors by, and what it adds on a CPU.
+#: The factor by which the estimate multiplies the bytes of tensors, and the bytes that it adds on a CPU.
 ON_CPU, ON_CUDA, BESIDES = 1.05, 0.8, 3 * 2**30 // 10
 
 
@@ -87,11 +87,11 @@ def test_what_a_run_keeps_is_added() -> None:
     for training, kept in (
         ({"ema_decay": 0.9}, generators),
         ({"pool_size": 10}, 10 * 2 * 4096),
-        ({"pool_size": 11, "batch_size": 4}, 3 * 2 * 4096),  # of each place of a batch a pool, rounded up
+        ({"pool_size": 11, "batch_size": 4}, 3 * 2 * 4096),  # a pool for each place of a batch, rounded up
         ({"slices_on_device": "on"}, 120 * 2048),
     ):
         assert bytes_of(config_of(**training)) - plain == pytest.approx(ON_CPU * kept, abs=2)
-    ahead = 6 * 2 * 4096  # four batches read ahead, one being read and one in use; a device holds only the last
+    ahead = 6 * 2 * 4096  # four prefetched batches, one being read and one in use; a device holds only the last
     assert (plain - BESIDES) / ON_CPU - bytes_of(config_of(), device=CUDA) / ON_CUDA == pytest.approx(ahead, abs=3)
 
 

@@ -1,4 +1,4 @@
-"""The structure terms: what they are blind to, what they see, and what they push a fake towards."""
+"""The structure terms: their invariances, their sensitivity, and the direction of their gradients."""
 
 import copy
 from types import SimpleNamespace
@@ -131,7 +131,7 @@ def test_each_fake_is_compared_with_its_own_input(form) -> None:
     torch.testing.assert_close(losses["structure_AB"], expected["B", "A"])
     torch.testing.assert_close(losses["structure_BA"], expected["A", "B"])
     values = [float(value) for value in expected.values()]
-    assert len({round(value, 4) for value in values}) == 4, "the four comparisons can be told apart"
+    assert len({round(value, 4) for value in values}) == 4, "the four comparisons can be distinguished"
 
 
 def test_gradients_are_clipped_for_generators_and_discriminators_apart() -> None:
