@@ -21,8 +21,8 @@ from PIL import Image
 from support import dicom_phantoms as made
 from support.cohorts import make_cohort
 from support.dicom_node_server import running_node
-from support.models import tiny_model
 from support.label_phantoms import write_labels
+from support.models import tiny_model
 from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 import medcyclegan.config
