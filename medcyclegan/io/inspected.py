@@ -20,7 +20,7 @@ Verdict = Literal["ok", "ok with options", "refused", "left out"]
 
 @dataclasses.dataclass(frozen=True)
 class InspectedVolume:
-    """One series or file, and the result of reading it. A field is None if unknown.
+    """One series or file, and the result of reading it. Unknown fields have no value (None).
 
     ``path`` is as the user named it; ``files`` is the number of its files. ``volumes`` counts echoes, phases or time
     points. ``gap_mm`` is the smallest and the largest distance between neighboring slices, along their normal;

@@ -82,7 +82,7 @@ _PARTS = {
     "translate": {
         "read": (_TRANSLATE_FILE, "read_volume"),
         "networks": (_TRANSLATE_FILE, "translate"),
-        "judge": (_TRANSLATE_FILE, "_assess"),
+        "judge": (_TRANSLATE_FILE, "_measure"),
         "write": (_TRANSLATE_FILE, "write_volume"),
     },
     "evaluate": {

@@ -35,9 +35,9 @@ def test_a_list_comes_back_as_it_was(tmp_path):
 )
 def test_another_file_is_refused(tmp_path, text):
     (tmp_path / "list").write_text(text)
-    with pytest.raises(ReadError, match="no list of these volumes"):
+    with pytest.raises(ReadError, match="is not a list of these volumes"):
         load_found(tmp_path / "list", ["mr"])
-    with pytest.raises(ReadError, match="no list of these volumes"):
+    with pytest.raises(ReadError, match="is not a list of these volumes"):
         load_found(tmp_path / "nowhere", ["mr"])
 
 

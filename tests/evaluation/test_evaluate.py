@@ -86,7 +86,7 @@ def test_mr_is_scored_over_the_range_0_to_1(head, other_head):
     for name, metric in {"psnr": psnr, "psnr_2023": psnr, "ms_ssim": ms_ssim, "ssim_2023": ssim}.items():
         assert getattr(result, name) == pytest.approx(metric(*scaled, value_range=(0, 1), mask=mask), rel=1e-5)
     assert result.mae == pytest.approx(mae(*scaled, mask), rel=1e-5)
-    assert result.normalization == ("percentiles 0.5 and 99.5 in the mask to 0 and 1, each volume by its own, clipped")
+    assert result.normalization == ("percentiles 0.5 and 99.5 in the mask mapped to 0 and 1 in each volume, clipped")
 
 
 def test_the_input_taken_as_output_is_the_baseline_of_an_mr(head):
@@ -141,7 +141,7 @@ def test_a_mask_with_air_in_it_is_warned_about(head, other_head, caplog):
         everywhere = evaluate_volumes(fake, reference, mask=np.ones(reference.shape))
     assert "background, which lifts the score" in caplog.text
     made = evaluate_volumes(fake, reference)
-    assert f"{everywhere.psnr:.2f} dB in the mask, {made.psnr:.2f} dB where the patient is" in everywhere.notes[-1]
+    assert f"{everywhere.psnr:.2f} dB in the mask, {made.psnr:.2f} dB in the patient" in everywhere.notes[-1]
     assert everywhere.psnr > made.psnr + 1
     given = evaluate_volumes(fake, reference, mask=head_mask(reference))
     assert given.notes == ()
@@ -170,7 +170,7 @@ def test_another_grid_is_resampled_onto_the_references():
     result = evaluate_volumes(fake, reference, mask=np.ones(reference.shape))
     assert result.mae < 1e-5
     assert result.notes[0] == (
-        "fake: 40x50x30 voxels of 1.814x1.934x3.027 mm, resampled linearly onto the reference's grid"
+        "fake: 40x50x30 voxels of 1.814x1.934x3.027 mm, resampled linearly to the grid of the reference"
     )
 
 
@@ -192,7 +192,7 @@ def test_a_mask_on_another_grid_is_taken_at_the_nearest_voxels(head, other_head)
     fine = Volume(where.repeat(2, 0), reference.affine @ np.array([[0.5, 0, 0, -0.25], *np.eye(4)[1:]]))
     result = evaluate_volumes(fake, reference, mask=fine)
     assert result.mae == evaluate_volumes(fake, reference, mask=where).mae
-    assert "mask: on another grid" in result.notes[0]
+    assert "mask: resampled to the nearest voxels of the reference" in result.notes[0]
 
 
 def test_a_moved_scan_is_laid_onto_the_reference(head):
@@ -253,4 +253,4 @@ def test_what_cannot_be_scored_is_refused(head):
 
 def test_a_pair_of_two_modalities_is_warned_about(head):
     result = evaluate_volumes(t2_volume(head), ct_volume(head))
-    assert any("the fake is MR by its header, the reference CT" in note for note in result.notes)
+    assert any("the fake is MR and the reference CT" in note for note in result.notes)

@@ -38,7 +38,7 @@ def test_two_grids_and_registration():
     folder = DATA / "openms_patient12"
     plain = evaluate(folder / "t1.nii.gz", folder / "t2.nii.gz")
     assert plain["notes"] == [
-        "fake: 256x256x48 voxels of 0.9102x0.9102x3 mm, resampled linearly onto the reference's grid"
+        "fake: 256x256x48 voxels of 0.9102x0.9102x3 mm, resampled linearly to the grid of the reference"
     ]
     moved = evaluate(folder / "t1.nii.gz", folder / "t2.nii.gz", "--register", "rigid")
     assert moved["notes"][0].startswith("registered rigidly")

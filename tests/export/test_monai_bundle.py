@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from support.models import tiny_model
-from support.phantoms import head_ct, write_nifti
+from support.phantoms import head_ct, head_mr, write_nifti
 
 from medcyclegan.errors import WriteError
 from medcyclegan.export import export_monai_bundle
@@ -53,13 +53,14 @@ def test_monai_runs_it_to_the_same_bytes(bundle, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert ours.read_bytes() == theirs.read_bytes()
+    acquired = write_nifti(head_mr(), tmp_path / "acquired.nii.gz")
     back = tmp_path / "back.nii.gz"
     done = run_monai(
-        "run", "--config_file", bundle / "configs" / "inference.json", "--bundle_root", bundle, "--input", theirs,
+        "run", "--config_file", bundle / "configs" / "inference.json", "--bundle_root", bundle, "--input", acquired,
         "--output", back, "--to", "ct", folder=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert np.array_equal(nib.load(back).affine, nib.load(source).affine)
+    assert np.array_equal(nib.load(back).affine, nib.load(acquired).affine)
 
 
 def test_monai_finds_network_and_format_in_agreement(bundle):

@@ -28,7 +28,7 @@ def test_scripts_are_short():
     scripts = [path for path in EXAMPLES.glob("*.py") if not path.name.endswith("_notebook.py")]
     assert len(scripts) == 6
     for path in scripts:
-        assert len(path.read_text().splitlines()) <= 60, path.name
+        assert len(path.read_text().splitlines()) <= 70, path.name
 
 
 def test_slice_with_monai(tmp_path):

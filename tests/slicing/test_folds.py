@@ -41,7 +41,7 @@ def test_held_out_volumes_are_found_again(sliced):
     assert len(held) == len(rows) > 0
     assert {h.patient for h in held} == {row.patient for row in rows}
     assert len({h.found.name.split("/")[0] for h in held}) == len({h.patient for h in held})
-    with pytest.raises(StoreError, match="not made of these volumes"):
+    with pytest.raises(StoreError, match="was not sliced from these volumes"):
         find_held_out(folder / "slices", {"t1": volumes["t2"][:1]})
     with pytest.raises(StoreError, match="no slice store with its key"):
         find_held_out(folder / "nowhere", volumes)

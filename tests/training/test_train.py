@@ -30,7 +30,7 @@ from medcyclegan.training.update.step import CycleGANStep
 
 
 def test_a_run_leaves_what_the_design_says(store: Path, tiny: Config, tmp_path: Path, caplog) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "medcyclegan")
     run = train(store, config=with_training(tiny, panel_every=10), out=tmp_path / "runs", device="cpu")
     assert re.fullmatch(r"\d{8}-\d{6}", run.name)
     assert os.readlink(tmp_path / "runs" / "latest") == run.name
@@ -135,7 +135,7 @@ def test_looking_at_the_networks_does_not_change_them(whole_run, store, tiny, tm
 
 
 def test_without_tensorboard_it_says_so_and_trains(store, tiny, tmp_path, monkeypatch, caplog) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "medcyclegan")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     run = train(store, config=tiny, out=tmp_path / "runs", max_steps=2, device="cpu")
     assert "TensorBoard is not installed" in caplog.text

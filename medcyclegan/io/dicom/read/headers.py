@@ -185,7 +185,8 @@ def inflate_file(path: Path) -> bytes:
         limit = min(_MOST_INFLATED, _end_of_pixels(found) + _MOST_TRAILING)
         if len(found) < limit:
             found += engine.decompress(engine.unconsumed_tail, limit - len(found))
-        if engine.unconsumed_tail:
+        # After the end of the stream there may be one byte, which pads it to an even length.
+        if engine.unconsumed_tail and not engine.eof:
             raise ReadError(
                 f"a deflated data set of over {limit} bytes, more than its pixel data", remedy="save it uncompressed"
             )

@@ -333,7 +333,7 @@ def flipped_bit(image: Dataset) -> None:
     image.PixelData = bytes([image.PixelData[0] ^ 1]) + image.PixelData[1:]
 
 
-@pytest.mark.parametrize(("fault", "reason"), [(shifted, "mm off"), (flipped_bit, "1[0-9]* voxels differ")])
+@pytest.mark.parametrize(("fault", "reason"), [(shifted, "off by"), (flipped_bit, "1[0-9]* voxels differ")])
 def test_a_fault_on_the_way_to_the_disk_is_found(
     fault: Any, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
