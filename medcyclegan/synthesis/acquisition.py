@@ -67,7 +67,7 @@ def draw_acquisition(draws: Draws, name: str, seed: int) -> Acquisition:
 
 
 def blurred(image: torch.Tensor, deviations: tuple[float, ...]) -> torch.Tensor:
-    """Return ``(X, Y, Z)`` after a Gaussian of these standard deviations in voxels; the border's values go on."""
+    """Return ``(X, Y, Z)`` after a Gaussian of these standard deviations in voxels; the border's values continue."""
     for axis, deviation in enumerate(deviations):
         radius = min(math.ceil(2.5 * deviation), image.shape[axis] - 1)
         if radius < 1 or deviation < 0.15:

@@ -30,7 +30,7 @@ __all__ = ["Cohort", "CohortResult", "find_label_maps", "synthesize"]
 
 log = logging.getLogger(__name__)
 
-#: Where the tissues' numbers are explained, beside the truth.
+#: Where the tissues' numbers are explained, next to the truth.
 _TISSUES_FILE = "tissues.csv"
 
 
@@ -84,7 +84,7 @@ def synthesize(
 
     ``labels``: files, or folders that hold them. ``table``: label to tissue (default: FreeSurfer's and SynthSeg's).
     ``shard``: (this one, of how many), 0-based. Writes ``out/<contrast>/sub-0001_<suffix>.nii.gz`` (or a folder of
-    DICOM), and beside ``out``, in ``<out>-truth``: the tissues on the same grid, ``sub-0001_tissues.nii.gz``, all that
+    DICOM), and next to ``out``, in ``<out>-truth``: the tissues on the same grid, ``sub-0001_tissues.nii.gz``, all that
     was drawn, ``sub-0001.json``, and what the numbers mean, ``tissues.csv``. Finished patients are left as they are.
 
     Every label map is checked before the first patient. Raises :class:`~medcyclegan.errors.ReadError` for labels that
@@ -203,7 +203,7 @@ def _work(job: PatientsJob) -> ReadError | None:
 
 def _killed(job: PatientsJob) -> ReadError:
     return ReadError(
-        f"{job.labels}: the process that drew patients of it was killed, most often for want of memory: use fewer "
+        f"{job.labels}: the process that drew patients of it was killed, most often because memory ran out: use fewer "
         "--workers"
     )
 

@@ -65,7 +65,7 @@ class Physics:
 class Protocol:
     """How one contrast is acquired, as far as the values of tissues go.
 
-    ``name``: ``t1``, ``t2``, ``pd``, ``flair`` or ``ct``; ``sequence`` is None for CT. ``t2_prime_ms``: the decay that
+    ``name``: ``t1``, ``t2``, ``pd``, ``flair`` or ``ct``; CT has no ``sequence``. ``t2_prime_ms``: the decay that
     the field's inhomogeneity adds in gradient echoes. ``fat_t2_factor``: how much longer fat's T2 seems in an echo
     train (Henkelman et al. 1994, J Magn Reson Imaging 4:533). ``fat_signal``: the share of it that fat suppression
     leaves, 1 without. ``transfer``: white matter's loss by magnetisation transfer. ``agent``: the factor of T1 in

@@ -44,7 +44,7 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Deformation:
-    """Where a patient's millimetre lies in the label map: ``matrix @ (place + displacement(place))``.
+    """Where a patient's millimetre is in the label map: ``matrix @ (place + displacement(place))``.
 
     The displacement is a sum of two smooth fields; ``coarse_mm`` and ``fine_mm`` are their standard deviations along
     each axis, ``coarse_knots_mm`` and ``fine_knots_mm`` their scales. ``seed`` draws them.
@@ -125,7 +125,7 @@ def _sample(
 
 
 def _to_map(axes_mm: list[torch.Tensor], head: LabelledHead, deformation: Deformation) -> torch.Tensor:
-    """Return where places lie in the label map, as ``grid_sample`` counts: ``(X, Y, Z, 3)``, last axis first."""
+    """Return where places are in the label map, as ``grid_sample`` counts: ``(X, Y, Z, 3)``, last axis first."""
     moved = deformation.displacement(axes_mm)
     for axis in range(3):
         shape = [1, 1, 1]

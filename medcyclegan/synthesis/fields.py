@@ -19,7 +19,7 @@ class SmoothField:
     """A field of zero mean and unit variance; ``knots_mm`` along each axis: features are about twice as wide.
 
     ``channels`` independent fields are drawn at once. A field is defined in a box of ``half_box_mm`` around the origin;
-    beyond it, the border's values go on.
+    beyond it, the border's values continue.
     """
 
     def __init__(self, draws: Draws, knots_mm: Sequence[float], channels: int = 1, half_box_mm: float = 200.0) -> None:

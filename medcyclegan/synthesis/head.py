@@ -41,7 +41,7 @@ class LabelledHead:
 
     ``tissues``
         Indices into :data:`~medcyclegan.synthesis.TISSUES`, uint8 ``(X, Y, Z)``: RAS+ order, cropped to the head with
-        one voxel of air around it where the map goes on.
+        one voxel of air around it where the map continues.
     ``spacing_mm``
         The distance between voxels along the three axes.
     ``centre``

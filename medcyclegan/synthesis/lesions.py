@@ -50,7 +50,7 @@ def draw_lesions(draws: Draws, head: LabelledHead) -> tuple[Lesion, ...]:
     ]  # fmt: skip
     found: list[Lesion] = []
     for _ in range(draws.choice([(0.75, 1), (0.25, 2)])):
-        # Plaques where the label map lacks what the kind lies in.
+        # Plaques where the label map lacks what the kind occurs in.
         found += draws.choice(kinds)(draws, head) or _plaques(draws, head)
     return tuple(found)
 

@@ -61,7 +61,7 @@ def add_streaks(image: torch.Tensor, grid: Grid, filling: Filling) -> torch.Tens
     draws = Draws(filling.seed, "streaks")
     angle = torch.atan2(y, x)
     rays = torch.zeros_like(angle)
-    for _ in range(10):  # even orders: a ray goes on at the other side
+    for _ in range(10):  # even orders: a ray continues at the other side
         rays += draws.normal(0.0, 0.45) * torch.cos(2 * draws.integer(1, 14) * angle + draws.uniform(0, 2 * math.pi))
     distance = torch.hypot(x, y)
     height = torch.exp(-0.5 * (z / _HEIGHT_MM) ** 2)

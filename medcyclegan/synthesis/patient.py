@@ -30,7 +30,7 @@ _INSIDE = (*BRAIN, *LESIONS, "choroid plexus")
 
 @dataclasses.dataclass(frozen=True)
 class Patient:
-    """All that decides one patient's images, beside the label map; plain numbers, so that it can be written down.
+    """All that decides one patient's images besides the label map; plain numbers, so that it can be written down.
 
     ``extraction``: of a brain-extracted patient, the share of brain nearby above which a voxel is kept; else None.
     ``protocols`` and ``acquisitions`` belong together, one for each contrast.

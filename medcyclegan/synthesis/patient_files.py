@@ -64,7 +64,7 @@ class PatientJob:
 
     @property
     def recipe(self) -> str:
-        """A hash of what decides the patient, beside the contrasts, which do not depend on each other."""
+        """A hash of what decides the patient, in addition to the contrasts, which do not depend on each other."""
         return hash_json(
             {
                 "generation": _GENERATION,

@@ -86,7 +86,7 @@ def _grid(ranges: list[tuple[float, float]], spacing_mm: tuple[float, float, flo
     factor = max(1.0, voxels / _MOST_VOXELS) ** (1 / 3)
     x, y, z = (mm * factor for mm in spacing_mm)
     shape = [max(4, round((high - low) / mm)) for (low, high), mm in zip(ranges, (x, y, z), strict=True)]
-    # Centred on the range, whatever the rounding.
+    # Centred on the range, regardless of the rounding.
     middles = [(low + high) / 2 for low, high in ranges]
     origin = [middle - (n - 1) / 2 * mm for middle, n, mm in zip(middles, shape, (x, y, z), strict=True)]
     return Grid((shape[0], shape[1], shape[2]), (x, y, z), (origin[0], origin[1], origin[2]))
