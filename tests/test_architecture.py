@@ -23,9 +23,9 @@ LAYERS = [
     "report export evaluation training",
     "inference",
     "model",
-    "slicing data phantom",
+    "slicing data phantom synthesis",
     "networks io metrics pictures",
-    "config device intensity manifest memory plane provenance run_record storage progress shards volume",
+    "config device intensity manifest memory plane provenance run_record storage progress shards volume workers",
     "errors",
 ]
 LEVEL = {name: len(LAYERS) - i for i, line in enumerate(LAYERS) for name in line.split()}

@@ -20,6 +20,7 @@ _COMMANDS = {
     "export": ("export", "Export a model as ONNX graphs or as a MONAI bundle."),
     "import-weights": ("import_weights", "Create a model from weights of the public PyTorch CycleGAN code."),
     "report": ("report", "Write a web page about a run, a table of scores, or a translation."),
+    "synthesize": ("synthesize", "Draw synthetic patients from label maps of heads: to volumes/."),
     "demo": ("demo", "Run all steps on synthetic heads, on a CPU, in minutes."),
 }
 

@@ -33,8 +33,8 @@ from medcyclegan.slicing.settle import settle_rows
 from medcyclegan.slicing.sheets import save_contact_sheets
 from medcyclegan.slicing.split import FEWEST_TO_SPLIT, describe_patients, describe_splits
 from medcyclegan.slicing.store import Refusal, SliceStore, open_store
-from medcyclegan.slicing.workers import run_in_processes
 from medcyclegan.storage import atomic_write
+from medcyclegan.workers import run_in_processes
 
 __all__ = ["Inputs", "SlicingResult", "find_inputs", "slice_volumes"]
 

@@ -21,6 +21,7 @@ from PIL import Image
 from support import dicom_phantoms as made
 from support.cohorts import make_cohort
 from support.dicom_node_server import running_node
+from support.label_phantoms import write_labels
 from support.models import tiny_model
 from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
@@ -35,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 SHAPE, PLACE = (24, 28, 16), make_affine("LPS", (8.0, 8.0, 12.0), rotation_degrees=(4.0, 0.0, 3.0))
 MR = IntensityScaling("percentile", 0.0, 900.0, "arbitrary units")
 SHORTER = {
+    "--patients 20": "--patients 2 --spacing-mm 6",
     "demo --out demo": "demo --out demo --heads 2 1",
     "--folds 5": "--folds 2",
     "scaling.py 10 100 1000": "scaling.py 2",
@@ -59,6 +61,11 @@ def three_commands():
         write_nifti(head_mr(SHAPE, PLACE, seed=n), Path("volumes/t1") / f"p{n}.nii.gz")
         write_nifti(head_mr(SHAPE, PLACE, seed=9 + n, inverted=True), Path("volumes/t2") / f"q{n}.nii.gz")
     write_nifti(head_mr(SHAPE, PLACE, seed=30), Path("in.nii.gz"))
+
+
+def label_maps():
+    for n in range(2):
+        write_labels(Path("labels") / f"head-{n}.nii.gz")
 
 
 def pacs_export():
@@ -138,6 +145,7 @@ PREPARED = {
     "howto/t1_to_t2_bids": bids,
     "howto/image_folders": image_sets,
     "howto/patients": three_commands,
+    "howto/synthetic_heads": label_maps,
     "howto/public_weights": public_files,
     "howto/send_to_pacs": to_a_node,
     "howto/evaluate": scored,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medcyclegan.errors import GeometryError
-from medcyclegan.slicing.workers import run_in_processes
+from medcyclegan.workers import run_in_processes
 
 Job = tuple[int, str]
 

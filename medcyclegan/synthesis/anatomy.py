@@ -1,0 +1,100 @@
+"""What a label map leaves open: skin, fat and muscle, the spongy layer of the skull, the dura.
+
+Label maps hold everything between skin and bone as one label and most of the skull as another. In MR these tissues
+differ as much as any: fat is the brightest in T1, muscle is dark in T2. Each patient has layers and sheets of his own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from medcyclegan.synthesis.draws import Draws
+from medcyclegan.synthesis.fields import SmoothField
+from medcyclegan.synthesis.head import LabelledHead
+from medcyclegan.synthesis.tissues import tissue_index
+
+__all__ = ["Anatomy", "draw_anatomy", "map_axes_mm", "paint_anatomy"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Anatomy:
+    """The layers of one patient, in mm of the label map.
+
+    ``skin_mm``: thickness of the skin. ``fat_mm``, ``fat_variation``: thickness of the fat below it, and its relative
+    standard deviation from place to place. ``septa``: the share of deep soft tissue in sheets of fat between muscles.
+    ``lobules``: the share in pads of fat. ``table_mm``:
+    thickness of the skull's dense tables. ``diploe``: the share of the thick skull that is spongy between them.
+    ``dura_mm``: thickness of the dura below the bone. ``seed``: draws where all of this is.
+    """
+
+    skin_mm: float
+    fat_mm: float
+    fat_variation: float
+    septa: float
+    lobules: float
+    table_mm: float
+    diploe: float
+    dura_mm: float
+    seed: int
+
+
+def draw_anatomy(draws: Draws, seed: int) -> Anatomy:
+    """Return one patient's layers."""
+    return Anatomy(
+        skin_mm=draws.uniform(1.1, 2.4),
+        fat_mm=draws.log_uniform(2.5, 7.5),
+        fat_variation=draws.uniform(0.1, 0.3),
+        septa=draws.uniform(0.05, 0.2),
+        lobules=draws.uniform(0.05, 0.25),
+        table_mm=draws.uniform(1.1, 2.0),
+        diploe=draws.uniform(0.4, 1.0),
+        dura_mm=draws.choice([(0.3, 0.0), (0.7, 1.1)]),
+        seed=seed,
+    )
+
+
+def map_axes_mm(head: LabelledHead) -> list[torch.Tensor]:
+    """Return the places of the label map's voxels along each axis, in mm from the brain's centre."""
+    return [
+        (torch.arange(n, device=head.tissues.device) - centre) * mm
+        for n, centre, mm in zip(head.tissues.shape, head.centre, head.spacing_mm, strict=True)
+    ]
+
+
+def paint_anatomy(head: LabelledHead, anatomy: Anatomy) -> torch.Tensor:
+    """Return the patient's tissues on the label map's grid, uint8 ``(X, Y, Z)``; no composite is left."""
+    tissues, axes = head.tissues.clone(), map_axes_mm(head)
+    depth = head.depth_mm.float()
+    # Names of streams, not numbers: a layer more leaves the others where they are.
+    fat_depth = anatomy.fat_mm * (1 + anatomy.fat_variation * _field(anatomy, "fat", (28, 28, 28), axes))
+    scalp, soft = tissues == tissue_index("scalp"), tissues == tissue_index("soft tissue")
+    is_skin = scalp & (depth < anatomy.skin_mm)
+    _put(tissues, scalp, "fat")
+    _put(tissues, is_skin, "skin")
+    _put(tissues, soft, "muscle")
+    deep_fat = _field(anatomy, "septa", (8, 8, 16), axes).abs() < anatomy.septa * 1.2533  # P(|x| < a) is about 0.8 a
+    deep_fat |= _field(anatomy, "lobules", (8, 8, 8), axes) > _quantile(1 - anatomy.lobules)
+    deep_fat |= depth < fat_depth
+    deep_fat |= head.orbit
+    _put(tissues, soft & deep_fat, "fat")
+    spongy = _field(anatomy, "diploe", (14, 14, 14), axes) > _quantile(1 - anatomy.diploe)
+    _put(tissues, (tissues == tissue_index("cortical bone")) & (depth > anatomy.table_mm) & spongy, "marrow")
+    fluid = tissues == tissue_index("cerebrospinal fluid")
+    _put(tissues, fluid & (depth < anatomy.dura_mm), "dura")
+    return tissues
+
+
+def _field(anatomy: Anatomy, name: str, knots_mm: tuple[float, float, float], axes: list[torch.Tensor]) -> torch.Tensor:
+    return SmoothField(Draws(anatomy.seed, "anatomy", name), knots_mm).on_grid(axes)[0]
+
+
+def _put(tissues: torch.Tensor, where: torch.Tensor, name: str) -> None:
+    tissues.masked_fill_(where, tissue_index(name))
+
+
+def _quantile(share: float) -> float:
+    """Return the value that a standard normal number is below with probability ``share``."""
+    share = min(max(share, 1e-4), 1 - 1e-4)
+    return float(torch.special.ndtri(torch.tensor(share, dtype=torch.float64)))

@@ -1,0 +1,182 @@
+"""One contrast of one patient: the values of every tissue, from drawn physical properties and a drawn protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from medcyclegan.synthesis.draws import Draws
+from medcyclegan.synthesis.sequences import Sequence, draw_sequence, signal
+from medcyclegan.synthesis.tissues import TISSUES, tissue_index, tissue_indices
+
+__all__ = ["Physics", "Protocol", "draw_physics", "draw_protocol", "tissue_values"]
+
+#: What a contrast agent shortens the T1 of: blood, and tissue without a barrier to it.
+_ENHANCING = ("artery", "vein", "choroid plexus", "dura", "mucosa", "tumour")
+#: How strongly tissues lose signal by magnetisation transfer in multi-slice sequences, relative to white matter; others
+#: do not (after Stanisz et al. 2005).
+_TRANSFER = {
+    "white matter": 1.0, "cerebellar white matter": 1.0, "brain stem": 0.95, "spinal cord": 0.95, "optic nerve": 0.9,
+    "thalamus": 0.85, "pallidum": 0.9, "ventral diencephalon": 0.9, "putamen": 0.75, "muscle": 0.9,
+    "grey matter": 0.65, "cerebellar grey matter": 0.65, "caudate": 0.7, "hippocampus": 0.65, "amygdala": 0.65,
+    "accumbens": 0.65, "plaque": 0.5, "white matter lesion": 0.5, "skin": 0.9, "soft tissue": 0.9,
+}  # fmt: skip
+#: Tissues that differ from the prior together, and the standard deviations of the factors that they share: of T1, of
+#: T2, of the signal in one contrast. Cortex and cerebellum of one patient look alike.
+_FAMILIES = (
+    (
+        (
+            "white matter", "cerebellar white matter", "brain stem", "ventral diencephalon", "spinal cord",
+            "white matter lesion", "plaque", "oedema", "infarct",
+        ),
+        (0.06, 0.05, 0.03),
+    ),
+    (
+        ("grey matter", "cerebellar grey matter", "hippocampus", "amygdala", "accumbens", "caudate"),
+        (0.09, 0.05, 0.04),
+    ),
+    (("thalamus", "putamen", "pallidum"), (0.05, 0.05, 0.02)),
+    (("fat", "scalp", "marrow"), (0.05, 0.08, 0.10)),
+)  # fmt: skip
+#: T1-weighted draws whose fluid is outside this range, relative to white matter, are drawn again: a network must be
+#: able to tell fluid from air, and scanners' T1 images show it so.
+_T1_FLUID = (0.10, 0.62)
+#: Likewise grey matter relative to white matter; from 1.0 on spin echoes of long TR have no contrast at all.
+_T1_GREY = (0.45, 1.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class Physics:
+    """A patient's tissues: tuples in the order of :data:`~medcyclegan.synthesis.TISSUES`.
+
+    ``field_tesla``: 1.5 or 3. ``density``, ``t1_ms``, ``t2_ms``, ``hu`` as in
+    :class:`~medcyclegan.synthesis.TissuePrior`.
+    """
+
+    field_tesla: float
+    density: tuple[float, ...]
+    t1_ms: tuple[float, ...]
+    t2_ms: tuple[float, ...]
+    hu: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How one contrast is acquired, as far as the values of tissues go.
+
+    ``name``: ``t1``, ``t2``, ``pd``, ``flair`` or ``ct``; CT has no ``sequence``. ``t2_prime_ms``: the decay that
+    the field's inhomogeneity adds in gradient echoes. ``fat_t2_factor``: how much longer fat's T2 seems in an echo
+    train (Henkelman et al. 1994, J Magn Reson Imaging 4:533). ``fat_signal``: the share of it that fat suppression
+    leaves, 1 without. ``transfer``: white matter's loss by magnetisation transfer. ``agent``: the factor of T1 in
+    tissues that take up a contrast agent, 1 without. ``scales``: a factor for each tissue's signal, for what is not
+    modelled; of blood, its flow.
+    """
+
+    name: str
+    sequence: Sequence | None
+    t2_prime_ms: float = 1.0
+    fat_t2_factor: float = 1.0
+    fat_signal: float = 1.0
+    transfer: float = 0.0
+    agent: float = 1.0
+    scales: tuple[float, ...] = ()
+
+
+def draw_physics(draws: Draws) -> Physics:
+    """Return one patient's tissues at 1.5 or 3 T; what all tissues have in common varies less than each alone."""
+    tesla = draws.choice([(0.5, 1.5), (0.5, 3.0)])
+    at, common_t1, common_t2 = int(tesla > 2), draws.factor(0.05), draws.factor(0.05)
+    density, t1, t2, hu = [], [], [], []
+    for prior in TISSUES:
+        density.append(prior.density * draws.factor(0.02))
+        t1.append(prior.t1_ms[at] * common_t1 * draws.factor(prior.spread))
+        t2.append(prior.t2_ms[at] * common_t2 * draws.factor(prior.spread))
+        hu.append(draws.normal(prior.hu, prior.hu_spread))
+    for names, (of_t1, of_t2, _) in _FAMILIES:
+        for times, deviation in ((t1, of_t1), (t2, of_t2)):
+            common = draws.factor(deviation)
+            for n in tissue_indices(*names):
+                times[n] *= common
+    return Physics(tesla, tuple(density), tuple(t1), tuple(t2), tuple(hu))
+
+
+def draw_protocol(draws: Draws, name: str, physics: Physics) -> Protocol:
+    """Return how the contrast ``name`` is acquired of a patient with these tissues."""
+    if name == "ct":
+        return Protocol(name, None)
+    for _ in range(200):
+        protocol = _draw_mr(draws, name)
+        if name != "t1" or _is_usual_t1(protocol, physics):
+            return protocol
+    return protocol
+
+
+def _draw_mr(draws: Draws, name: str) -> Protocol:
+    sequence = draw_sequence(draws, name)
+    suppressed = {"t1": 0.12, "t2": 0.2, "pd": 0.3, "flair": 0.6}[name]
+    scales = [draws.factor(prior.signal_spread) for prior in TISSUES]
+    for names, (_, _, deviation) in _FAMILIES:
+        common = draws.factor(deviation)
+        for n in tissue_indices(*names):
+            scales[n] *= common
+    artery, vein = tissue_index("artery"), tissue_index("vein")
+    if sequence.is_gradient_echo:
+        scales[artery], scales[vein] = draws.uniform(1.0, 2.6), draws.uniform(0.7, 1.8)
+    else:
+        scales[artery], scales[vein] = draws.uniform(0.0, 0.35), draws.uniform(0.05, 0.9)
+    if name == "t2":
+        scales[tissue_index("cerebrospinal fluid")] *= draws.uniform(0.75, 1.0)  # it flows
+    return Protocol(
+        name,
+        sequence,
+        t2_prime_ms=draws.log_uniform(35, 140),
+        fat_t2_factor=draws.uniform(1.1, 1.9) if sequence.is_turbo else 1.0,
+        fat_signal=draws.uniform(0.05, 0.45) if draws.chance(suppressed) else 1.0,
+        transfer=0.0 if sequence.is_gradient_echo else draws.uniform(0.0, 0.15),
+        agent=draws.uniform(0.15, 0.4) if name == "t1" and draws.chance(0.15) else 1.0,
+        scales=tuple(scales),
+    )
+
+
+def _is_usual_t1(protocol: Protocol, physics: Physics) -> bool:
+    values, _ = tissue_values(protocol, physics)
+    white, grey, fluid = (
+        float(values[n]) for n in tissue_indices("white matter", "grey matter", "cerebrospinal fluid")
+    )
+    return _T1_FLUID[0] < fluid / white < _T1_FLUID[1] and _T1_GREY[0] < grey / white < _T1_GREY[1]
+
+
+def tissue_values(protocol: Protocol, physics: Physics) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each tissue's value in this contrast, and what one standard deviation of its texture adds; ``(T,)``.
+
+    MR: relative to water at rest; texture is water content, which lengthens both times and adds protons. CT: HU above
+    air, so that in every contrast what is outside the label map is 0.
+    """
+    if protocol.sequence is None:
+        texture = [-prior.hu_texture for prior in TISSUES]
+        return torch.tensor(physics.hu) - physics.hu[0], torch.tensor(texture)
+    wetter = torch.tensor([prior.texture for prior in TISSUES], dtype=torch.float64)
+    values = _mr_values(protocol, physics, torch.zeros_like(wetter))
+    return values.float(), (_mr_values(protocol, physics, wetter) - values).float()
+
+
+def _mr_values(protocol: Protocol, physics: Physics, wetter: torch.Tensor) -> torch.Tensor:
+    density, t1, t2 = (
+        torch.tensor(values, dtype=torch.float64) for values in (physics.density, physics.t1_ms, physics.t2_ms)
+    )
+    fatty = list(tissue_indices("fat", "scalp", "marrow"))
+    t1[list(tissue_indices(*_ENHANCING))] *= protocol.agent
+    t2[fatty] *= protocol.fat_t2_factor
+    assert protocol.sequence is not None  # noqa: S101 (asked before)
+    values = signal(
+        protocol.sequence,
+        density * (1 + 0.4 * wetter),
+        t1 * (1 + wetter),
+        t2 * (1 + wetter),
+        t2_prime_ms=protocol.t2_prime_ms,
+    )
+    values[fatty] *= protocol.fat_signal
+    for name, strength in _TRANSFER.items():
+        values[tissue_index(name)] *= 1 - strength * protocol.transfer
+    return values * torch.tensor(protocol.scales, dtype=torch.float64)

@@ -1,0 +1,139 @@
+"""From a label map to one patient's head: an affine map and a smooth deformation, sampled on the patient's grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+from torch.nn import functional
+
+from medcyclegan.synthesis.draws import Draws
+from medcyclegan.synthesis.fields import SmoothField
+from medcyclegan.synthesis.head import LabelledHead
+
+__all__ = ["Deformation", "Grid", "draw_deformation", "sample_labels", "sample_maps"]
+
+Matrix = tuple[tuple[float, float, float], ...]
+
+#: Voxels whose places are worked out at a time.
+_BLOCK = 1 << 21
+#: Voxels wider than this share of a label map's are averaged over several places, so that nothing aliases.
+_COARSE = 1.3
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The voxels of a patient's volumes, in RAS+ order: ``origin_mm`` is the centre of the first one.
+
+    Millimetres count from the brain's centre.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+
+    def axes_mm(self, device: torch.device, parts: tuple[int, int, int] = (1, 1, 1)) -> list[torch.Tensor]:
+        """Return the places of voxel centres along each axis, or of ``parts`` evenly spaced places in each voxel."""
+        axes = []
+        for n, mm, start, k in zip(self.shape, self.spacing_mm, self.origin_mm, parts, strict=True):
+            places = (torch.arange(n * k, dtype=torch.float64, device=device) + 0.5) / k - 0.5
+            axes.append((start + places * mm).float())
+        return axes
+
+
+@dataclasses.dataclass(frozen=True)
+class Deformation:
+    """Where a patient's millimetre is in the label map: ``matrix @ (place + displacement(place))``.
+
+    The displacement is a sum of two smooth fields; ``coarse_mm`` and ``fine_mm`` are their standard deviations along
+    each axis, ``coarse_knots_mm`` and ``fine_knots_mm`` their scales. ``seed`` draws them.
+    """
+
+    matrix: Matrix
+    coarse_mm: float
+    coarse_knots_mm: float
+    fine_mm: float
+    fine_knots_mm: float
+    seed: int
+
+    def displacement(self, axes_mm: list[torch.Tensor]) -> torch.Tensor:
+        """Return the displacement in mm, ``(3, X, Y, Z)``."""
+        coarse = SmoothField(Draws(self.seed, "coarse deformation"), (self.coarse_knots_mm,) * 3, 3)
+        fine = SmoothField(Draws(self.seed, "fine deformation"), (self.fine_knots_mm,) * 3, 3)
+        return coarse.on_grid(axes_mm) * self.coarse_mm + fine.on_grid(axes_mm) * self.fine_mm
+
+
+def draw_deformation(draws: Draws, seed: int) -> Deformation:
+    """Return a head's size, proportions, tilt and shape: left and right may change places."""
+    angles = [math.radians(draws.normal(0.0, sd)) for sd in (6.0, 4.0, 5.0)]
+    size = draws.normal(1.0, 0.05)
+    stretch = [size * draws.normal(1.0, 0.035) for _ in range(3)]
+    matrix = torch.diag(torch.tensor([1.0 / value for value in stretch], dtype=torch.float64))
+    if draws.chance(0.5):
+        matrix[0] *= -1
+    for axis, angle in enumerate(angles):
+        first, second = [n for n in range(3) if n != axis]
+        turn = torch.eye(3, dtype=torch.float64)
+        turn[first, first] = turn[second, second] = math.cos(angle)
+        turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
+        matrix = matrix @ turn
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        shear = torch.eye(3, dtype=torch.float64)
+        shear[first, second] = draws.normal(0.0, 0.02)
+        matrix = matrix @ shear
+    rows = tuple((float(row[0]), float(row[1]), float(row[2])) for row in matrix)
+    # Steepness stays below 0.3 or so: nothing folds.
+    return Deformation(rows, draws.uniform(0.6, 2.4), 42.0, draws.uniform(0.2, 0.8), 13.0, seed)
+
+
+def sample_maps(maps: torch.Tensor, head: LabelledHead, deformation: Deformation, grid: Grid) -> torch.Tensor:
+    """Return maps ``(C, X, Y, Z)`` on the label map's grid as the patient's volumes ``(C, *grid.shape)``.
+
+    Linear in the maps: what comes out is the mean of the tissues in a voxel. Voxels larger than the label map's are
+    averaged over several places. Outside the map everything is 0.
+    """
+    x, y, z = (max(1, math.ceil(mm / (min(head.spacing_mm) * _COARSE))) for mm in grid.spacing_mm)
+    return _sample(maps, head, deformation, grid, (x, y, z), "bilinear")
+
+
+def sample_labels(labels: torch.Tensor, head: LabelledHead, deformation: Deformation, grid: Grid) -> torch.Tensor:
+    """Return the labels ``(X, Y, Z)`` at the centres of the patient's voxels, uint8, outside the map 0."""
+    return _sample(labels[None].float(), head, deformation, grid, (1, 1, 1), "nearest")[0].round().to(torch.uint8)
+
+
+def _sample(
+    maps: torch.Tensor,
+    head: LabelledHead,
+    deformation: Deformation,
+    grid: Grid,
+    parts: tuple[int, int, int],
+    mode: str,
+) -> torch.Tensor:
+    x, y, z = grid.axes_mm(maps.device, parts)
+    result = torch.empty((len(maps), *grid.shape), device=maps.device)
+    at_a_time = max(1, _BLOCK // (len(y) * len(z) * parts[0]))
+    for first in range(0, grid.shape[0], at_a_time):
+        last = min(first + at_a_time, grid.shape[0])
+        axes = [x[first * parts[0] : last * parts[0]], y, z]
+        places = _to_map(axes, head, deformation)
+        values = functional.grid_sample(maps[None], places[None], mode, "zeros", align_corners=True)
+        if parts != (1, 1, 1):
+            values = functional.avg_pool3d(values, parts)
+        result[:, first:last] = values[0]
+    return result
+
+
+def _to_map(axes_mm: list[torch.Tensor], head: LabelledHead, deformation: Deformation) -> torch.Tensor:
+    """Return where places are in the label map, as ``grid_sample`` counts: ``(X, Y, Z, 3)``, last axis first."""
+    moved = deformation.displacement(axes_mm)
+    for axis in range(3):
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        moved[axis] += axes_mm[axis].view(shape)
+    places = torch.empty((*moved.shape[1:], 3), device=moved.device)
+    for axis in range(3):
+        row = deformation.matrix[axis]
+        index = sum(row[n] * moved[n] for n in range(3)) / head.spacing_mm[axis] + head.centre[axis]
+        places[..., 2 - axis] = index * (2.0 / (head.tissues.shape[axis] - 1)) - 1.0
+    return places

@@ -1,0 +1,250 @@
+"""One labelled head: the tissues of a label map on an upright grid, with what painting needs to know of places."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medcyclegan.errors import GeometryError, IntensityError
+from medcyclegan.synthesis.distances import distance_to, grow_within
+from medcyclegan.synthesis.labels import FREESURFER
+from medcyclegan.synthesis.tissues import BRAIN, COMPOSITES, TISSUES, tissue_index, tissue_indices
+from medcyclegan.volume import Volume
+
+__all__ = ["LabelledHead", "build_head", "check_head"]
+
+#: A label map turned further than this from the patient's axes is refused.
+_MOST_OBLIQUE_DEGREES = 2.0
+#: Voxels above this size, in mm, hold no cortex.
+_LARGEST_VOXEL_MM = 4.5
+#: The least grey and white matter of a head, in cm3; a newborn has some 350.
+_LEAST_BRAIN_CM3 = 100.0
+#: A second piece of brain with this share of the first is a second head.
+_SECOND_HEAD = 0.3
+#: Smaller bubbles of air inside a head are errors of its label map.
+_LEAST_AIR_MM3 = 40.0
+#: How far distances are followed, in mm.
+_REACH_MM = 14.0
+#: Orbital fat lies within this of the muscles and the nerve of the eye, as far as soft tissue reaches.
+_ORBIT_MM = 9.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledHead:
+    """The tissues of one label map.
+
+    ``tissues``
+        Indices into :data:`~medcyclegan.synthesis.TISSUES`, uint8 ``(X, Y, Z)``: RAS+ order, cropped to the head with
+        one voxel of air around it where the map continues.
+    ``spacing_mm``
+        The distance between voxels along the three axes.
+    ``centre``
+        The index, along each axis, of the brain's centre of mass: the origin of a patient's millimetres.
+    ``depth_mm``
+        float16 ``(X, Y, Z)``, at most 14: of the scalp, the depth below the air; of other soft tissue, the distance
+        from the scalp; of bone and marrow, the depth within the bone; of fluid, the distance from the bone.
+    ``orbit``
+        bool ``(X, Y, Z)``: soft tissue behind the eyes.
+    ``sha256``
+        Of the label map's values and place.
+    """
+
+    tissues: torch.Tensor
+    spacing_mm: tuple[float, float, float]
+    centre: tuple[float, float, float]
+    depth_mm: torch.Tensor
+    orbit: torch.Tensor
+    sha256: str
+
+    def to(self, device: torch.device) -> LabelledHead:
+        """Return the same head on ``device``."""
+        moved = {name: getattr(self, name).to(device) for name in ("tissues", "depth_mm", "orbit")}
+        return dataclasses.replace(self, **moved)
+
+    def extent_mm(self, names: tuple[str, ...] | None = None) -> tuple[tuple[float, float], ...]:
+        """Return the lowest and highest millimetre, along each axis, of some tissues (of all but air, by default)."""
+        mask = self.tissues != 0
+        if names is not None:
+            mask = torch.isin(self.tissues, torch.tensor(tissue_indices(*names), device=mask.device).to(torch.uint8))
+        ends = []
+        for axis in range(3):
+            others = [other for other in range(3) if other != axis]
+            places = torch.nonzero(mask.any(dim=others[1]).any(dim=others[0])).flatten()
+            low, high = (float(places[n]) - self.centre[axis] for n in (0, -1))
+            ends.append(((low - 0.5) * self.spacing_mm[axis], (high + 0.5) * self.spacing_mm[axis]))
+        return tuple(ends)
+
+
+def build_head(volume: Volume, table: Mapping[int, str] = FREESURFER) -> LabelledHead:
+    """Return the labelled head in ``volume``, whose values are the labels of ``table`` (label to tissue).
+
+    What is not connected to the head is left out. Raises :class:`~medcyclegan.errors.GeometryError` for an oblique or
+    sheared map, one with voxels over 4.5 mm and one that is no volume of a head, and
+    :class:`~medcyclegan.errors.IntensityError` for values that are no whole numbers, labels that the table lacks, a map
+    with less than 100 cm3 of brain, and one with two heads.
+    """
+    tissues, spacing_mm = _read_tissues(volume, table)
+    tissues = _fill_specks(_crop(_largest_piece(tissues)), float(np.prod(spacing_mm)))
+    is_brain = np.isin(tissues, tissue_indices(*BRAIN))
+    x, y, z = (float(value) for value in ndimage.center_of_mass(is_brain))
+    on_cpu = torch.from_numpy(np.ascontiguousarray(tissues))
+    depth_mm, orbit = _places(on_cpu, spacing_mm)
+    digest = hashlib.sha256(volume.content_sha256().encode())
+    digest.update(repr(sorted(table.items())).encode())
+    return LabelledHead(on_cpu, spacing_mm, (x, y, z), depth_mm, orbit, digest.hexdigest())
+
+
+def check_head(volume: Volume, table: Mapping[int, str] = FREESURFER) -> None:
+    """Raise what :func:`build_head` would raise, in a tenth of its time."""
+    _read_tissues(volume, table)
+
+
+def _read_tissues(volume: Volume, table: Mapping[int, str]) -> tuple[NDArray[np.uint8], tuple[float, float, float]]:
+    _check_grid(volume)
+    array, spacing_mm = _upright(volume)
+    tissues = _tissues_of(_whole_numbers(array), table)
+    _check_brain(np.isin(tissues, tissue_indices(*BRAIN)), spacing_mm)
+    return tissues, spacing_mm
+
+
+def _check_grid(volume: Volume) -> None:
+    if volume.shear_degrees > 0.1 or volume.oblique_degrees > _MOST_OBLIQUE_DEGREES:
+        raise GeometryError(
+            f"a label map turned by {max(volume.oblique_degrees, volume.shear_degrees):.1f} degrees from the patient's "
+            f"axes, and at most {_MOST_OBLIQUE_DEGREES:g} are read: resample it with nearest-neighbour interpolation "
+            "to an upright grid"
+        )
+    extent_mm = [n * mm for n, mm in zip(volume.shape, volume.spacing_mm, strict=True)]
+    if max(volume.spacing_mm) > _LARGEST_VOXEL_MM or min(extent_mm) < 60:
+        shape, spacing = "x".join(map(str, volume.shape)), "x".join(f"{mm:g}" for mm in volume.spacing_mm)
+        raise GeometryError(
+            f"a label map of {shape} voxels of {spacing} mm: voxels of at most {_LARGEST_VOXEL_MM:g} mm and at least "
+            "60 mm along each axis are needed: take the map of a whole brain or head"
+        )
+
+
+def _upright(volume: Volume) -> tuple[NDArray[np.generic], tuple[float, float, float]]:
+    """Return the array in RAS+ order, a view, and its spacing."""
+    codes = volume.orientation
+    axes = [next(n for n in range(3) if codes[n] in pair) for pair in ("RL", "AP", "SI")]
+    flips = tuple(slice(None, None, 1 if codes[axis] in "RAS" else -1) for axis in axes)
+    x, y, z = (volume.spacing_mm[axis] for axis in axes)
+    return volume.array.transpose(axes)[flips], (x, y, z)
+
+
+def _whole_numbers(array: NDArray[np.generic]) -> NDArray[np.int32]:
+    if array.dtype.kind == "f":
+        odd = array[array != np.rint(array)]
+        if odd.size:
+            raise IntensityError(
+                f"a label map with {odd.size} values that are no whole numbers, such as {float(odd[0]):g}: resample "
+                "labels with nearest-neighbour interpolation, or name the label map and not its image"
+            )
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 100_000:
+        raise IntensityError(f"a label map with values from {low:g} to {high:g}: labels are 0 to 100000")
+    return array.astype(np.int32)
+
+
+def _tissues_of(labels: NDArray[np.int32], table: Mapping[int, str]) -> NDArray[np.uint8]:
+    counts = np.bincount(labels.ravel())
+    present = [int(label) for label in np.nonzero(counts)[0]]
+    unknown = [label for label in present if label not in table]
+    if unknown:
+        listed = ", ".join(f"{label} ({counts[label]} voxels)" for label in unknown[:8])
+        more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+        raise IntensityError(
+            f"labels that the table does not know: {listed}{more}: say what they are in a CSV with the columns label "
+            "and tissue, and pass it as --labels-table"
+        )
+    lookup = np.zeros(len(counts), np.uint8)
+    for label in present:
+        lookup[label] = tissue_index(table[label])
+    return lookup[labels]
+
+
+def _check_brain(is_brain: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> None:
+    volume_cm3 = float(is_brain.sum()) * float(np.prod(spacing_mm)) / 1000
+    if volume_cm3 < _LEAST_BRAIN_CM3:
+        raise IntensityError(
+            f"a label map with {volume_cm3:.0f} cm3 of grey and white matter, and a head has at least "
+            f"{_LEAST_BRAIN_CM3:.0f}: name a label map of a head, or say what its labels are with --labels-table"
+        )
+    # On voxels of some 4 mm, grown by one: the hemispheres are one piece.
+    step = [max(1, round(4 / mm)) for mm in spacing_mm]
+    coarse = ndimage.binary_dilation(is_brain[:: step[0], :: step[1], :: step[2]])
+    pieces, count = ndimage.label(coarse)
+    sizes = np.sort(np.bincount(pieces.ravel())[1:])[::-1]
+    if count > 1 and sizes[1] > _SECOND_HEAD * sizes[0]:
+        raise IntensityError("a label map with two separate brains: keep one head in each map")
+
+
+def _largest_piece(tissues: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the tissues with everything that is not connected to the largest piece made air."""
+    pieces, count = ndimage.label(tissues != 0)
+    if count < 2:
+        return tissues
+    largest = int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1
+    return np.where(pieces == largest, tissues, np.uint8(0))
+
+
+def _fill_specks(tissues: NDArray[np.uint8], voxel_mm3: float) -> NDArray[np.uint8]:
+    """Return the tissues without enclosed bubbles of air under 40 mm3: in bone and muscle they are errors of the map.
+
+    Each voxel takes the tissue that is most frequent among its neighbours, from the bubble's border inwards.
+    """
+    pieces, _ = ndimage.label(tissues == 0)
+    sizes = np.bincount(pieces.ravel())
+    small = np.nonzero((sizes * voxel_mm3 < _LEAST_AIR_MM3) & (np.arange(len(sizes)) > 0))[0]
+    places = np.argwhere(np.isin(pieces, small))
+    places = places[((places > 0) & (places < np.array(tissues.shape) - 1)).all(axis=1)]
+    filled = tissues.copy()
+    for _ in range(4):
+        if not len(places):
+            break
+        counts = np.zeros((len(places), len(TISSUES)), np.int8)
+        for offset in np.ndindex(3, 3, 3):
+            x, y, z = (places + np.array(offset) - 1).T
+            counts[np.arange(len(places)), filled[x, y, z]] += 1
+        counts[:, 0] = 0
+        found = counts.any(axis=1)
+        x, y, z = places[found].T
+        filled[x, y, z] = counts[found].argmax(axis=1)
+        places = places[~found]
+    return filled
+
+
+def _crop(tissues: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    found = ndimage.find_objects((tissues != 0).astype(np.uint8))[0]
+    around = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in found)
+    return tissues[around]
+
+
+def _places(tissues: torch.Tensor, spacing_mm: tuple[float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:
+    soft, scalp = (tissues == tissue_index(name) for name in COMPOSITES)
+    bone = _is_any(tissues, "cortical bone", "marrow")
+    fluid = tissues == tissue_index("cerebrospinal fluid")
+    air = tissues == 0
+    depth = torch.zeros(tissues.shape, dtype=torch.float16)
+    edge = scalp if bool(scalp.any()) else air
+    for where, source in ((scalp, air), (soft, edge), (bone, ~bone), (fluid, bone)):
+        # From the border between voxels, not from the centre of the next one.
+        distance = distance_to(source, spacing_mm, _REACH_MM) - 0.5 * min(spacing_mm)
+        depth[where] = distance[where].to(torch.float16)
+    # The muscles and the nerve of the eye have labels of their own in front of the brain's middle.
+    seeds = (tissues == tissue_index("muscle")) & bool(soft.any())
+    orbit = grow_within(seeds, soft, round(_ORBIT_MM / min(spacing_mm)))
+    return depth, orbit
+
+
+def _is_any(tissues: torch.Tensor, *names: str) -> torch.Tensor:
+    return torch.isin(tissues, torch.tensor(tissue_indices(*names), dtype=torch.uint8))
+
+
+assert len(TISSUES) < 256  # noqa: S101 (tissues are uint8)

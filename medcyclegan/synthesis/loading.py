@@ -1,0 +1,51 @@
+"""Label maps from disk to labelled heads, kept in memory: preparing one takes seconds."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from medcyclegan.io import read_volume
+from medcyclegan.synthesis.head import LabelledHead, build_head
+
+__all__ = ["load_head", "load_heads"]
+
+#: A file, its time and size, and the rows of the table that explains it.
+_Key = tuple[Path, tuple[int, int] | None, tuple[tuple[int, str], ...]]
+#: Heads that are kept: one of 256 x 256 x 256 voxels takes some 40 MB.
+_MOST_KEPT = 24
+#: Label maps that are prepared at a time.
+_THREADS = 8
+
+
+def load_head(labels: Path, table: Mapping[int, str], device: torch.device | None = None) -> LabelledHead:
+    """Return the head of a label map on ``device`` (default: the CPU), from memory where it was loaded lately.
+
+    Raises what :func:`~medcyclegan.io.read_volume` and :func:`~medcyclegan.synthesis.build_head` raise.
+    """
+    status = labels.stat() if labels.exists() else None
+    # The file as it is now: a changed one is read again.
+    key = (labels, status and (status.st_mtime_ns, status.st_size), tuple(sorted(table.items())))
+    return _head(key) if device is None or device.type == "cpu" else _head_on(key, str(device))
+
+
+def load_heads(labels: Sequence[Path], table: Mapping[int, str], device: torch.device) -> None:
+    """Prepare the heads of several label maps at once, as far as they are kept."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for _ in threads.map(lambda path: load_head(path, table, device), labels[:_MOST_KEPT]):
+            pass
+
+
+@functools.lru_cache(maxsize=_MOST_KEPT)
+def _head(key: _Key) -> LabelledHead:
+    labels, _, table = key
+    return build_head(read_volume(labels), dict(table))
+
+
+@functools.lru_cache(maxsize=_MOST_KEPT)
+def _head_on(key: _Key, device: str) -> LabelledHead:
+    return _head(key).to(torch.device(device))

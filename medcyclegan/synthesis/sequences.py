@@ -1,0 +1,141 @@
+"""MR sequences: the signal of a tissue from its relaxation times, and the timing that scanners use.
+
+Signal equations: Bernstein, King and Zhou 2004, Handbook of MRI Pulse Sequences (spin echo, inversion recovery, fast
+spin echo, spoiled gradient echo); MPRAGE after Deichmann et al. 2000, NeuroImage 12:112. Ranges of timing are those of
+clinical head protocols.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import torch
+
+from medcyclegan.synthesis.draws import Draws
+
+__all__ = ["CONTRASTS", "MR_CONTRASTS", "Sequence", "draw_sequence", "signal"]
+
+MR_CONTRASTS = ("t1", "t2", "pd", "flair")
+#: What can be drawn of a head.
+CONTRASTS = (*MR_CONTRASTS, "ct")
+
+#: A real inversion pulse leaves some magnetisation uninverted.
+_INVERSION = 0.96
+#: The T1 of fluid that FLAIR nulls, in ms.
+_FLUID_T1_MS = 4150.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+    """A sequence and its timing in ms; ``pulses`` and ``spacing_ms`` describe the readout of ``mprage``."""
+
+    kind: Literal["spin echo", "fast spin echo", "inversion recovery", "gradient echo", "mprage"]
+    tr_ms: float
+    te_ms: float
+    ti_ms: float = 0.0
+    flip_degrees: float = 90.0
+    pulses: int = 0
+    spacing_ms: float = 0.0
+
+    @property
+    def is_gradient_echo(self) -> bool:
+        """Whether T2* and inflowing blood count, rather than T2 and flow voids."""
+        return self.kind in ("gradient echo", "mprage")
+
+    @property
+    def is_turbo(self) -> bool:
+        """Whether an echo train is read: fat is then brighter than its T2 says."""
+        return self.kind in ("fast spin echo", "inversion recovery")
+
+
+def signal(
+    sequence: Sequence,
+    density: torch.Tensor,
+    t1_ms: torch.Tensor,
+    t2_ms: torch.Tensor,
+    *,
+    t2_prime_ms: float,
+) -> torch.Tensor:
+    """Return the magnitude of the signal of tissues, relative to water at rest; all tensors of one shape.
+
+    ``t2_prime_ms``: what the field's inhomogeneity adds to the decay of a gradient echo, 1/T2* = 1/T2 + 1/T2'.
+    """
+    if sequence.is_gradient_echo:
+        t2_ms = 1.0 / (1.0 / t2_ms + 1.0 / t2_prime_ms)
+    decay = torch.exp(-sequence.te_ms / t2_ms)
+    if sequence.kind == "gradient echo":
+        angle = math.radians(sequence.flip_degrees)
+        recovery = torch.exp(-sequence.tr_ms / t1_ms)
+        return density * decay * math.sin(angle) * (1.0 - recovery) / (1.0 - math.cos(angle) * recovery)
+    if sequence.kind == "mprage":
+        return density * decay * _mprage(sequence, t1_ms).abs()
+    recovered = 1.0 - torch.exp(-sequence.tr_ms / t1_ms)
+    if sequence.kind == "inversion recovery":
+        recovered = recovered - 2.0 * _INVERSION * (torch.exp(-sequence.ti_ms / t1_ms) - torch.exp(
+            -sequence.tr_ms / t1_ms
+        ))  # fmt: skip
+    return density * decay * recovered.abs()
+
+
+def _mprage(sequence: Sequence, t1_ms: torch.Tensor) -> torch.Tensor:
+    """Return the transverse magnetisation at the middle of the readout, in the steady state, relative to 1.
+
+    Each part of the cycle maps the longitudinal magnetisation m to a m + b; the steady state is the fixed point.
+    """
+    angle, half = math.radians(sequence.flip_degrees), sequence.pulses // 2
+    one_pulse = torch.exp(-sequence.spacing_ms / t1_ms)
+    # One pulse of the train: m -> cos(angle) one_pulse m + (1 - one_pulse).
+    factor = math.cos(angle) * one_pulse
+    level = (1.0 - one_pulse) / (1.0 - factor)
+    before = max(0.0, sequence.ti_ms - half * sequence.spacing_ms)
+    after = max(0.0, sequence.tr_ms - before - sequence.pulses * sequence.spacing_ms)
+    first, last = torch.exp(-before / t1_ms), torch.exp(-after / t1_ms)
+    # From just before the inversion: inversion and recovery, half of the train, its rest, recovery.
+    a, b = -_INVERSION * first, 1.0 - first
+    a_middle, b_middle = a * factor**half, b * factor**half + level * (1.0 - factor**half)
+    rest = sequence.pulses - half
+    a_end, b_end = a_middle * factor**rest, b_middle * factor**rest + level * (1.0 - factor**rest)
+    a_end, b_end = a_end * last, b_end * last + 1.0 - last
+    start = b_end / (1.0 - a_end)
+    return math.sin(angle) * (a_middle * start + b_middle)
+
+
+def draw_sequence(draws: Draws, contrast: str) -> Sequence:
+    """Return a sequence as scanners use it for ``contrast``: ``t1``, ``t2``, ``pd`` or ``flair``."""
+    if contrast == "t1":
+        return draws.choice(
+            [(0.36, _t1_spin_echo), (0.12, _t1_inversion), (0.12, _t1_flash), (0.12, _t1_spoiled), (0.28, _t1_mprage)]
+        )(draws)
+    if contrast == "t2":
+        return Sequence("fast spin echo", draws.log_uniform(3000, 8000), draws.uniform(75, 122))
+    if contrast == "pd":
+        return Sequence("fast spin echo", draws.log_uniform(1800, 6000), draws.uniform(8, 35))
+    tr = draws.uniform(5000, 11000)
+    null = _FLUID_T1_MS * math.log(2.0 * _INVERSION / (1.0 + (2.0 * _INVERSION - 1.0) * math.exp(-tr / _FLUID_T1_MS)))
+    return Sequence("inversion recovery", tr, draws.uniform(80, 150), null * draws.uniform(0.88, 1.07))
+
+
+def _t1_spin_echo(draws: Draws) -> Sequence:
+    return Sequence("spin echo", draws.uniform(400, 700), draws.uniform(8, 22))
+
+
+def _t1_inversion(draws: Draws) -> Sequence:
+    return Sequence("inversion recovery", draws.uniform(1800, 3000), draws.uniform(8, 25), draws.uniform(600, 1000))
+
+
+def _t1_flash(draws: Draws) -> Sequence:
+    return Sequence("gradient echo", draws.uniform(130, 320), draws.uniform(2.3, 5), 0.0, draws.uniform(55, 90))
+
+
+def _t1_spoiled(draws: Draws) -> Sequence:
+    tr = draws.log_uniform(7, 32)
+    return Sequence("gradient echo", tr, draws.uniform(2, min(7.0, tr / 2)), 0.0, draws.uniform(14, 32))
+
+
+def _t1_mprage(draws: Draws) -> Sequence:
+    pulses, spacing = draws.integer(128, 192), draws.uniform(6, 9)
+    inversion = draws.uniform(750, 1150)
+    tr = draws.uniform(max(1500.0, inversion + 0.6 * pulses * spacing), 2600)
+    return Sequence("mprage", tr, draws.uniform(2, 4.5), inversion, draws.uniform(7, 12), pulses, spacing)

@@ -1,0 +1,104 @@
+"""Which part of a patient is scanned, and on which voxels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from medcyclegan.errors import UsageError
+from medcyclegan.synthesis.deform import Deformation, Grid
+from medcyclegan.synthesis.draws import Draws
+from medcyclegan.synthesis.head import LabelledHead
+from medcyclegan.synthesis.tissues import BRAIN
+
+__all__ = ["Variation", "draw_grid"]
+
+Extent = tuple[tuple[float, float], ...]
+
+#: The largest grid, in voxels: beyond it, voxels are made larger.
+_MOST_VOXELS = 20_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Variation:
+    """What a cohort's patients may be like.
+
+    ``spacing_mm``: the voxels of every patient, isotropic; None: drawn, from 1 mm isotropic to slices of 6 mm.
+    ``finest_mm``: drawn voxels are not smaller. ``lesions``: the share of patients with lesions. ``extracted``: the
+    share that is brain-extracted. ``metal``: the share with metal in the teeth.
+    """
+
+    spacing_mm: float | None = None
+    finest_mm: float = 0.6
+    lesions: float = 0.6
+    extracted: float = 0.0
+    metal: float = 0.06
+
+    def __post_init__(self) -> None:
+        for name in ("lesions", "extracted", "metal"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} {getattr(self, name):g}: a share of the patients is 0 to 1")
+        for name in ("spacing_mm", "finest_mm"):
+            value = getattr(self, name)
+            if value is not None and not 0.4 <= value <= 6.0:
+                raise UsageError(f"{name} {value:g}: voxels are 0.4 to 6 mm wide")
+
+
+def draw_grid(draws: Draws, head: LabelledHead, deformation: Deformation, variation: Variation) -> Grid:
+    """Return the voxels of a patient's volumes: the field of view, from the vertex down to the skull base or the neck.
+
+    One patient in five is cut a little at the vertex, and as much of the neck is there as is drawn.
+    """
+    whole = _moved(head.extent_mm(), deformation)
+    brain = _moved(head.extent_mm(BRAIN), deformation)
+    spacing = _draw_spacing(draws, variation)
+    # Thick axial slices end at the skull base, mostly; the map's own lower end is a cut, not a neck.
+    base = brain[2][0] - draws.uniform(-10.0, 14.0)
+    deepest = min(base, whole[2][0] + 4.0)
+    low_z = base if draws.chance(0.8 if spacing[2] > 1.6 * spacing[0] else 0.3) else draws.uniform(deepest, base)
+    high_z = whole[2][1] + (draws.uniform(-12.0, 0.0) if draws.chance(0.2) else draws.uniform(1.0, 15.0))
+    ranges = [
+        (whole[0][0] - draws.uniform(2, 25), whole[0][1] + draws.uniform(2, 25)),
+        (whole[1][0] - draws.uniform(2, 25), whole[1][1] + draws.uniform(-10, 20)),
+        (low_z, high_z),
+    ]
+    return _grid(ranges, spacing)
+
+
+def _draw_spacing(draws: Draws, variation: Variation) -> tuple[float, float, float]:
+    kind = draws.choice([(0.45, "isotropic"), (0.43, "axial"), (0.07, "sagittal"), (0.05, "coronal")])
+    fine, thick = draws.log_uniform(0.6, 1.1), draws.log_uniform(1.5, 6.0)
+    even = draws.uniform(0.85, 1.3)
+    if variation.spacing_mm is not None:
+        return (variation.spacing_mm,) * 3
+    if kind == "isotropic":
+        return (max(even, variation.finest_mm),) * 3
+    spacing = [max(fine, variation.finest_mm)] * 3
+    spacing[{"axial": 2, "sagittal": 0, "coronal": 1}[kind]] = max(thick, variation.finest_mm)
+    return spacing[0], spacing[1], spacing[2]
+
+
+def _grid(ranges: list[tuple[float, float]], spacing_mm: tuple[float, float, float]) -> Grid:
+    voxels = 1.0
+    for (low, high), mm in zip(ranges, spacing_mm, strict=True):
+        voxels *= (high - low) / mm
+    factor = max(1.0, voxels / _MOST_VOXELS) ** (1 / 3)
+    x, y, z = (mm * factor for mm in spacing_mm)
+    shape = [max(4, round((high - low) / mm)) for (low, high), mm in zip(ranges, (x, y, z), strict=True)]
+    # Centred on the range, regardless of the rounding.
+    middles = [(low + high) / 2 for low, high in ranges]
+    origin = [middle - (n - 1) / 2 * mm for middle, n, mm in zip(middles, shape, (x, y, z), strict=True)]
+    return Grid((shape[0], shape[1], shape[2]), (x, y, z), (origin[0], origin[1], origin[2]))
+
+
+def _moved(extent: Extent, deformation: Deformation) -> Extent:
+    """Return the extent, along each axis, of a box of the label map in the patient's mm; without the smooth part.
+
+    Corners of the box are left out of account: heads are round.
+    """
+    inverse = torch.linalg.inv(torch.tensor(deformation.matrix, dtype=torch.float64))
+    middle = torch.tensor([(low + high) / 2 for low, high in extent], dtype=torch.float64)
+    half = torch.tensor([(high - low) / 2 for low, high in extent], dtype=torch.float64)
+    centre, reach = inverse @ middle, ((inverse * half) ** 2).sum(dim=1).sqrt()
+    return tuple((float(c - r), float(c + r)) for c, r in zip(centre, reach, strict=True))

@@ -1,0 +1,68 @@
+"""``medcyclegan synthesize`` as a user types it."""
+
+import pytest
+from click.testing import CliRunner
+from support.label_phantoms import label_array, write_labels
+
+from medcyclegan.cli import synthesize
+from medcyclegan.cli.main import main
+from medcyclegan.synthesis import CONTRASTS
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_labels(tmp_path / "head.nii.gz")
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["synthesize", *arguments])
+
+
+def test_contrasts_are_named_one_after_the_other(workspace):
+    result = run(
+        "head.nii.gz", "--contrasts", "t1", "t2", "ct", "--patients", "1", "--spacing-mm", "5", "--out", "heads"
+    )
+    assert (result.exit_code, result.stdout) == (0, "heads\n"), result.stderr
+    assert sorted(p.name for p in (workspace / "heads").iterdir()) == ["ct", "t1", "t2"]
+    again = run("--contrasts", "t1", "t2,ct", "head.nii.gz", "--patients=1", "--spacing-mm=5", "--out=heads")
+    assert again.exit_code == 0
+    assert "1 of 1 patients are drawn already" in again.stderr
+
+
+def test_the_names_are_those_of_the_package():
+    assert synthesize._CONTRASTS == CONTRASTS
+
+
+def test_a_table_of_labels(workspace):
+    labels = label_array()
+    labels[labels == 515] = 7777
+    write_labels(workspace / "own.nii.gz", labels)
+    rows = [f"{n},{t}" for n, t in ((0, "air"), (7777, "cortical bone"), (511, "scalp"), (507, "soft tissue"))]
+    rows += [f"{n},white matter" for n in (2, 41)] + [f"{n},grey matter" for n in (3, 42)]
+    rows += [f"{n},cerebrospinal fluid" for n in (4, 43, 24)] + [f"{n},putamen" for n in (12, 51)]
+    (workspace / "table.csv").write_text("\n".join(["label,tissue", *rows, "506,eyeball"]))
+    arguments = ("own.nii.gz", "--patients", "1", "--spacing-mm", "5", "--labels-table", "table.csv")
+    failed = run(*arguments)
+    assert failed.exit_code == 1
+    assert "512 (" in failed.stderr
+    with (workspace / "table.csv").open("a") as file:
+        file.write("\n512,spinal cord\n")
+    assert run(*arguments).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("none.nii.gz",), 1, "Error: none.nii.gz: no such file or folder"),
+        (("head.nii.gz", "--contrasts", "t3"), 2, "Error: contrasts t3: choose among t1, t2, pd, flair, ct"),
+        (("head.nii.gz", "--spacing-mm", "0.01"), 2, "Error: spacing_mm 0.01: voxels are 0.4 to 6 mm wide"),
+        ((), 2, "Missing argument"),
+    ],
+)
+def test_mistakes_are_a_line(workspace, arguments, code, message):
+    result = run(*arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.output

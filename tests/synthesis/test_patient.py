@@ -1,0 +1,297 @@
+"""One patient: the same from the same seed, images that agree with the truth, each artefact where it should be."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from support.label_phantoms import label_array, label_volume
+
+from medcyclegan.errors import UsageError
+from medcyclegan.synthesis import CONTRASTS, TISSUES, Variation, build_head, draw_patient, render_patient
+from medcyclegan.synthesis.acquisition import blurred, draw_acquisition, scan_ct, scan_mr
+from medcyclegan.synthesis.deform import Deformation, Grid, sample_labels, sample_maps
+from medcyclegan.synthesis.draws import Draws
+from medcyclegan.synthesis.lesions import Lesion
+from medcyclegan.synthesis.metal import Filling
+from medcyclegan.synthesis.tissues import tissue_index
+
+PLAIN = Variation(spacing_mm=3.0, lesions=0.0, metal=0.0)
+IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+STILL = Deformation(IDENTITY, 0.0, 40.0, 0.0, 12.0, 0)
+
+
+def quiet(patient, **changes):
+    """Return a patient without noise and bias."""
+    plain = {"noise": 1e-6, "noise_blur": 0.0, "bias": 0.0, "surface": 0.0, "fade_mm": None, "gamma": 1.0, "floor": 0.0}
+    acquisitions = tuple(dataclasses.replace(a, **plain) for a in patient.acquisitions)
+    return dataclasses.replace(patient, acquisitions=acquisitions, **changes)
+
+
+def inner(images, name):
+    mask = ndimage.binary_erosion(images.truth.numpy() == tissue_index(name))
+    assert mask.sum() > 10, name
+    return torch.from_numpy(mask)
+
+
+@pytest.fixture(scope="module")
+def pair(head):
+    patient = quiet(draw_patient(5, head, CONTRASTS, PLAIN))
+    # The map's voxels are 4 mm wide: a thick skin is half of one.
+    patient = dataclasses.replace(patient, anatomy=dataclasses.replace(patient.anatomy, skin_mm=2.4))
+    return patient, render_patient(patient, head)
+
+
+def test_a_seed_gives_the_same_patient_again_and_others_give_others(head):
+    once, again = (draw_patient(1, head, ("t1", "ct"), PLAIN) for _ in range(2))
+    assert once == again
+    first, second = render_patient(once, head), render_patient(again, head)
+    assert all(torch.equal(first.scans[name], second.scans[name]) for name in ("t1", "ct"))
+    assert torch.equal(first.truth, second.truth)
+    other = draw_patient(2, head, ("t1", "ct"), PLAIN)
+    assert other.deformation != once.deformation
+    assert other.physics != once.physics
+    assert other.grid != once.grid
+
+
+def test_a_contrast_does_not_depend_on_which_others_are_drawn(head):
+    alone, among = (render_patient(draw_patient(3, head, names, PLAIN), head) for names in (("t2",), ("ct", "t2")))
+    assert torch.equal(alone.scans["t2"], among.scans["t2"])
+
+
+def test_a_patient_can_be_written_down(head):
+    patient = draw_patient(4, head, CONTRASTS, Variation(lesions=1.0, metal=1.0, extracted=1.0))
+    record = json.loads(json.dumps(dataclasses.asdict(patient), allow_nan=False))
+    assert record["seed"] == 4
+    assert record["lesions"]
+    assert record["extraction"] > 0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        patient.seed = 5
+
+
+def test_images_lie_on_the_grid_and_on_the_truth(pair):
+    patient, images = pair
+    assert {tuple(scan.shape) for scan in images.scans.values()} == {patient.grid.shape} == {tuple(images.truth.shape)}
+    ct = images.scans["ct"]
+    for name in ("white matter", "cerebrospinal fluid", "fat", "muscle"):
+        if (images.truth == tissue_index(name)).sum() < 200:
+            continue
+        hu = patient.physics.hu[tissue_index(name)]
+        assert float(ct[inner(images, name)].median()) == pytest.approx(hu, abs=25), name
+    outside = ndimage.binary_erosion((images.truth == 0).numpy(), iterations=3)
+    assert float(ct[torch.from_numpy(outside)].max()) == pytest.approx(-1000, abs=1)
+    for name in ("t1", "t2", "pd", "flair"):
+        assert float(images.scans[name][torch.from_numpy(outside)].max()) < 1e-3 * float(images.scans[name].max())
+
+
+def test_contrasts_are_as_radiologists_know_them(pair):
+    _, images = pair
+    fluid, white = inner(images, "cerebrospinal fluid"), inner(images, "white matter")
+
+    def ratio(name):
+        return float(images.scans[name][fluid].median() / images.scans[name][white].median())
+
+    assert 0.1 < ratio("t1") < 0.7
+    assert ratio("t2") > 1.5
+    assert ratio("flair") < 0.7
+    assert float(images.scans["ct"][fluid].median()) < float(images.scans["ct"][white].median())
+
+
+def test_composites_are_parted_into_skin_fat_and_muscle(pair):
+    _, images = pair
+    present = set(np.unique(images.truth.numpy()))
+    assert {tissue_index(name) for name in ("skin", "fat", "muscle", "cortical bone", "marrow")} <= present
+    assert not {tissue_index("scalp"), tissue_index("soft tissue")} & present
+    depth = ndimage.distance_transform_edt((images.truth != 0).numpy(), 3.0)
+    skin, fat = (np.median(depth[images.truth.numpy() == tissue_index(name)]) for name in ("skin", "fat"))
+    assert skin < fat
+
+
+def test_extraction_leaves_the_brain_alone(head):
+    patient = draw_patient(6, head, ("t1", "ct"), Variation(spacing_mm=3.0, extracted=1.0))
+    images = render_patient(patient, head)
+    kept = images.scans["t1"] > 0
+    assert float((images.scans["ct"][~kept]).max()) == -1000.0
+    bone = (images.truth == tissue_index("cortical bone")) | (images.truth == tissue_index("fat"))
+    assert not kept[bone].any()
+    assert float(kept[inner(images, "white matter")].float().mean()) == 1.0
+
+
+def test_clean_images_are_those_without_noise_and_bias(head):
+    patient = draw_patient(7, head, ("t1",), PLAIN)
+    noisy = render_patient(patient, head, clean=True, truth=False)
+    still = render_patient(quiet(patient), head, clean=True, truth=False)
+    assert torch.equal(noisy.clean["t1"], still.clean["t1"])
+    assert torch.allclose(still.clean["t1"], still.scans["t1"], rtol=1e-3, atol=0.1)
+    assert not torch.allclose(noisy.clean["t1"], noisy.scans["t1"], rtol=0.05)
+    assert noisy.truth is None
+
+
+@pytest.mark.parametrize(
+    ("tissue", "t1", "t2", "hu"),
+    [
+        ("plaque", -1, 1, -1), ("cavity", -1, 1, -1), ("infarct", -1, 1, -1), ("acute haemorrhage", -1, -1, 1),
+        ("subacute haemorrhage", 1, 1, 1), ("calcification", -1, -1, 1),
+    ],
+)  # fmt: skip
+def test_a_lesion_changes_each_contrast_in_its_own_way(head, tissue, t1, t2, hu):
+    patient = quiet(draw_patient(8, head, ("t1", "t2", "ct"), PLAIN))
+    within = ("white matter", "grey matter")
+    lesion = Lesion(tissue, (30.0, 30.0, 20.0), (16.0, 16.0, 16.0), 0.0, 1.0, within, 1)
+    without, images = (render_patient(dataclasses.replace(patient, lesions=own), head) for own in ((), (lesion,)))
+    where = inner(images, tissue)
+    volume_mm3 = float((images.truth == tissue_index(tissue)).sum()) * 27
+    assert volume_mm3 == pytest.approx(4 / 3 * np.pi * 16**3, rel=0.35), "deformed, and cut by other tissues"
+    for name, sign in (("t1", t1), ("t2", t2), ("ct", hu)):
+        change = float((images.scans[name] - without.scans[name])[where].median())
+        assert np.sign(change) == sign, name
+    far = torch.from_numpy(ndimage.distance_transform_edt((images.truth != tissue_index(tissue)).numpy()) > 4)
+    assert torch.allclose(images.scans["ct"][far], without.scans["ct"][far], atol=1e-2)
+
+
+def test_lesions_are_drawn_of_every_kind_and_only_where_they_belong(head):
+    kinds = set()
+    for seed in range(80):
+        patient = draw_patient(seed, head, ("t1",), Variation(lesions=1.0))
+        kinds |= {lesion.tissue for lesion in patient.lesions}
+        assert patient.lesions
+    assert kinds >= {
+        "plaque",
+        "tumour",
+        "oedema",
+        "necrosis",
+        "infarct",
+        "cavity",
+        "acute haemorrhage",
+        "calcification",
+    }
+    assert not draw_patient(0, head, ("t1",), Variation(lesions=0.0)).lesions
+
+
+def test_metal_is_bright_in_ct_with_streaks_and_black_in_mr(head):
+    patient = quiet(draw_patient(9, head, ("t1", "ct"), PLAIN))
+    filling = Filling((0.0, 40.0, 10.0), 3.0, 600.0, 12.0, 4)
+    without, images = (render_patient(dataclasses.replace(patient, fillings=own), head) for own in ((), (filling,)))
+    place = tuple(
+        round((mm - start) / spacing)
+        for mm, start, spacing in zip(filling.centre_mm, patient.grid.origin_mm, patient.grid.spacing_mm, strict=True)
+    )
+    assert float(images.scans["ct"][place]) == 3071.0
+    streaks = (images.scans["ct"] - without.scans["ct"])[:, :, place[2]]
+    assert float(streaks.std()) > 30
+    assert float((images.scans["ct"] - without.scans["ct"])[:, :, 0].abs().max()) < 1
+    assert float(images.scans["t1"][place]) < 0.1 * float(without.scans["t1"][place])
+
+
+def test_a_map_sampled_without_deformation_is_itself(head):
+    grid = Grid(
+        tuple(head.tissues.shape),
+        head.spacing_mm,
+        tuple(-c * mm for c, mm in zip(head.centre, head.spacing_mm, strict=True)),
+    )
+    values = (head.tissues == tissue_index("white matter")).float()
+    assert torch.allclose(sample_maps(values[None], head, STILL, grid)[0], values, atol=1e-4)
+    assert torch.equal(sample_labels(head.tissues, head, STILL, grid), head.tissues)
+
+
+def test_large_voxels_hold_the_mean_of_what_they_cover(head):
+    shape, mm = tuple(head.tissues.shape), head.spacing_mm[0]
+    # Blocks of 2 x 2 x 4 voxels of the map, as far as whole ones go.
+    counts = (shape[0] // 2, shape[1] // 2, shape[2] // 4)
+    starts = [(k - 1) / 2 * mm - c * mm for k, c in zip((2, 2, 4), head.centre, strict=True)]
+    grid = Grid(counts, (2 * mm, 2 * mm, 4 * mm), tuple(starts))
+    values = (head.tissues == tissue_index("grey matter")).float()
+    part = values[: 2 * counts[0], : 2 * counts[1], : 4 * counts[2]]
+    expected = part.view(counts[0], 2, counts[1], 2, counts[2], 4).mean(dim=(1, 3, 5))
+    assert torch.allclose(sample_maps(values[None], head, STILL, grid)[0], expected, atol=1e-4)
+
+
+def test_an_affine_deformation_moves_a_place_to_where_its_matrix_says(head):
+    grid = Grid((40, 40, 40), (4.0, 4.0, 4.0), (-78.0, -78.0, -78.0))
+    half = Deformation(((0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.5)), 0.0, 40.0, 0.0, 12.0, 0)
+    values = (head.tissues == tissue_index("white matter")).float()[None]
+    still, doubled = (sample_maps(values, head, d, grid)[0].sum() for d in (STILL, half))
+    assert float(doubled / still) > 4, "twice as large, as far as the grid goes"
+
+
+def test_noise_is_rician_and_its_background_can_be_black():
+    grid = Grid((60, 60, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    plain = dataclasses.replace(
+        draw_acquisition(Draws(0), "t1", 1),
+        noise=0.05, noise_blur=0.0, bias=0.0, surface=0.0, fade_mm=None, gamma=1.0, floor=0.0, gain=100.0,
+    )  # fmt: skip
+    scan = scan_mr(torch.zeros(grid.shape), grid, plain, 0.5)
+    assert float(scan.mean()) == pytest.approx(5 * np.sqrt(np.pi / 2), rel=0.02), "Rayleigh"
+    bright = scan_mr(torch.full(grid.shape, 0.5), grid, plain, 0.5)
+    assert float(bright.mean()) == pytest.approx(100, rel=0.01)
+    assert float(bright.std()) == pytest.approx(5, rel=0.05)
+    black = scan_mr(torch.zeros(grid.shape), grid, dataclasses.replace(plain, floor=3.0), 0.5)
+    assert float((black == 0).float().mean()) > 0.95
+    correlated = scan_mr(torch.full(grid.shape, 0.5), grid, dataclasses.replace(plain, noise_blur=0.8), 0.5)
+    assert float(correlated.std()) == pytest.approx(5, rel=0.05)
+    assert float((correlated[1:] - correlated[:-1]).std()) < 0.8 * float((bright[1:] - bright[:-1]).std())
+
+
+def test_receivers_are_brighter_at_the_surface_and_fade_in_the_face():
+    grid = Grid((41, 41, 41), (5.0, 5.0, 5.0), (-100.0, -100.0, -100.0))
+    base = dataclasses.replace(
+        draw_acquisition(Draws(0), "t1", 1),
+        noise=1e-6, bias=0.0, surface=0.7, fade_mm=90.0, gamma=1.0, floor=0.0, gain=1.0,
+    )  # fmt: skip
+    scan = scan_mr(torch.ones(grid.shape), grid, base, 1.0)
+    assert float(scan[20, 20, 20]) == pytest.approx(1, abs=0.01)
+    assert float(scan[2, 20, 20]) == pytest.approx(np.exp(0.7), rel=0.01)
+    assert float(scan[20, 38, 2]) < 0.5 * float(scan[20, 2, 38])
+
+
+def test_ct_noise_is_added_and_the_range_is_a_scanners():
+    grid = Grid((50, 50, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    acquisition = dataclasses.replace(draw_acquisition(Draws(0), "ct", 1), noise=10.0)
+    assert float(scan_ct(torch.zeros(grid.shape), grid, acquisition).std()) == pytest.approx(10, rel=0.05)
+    assert float(scan_ct(torch.full(grid.shape, -2000.0), grid, acquisition).max()) == -1024
+    assert float(scan_ct(torch.full(grid.shape, 9000.0), grid, acquisition).min()) == 3071
+
+
+def test_a_blur_keeps_constants_and_sums_and_widens_a_point():
+    image = torch.zeros(21, 21, 21)
+    image[10, 10, 10] = 1
+    wide = blurred(image, (1.5, 0.0, 2.0))
+    assert float(wide.sum()) == pytest.approx(1, abs=1e-5)
+    offsets = torch.arange(21.0) - 10
+    assert float((wide.sum(dim=(1, 2)) * offsets**2).sum()) == pytest.approx(2.25, rel=0.1)
+    assert torch.equal(wide.sum(dim=(0, 2)) > 0, offsets == 0)
+    assert torch.allclose(blurred(torch.ones(9, 9, 9), (2.0, 2.0, 2.0)), torch.ones(9, 9, 9), atol=1e-6)
+    assert image[10, 10, 10] == 1, "the input is left alone"
+
+
+def test_grids_are_those_that_scanners_use(head):
+    grids = [draw_patient(seed, head, ("t1",)).grid for seed in range(60)]
+    spacings = np.array([grid.spacing_mm for grid in grids])
+    isotropic = np.ptp(spacings, axis=1) < 0.01
+    assert 15 < isotropic.sum() < 40
+    assert (spacings[~isotropic].max(axis=1) >= 1.5).all()
+    assert all(np.prod(grid.shape) <= 2.1e7 for grid in grids)
+    asked = draw_patient(0, head, ("t1",), Variation(spacing_mm=2.0)).grid
+    assert asked.spacing_mm == (2.0, 2.0, 2.0)
+
+
+def test_what_cannot_be_drawn_is_refused(head):
+    with pytest.raises(UsageError, match="contrast t3: known are t1, t2, pd, flair, ct"):
+        draw_patient(0, head, ("t1", "t3"))
+    with pytest.raises(UsageError, match="seed -1"):
+        draw_patient(-1, head, ("t1",))
+    with pytest.raises(UsageError, match=r"lesions 1\.5"):
+        Variation(lesions=1.5)
+    with pytest.raises(UsageError, match=r"spacing_mm 0\.1"):
+        Variation(spacing_mm=0.1)
+
+
+def test_a_map_of_the_brain_alone_is_drawn_without_a_skull():
+    labels = np.where(np.isin(label_array(), (507, 511, 515, 512, 506)), 0, label_array())
+    head = build_head(label_volume(labels))
+    images = render_patient(draw_patient(1, head, ("t1",), PLAIN), head)
+    names = {TISSUES[n].name for n in np.unique(images.truth.numpy())}
+    assert "white matter" in names
+    assert not names & {"fat", "skin", "muscle", "cortical bone"}
