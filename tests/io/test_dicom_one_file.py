@@ -1,4 +1,4 @@
-"""One DICOM file, named alone: never in silence one slice of the volume that lies beside it."""
+"""One DICOM file of a series, named alone, is never read silently as a volume of one slice."""
 
 from __future__ import annotations
 
