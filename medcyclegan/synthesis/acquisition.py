@@ -11,7 +11,13 @@ from medcyclegan.synthesis.deform import Grid
 from medcyclegan.synthesis.draws import Draws
 from medcyclegan.synthesis.fields import SmoothField
 
-__all__ = ["Acquisition", "blurred", "draw_acquisition", "scan_ct", "scan_mr"]
+__all__ = ["DARKEST_FLUID", "Acquisition", "blurred", "draw_acquisition", "keep_above_noise", "scan_ct", "scan_mr"]
+
+#: The darkest fluid in T1 images, relative to white matter, and its least distance from the mean background, in
+#: standard deviations of the noise: fluid that is as black as air cannot be told from it.
+DARKEST_FLUID, _FLUID_ABOVE_AIR = 0.08, 3.0
+#: The mean of Rician noise without a signal, in standard deviations of each channel.
+_RAYLEIGH_MEAN = math.sqrt(math.pi / 2)
 
 #: The width over which a coil's sensitivity falls off.
 _FADE_MM = 22.0
@@ -51,13 +57,15 @@ def draw_acquisition(draws: Draws, name: str, seed: int) -> Acquisition:
     if name == "ct":
         noise, noise_blur = draws.log_uniform(2, 20), draws.uniform(0.3, 1.0)
         return Acquisition(draws.uniform(0.3, 0.7), noise, noise_blur, 0.0, 100.0, 0.0, None, 1.0, 0.0, 1.0, seed)
+    # Scanners and preprocessing (N4) divide the sensitivity out; what remains is small.
+    corrected, bias, surface = draws.chance(0.45), draws.uniform(0.0, 0.16), draws.uniform(0.0, 1.2)
     return Acquisition(
         blur_mm=draws.uniform(0.3, 0.75),
         noise=1 / draws.log_uniform(18, 110),
         noise_blur=draws.choice([(0.4, 0.0), (0.6, draws.uniform(0.3, 0.8))]),
-        bias=draws.uniform(0.0, 0.16),
+        bias=0.2 * bias if corrected else bias,
         bias_knots_mm=draws.uniform(55, 110),
-        surface=draws.choice([(0.3, 0.0), (0.7, draws.uniform(0.0, 1.2))]),
+        surface=0.1 * surface if corrected else surface,
         fade_mm=draws.choice([(0.5, None), (0.5, draws.uniform(75, 125))]),
         gamma=draws.factor(0.17),
         floor=draws.choice([(0.6, 0.0), (0.4, draws.uniform(1.0, 3.0))]),
@@ -66,23 +74,41 @@ def draw_acquisition(draws: Draws, name: str, seed: int) -> Acquisition:
     )
 
 
+def keep_above_noise(acquisition: Acquisition, signal: float) -> Acquisition:
+    """Return the acquisition with gamma and noise as low as a tissue of this signal needs to differ from air.
+
+    ``signal``: relative to white matter, 0 to 1, before gamma.
+    """
+    gamma = min(acquisition.gamma, max(1.0, math.log(DARKEST_FLUID) / math.log(signal)))
+    above = _FLUID_ABOVE_AIR + max(acquisition.floor, _RAYLEIGH_MEAN)
+    return dataclasses.replace(acquisition, gamma=gamma, noise=min(acquisition.noise, signal**gamma / above))
+
+
 def blurred(image: torch.Tensor, deviations: tuple[float, ...]) -> torch.Tensor:
     """Return ``(X, Y, Z)`` after a Gaussian of these standard deviations in voxels; the border's values continue."""
     for axis, deviation in enumerate(deviations):
-        radius = min(math.ceil(2.5 * deviation), image.shape[axis] - 1)
+        length = image.shape[axis]
+        radius = min(math.ceil(2.5 * deviation), length - 1)
         if radius < 1 or deviation < 0.15:
             continue
-        weights = [math.exp(-0.5 * (n / deviation) ** 2) for n in range(radius + 1)]
-        total = weights[0] + 2 * sum(weights[1:])
-        ends = [image.narrow(axis, 0, 1), image.narrow(axis, image.shape[axis] - 1, 1)]
-        sizes = [radius if n == axis else -1 for n in range(3)]
-        wide = torch.cat([ends[0].expand(sizes), image, ends[1].expand(sizes)], dim=axis)
-        length = image.shape[axis]
-        image = image * (weights[0] / total)
+        weights = _weights(deviation, radius)
+        first, last = image.narrow(axis, 0, 1), image.narrow(axis, length - 1, 1)
+        wide = image * weights[0]
         for n in range(1, radius + 1):
-            both = wide.narrow(axis, radius - n, length) + wide.narrow(axis, radius + n, length)
-            image.add_(both, alpha=weights[n] / total)
+            inside = length - n
+            wide.narrow(axis, n, inside).add_(image.narrow(axis, 0, inside), alpha=weights[n])
+            wide.narrow(axis, 0, inside).add_(image.narrow(axis, n, inside), alpha=weights[n])
+            wide.narrow(axis, 0, n).add_(first, alpha=weights[n])
+            wide.narrow(axis, inside, n).add_(last, alpha=weights[n])
+        image = wide
     return image
+
+
+def _weights(deviation: float, radius: int) -> list[float]:
+    """Return a Gaussian's weights at 0, 1, ... ``radius`` voxels, of which both sides add up to 1."""
+    weights = [math.exp(-0.5 * (n / deviation) ** 2) for n in range(radius + 1)]
+    total = weights[0] + 2 * sum(weights[1:])
+    return [weight / total for weight in weights]
 
 
 def scan_mr(image: torch.Tensor, grid: Grid, acquisition: Acquisition, white: float) -> torch.Tensor:
@@ -131,5 +157,6 @@ def _noise(grid: Grid, acquisition: Acquisition, name: str, device: torch.device
     deviation = acquisition.noise_blur
     if deviation < 0.15:
         return noise
-    noise = blurred(noise, (deviation, deviation, 0.0))
-    return noise / noise.std()
+    first, *others = _weights(deviation, math.ceil(2.5 * deviation))
+    variance = (first**2 + 2 * sum(weight**2 for weight in others)) ** 2  # of the sums along two axes
+    return blurred(noise, (deviation, deviation, 0.0)).mul_(variance**-0.5)

@@ -6,6 +6,7 @@ import dataclasses
 
 import torch
 
+from medcyclegan.synthesis.acquisition import DARKEST_FLUID
 from medcyclegan.synthesis.draws import Draws
 from medcyclegan.synthesis.sequences import Sequence, draw_sequence, signal
 from medcyclegan.synthesis.tissues import TISSUES, tissue_index, tissue_indices
@@ -39,11 +40,26 @@ _FAMILIES = (
     (("thalamus", "putamen", "pallidum"), (0.05, 0.05, 0.02)),
     (("fat", "scalp", "marrow"), (0.05, 0.08, 0.10)),
 )  # fmt: skip
-#: T1-weighted draws whose fluid is outside this range, relative to white matter, are drawn again: a network must be
-#: able to tell fluid from air, and scanners' T1 images show it so.
-_T1_FLUID = (0.10, 0.62)
-#: Likewise grey matter relative to white matter; from 1.0 on spin echoes of long TR have no contrast at all.
-_T1_GREY = (0.45, 1.02)
+#: How often a protocol is drawn before the last one is taken.
+_TRIES = 400
+#: The share of protocols that are drawn from ranges wider than those of protocols in use: networks trained on contrasts
+#: beyond those of real scans generalize better (Billot et al. 2023, Med Image Anal 86:102789).
+_WIDE_SHARE = 0.3
+#: What a wide draw multiplies the standard deviations of signals by, and the standard deviations of the logarithms of
+#: its timing and its exponent.
+_WIDER, _WIDE_TIMING, _WIDE_EXPONENT = 3.0, 0.2, 0.3
+#: The most marrow that cortical bone contains, as a share of its signal. Real compact bone is not black in MR: pores,
+#: the marrow next to it within one voxel, and ghosts add up to 5 to 20 % of white matter in the scans compared by
+#: ``tests/benchmarks/synthetic_contrasts.py``.
+_MOST_MARROW_IN_BONE = 0.2
+#: Ranges of signals relative to white matter. A protocol outside of them is drawn again: it would not be recognized as
+#: its contrast, and in T1 fluid must differ from air.
+_USUAL = {
+    "t1": {"grey matter": (0.45, 1.03), "cerebrospinal fluid": (DARKEST_FLUID, 0.66), "fat": (0.0, 5.0)},
+    "t2": {"grey matter": (1.0, 2.3), "cerebrospinal fluid": (1.6, 6.5), "fat": (0.0, 4.5)},
+    "pd": {"grey matter": (0.92, 1.6), "cerebrospinal fluid": (0.4, 2.2), "fat": (0.0, 3.5)},
+    "flair": {"grey matter": (0.8, 1.8), "cerebrospinal fluid": (0.0, 0.72), "fat": (0.0, 4.5)},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +68,7 @@ class Physics:
 
     ``field_tesla``: 1.5 or 3. ``density``, ``t1_ms``, ``t2_ms``, ``hu`` as in
     :class:`~medcyclegan.synthesis.TissuePrior`.
+    ``marrow_in_bone``: what cortical bone shows of the signal of marrow.
     """
 
     field_tesla: float
@@ -59,6 +76,7 @@ class Physics:
     t1_ms: tuple[float, ...]
     t2_ms: tuple[float, ...]
     hu: tuple[float, ...]
+    marrow_in_bone: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +88,8 @@ class Protocol:
     train (Henkelman et al. 1994, J Magn Reson Imaging 4:533). ``fat_signal``: the share of it that fat suppression
     leaves, 1 without. ``transfer``: white matter's loss by magnetisation transfer. ``agent``: the factor of T1 in
     tissues that take up a contrast agent, 1 without. ``scales``: a factor for each tissue's signal, for what is not
-    modelled; of blood, its flow.
+    modelled; of blood, its flow. ``exponent``: that of the signal relative to white matter. ``wide``: drawn from ranges
+    wider than those of protocols in use.
     """
 
     name: str
@@ -81,6 +100,8 @@ class Protocol:
     transfer: float = 0.0
     agent: float = 1.0
     scales: tuple[float, ...] = ()
+    exponent: float = 1.0
+    wide: bool = False
 
 
 def draw_physics(draws: Draws) -> Physics:
@@ -98,35 +119,29 @@ def draw_physics(draws: Draws) -> Physics:
             common = draws.factor(deviation)
             for n in tissue_indices(*names):
                 times[n] *= common
-    return Physics(tesla, tuple(density), tuple(t1), tuple(t2), tuple(hu))
+    marrow_in_bone = draws.choice([(0.3, 0.0), (0.7, draws.uniform(0.0, _MOST_MARROW_IN_BONE))])
+    return Physics(tesla, tuple(density), tuple(t1), tuple(t2), tuple(hu), marrow_in_bone)
 
 
 def draw_protocol(draws: Draws, name: str, physics: Physics) -> Protocol:
     """Return how the contrast ``name`` is acquired of a patient with these tissues."""
     if name == "ct":
         return Protocol(name, None)
-    for _ in range(200):
+    for _ in range(_TRIES):
         protocol = _draw_mr(draws, name)
-        if name != "t1" or _is_usual_t1(protocol, physics):
+        if _is_usual(protocol, physics):
             return protocol
     return protocol
 
 
 def _draw_mr(draws: Draws, name: str) -> Protocol:
+    wide = draws.chance(_WIDE_SHARE)
+    wider = _WIDER if wide else 1.0
     sequence = draw_sequence(draws, name)
+    if wide:
+        sequence = sequence.scaled(draws.factor(_WIDE_TIMING), draws.factor(_WIDE_TIMING))
     suppressed = {"t1": 0.12, "t2": 0.2, "pd": 0.3, "flair": 0.6}[name]
-    scales = [draws.factor(prior.signal_spread) for prior in TISSUES]
-    for names, (_, _, deviation) in _FAMILIES:
-        common = draws.factor(deviation)
-        for n in tissue_indices(*names):
-            scales[n] *= common
-    artery, vein = tissue_index("artery"), tissue_index("vein")
-    if sequence.is_gradient_echo:
-        scales[artery], scales[vein] = draws.uniform(1.0, 2.6), draws.uniform(0.7, 1.8)
-    else:
-        scales[artery], scales[vein] = draws.uniform(0.0, 0.35), draws.uniform(0.05, 0.9)
-    if name == "t2":
-        scales[tissue_index("cerebrospinal fluid")] *= draws.uniform(0.75, 1.0)  # it flows
+    agent = draws.uniform(0.15, 0.4) if name == "t1" and draws.chance(0.15) else 1.0
     return Protocol(
         name,
         sequence,
@@ -134,17 +149,41 @@ def _draw_mr(draws: Draws, name: str) -> Protocol:
         fat_t2_factor=draws.uniform(1.1, 1.9) if sequence.is_turbo else 1.0,
         fat_signal=draws.uniform(0.05, 0.45) if draws.chance(suppressed) else 1.0,
         transfer=0.0 if sequence.is_gradient_echo else draws.uniform(0.0, 0.15),
-        agent=draws.uniform(0.15, 0.4) if name == "t1" and draws.chance(0.15) else 1.0,
-        scales=tuple(scales),
+        agent=agent,
+        scales=_draw_scales(draws, name, sequence, wider, agent < 1.0),
+        exponent=draws.factor(_WIDE_EXPONENT) if wide else 1.0,
+        wide=wide,
     )
 
 
-def _is_usual_t1(protocol: Protocol, physics: Physics) -> bool:
+def _draw_scales(draws: Draws, name: str, sequence: Sequence, wider: float, enhanced: bool) -> tuple[float, ...]:
+    """Return the factors of all tissues' signals; their standard deviations are ``wider`` than usual."""
+    # The tissues with the largest deviations are not scanners' but patients': these do not widen.
+    scales = [draws.factor(min(wider * prior.signal_spread, max(0.2, prior.signal_spread))) for prior in TISSUES]
+    for names, (_, _, deviation) in _FAMILIES:
+        common = draws.factor(wider * deviation)
+        for n in tissue_indices(*names):
+            scales[n] *= common
+    artery, vein = tissue_index("artery"), tissue_index("vein")
+    if sequence.is_gradient_echo:  # inflow, which a contrast agent leaves little to add to
+        scales[artery] = draws.uniform(1.0, 1.3 if enhanced else 2.6)
+        scales[vein] = draws.uniform(0.7, 1.2 if enhanced else 1.8)
+    else:
+        scales[artery], scales[vein] = draws.uniform(0.0, 0.35), draws.uniform(0.05, 0.9)
+    if name == "t2":
+        scales[tissue_index("cerebrospinal fluid")] *= draws.uniform(0.75, 1.0)  # it flows
+    return tuple(scales)
+
+
+def _is_usual(protocol: Protocol, physics: Physics) -> bool:
     values, _ = tissue_values(protocol, physics)
-    white, grey, fluid = (
-        float(values[n]) for n in tissue_indices("white matter", "grey matter", "cerebrospinal fluid")
-    )
-    return _T1_FLUID[0] < fluid / white < _T1_FLUID[1] and _T1_GREY[0] < grey / white < _T1_GREY[1]
+    white = float(values[tissue_index("white matter")])
+    ratios = {name: float(values[tissue_index(name)]) / white for name in _USUAL[protocol.name]}
+    in_range = all(low <= ratios[name] <= high for name, (low, high) in _USUAL[protocol.name].items())
+    fluid_to_grey = ratios["cerebrospinal fluid"] / ratios["grey matter"]
+    if protocol.name == "t2":
+        return in_range and fluid_to_grey > 1.3
+    return in_range and (protocol.name == "pd" or fluid_to_grey < 0.8)
 
 
 def tissue_values(protocol: Protocol, physics: Physics) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,8 +196,11 @@ def tissue_values(protocol: Protocol, physics: Physics) -> tuple[torch.Tensor, t
         texture = [-prior.hu_texture for prior in TISSUES]
         return torch.tensor(physics.hu) - physics.hu[0], torch.tensor(texture)
     wetter = torch.tensor([prior.texture for prior in TISSUES], dtype=torch.float64)
-    values = _mr_values(protocol, physics, torch.zeros_like(wetter))
-    return values.float(), (_mr_values(protocol, physics, wetter) - values).float()
+    values, wet = (_mr_values(protocol, physics, share) for share in (torch.zeros_like(wetter), wetter))
+    if protocol.exponent != 1.0:
+        white = float(values[tissue_index("white matter")])
+        values, wet = (white * (signals / white) ** protocol.exponent for signals in (values, wet))
+    return values.float(), (wet - values).float()
 
 
 def _mr_values(protocol: Protocol, physics: Physics, wetter: torch.Tensor) -> torch.Tensor:
@@ -179,4 +221,6 @@ def _mr_values(protocol: Protocol, physics: Physics, wetter: torch.Tensor) -> to
     values[fatty] *= protocol.fat_signal
     for name, strength in _TRANSFER.items():
         values[tissue_index(name)] *= 1 - strength * protocol.transfer
-    return values * torch.tensor(protocol.scales, dtype=torch.float64)
+    values *= torch.tensor(protocol.scales, dtype=torch.float64)
+    values[tissue_index("cortical bone")] += physics.marrow_in_bone * values[tissue_index("marrow")]
+    return values

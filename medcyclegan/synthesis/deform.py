@@ -12,7 +12,7 @@ from medcyclegan.synthesis.draws import Draws
 from medcyclegan.synthesis.fields import SmoothField
 from medcyclegan.synthesis.head import LabelledHead
 
-__all__ = ["Deformation", "Grid", "draw_deformation", "sample_labels", "sample_maps"]
+__all__ = ["Deformation", "Grid", "draw_deformation", "map_index", "sample_labels", "sample_maps"]
 
 Matrix = tuple[tuple[float, float, float], ...]
 
@@ -32,6 +32,13 @@ class Grid:
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     origin_mm: tuple[float, float, float]
+
+    def part(self, box: tuple[slice, slice, slice]) -> Grid:
+        """Return the voxels of ``box``, whose slices have both ends."""
+        starts = [int(along.start) for along in box]
+        x, y, z = (int(along.stop) - start for along, start in zip(box, starts, strict=True))
+        a, b, c = (mm0 + start * mm for mm0, start, mm in zip(self.origin_mm, starts, self.spacing_mm, strict=True))
+        return Grid((x, y, z), self.spacing_mm, (a, b, c))
 
     def axes_mm(self, device: torch.device, parts: tuple[int, int, int] = (1, 1, 1)) -> list[torch.Tensor]:
         """Return the places of voxel centres along each axis, or of ``parts`` evenly spaced places in each voxel."""
@@ -124,16 +131,24 @@ def _sample(
     return result
 
 
-def _to_map(axes_mm: list[torch.Tensor], head: LabelledHead, deformation: Deformation) -> torch.Tensor:
-    """Return where places are in the label map, as ``grid_sample`` counts: ``(X, Y, Z, 3)``, last axis first."""
+def map_index(axes_mm: list[torch.Tensor], head: LabelledHead, deformation: Deformation) -> torch.Tensor:
+    """Return where places are in the label map, as indices of its voxels: ``(3, X, Y, Z)``."""
     moved = deformation.displacement(axes_mm)
     for axis in range(3):
         shape = [1, 1, 1]
         shape[axis] = -1
         moved[axis] += axes_mm[axis].view(shape)
-    places = torch.empty((*moved.shape[1:], 3), device=moved.device)
+    matrix = torch.tensor(deformation.matrix, dtype=torch.float32, device=moved.device)
+    spacing = torch.tensor(head.spacing_mm, dtype=torch.float32, device=moved.device)
+    centre = torch.tensor(head.centre, dtype=torch.float32, device=moved.device)
+    index = torch.addmm(centre[:, None], matrix / spacing[:, None], moved.flatten(1))
+    return index.view(moved.shape)
+
+
+def _to_map(axes_mm: list[torch.Tensor], head: LabelledHead, deformation: Deformation) -> torch.Tensor:
+    """Return where places are in the label map, as ``grid_sample`` counts: ``(X, Y, Z, 3)``, last axis first."""
+    index = map_index(axes_mm, head, deformation)
+    places = torch.empty((*index.shape[1:], 3), device=index.device)
     for axis in range(3):
-        row = deformation.matrix[axis]
-        index = sum(row[n] * moved[n] for n in range(3)) / head.spacing_mm[axis] + head.centre[axis]
-        places[..., 2 - axis] = index * (2.0 / (head.tissues.shape[axis] - 1)) - 1.0
-    return places
+        torch.mul(index[axis], 2.0 / (head.tissues.shape[axis] - 1), out=places[..., 2 - axis])
+    return places.sub_(1.0)

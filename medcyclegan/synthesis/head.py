@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping
 
@@ -17,7 +18,9 @@ from medcyclegan.synthesis.labels import FREESURFER
 from medcyclegan.synthesis.tissues import BRAIN, COMPOSITES, TISSUES, tissue_index, tissue_indices
 from medcyclegan.volume import Volume
 
-__all__ = ["LabelledHead", "build_head", "check_head"]
+__all__ = ["Extent", "LabelledHead", "build_head", "check_head"]
+
+Extent = tuple[tuple[float, float], ...]
 
 #: A label map turned further than this from the patient's axes is refused.
 _MOST_OBLIQUE_DEGREES = 2.0
@@ -67,7 +70,23 @@ class LabelledHead:
         moved = {name: getattr(self, name).to(device) for name in ("tissues", "depth_mm", "orbit")}
         return dataclasses.replace(self, **moved)
 
-    def extent_mm(self, names: tuple[str, ...] | None = None) -> tuple[tuple[float, float], ...]:
+    def part(self, box: tuple[slice, slice, slice]) -> LabelledHead:
+        """Return the voxels of ``box`` with the same millimetres; views, not copies."""
+        x, y, z = (centre - along.start for centre, along in zip(self.centre, box, strict=True))
+        parts = {name: getattr(self, name)[box] for name in ("tissues", "depth_mm", "orbit")}
+        return dataclasses.replace(self, centre=(x, y, z), **parts)
+
+    @functools.cached_property
+    def brain_mm(self) -> Extent:
+        """The lowest and highest millimetre of the brain along each axis."""
+        return self.extent_mm(BRAIN)
+
+    @functools.cached_property
+    def whole_mm(self) -> Extent:
+        """The lowest and highest millimetre of the head along each axis."""
+        return self.extent_mm()
+
+    def extent_mm(self, names: tuple[str, ...] | None = None) -> Extent:
         """Return the lowest and highest millimetre, along each axis, of some tissues (of all but air, by default)."""
         mask = self.tissues != 0
         if names is not None:

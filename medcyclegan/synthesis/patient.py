@@ -8,7 +8,14 @@ from collections.abc import Sequence
 import torch
 
 from medcyclegan.errors import UsageError
-from medcyclegan.synthesis.acquisition import Acquisition, blurred, draw_acquisition, scan_ct, scan_mr
+from medcyclegan.synthesis.acquisition import (
+    Acquisition,
+    blurred,
+    draw_acquisition,
+    keep_above_noise,
+    scan_ct,
+    scan_mr,
+)
 from medcyclegan.synthesis.anatomy import Anatomy, draw_anatomy, map_axes_mm, paint_anatomy
 from medcyclegan.synthesis.contrasts import Physics, Protocol, draw_physics, draw_protocol, tissue_values
 from medcyclegan.synthesis.deform import Deformation, Grid, draw_deformation, sample_labels, sample_maps
@@ -18,8 +25,8 @@ from medcyclegan.synthesis.head import LabelledHead
 from medcyclegan.synthesis.lesions import Lesion, draw_lesions, paint_lesion
 from medcyclegan.synthesis.metal import Filling, add_streaks, draw_fillings, lose_signal
 from medcyclegan.synthesis.sequences import CONTRASTS
-from medcyclegan.synthesis.tissues import BRAIN, LESIONS, tissue_index, tissue_indices
-from medcyclegan.synthesis.views import Variation, draw_grid
+from medcyclegan.synthesis.tissues import BRAIN, LESIONS, TISSUES, tissue_index, tissue_indices
+from medcyclegan.synthesis.views import Variation, brain_box, draw_grid, seen_box
 
 __all__ = ["Images", "Patient", "draw_patient", "render_patient"]
 
@@ -78,6 +85,7 @@ def draw_patient(
     variation = variation or Variation()
     deformation = draw_deformation(Draws(seed, "deformation"), seed)
     physics = draw_physics(Draws(seed, "physics"))
+    protocols = tuple(draw_protocol(Draws(seed, "protocol", name), name, physics) for name in contrasts)
     choices = Draws(seed, "choices")
     with_lesions, extracted, metal = (choices.uniform(0, 1) for _ in range(3))
     extraction = choices.uniform(0.3, 0.75) if extracted < variation.extracted else None
@@ -88,14 +96,21 @@ def draw_patient(
         anatomy=draw_anatomy(Draws(seed, "anatomy"), seed),
         lesions=draw_lesions(Draws(seed, "lesions"), head) if with_lesions < variation.lesions else (),
         physics=physics,
-        protocols=tuple(draw_protocol(Draws(seed, "protocol", name), name, physics) for name in contrasts),
-        acquisitions=tuple(
-            draw_acquisition(draws, name, draws.integer(0, 2**31 - 1))
-            for name, draws in ((name, Draws(seed, "acquisition", name)) for name in contrasts)
-        ),
+        protocols=protocols,
+        acquisitions=tuple(_draw_acquisition(seed, protocol, physics) for protocol in protocols),
         fillings=draw_fillings(Draws(seed, "metal"), head, deformation) if metal < variation.metal else (),
         extraction=extraction,
     )
+
+
+def _draw_acquisition(seed: int, protocol: Protocol, physics: Physics) -> Acquisition:
+    draws = Draws(seed, "acquisition", protocol.name)
+    acquisition = draw_acquisition(draws, protocol.name, draws.integer(0, 2**31 - 1))
+    if protocol.name != "t1":
+        return acquisition
+    values, _ = tissue_values(protocol, physics)
+    fluid, white = (float(values[n]) for n in tissue_indices("cerebrospinal fluid", "white matter"))
+    return keep_above_noise(acquisition, fluid / white)
 
 
 def render_patient(patient: Patient, head: LabelledHead, *, clean: bool = False, truth: bool = True) -> Images:
@@ -103,75 +118,99 @@ def render_patient(patient: Patient, head: LabelledHead, *, clean: bool = False,
 
     Anatomy and parameters are the same on every device; the noise is drawn by the device.
     """
+    grid, whole = patient.grid, tuple(slice(0, n) for n in patient.grid.shape)
+    box = whole if patient.extraction is None else brain_box(grid, head, patient.deformation)
+    part = grid.part(box)
+    head = head.part(seen_box(grid if truth else part, head, patient.deformation))
     tissues = paint_anatomy(head, patient.anatomy)
     tables = [tissue_values(protocol, patient.physics) for protocol in patient.protocols]
     maps = _value_maps(patient, head, tissues, tables)
-    for lesion in patient.lesions:  # in place: tissues become those of the lesions, for the truth and the extraction
-        box, share = paint_lesion(head, lesion, tissues)
-        number = tissue_index(lesion.tissue)
-        for channel, (values, _) in enumerate(tables):
-            part = maps[channel, box[0], box[1], box[2]]
-            part += share * (float(values[number]) - part)
-        tissues[box].masked_fill_(share > 0.5, number)
     if patient.extraction is not None:
-        maps = torch.cat([maps, _near_brain(head, tissues)[None]])
-    sampled = sample_maps(maps, head, patient.deformation, patient.grid)
+        maps[-1] = _near_brain(head, tissues)
+    sampled = sample_maps(maps, head, patient.deformation, part)
     kept = None if patient.extraction is None else sampled[-1] > patient.extraction
     scans, before = {}, {}
     for channel, protocol in enumerate(patient.protocols):
         white = float(tables[channel][0][tissue_index("white matter")])
-        image, scan = _scan(patient, sampled[channel], channel, white, kept)
-        before[protocol.name], scans[protocol.name] = image, scan
-    labels = sample_labels(tissues, head, patient.deformation, patient.grid) if truth else None
+        images = _scan(patient, part, sampled[channel], channel, white, kept)
+        if box != whole:
+            images = [_embedded(image, grid, box, _outside(protocol)) for image in images]
+        before[protocol.name], scans[protocol.name] = images
+    labels = sample_labels(tissues, head, patient.deformation, grid) if truth else None
     return Images(scans, before if clean else {}, labels)
 
 
 def _value_maps(
     patient: Patient, head: LabelledHead, tissues: torch.Tensor, tables: Sequence[tuple[torch.Tensor, torch.Tensor]]
 ) -> torch.Tensor:
-    """Return the values ``(C, X, Y, Z)`` of each contrast on the label map's grid, CT as HU above air."""
+    """Return the values ``(C, X, Y, Z)`` of each contrast on the label map's grid, CT as HU above air.
+
+    ``tissues`` become those of the lesions, for the truth and the extraction. For an extracted brain there is one more
+    channel, still to be filled.
+    """
     axes = map_axes_mm(head)
     fine = SmoothField(Draws(patient.seed, "texture", "fine"), (1.8, 1.8, 1.8), half_box_mm=145.0).on_grid(axes)[0]
     coarse = SmoothField(Draws(patient.seed, "texture", "coarse"), (11.0, 11.0, 11.0)).on_grid(axes)[0]
     texture = (0.7 * fine + 0.7 * coarse).flatten()
     places = tissues.flatten().int()
-    maps = torch.empty((len(patient.protocols), *tissues.shape), device=tissues.device)
+    extra = 0 if patient.extraction is None else 1
+    maps = torch.empty((len(patient.protocols) + extra, *tissues.shape), device=tissues.device)
     for channel, table in enumerate(tables):
         values, slopes = (column.to(tissues.device) for column in table)
-        flat = values.index_select(0, places)
+        flat = maps[channel].view(-1)
+        torch.index_select(values, 0, places, out=flat)
         flat.addcmul_(slopes.index_select(0, places), texture)
-        maps[channel] = flat.view(tissues.shape)
+    for lesion in patient.lesions:
+        box, share = paint_lesion(head, lesion, tissues)
+        number = tissue_index(lesion.tissue)
+        for channel, (values, _) in enumerate(tables):
+            flat = maps[channel, box[0], box[1], box[2]]
+            flat += share * (float(values[number]) - flat)
+        tissues[box].masked_fill_(share > 0.5, number)
     return maps
 
 
 def _near_brain(head: LabelledHead, tissues: torch.Tensor) -> torch.Tensor:
     """Return the share of brain around each voxel, 0 to 1, within some 3 mm."""
-    numbers = torch.tensor(tissue_indices(*_INSIDE), dtype=torch.uint8, device=tissues.device)
+    inside = torch.zeros(len(TISSUES), device=tissues.device)
+    inside[list(tissue_indices(*_INSIDE))] = 1.0
     x, y, z = (3.0 / mm for mm in head.spacing_mm)
-    return blurred(torch.isin(tissues, numbers).float(), (x, y, z))
+    return blurred(inside[tissues.int()], (x, y, z))
+
+
+def _outside(protocol: Protocol) -> float:
+    """Return what an extracted brain's image holds around it."""
+    return _AIR_HU if protocol.sequence is None else 0.0
+
+
+def _embedded(image: torch.Tensor, grid: Grid, box: tuple[slice, ...], outside: float) -> torch.Tensor:
+    whole = torch.full(grid.shape, outside, device=image.device)
+    whole[box] = image
+    return whole
 
 
 def _scan(
-    patient: Patient, image: torch.Tensor, channel: int, white: float, kept: torch.Tensor | None
+    patient: Patient, grid: Grid, image: torch.Tensor, channel: int, white: float, kept: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the image before and after what the scanner does to it, both in the scan's units.
 
     ``white``: the value of white matter in this contrast.
     """
     acquisition = patient.acquisitions[channel]
-    x, y, z = (acquisition.blur_mm / mm for mm in patient.grid.spacing_mm)
+    x, y, z = (acquisition.blur_mm / mm for mm in grid.spacing_mm)
     image = blurred(image, (x, y, z))
-    if patient.protocols[channel].sequence is None:
+    protocol = patient.protocols[channel]
+    if protocol.sequence is None:
         image = image + _AIR_HU
         scan = image
         for filling in patient.fillings:
-            scan = add_streaks(scan, patient.grid, filling)
-        scan, outside = scan_ct(scan, patient.grid, acquisition), _AIR_HU
+            scan = add_streaks(scan, grid, filling)
+        scan = scan_ct(scan, grid, acquisition)
     else:
         for filling in patient.fillings:
-            image = lose_signal(image, patient.grid, filling)
-        scan, outside = scan_mr(image, patient.grid, acquisition, white), 0.0
+            image = lose_signal(image, grid, filling)
+        scan = scan_mr(image, grid, acquisition, white)
         image = image * (acquisition.gain / white)
     if kept is not None:
-        scan, image = (torch.where(kept, values, outside) for values in (scan, image))
+        scan, image = (torch.where(kept, values, _outside(protocol)) for values in (scan, image))
     return image, scan

@@ -49,6 +49,12 @@ class Sequence:
         """Whether an echo train is read: fat is then brighter than its T2 says."""
         return self.kind in ("fast spin echo", "inversion recovery")
 
+    def scaled(self, recovery: float, echo: float) -> Sequence:
+        """Return the same sequence with repetition and inversion times, and the echo time, times these factors."""
+        return dataclasses.replace(
+            self, tr_ms=self.tr_ms * recovery, ti_ms=self.ti_ms * recovery, te_ms=self.te_ms * echo
+        )
+
 
 def signal(
     sequence: Sequence,
@@ -106,7 +112,7 @@ def draw_sequence(draws: Draws, contrast: str) -> Sequence:
     """Return a sequence as scanners use it for ``contrast``: ``t1``, ``t2``, ``pd`` or ``flair``."""
     if contrast == "t1":
         return draws.choice(
-            [(0.36, _t1_spin_echo), (0.12, _t1_inversion), (0.12, _t1_flash), (0.12, _t1_spoiled), (0.28, _t1_mprage)]
+            [(0.34, _t1_spin_echo), (0.10, _t1_inversion), (0.11, _t1_flash), (0.11, _t1_spoiled), (0.34, _t1_mprage)]
         )(draws)
     if contrast == "t2":
         return Sequence("fast spin echo", draws.log_uniform(3000, 8000), draws.uniform(75, 122))
@@ -136,6 +142,6 @@ def _t1_spoiled(draws: Draws) -> Sequence:
 
 def _t1_mprage(draws: Draws) -> Sequence:
     pulses, spacing = draws.integer(128, 192), draws.uniform(6, 9)
-    inversion = draws.uniform(750, 1150)
+    inversion = draws.uniform(750, 1200)
     tr = draws.uniform(max(1500.0, inversion + 0.6 * pulses * spacing), 2600)
     return Sequence("mprage", tr, draws.uniform(2, 4.5), inversion, draws.uniform(7, 12), pulses, spacing)

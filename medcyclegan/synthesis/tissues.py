@@ -11,7 +11,8 @@ deep grey matter (between white and grey matter, by its brightness in T1 and T2 
 CT. Numbers of the ICRU Report 46 tissues by the formula of Schneider et al. 2000, Phys Med Biol 45:459 (cortical bone
 1524, mandible 1113, cranium 999, spongiosa 287, skin 74, blood 56, muscle 43, grey matter 40, white matter 34, fluid
 13, adipose tissue -77 HU), moved within their spread to what clinical scanners show at 120 kV (white matter 29, fat
--95). Lesions: the usual ranges of radiology textbooks (oedema 20, fresh blood 60 to 80, calcium over 130 HU).
+-95); diploe is between spongiosa and cranium. Lesions: the usual ranges of radiology textbooks (oedema 20, fresh blood
+60 to 80, calcium over 130 HU).
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ TISSUES: tuple[TissuePrior, ...] = (
     _Prior("mucosa", 0.86, (1150, 1500), (95, 82), 0.20, 0.15, 45, 8, 0.12, 8.0),
     _Prior("fat", 0.90, (343, 382), (62, 68), 0.10, 0.12, -95, 10, 0.06, 6.0),
     _Prior("skin", 0.75, (850, 1050), (38, 32), 0.20, 0.20, 60, 15, 0.10, 8.0),
-    _Prior("marrow", 0.72, (430, 520), (50, 48), 0.20, 0.20, 330, 90, 0.15, 90.0),
-    _Prior("cortical bone", 0.20, (250, 280), (0.5, 0.5), 0.20, 0.20, 1250, 150, 0.10, 120.0),
+    _Prior("marrow", 0.72, (430, 520), (50, 48), 0.20, 0.20, 400, 110, 0.15, 90.0),
+    _Prior("cortical bone", 0.20, (250, 280), (0.5, 0.5), 0.20, 0.20, 1400, 180, 0.10, 120.0),
     _Prior("soft tissue", 0.80, (1008, 1412), (42, 37), 0.10, 0.10, 52, 6, 0.08, 4.0),
     _Prior("scalp", 0.90, (343, 382), (62, 68), 0.10, 0.12, -95, 10, 0.06, 6.0),
     _Prior("plaque", 0.81, (1200, 1580), (150, 140), 0.10, 0.04, 24, 3, 0.05, 1.5),

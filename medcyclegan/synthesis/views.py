@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 
 from medcyclegan.errors import UsageError
-from medcyclegan.synthesis.deform import Deformation, Grid
+from medcyclegan.synthesis.deform import Deformation, Grid, map_index
 from medcyclegan.synthesis.draws import Draws
-from medcyclegan.synthesis.head import LabelledHead
-from medcyclegan.synthesis.tissues import BRAIN
+from medcyclegan.synthesis.head import Extent, LabelledHead
 
-__all__ = ["Variation", "draw_grid"]
+__all__ = ["Variation", "brain_box", "draw_grid", "seen_box"]
 
-Extent = tuple[tuple[float, float], ...]
+Box = tuple[slice, slice, slice]
 
+#: How densely a deformation is followed to tell what a grid shows, in mm, and what is added on every side.
+_STEP_MM, _MARGIN_MM = 6.0, 5.0
 #: The largest grid, in voxels: beyond it, voxels are made larger.
 _MOST_VOXELS = 20_000_000
 
@@ -48,16 +50,16 @@ class Variation:
 def draw_grid(draws: Draws, head: LabelledHead, deformation: Deformation, variation: Variation) -> Grid:
     """Return the voxels of a patient's volumes: the field of view, from the vertex down to the skull base or the neck.
 
-    One patient in five is cut a little at the vertex, and as much of the neck is there as is drawn.
+    Three patients in ten are cut a little at the vertex, and as much of the neck is there as is drawn.
     """
-    whole = _moved(head.extent_mm(), deformation)
-    brain = _moved(head.extent_mm(BRAIN), deformation)
+    whole = _moved(head.whole_mm, deformation)
+    brain = _moved(head.brain_mm, deformation)
     spacing = _draw_spacing(draws, variation)
     # Thick axial slices end at the skull base, mostly; the map's own lower end is a cut, not a neck.
     base = brain[2][0] - draws.uniform(-10.0, 14.0)
     deepest = min(base, whole[2][0] + 4.0)
     low_z = base if draws.chance(0.8 if spacing[2] > 1.6 * spacing[0] else 0.3) else draws.uniform(deepest, base)
-    high_z = whole[2][1] + (draws.uniform(-12.0, 0.0) if draws.chance(0.2) else draws.uniform(1.0, 15.0))
+    high_z = whole[2][1] + (draws.uniform(-12.0, 0.0) if draws.chance(0.3) else draws.uniform(1.0, 15.0))
     ranges = [
         (whole[0][0] - draws.uniform(2, 25), whole[0][1] + draws.uniform(2, 25)),
         (whole[1][0] - draws.uniform(2, 25), whole[1][1] + draws.uniform(-10, 20)),
@@ -68,7 +70,7 @@ def draw_grid(draws: Draws, head: LabelledHead, deformation: Deformation, variat
 
 def _draw_spacing(draws: Draws, variation: Variation) -> tuple[float, float, float]:
     kind = draws.choice([(0.45, "isotropic"), (0.43, "axial"), (0.07, "sagittal"), (0.05, "coronal")])
-    fine, thick = draws.log_uniform(0.6, 1.1), draws.log_uniform(1.5, 6.0)
+    fine, thick = draws.log_uniform(0.6, 1.1), draws.uniform(1.5, 6.0)
     even = draws.uniform(0.85, 1.3)
     if variation.spacing_mm is not None:
         return (variation.spacing_mm,) * 3
@@ -102,3 +104,43 @@ def _moved(extent: Extent, deformation: Deformation) -> Extent:
     half = torch.tensor([(high - low) / 2 for low, high in extent], dtype=torch.float64)
     centre, reach = inverse @ middle, ((inverse * half) ** 2).sum(dim=1).sqrt()
     return tuple((float(c - r), float(c + r)) for c, r in zip(centre, reach, strict=True))
+
+
+def seen_box(grid: Grid, head: LabelledHead, deformation: Deformation) -> Box:
+    """Return the part of the label map that a grid shows."""
+    axes, _ = _sparse(grid, head.tissues.device)
+    index = map_index(axes, head, deformation).flatten(1)
+    box = []
+    for along, length, mm in zip(index, head.tissues.shape, head.spacing_mm, strict=True):
+        margin = math.ceil(_MARGIN_MM / mm)
+        low = min(max(0, math.floor(float(along.min())) - margin), length - 2)
+        high = max(min(length, math.ceil(float(along.max())) + margin + 1), low + 2)
+        box.append(slice(low, high))
+    return box[0], box[1], box[2]
+
+
+def brain_box(grid: Grid, head: LabelledHead, deformation: Deformation) -> Box:
+    """Return the part of a grid that the brain is in, with some millimetres around it."""
+    axes, steps = _sparse(grid, head.tissues.device)
+    index = map_index(axes, head, deformation)
+    inside = torch.ones(index.shape[1:], dtype=torch.bool, device=index.device)
+    for along, (low, high), mm, centre in zip(index, head.brain_mm, head.spacing_mm, head.centre, strict=True):
+        place = (along - centre) * mm
+        inside &= (place > low - _MARGIN_MM) & (place < high + _MARGIN_MM)
+    box = []
+    for axis in range(3):
+        others = [other for other in range(3) if other != axis]
+        found = torch.nonzero(inside.any(dim=others[1]).any(dim=others[0])).flatten()
+        first, last = (int(found[0]), int(found[-1])) if len(found) else (0, 1)
+        box.append(slice(max(0, (first - 1) * steps[axis]), min(grid.shape[axis], (last + 1) * steps[axis] + 1)))
+    return box[0], box[1], box[2]
+
+
+def _sparse(grid: Grid, device: torch.device) -> tuple[list[torch.Tensor], list[int]]:
+    """Return the places of every n-th voxel along each axis, and of the last one; and n."""
+    axes, steps = [], []
+    for places, mm in zip(grid.axes_mm(device), grid.spacing_mm, strict=True):
+        step = max(1, int(_STEP_MM / mm))
+        axes.append(torch.cat([places[::step], places[-1:]]))
+        steps.append(step)
+    return axes, steps

@@ -4,9 +4,9 @@
 
 Real heads are segmented coarsely: white and grey matter and fluid by k-means of T1 and T2 (where both exist) inside the
 brain, subcutaneous fat as the brightest part of the layer below the skin in T1, bone as the darkest part of the layer
-below that, muscle and marrow in boxes that were placed by hand. Drawn heads have their truth. Each ratio is that of
-medians; a real one counts as covered where it lies between the 5th and 95th percentile of the drawn ones. Reads
-``../shared/data``; prints a table and exits with 1 where a ratio is not covered.
+below that, muscle and marrow in boxes that were placed by hand. Drawn heads have their truth, but bone is found in them
+as in real ones. Each ratio is that of medians; a real one counts as covered where it lies between the 5th and 95th
+percentile of the drawn ones. Reads ``../shared/data``; prints a table and exits with 1 where a ratio is not covered.
 """
 
 from __future__ import annotations
@@ -83,9 +83,25 @@ def load(names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], np.ndarray]:
 def find_masks(images: dict[str, np.ndarray], spacing: np.ndarray, boxes: dict | None) -> Masks:
     """Return the coarse regions of a real head."""
     first = next(iter(images.values()))
-    level = float(np.median(first[first > first.mean()]))
     if boxes is None:
+        level = float(np.median(first[first > first.mean()]))
         return split_brain(images, ndimage.binary_erosion(first > 0.15 * level, iterations=2), spacing)
+    upper, depth = find_surface(first, spacing)
+    masks = split_brain(images, upper & (depth > 17), spacing)
+    layer = upper & (depth > 2) & (depth < 7)
+    masks["fat"] = layer & (first > np.percentile(first[layer], 60))
+    masks["air"] = ndimage.distance_transform_edt(depth == 0, spacing) > 15
+    if spacing[2] < 4:
+        masks["bone"] = find_bone(images, upper, depth)
+    for name, (x0, x1, y0, y1, z0, z1) in boxes.items():
+        masks[name] = np.zeros_like(upper)
+        masks[name][x0:x1, y0:y1, z0:z1] = True
+    return masks
+
+
+def find_surface(first: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slices through the vault, and the depth below the skin in mm."""
+    level = float(np.median(first[first > first.mean()]))
     # Slice by slice: the neck and the vertex are no surface, and what a sinus opens is closed.
     rough = np.moveaxis(ndimage.binary_closing(first > 0.15 * level, np.ones((5, 5, 1))), 2, 0)
     head = np.stack([ndimage.binary_fill_holes(part) for part in rough], axis=2)
@@ -93,19 +109,14 @@ def find_masks(images: dict[str, np.ndarray], spacing: np.ndarray, boxes: dict |
     rows = np.nonzero((depth > 45).any(axis=(0, 1)))[0]
     upper = np.zeros_like(head)
     upper[..., int(np.percentile(rows, 40)) : int(np.percentile(rows, 85))] = True
-    masks = split_brain(images, upper & (depth > 17), spacing)
-    layer = upper & (depth > 2) & (depth < 7)
-    masks["fat"] = layer & (first > np.percentile(first[layer], 60))
-    if spacing[2] < 4:  # thicker slices do not resolve the skull
-        layer = upper & (depth > 6) & (depth < 14)
-        darkest = sum(image / np.median(image[layer]) for name, image in images.items() if name in ("t1", "t2"))
-        masks["bone"] = layer & (darkest < np.percentile(darkest[layer], 15))
-    far = ndimage.distance_transform_edt(~head, spacing)
-    masks["air"] = far > 15
-    for name, (x0, x1, y0, y1, z0, z1) in boxes.items():
-        masks[name] = np.zeros_like(head)
-        masks[name][x0:x1, y0:y1, z0:z1] = True
-    return masks
+    return upper, depth
+
+
+def find_bone(images: dict[str, np.ndarray], upper: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Return the darkest part, in T1 and T2 together, of the layer that the skull is in; not for thick slices."""
+    layer = upper & (depth > 6) & (depth < 14)
+    darkest = sum(image / np.median(image[layer]) for name, image in images.items() if name in ("t1", "t2"))
+    return layer & (darkest < np.percentile(darkest[layer], 15))
 
 
 def split_brain(images: dict[str, np.ndarray], brain: np.ndarray, spacing: np.ndarray) -> Masks:
@@ -168,7 +179,7 @@ def histogram(image: np.ndarray) -> np.ndarray:
 #: The truth's tissues that stand for a coarse region.
 GROUPS = {
     "white": ("white matter",), "grey": ("grey matter",), "fluid": ("cerebrospinal fluid",), "fat": ("fat",),
-    "bone": ("cortical bone",), "marrow": ("marrow",), "muscle": ("muscle",), "air": ("air",),
+    "marrow": ("marrow",), "muscle": ("muscle",), "air": ("air",),
 }  # fmt: skip
 QUANTILES = (5, 25, 50, 75, 95)
 CONTRASTS = ("t1", "t2", "flair")
@@ -192,15 +203,24 @@ def drawn_ratios(patients: int, extracted: float) -> tuple[dict, dict]:
             mask = np.isin(truth, [numbers[name] for name in names])
             inner = ndimage.binary_erosion(mask) if group in ("white", "grey", "fluid", "marrow", "muscle") else mask
             masks[group] = inner if inner.sum() > 50 else mask
+        scans = {contrast: images.scans[contrast].numpy() for contrast in CONTRASTS}
+        masks |= measured_bone(scans, np.array(patient.grid.spacing_mm), extracted)
         for contrast in CONTRASTS:
-            scan = images.scans[contrast].numpy()
+            scan = scans[contrast]
             white = np.median(scan[masks["white"]])
             for group, mask in masks.items():
                 if group != "white" and mask.sum() > 50:
-                    share = 25 if group == "bone" else 50  # real bone is what is darkest
-                    ratios.setdefault((contrast, group), []).append(float(np.percentile(scan[mask], share) / white))
+                    ratios.setdefault((contrast, group), []).append(float(np.median(scan[mask]) / white))
             histograms.setdefault((contrast, kind), []).append(histogram(scan))
     return ratios, histograms
+
+
+def measured_bone(scans: dict[str, np.ndarray], spacing: np.ndarray, extracted: float) -> Masks:
+    """Return the bone of a drawn head as it is found in a real one: a skull is partly marrow and partial volume."""
+    if extracted or spacing[2] >= 4:
+        return {}
+    upper, depth = find_surface(scans["t1"], spacing)
+    return {"bone": find_bone({name: scans[name] for name in ("t1", "t2")}, upper, depth)}
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """Signals follow the physics: closed forms, a brute-force MPRAGE, and what radiologists see in each contrast."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from medcyclegan.synthesis import CONTRASTS, TISSUES
-from medcyclegan.synthesis.contrasts import draw_physics, draw_protocol, tissue_values
+from medcyclegan.synthesis.acquisition import DARKEST_FLUID, draw_acquisition, keep_above_noise
+from medcyclegan.synthesis.contrasts import _USUAL, draw_physics, draw_protocol, tissue_values
 from medcyclegan.synthesis.draws import Draws
 from medcyclegan.synthesis.sequences import Sequence, draw_sequence, signal
 from medcyclegan.synthesis.tissues import tissue_index
@@ -65,10 +67,11 @@ def ratios(contrast, name, seeds=range(60)):
 
 
 def test_t1_fluid_is_dark_and_never_as_black_as_air():
-    fluid, grey = ratios("t1", "cerebrospinal fluid"), ratios("t1", "grey matter")
-    assert 0.1 <= fluid.min() < fluid.max() <= 0.62
-    assert 0.45 <= grey.min() < 0.75, "as in MPRAGE"
-    assert 0.93 < grey.max() <= 1.02, "as in spin echoes"
+    fluid, grey = (ratios("t1", name, range(200)) for name in ("cerebrospinal fluid", "grey matter"))
+    assert DARKEST_FLUID <= fluid.min() < 0.15 < 0.55 < fluid.max() <= 0.66
+    assert (fluid / grey).max() < 0.8
+    assert 0.45 <= grey.min() < 0.58, "as in MPRAGE"
+    assert 0.95 < grey.max() <= 1.03, "as in spin echoes"
 
 
 def test_plaques_and_oedema_are_not_bright_in_t1():
@@ -81,7 +84,44 @@ def test_t2_fluid_is_bright_grey_matter_brighter_than_white_and_muscle_dark():
     assert ratios("t2", "grey matter").min() > 1.0
     assert np.median(ratios("t2", "muscle")) < 0.6
     assert np.mean(ratios("t2", "fat") > 1.0) > 0.6, "bright in echo trains, but for fat suppression"
-    assert ratios("t2", "cortical bone").max() < 0.01
+
+
+def test_cortical_bone_is_dark_but_for_the_marrow_in_it():
+    for contrast in ("t1", "t2", "flair"):
+        bone = ratios(contrast, "cortical bone")
+        assert np.quantile(bone, 0.1) < 0.01 < np.median(bone) < 0.25, contrast
+        physics = dataclasses.replace(draw_physics(Draws(0, "physics")), marrow_in_bone=0.0)
+        values, _ = tissue_values(draw_protocol(Draws(0, contrast), contrast, physics), physics)
+        assert float(values[tissue_index("cortical bone")]) < 0.02 * float(values[tissue_index("white matter")])
+
+
+def test_wide_draws_reach_further_and_stay_within_what_is_usual():
+    for contrast in ("t1", "t2", "pd", "flair"):
+        found = {False: [], True: []}
+        for seed in range(150):
+            physics = draw_physics(Draws(seed, "physics"))
+            protocol = draw_protocol(Draws(seed, contrast), contrast, physics)
+            values, _ = tissue_values(protocol, physics)
+            caudate, accumbens, white = (
+                float(values[tissue_index(name)]) for name in ("caudate", "accumbens", "white matter")
+            )
+            found[protocol.wide].append(math.log(caudate / accumbens))
+            for name, (low, high) in _USUAL[contrast].items():
+                assert low <= float(values[tissue_index(name)]) / white <= high, (contrast, seed, name)
+        assert 25 < len(found[True]) < 75
+        assert np.std(found[True]) > 1.4 * np.std(found[False]), contrast
+
+
+@pytest.mark.parametrize(("fluid", "floor"), [(0.09, 3.0), (0.3, 0.0), (0.6, 1.5)])
+def test_gamma_and_noise_never_hide_fluid_in_the_background(fluid, floor):
+    for seed in range(30):
+        drawn = dataclasses.replace(draw_acquisition(Draws(seed), "t1", seed), floor=floor)
+        kept = keep_above_noise(drawn, fluid)
+        background = max(np.sqrt(np.pi / 2), floor) * kept.noise
+        assert fluid**kept.gamma - background >= 3 * kept.noise - 1e-9
+        assert fluid**kept.gamma >= min(fluid, DARKEST_FLUID) - 1e-9
+        if fluid**drawn.gamma > max(DARKEST_FLUID, 6.5 * drawn.noise):
+            assert kept == drawn, "what is visible is left alone"
 
 
 def test_flair_shows_plaques_brighter_than_all_of_the_brain_and_fluid_dark():
