@@ -52,23 +52,26 @@ class Acquisition:
     seed: int
 
 
-def draw_acquisition(draws: Draws, name: str, seed: int) -> Acquisition:
-    """Return how the contrast ``name`` is scanned."""
+def draw_acquisition(draws: Draws, name: str, seed: int, corrected: float = 0.2) -> Acquisition:
+    """Return how the contrast ``name`` is scanned.
+
+    ``corrected``: the share of MR images whose sensitivity was divided out by the scanner or in preprocessing; what
+    remains is small.
+    """
     if name == "ct":
         noise, noise_blur = draws.log_uniform(2, 20), draws.uniform(0.3, 1.0)
         return Acquisition(draws.uniform(0.3, 0.7), noise, noise_blur, 0.0, 100.0, 0.0, None, 1.0, 0.0, 1.0, seed)
-    # Scanners and preprocessing (N4) divide the sensitivity out; what remains is small.
-    corrected, bias, surface = draws.chance(0.45), draws.uniform(0.0, 0.16), draws.uniform(0.0, 1.2)
+    left = draws.choice([(corrected, 0.15), (1.0 - corrected, 1.0)])
     return Acquisition(
         blur_mm=draws.uniform(0.3, 0.75),
         noise=1 / draws.log_uniform(18, 110),
         noise_blur=draws.choice([(0.4, 0.0), (0.6, draws.uniform(0.3, 0.8))]),
-        bias=0.2 * bias if corrected else bias,
+        bias=left * draws.uniform(0.0, 0.16),
         bias_knots_mm=draws.uniform(55, 110),
-        surface=0.1 * surface if corrected else surface,
+        surface=left * draws.choice([(0.25, 0.0), (0.75, draws.uniform(0.0, 1.2))]),
         fade_mm=draws.choice([(0.5, None), (0.5, draws.uniform(75, 125))]),
         gamma=draws.factor(0.17),
-        floor=draws.choice([(0.6, 0.0), (0.4, draws.uniform(1.0, 3.0))]),
+        floor=draws.choice([(0.55, 0.0), (0.45, draws.uniform(1.0, 3.5))]),
         gain=draws.log_uniform(150, 2500),
         seed=seed,
     )

@@ -52,6 +52,8 @@ _WIDER, _WIDE_TIMING, _WIDE_EXPONENT = 3.0, 0.2, 0.3
 #: the marrow next to it within one voxel, and ghosts add up to 5 to 20 % of white matter in the scans compared by
 #: ``tests/benchmarks/synthetic_contrasts.py``.
 _MOST_MARROW_IN_BONE = 0.2
+#: How much this share differs from place to place: its relative standard deviation.
+_MARROW_VARIATION = 0.8
 #: Ranges of signals relative to white matter. A protocol outside of them is drawn again: it would not be recognized as
 #: its contrast, and in T1 fluid must differ from air.
 _USUAL = {
@@ -200,7 +202,10 @@ def tissue_values(protocol: Protocol, physics: Physics) -> tuple[torch.Tensor, t
     if protocol.exponent != 1.0:
         white = float(values[tissue_index("white matter")])
         values, wet = (white * (signals / white) ** protocol.exponent for signals in (values, wet))
-    return values.float(), (wet - values).float()
+    slopes = wet - values
+    bone, marrow = tissue_indices("cortical bone", "marrow")
+    slopes[bone] += _MARROW_VARIATION * physics.marrow_in_bone * values[marrow]
+    return values.float(), slopes.float()
 
 
 def _mr_values(protocol: Protocol, physics: Physics, wetter: torch.Tensor) -> torch.Tensor:

@@ -31,6 +31,9 @@ from medcyclegan.synthesis.views import Variation, brain_box, draw_grid, seen_bo
 __all__ = ["Images", "Patient", "draw_patient", "render_patient"]
 
 _AIR_HU = -1000.0
+#: The share of patients with images without the coils' sensitivity: of whole heads, and of extracted brains, which come
+#: from pipelines that mostly correct it.
+_CORRECTED = (0.2, 0.6)
 #: What brain extraction keeps besides the brain: fluid and vessels inside it, and lesions.
 _INSIDE = (*BRAIN, *LESIONS, "choroid plexus")
 
@@ -89,6 +92,7 @@ def draw_patient(
     choices = Draws(seed, "choices")
     with_lesions, extracted, metal = (choices.uniform(0, 1) for _ in range(3))
     extraction = choices.uniform(0.3, 0.75) if extracted < variation.extracted else None
+    corrected = _CORRECTED[extraction is not None]
     return Patient(
         seed=seed,
         deformation=deformation,
@@ -97,15 +101,15 @@ def draw_patient(
         lesions=draw_lesions(Draws(seed, "lesions"), head) if with_lesions < variation.lesions else (),
         physics=physics,
         protocols=protocols,
-        acquisitions=tuple(_draw_acquisition(seed, protocol, physics) for protocol in protocols),
+        acquisitions=tuple(_draw_acquisition(seed, protocol, physics, corrected) for protocol in protocols),
         fillings=draw_fillings(Draws(seed, "metal"), head, deformation) if metal < variation.metal else (),
         extraction=extraction,
     )
 
 
-def _draw_acquisition(seed: int, protocol: Protocol, physics: Physics) -> Acquisition:
+def _draw_acquisition(seed: int, protocol: Protocol, physics: Physics, corrected: float) -> Acquisition:
     draws = Draws(seed, "acquisition", protocol.name)
-    acquisition = draw_acquisition(draws, protocol.name, draws.integer(0, 2**31 - 1))
+    acquisition = draw_acquisition(draws, protocol.name, draws.integer(0, 2**31 - 1), corrected)
     if protocol.name != "t1":
         return acquisition
     values, _ = tissue_values(protocol, physics)
@@ -118,9 +122,9 @@ def render_patient(patient: Patient, head: LabelledHead, *, clean: bool = False,
 
     Anatomy and parameters are the same on every device; the noise is drawn by the device.
     """
-    grid, whole = patient.grid, tuple(slice(0, n) for n in patient.grid.shape)
-    box = whole if patient.extraction is None else brain_box(grid, head, patient.deformation)
-    part = grid.part(box)
+    grid = patient.grid
+    box = None if patient.extraction is None else brain_box(grid, head, patient.deformation)
+    part = grid if box is None else grid.part(box)
     head = head.part(seen_box(grid if truth else part, head, patient.deformation))
     tissues = paint_anatomy(head, patient.anatomy)
     tables = [tissue_values(protocol, patient.physics) for protocol in patient.protocols]
@@ -132,10 +136,10 @@ def render_patient(patient: Patient, head: LabelledHead, *, clean: bool = False,
     scans, before = {}, {}
     for channel, protocol in enumerate(patient.protocols):
         white = float(tables[channel][0][tissue_index("white matter")])
-        images = _scan(patient, part, sampled[channel], channel, white, kept)
-        if box != whole:
-            images = [_embedded(image, grid, box, _outside(protocol)) for image in images]
-        before[protocol.name], scans[protocol.name] = images
+        image, scan = _scan(patient, part, sampled[channel], channel, white, kept)
+        if box is not None:
+            image, scan = (_embedded(values, grid, box, _outside(protocol)) for values in (image, scan))
+        before[protocol.name], scans[protocol.name] = image, scan
     labels = sample_labels(tissues, head, patient.deformation, grid) if truth else None
     return Images(scans, before if clean else {}, labels)
 
@@ -159,7 +163,7 @@ def _value_maps(
         values, slopes = (column.to(tissues.device) for column in table)
         flat = maps[channel].view(-1)
         torch.index_select(values, 0, places, out=flat)
-        flat.addcmul_(slopes.index_select(0, places), texture)
+        flat.addcmul_(slopes.index_select(0, places), texture).clamp_(min=0.0)
     for lesion in patient.lesions:
         box, share = paint_lesion(head, lesion, tissues)
         number = tissue_index(lesion.tissue)

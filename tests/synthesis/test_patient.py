@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from support.label_phantoms import label_array, label_volume
 
+import medcyclegan.synthesis.patient
 from medcyclegan.errors import UsageError
 from medcyclegan.synthesis import CONTRASTS, TISSUES, Variation, build_head, draw_patient, render_patient
 from medcyclegan.synthesis.acquisition import blurred, draw_acquisition, scan_ct, scan_mr
@@ -117,6 +118,44 @@ def test_extraction_leaves_the_brain_alone(head):
     bone = (images.truth == tissue_index("cortical bone")) | (images.truth == tissue_index("fat"))
     assert not kept[bone].any()
     assert float(kept[inner(images, "white matter")].float().mean()) == 1.0
+
+
+@pytest.mark.parametrize("extracted", [0.0, 1.0])
+def test_only_what_a_grid_shows_is_painted_and_nothing_of_it_is_missing(head, monkeypatch, extracted):
+    patient = quiet(draw_patient(11, head, ("t1", "ct"), Variation(spacing_mm=3.0, extracted=extracted)))
+    patient = dataclasses.replace(
+        patient,
+        grid=patient.grid.part((slice(5, 50), slice(0, patient.grid.shape[1]), slice(10, 30))),
+        deformation=dataclasses.replace(patient.deformation, coarse_mm=2.4, fine_mm=0.8),
+    )
+    painted = []
+    paint = medcyclegan.synthesis.patient.paint_anatomy
+    monkeypatch.setattr(
+        "medcyclegan.synthesis.patient.paint_anatomy",
+        lambda part, anatomy: painted.append(part.tissues.numel()) or paint(part, anatomy),
+    )
+    images = render_patient(patient, head, truth=False)
+    for name in ("seen_box", "brain_box"):
+        monkeypatch.setattr(
+            f"medcyclegan.synthesis.patient.{name}",
+            lambda grid, whole, _, name=name: tuple(
+                slice(0, n) for n in (grid.shape if name == "brain_box" else whole.tissues.shape)
+            ),
+        )
+    whole = render_patient(patient, head, truth=False)
+    assert painted[0] < 0.75 * painted[1]
+    assert torch.allclose(images.scans["t1"], whole.scans["t1"], rtol=1e-3, atol=1e-3 * float(whole.scans["t1"].max()))
+    assert torch.allclose(images.scans["ct"], whole.scans["ct"], atol=1.0)
+
+
+def test_fluid_is_brighter_than_air_in_every_t1(head):
+    for seed in range(25):
+        patient = draw_patient(seed, head, ("t1",), PLAIN)
+        images = render_patient(patient, head)
+        scan, air = images.scans["t1"], images.truth == 0
+        fluid, white = (scan[inner(images, name)] for name in ("cerebrospinal fluid", "white matter"))
+        assert float(fluid.median()) > float(scan[air].quantile(0.9)), seed
+        assert float(fluid.median()) > 0.04 * float(white.median()), seed
 
 
 def test_clean_images_are_those_without_noise_and_bias(head):
