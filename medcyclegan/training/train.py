@@ -250,7 +250,7 @@ def stopping_before_the_run(stop: StopSignals) -> Iterator[None]:
 
 
 def with_steps(config: Config, max_steps: int | None) -> Config:
-    """Return ``config`` with ``max_steps`` steps, or with its own number if that is None."""
+    """Return ``config`` with ``max_steps`` steps; None: unchanged."""
     if max_steps is None:
         return config
     if max_steps < 1:
