@@ -8,6 +8,7 @@ from support.label_phantoms import write_labels
 
 from medcyclegan.cli.main import main
 
+NO_LOSS = ("--set", "pretraining.l1_weight=0", "--set", "pretraining.gradient_weight=0")
 SMALL = [
     *("--config", "smoke", "--device", "cpu", "--set", "slicing.size=32", "--set", "slicing.pixel_mm=8"),
     *("--set", "networks.discriminator.layers=1", "--set", "pretraining.workers=0"),
@@ -51,7 +52,7 @@ def test_a_run_from_label_maps_to_a_model_and_on(workspace):
         (("--resume", "runs/latest", "--out", "other"), 2, "Error: --resume runs/latest writes to that folder"),
         (("--resume",), 1, "Error: runs/latest: there is no run to continue"),
         (("labels", "--set", "pretraining.extracted_fraction=2"), 2, "pretraining.extracted_fraction"),
-        (("labels", *("--set", "pretraining.l1_weight=0", "--set", "pretraining.gradient_weight=0")), 2, "weights are 0"),
+        (("labels", *NO_LOSS), 2, "all weights are 0"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(workspace, arguments, code, message):
