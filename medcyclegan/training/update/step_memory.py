@@ -76,14 +76,16 @@ def training_bytes(plan: Plan, share: int, precision: Precision, device: torch.d
     config = plan.config
     pretraining = None if plan.pairs is None else config.pretraining
     traced = _trace(_Objective(config.networks, config.losses, pretraining), plan.size, share, precision)
-    images = (2 if plan.pairs is None else 4) * share * config.networks.generator.context_slices * plan.size**2 * 4
-    total = traced.peak + 2 * traced.weights
+    without_discriminators = pretraining is not None and pretraining.adversarial_weight == 0
+    trained = traced.generator_weights if without_discriminators else traced.weights
+    images = 2 * share * config.networks.generator.context_slices * plan.size**2 * 4
+    total = traced.peak + 2 * trained
     total += 0 if config.training.ema_decay is None else traced.generator_weights
-    total += images * -(-config.training.pool_size // config.training.batch_size)
+    total += 0 if without_discriminators else images * -(-config.training.pool_size // config.training.batch_size)
     if config.training.slices_on_device == "on":
         total += sum(plan.slices) * plan.size**2 * (2 if config.slicing.dtype == "float16" else 4)
     if device.type == "cpu":
-        total += images * (BATCHES_AHEAD + 2)
+        total += images * (1 if plan.pairs is None else 2) * (BATCHES_AHEAD + 2)
     total += 0 if plan.pairs is None else plan.pairs.bytes_in_memory()
     factor, besides = _TAKEN[device.type]
     return round(factor * total) + besides
@@ -95,7 +97,7 @@ class _Objective:
 
     networks: Networks
     losses: Losses
-    pretraining: Pretraining | None
+    pretraining: Pretraining | None = None
 
 
 @dataclasses.dataclass(frozen=True)
