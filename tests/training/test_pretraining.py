@@ -395,6 +395,13 @@ class TestRuns:
         assert rows_of(run) == rows_of(pretrained)
         assert [s["first_step"] for s in record_of(run)["sessions"]] == [0, lost // 4 * 4]
 
+    def test_health_warnings_name_settings_that_pretrain_has(self, labels, small, tmp_path):
+        config = changed(small, training={"max_steps": 40, "learning_rate": 1e-9, "panel_every": 2})
+        run = pretrain(PretrainingData((labels,)), config=config, out=tmp_path / "runs", device="cpu")
+        messages = [warning["message"] for warning in record_of(run)["health"]["warnings"]]
+        assert messages, "a network that does not learn is noticed"
+        assert all("losses." not in message and "section pretraining" in message for message in messages)
+
     def test_a_finished_run_is_left_as_it_is(self, pretrained):
         before = weights_of(pretrained)
         assert pretrain(resume=pretrained, device="cpu") == pretrained

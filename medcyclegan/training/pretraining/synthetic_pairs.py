@@ -29,6 +29,8 @@ __all__ = ["SyntheticPairs", "variation_of"]
 
 #: Patients that are drawn before their first slice is needed, for each worker.
 _AHEAD = 2
+#: Memory for drawing a patient, and for the prepared head of a label map, of which at most 24 are kept; in bytes.
+_DRAWING_BYTES, _HEAD_BYTES, _MOST_HEADS = 700_000_000, 40_000_000, 24
 #: The finest voxels that are drawn, relative to the pixels of the slices, and the range of what ``Variation`` accepts.
 _FINEST, _FINEST_MM, _COARSEST_MM = 0.75, 0.6, 6.0
 
@@ -110,10 +112,12 @@ class SyntheticPairs:
         return cls(paths(record["maps"]), paths(record["held_out"]), table, domains, config)
 
     def bytes_in_memory(self) -> int:
-        """Return the memory of the patients whose slices are kept, as 16-bit numbers."""
+        """Return the memory of the workers, and of the patients whose slices are kept as 16-bit numbers."""
         section, context = self.config.pretraining, self.config.networks.generator.context_slices
-        patients = section.patients_at_once + _AHEAD * max(section.workers, 1)
-        return patients * section.slices_per_patient * 4 * context * self.config.slicing.size**2 * 2
+        workers = max(section.workers, 1)
+        patients = section.patients_at_once + _AHEAD * workers
+        slices = patients * section.slices_per_patient * 4 * context * self.config.slicing.size**2 * 2
+        return slices + workers * (_DRAWING_BYTES + _HEAD_BYTES * min(len(self.maps), _MOST_HEADS))
 
     @contextlib.contextmanager
     def opened(self, device: torch.device, sampling: Sampling) -> Iterator[Callable[[int], tuple[torch.Tensor, ...]]]:
