@@ -126,7 +126,10 @@ _FAULTS = (
     ),
 )
 #: The remedy in supervised training, which has other terms than those that the remedies above name.
-_REMEDY_FOR_PAIRS = "train for more steps; if it persists, try another training.learning_rate or other weights in the section pretraining"
+_REMEDY_FOR_PAIRS = (
+    "train for more steps; if it persists, try another training.learning_rate, or other weights in the configuration's "
+    "section pretraining"
+)
 #: A discriminator whose loss is below this fraction of that of guessing detects every fake. Working ones: 0.6 to 1.3.
 _SATURATED = 0.05
 

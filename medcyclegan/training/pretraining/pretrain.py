@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ from medcyclegan.training.train import (
 from medcyclegan.training.update.distributed import joined, own_device
 
 __all__ = ["PretrainingData", "pretrain"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +128,7 @@ def _resume(path: Path, place: Place) -> Path:
         if state.pairs is None:
             raise TrainingError(f"{run.path} is a run of train: continue it with medcyclegan train --resume {run.path}")
         if state.is_complete(config):
+            log.info("%s is finished after %d steps: there is nothing left to do", run.path, state.step)
             return run.path
         plan = build_plan(state.store, config, state.domains)
         if plan.fingerprint != state.fingerprint:

@@ -29,8 +29,9 @@ __all__ = ["SyntheticPairs", "variation_of"]
 
 #: Patients that are drawn before their first slice is needed, for each worker.
 _AHEAD = 2
-#: Memory for drawing a patient, and for the prepared head of a label map, of which at most 24 are kept; in bytes.
-_DRAWING_BYTES, _HEAD_BYTES, _MOST_HEADS = 700_000_000, 40_000_000, 24
+#: Memory for drawing a patient (a worker's peak was 1.7 GB with voxels of 1 mm), and for the prepared head of a label
+#: map, of which at most 24 are kept; in bytes.
+_DRAWING_BYTES, _HEAD_BYTES, _MOST_HEADS = 1_500_000_000, 40_000_000, 24
 #: The finest voxels that are drawn, relative to the pixels of the slices, and the range of what ``Variation`` accepts.
 _FINEST, _FINEST_MM, _COARSEST_MM = 0.75, 0.6, 6.0
 
