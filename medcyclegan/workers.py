@@ -18,7 +18,7 @@ import torch
 
 from medcyclegan.errors import MedCycleGANError
 
-__all__ = ["run_in_processes"]
+__all__ = ["interrupts_blocked", "run_in_processes"]
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class _Worker(Generic[Job, Result]):
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(work, theirs, threads), daemon=True)
-        with _interrupts_blocked():
+        with interrupts_blocked():
             self._process.start()
         theirs.close()
         self.give(number, job)
@@ -114,7 +114,7 @@ def _ready(team: Sequence[_Worker[Job, Result]]) -> list[_Worker[Job, Result]]:
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
     """Block Ctrl-C, which reaches every process of a terminal, in processes that are started in this context.
 
     The main process lets them finish their jobs.

@@ -15,6 +15,7 @@ _COMMANDS = {
     "inspect": ("inspect", "List volumes, and whether each can be read."),
     "slice-volumes": ("slice_volumes", "Cut volumes into axial slices: volumes/ to slices/."),
     "train": ("train", "Train a CycleGAN on unpaired slices: slices/ to runs/."),
+    "pretrain": ("pretrain", "Train on pairs of synthetic patients of label maps, before real slices."),
     "translate-volume": ("translate_volume", "Translate one volume, on its own grid."),
     "evaluate": ("evaluate", "Score translations against references, or compare unpaired sets."),
     "export": ("export", "Export a model as ONNX graphs or as a MONAI bundle."),

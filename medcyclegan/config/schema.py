@@ -17,6 +17,7 @@ __all__ = [
     "Generator",
     "Losses",
     "Networks",
+    "Pretraining",
     "Scaling",
     "Slicing",
     "Training",
@@ -231,6 +232,52 @@ class Validation(_Section):
         return value
 
 
+class Pretraining(_Section):
+    """How ``pretrain`` differs from ``train``: the patients that it draws, and the loss of fakes and their targets.
+
+    Of the section ``losses`` it uses ``adversarial`` and ``discriminator_weight``, and those only if
+    ``adversarial_weight`` is above 0; of ``training`` all but ``pairing``.
+    """
+
+    l1_weight: Weight = 1.0
+    """Weight of the mean absolute difference between a fake and its target, in the scaled range [-1, 1]."""
+    gradient_weight: Weight = 1.0
+    """Weight of the mean absolute difference between their image gradients, which keeps edges sharp; 0: none."""
+    ssim_weight: Weight = 0.0
+    """Weight of 1 - SSIM; 0: none."""
+    adversarial_weight: Weight = 0.0
+    """Weight of the adversarial term; with 0 the discriminators are neither run nor trained."""
+    clean_targets: bool = True
+    """Whether the targets are free of noise, bias field and streaks; the inputs never are. Pairs of a slice store are
+    used as they are."""
+    slices_per_patient: Annotated[int, Field(ge=1, le=1024)] = 48
+    """Slices that are cut from each synthetic patient, at random heights. More slices cost less time per slice."""
+    patients_at_once: Annotated[int, Field(ge=1, le=256)] = 8
+    """Number of patients whose slices are mixed."""
+    lesion_fraction: Fraction = 0.6
+    """Fraction of the patients that have lesions."""
+    extracted_fraction: Fraction = 0.0
+    """Fraction of the patients whose brain is extracted (skull-stripped)."""
+    metal_fraction: Fraction = 0.06
+    """Fraction of the patients that have metal in their teeth."""
+    reference_patients: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Patients that are drawn before the first step. Their slices represent the training set in ``model.json``: output
+    scaling, histograms, the length of an epoch."""
+    validation_patients: Annotated[int, Field(ge=0, le=1000)] = 2
+    """Patients that are drawn before the first step and held out for validation."""
+    key_metric: Literal["mae", "psnr", "ssim", "sliced_wasserstein", "histogram", "cycle"] = "mae"
+    """Metric that selects the best checkpoint, instead of ``validation.key_metric``: true pairs allow a better one."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 1
+    """Processes that draw patients ahead of the training on a CPU; 0: a thread of the training does. On a CUDA device
+    a thread draws them on the device."""
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> Pretraining:
+        if not any((self.l1_weight, self.gradient_weight, self.ssim_weight, self.adversarial_weight)):
+            raise ValueError("all weights are 0, so there is nothing to minimize: set l1_weight above 0")
+        return self
+
+
 class Config(_Section):
     """Everything that determines a run, except its data."""
 
@@ -248,3 +295,5 @@ class Config(_Section):
     """The optimization."""
     validation: Validation = Validation()
     """What is measured on held-out slices."""
+    pretraining: Pretraining = Pretraining()
+    """How ``pretrain`` differs from ``train``."""

@@ -32,7 +32,7 @@ def model_card(record: Mapping[str, Any]) -> str:
     provenance, preparation = record.get("provenance", {}), record["preparation"]
     parts = [
         f"# {a['name']} to {b['name']} and back",
-        f"A CycleGAN that translates axial slices between {_domain(a)} and {_domain(b)}, by medcyclegan "
+        f"{_kind(provenance)} that translates axial slices between {_domain(a)} and {_domain(b)}, by medcyclegan "
         f"{record['versions']['medcyclegan']}, {record['created']}. Fingerprint `{record['fingerprint']}`.",
         f"## Intended use and limitations\n\n{_USE}",
         f"## Training data\n\n{_data(provenance, (a['name'], b['name']))}",
@@ -45,6 +45,10 @@ def model_card(record: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _kind(provenance: Mapping[str, Any]) -> str:
+    return "A pair of generators" if "pairs" in provenance else "A CycleGAN"
+
+
 def _domain(domain: Mapping[str, Any]) -> str:
     return f"{domain['name']} ({domain['modality'] or 'modality not recorded'})"
 
@@ -55,11 +59,26 @@ def _data(provenance: Mapping[str, Any], names: tuple[str, str]) -> str:
         volumes = provenance.get("training_volumes", {}).get(name, "an unrecorded number of")
         slices = provenance.get("training_slices", {}).get(name, "an unrecorded number of")
         lines.append(f"- {name}: {slices} slices of {volumes} volumes{_acquired(provenance, name)}")
-    lines.append("\nUnpaired: the two domains need not show the same patients. Held-out patients are not counted.\n")
+    lines.append(f"\n{_pairing(provenance.get('pairs'))} Held-out patients are not counted.\n")
     lines += [f"- patients of {name}: {_patients(provenance, name)}" for name in names]
     if any(name in provenance.get("patients", {}) and _is_guessed(provenance["patients"][name]) for name in names):
         lines.append("\nA guess is only as good as the names: if it is wrong, a patient may be in two splits.")
     return "\n".join(lines)
+
+
+def _pairing(pairs: Any) -> str:
+    """Describe which slices of the two domains were used together: see ``PairSource.describe`` of the training."""
+    if not isinstance(pairs, Mapping):
+        return "Unpaired: the two domains need not show the same patients."
+    if pairs["kind"] == "slice store":
+        return f"Supervised, on {pairs['pairs']} pairs of slices of the same patients."
+    maps = f"{pairs['label_maps']} label map{'' if pairs['label_maps'] == 1 else 's'}"
+    return (
+        f"No image of a real patient was used. Synthetic patients, drawn from {maps} during the training: "
+        f"{pairs['patients']} patients, each in both domains, and the generators were trained on these pairs. The "
+        "slices and volumes listed here are those of a few of these patients, which were drawn first; the "
+        "scaling and the statistics of the model come from them."
+    )
 
 
 def _patients(provenance: Mapping[str, Any], name: str) -> str:
@@ -106,12 +125,13 @@ def _preparation(preparation: Mapping[str, Any], a: Mapping[str, Any], b: Mappin
 
 def _training(generator: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     config = provenance.get("config", {})
-    losses = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in config.get("losses", {}).items())
+    section = config.get("pretraining", {}) if "pairs" in provenance else config.get("losses", {})
+    losses = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in section.items())
     settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in generator.items() if value is not None)
     return "\n".join(
         [
             f"- generators: {settings}",
-            f"- losses: {losses or 'not recorded'}",
+            f"- {'pretraining' if 'pairs' in provenance else 'losses'}: {losses or 'not recorded'}",
             f"- steps: {provenance.get('steps', 'not recorded')} of {provenance.get('planned_steps', 'not recorded')}, "
             f"seed {config.get('seed', 'not recorded')}, precision {provenance.get('precision', 'not recorded')}",
             "- the complete configuration is in `model.json`",

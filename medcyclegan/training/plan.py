@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import difflib
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import torch
 
 from medcyclegan.config import Config, Domain, Scaling
-from medcyclegan.data import SliceIndex, check_stacks
+from medcyclegan.data import Sampling, SliceIndex, check_stacks
 from medcyclegan.errors import ConfigError, IntensityError, StoreError, UsageError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.model.training_set import describe_patients, describe_training_set
 from medcyclegan.provenance import hash_json
 
-__all__ = ["InitialModel", "Plan", "build_plan", "check_domain", "choose_domains"]
+__all__ = ["InitialModel", "PairSource", "Plan", "build_plan", "check_domain", "choose_domains"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,32 @@ class InitialModel:
     steps: int
 
 
+class PairSource(Protocol):
+    """Pairs of slices for supervised training.
+
+    A batch holds ``input_A``, ``input_B``, ``target_A`` and ``target_B``, each ``(N, C, H, W)`` float32 in [-1, 1], of
+    the same places of the same patients.
+    """
+
+    @property
+    def words(self) -> str:
+        """A description of the pairs, for the log."""
+
+    def opened(
+        self, device: torch.device, sampling: Sampling
+    ) -> contextlib.AbstractContextManager[Callable[[int], tuple[torch.Tensor, ...]]]:
+        """Return a context that gives the function that reads the batch of a step, counted from 0."""
+
+    def describe(self, steps: int) -> dict[str, Any]:
+        """Return what ``model.json`` records about the pairs after ``steps`` steps; no path."""
+
+    def to_record(self, base: Path) -> dict[str, Any]:
+        """Return what ``run.json`` needs to continue; paths are relative to ``base``, the run's folder."""
+
+    def bytes_in_memory(self) -> int:
+        """Return the memory that the pairs take besides the batches."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
     """The plan of a training run; ``config`` is complete and agrees with the slice store.
@@ -43,7 +72,8 @@ class Plan:
     ``domains``: the names of A and B. ``training`` and ``held_out``: the rows of A and of B in the
     splits ``train`` and ``validation``, sorted by content. ``size``: rows and columns of a slice. ``patients``: for
     each domain, how patients were distinguished and how many are in each split. ``initial``: the model whose
-    generators the run starts with.
+    generators the run starts with. ``pairs``: the source of the batches in supervised training; None: unpaired slices
+    of the store.
     """
 
     config: Config
@@ -54,6 +84,7 @@ class Plan:
     size: int
     patients: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     initial: InitialModel | None = None
+    pairs: PairSource | None = None
 
     @functools.cached_property
     def slices(self) -> tuple[int, int]:
@@ -78,6 +109,11 @@ class Plan:
             name: describe_training_set(rows, self.store, inputs=others)
             for name, rows, others in zip(self.domains, self.training, self.training[::-1], strict=True)
         }
+
+    @property
+    def command(self) -> str:
+        """The command that trains according to this plan."""
+        return "train" if self.pairs is None else "pretrain"
 
     @property
     def checkpoint_every(self) -> int:

@@ -32,7 +32,17 @@ from medcyclegan.training.schedule import LearningRate
 from medcyclegan.training.update.distributed import Ranks, joined, own_device
 from medcyclegan.training.update.step import CycleGANStep
 
-__all__ = ["train"]
+__all__ = [
+    "Place",
+    "continue_run",
+    "from_first",
+    "locked",
+    "start_run",
+    "stopping_before_the_run",
+    "train",
+    "with_initial",
+    "with_steps",
+]
 
 log = logging.getLogger(__name__)
 
@@ -78,75 +88,88 @@ def train(
             "--domains, --max-steps and --init-from out (you may edit the run's config.yaml), or start a new run"
         )
     where = own_device(device)
-    with joined(where) as ranks, StopSignals() as stop:
-        try:
-            if resume is not None:
-                return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, where, ranks, stop)
-            plan = build_plan(Path(slices or "slices"), _with_steps(config or Config(), max_steps), domains)
-            return _start(plan, Path(out), where, ranks, init_from, stop)
-        except KeyboardInterrupt:
-            raise TrainingError(f"stopped by {stop.name} before the first step: nothing was trained") from None
+    with joined(where) as ranks, StopSignals() as stop, stopping_before_the_run(stop):
+        place = Place(where, ranks, stop)
+        if resume is not None:
+            return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, place)
+        plan = build_plan(Path(slices or "slices"), with_steps(config or Config(), max_steps), domains)
+        return start_run(plan, Path(out), place, init_from)
 
 
-def _start(
-    plan: Plan,
-    out: Path,
-    device: torch.device,
-    ranks: Ranks,
-    init_from: str | Path | None,
-    stop: StopSignals,
-) -> Path:
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a run is trained: on which device, by which processes, and what stops it."""
+
+    device: torch.device
+    ranks: Ranks
+    stop: StopSignals
+
+
+def start_run(plan: Plan, out: Path, place: Place, init_from: str | Path | None, *, with_store: bool = False) -> Path:
+    """Create a run's folder under ``out`` and train ``plan`` from the first step to the last; return the folder.
+
+    ``init_from``: a model folder with whose generators the run starts. ``with_store``: whether the plan's slice store
+    becomes part of the run's folder.
+    """
     initial = None if init_from is None else ModelBundle.load(init_from)
-    plan = _with_initial(plan, initial)
-    step = build_networks_and_step(plan, device, ranks, initial)
+    plan = with_initial(plan, initial)
+    step = build_networks_and_step(plan, place.device, place.ranks, initial)
 
     def create() -> Path:
-        path = RunState.create(plan, out).folder.path
+        path = RunState.create(plan, out, plan.store if with_store else None).folder.path
         return path if initial is None else initial.save(path / "initial").parent
 
-    run = RunFolder(_from_first(create, ranks))
-    with _locked(run, ranks):
-        return _continue(RunState.load(run), plan, step, stop)
+    run = RunFolder(from_first(create, place.ranks))
+    if with_store:
+        plan = dataclasses.replace(plan, store=run.reference)
+    with locked(run, place.ranks):
+        return continue_run(RunState.load(run), plan, step, place.stop)
 
 
-def _resume(path: Path, slices: str | Path | None, device: torch.device, ranks: Ranks, stop: StopSignals) -> Path:
-    run = RunFolder(_from_first(lambda: find_run(path).path, ranks))
-    with _locked(run, ranks):
+def _resume(path: Path, slices: str | Path | None, place: Place) -> Path:
+    ranks = place.ranks
+    run = RunFolder(from_first(lambda: find_run(path).path, ranks))
+    with locked(run, ranks):
         state, config = RunState.load(run), run.load_config()
+        if state.pairs is not None:
+            raise TrainingError(
+                f"{run.path} is a run of pretrain: continue it with medcyclegan pretrain --resume {run.path}"
+            )
         if state.is_complete(config):
             log.info("%s is finished after %d steps: there is nothing left to do", run.path, state.step)
             return run.path
         store = Path(slices) if slices is not None else state.store
         initial = initial_model(state)
-        plan = _with_initial(build_plan(store, config, state.domains), initial)
+        plan = with_initial(build_plan(store, config, state.domains), initial)
         if plan.fingerprint != state.fingerprint:
             raise TrainingError(
                 f"{store} has changed since {run.path} was started, so its samples would differ: start a new run, "
                 "or name the original store with --slices"
             )
-        return _continue(state, plan, build_networks_and_step(plan, device, ranks, initial), stop)
+        return continue_run(state, plan, build_networks_and_step(plan, place.device, ranks, initial), place.stop)
 
 
-def _with_initial(plan: Plan, initial: ModelBundle | None) -> Plan:
+def with_initial(plan: Plan, initial: ModelBundle | None) -> Plan:
+    """Return ``plan`` with the model whose generators the run starts with."""
     if initial is None:
         return plan
     return dataclasses.replace(plan, initial=InitialModel(initial.fingerprint, steps_behind(initial)))
 
 
-def _from_first(make: Callable[[], Path], ranks: Ranks) -> Path:
+def from_first(make: Callable[[], Path], ranks: Ranks) -> Path:
     """Create a path in the first process and return it in every process."""
     return Path(ranks.from_first(str(make()) if ranks.first else ""))
 
 
 @contextlib.contextmanager
-def _locked(run: RunFolder, ranks: Ranks) -> Iterator[None]:
+def locked(run: RunFolder, ranks: Ranks) -> Iterator[None]:
     """Lock the run in the first process; the others wait until it is locked."""
     with run.lock() if ranks.first else contextlib.nullcontext():
         ranks.any(False)
         yield
 
 
-def _continue(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals) -> Path:
+def continue_run(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals) -> Path:
     """Train a run, whose lock is held, from its last checkpoint to its last step."""
     run, is_first = state.folder, step.ranks.first
     # If one of several processes stopped, the others would wait for it: they stop together, after a step.
@@ -187,7 +210,7 @@ def _continue(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals
             state.set_stopped()
             raise TrainingError(
                 f"stopped by {stop.received} after step {state.step} of {plan.steps}; everything is saved: continue "
-                f"with medcyclegan train --resume {run.path}"
+                f"with medcyclegan {plan.command} --resume {run.path}"
             )
         state.set_finished(plan.steps)
     chosen = "" if watchers.validation is None else watchers.validation.words
@@ -213,11 +236,21 @@ def _stopping_at_once(state: RunState, plan: Plan, stop: StopSignals) -> Iterato
     except KeyboardInterrupt:
         raise TrainingError(
             f"stopped by {stop.name} without saving; the last checkpoint is of step {state.step} of {plan.steps}: "
-            f"continue with medcyclegan train --resume {state.folder.path}"
+            f"continue with medcyclegan {plan.command} --resume {state.folder.path}"
         ) from None
 
 
-def _with_steps(config: Config, max_steps: int | None) -> Config:
+@contextlib.contextmanager
+def stopping_before_the_run(stop: StopSignals) -> Iterator[None]:
+    """Turn an interruption before the run has started into an error of one line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise TrainingError(f"stopped by {stop.name} before the first step: nothing was trained") from None
+
+
+def with_steps(config: Config, max_steps: int | None) -> Config:
+    """Return ``config`` with ``max_steps`` steps; None: unchanged."""
     if max_steps is None:
         return config
     if max_steps < 1:

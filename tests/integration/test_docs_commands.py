@@ -38,6 +38,7 @@ MR = IntensityScaling("percentile", 0.0, 900.0, "arbitrary units")
 SHORTER = {
     "--patients 20": "--patients 2 --spacing-mm 6",
     "demo --out demo": "demo --out demo --heads 2 1",
+    " --max-steps 20000": "",
     "--folds 5": "--folds 2",
     "scaling.py 10 100 1000": "scaling.py 2",
 }
@@ -47,6 +48,11 @@ TRAINING = [
     "training.max_steps=2",
     "training.panel_every=2",
     "validation.slices=2",
+    "pretraining.patients_at_once=1",
+    "pretraining.slices_per_patient=2",
+    "pretraining.reference_patients=1",
+    "pretraining.validation_patients=1",
+    "pretraining.workers=0",
 ]
 INSTALLS = ("make", "pip")
 BLOCK = re.compile(r"^```(?P<language>sh|python)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<text>.*?)^```", re.M | re.S)
@@ -66,6 +72,10 @@ def three_commands():
 def label_maps():
     for n in range(2):
         write_labels(Path("labels") / f"head-{n}.nii.gz")
+    for name in ("t1", "t2"):
+        write_nifti(head_mr(SHAPE, PLACE, inverted=name == "t2"), Path("volumes") / name / "a.nii.gz")
+    write_nifti(head_mr(SHAPE, PLACE), Path("in.nii.gz"))
+    assert CliRunner().invoke(main, ["slice-volumes"]).exit_code == 0
 
 
 def pacs_export():

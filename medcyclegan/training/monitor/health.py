@@ -125,6 +125,11 @@ _FAULTS = (
         "try losses.identity_weight above 0 or losses.structure=gradient, and training.pairing=height",
     ),
 )
+#: The remedy in supervised training, which has other terms than those that the remedies above name.
+_REMEDY_FOR_PAIRS = (
+    "train for more steps; if it persists, try another training.learning_rate, or other weights in the configuration's "
+    "section pretraining"
+)
 #: A discriminator whose loss is below this fraction of that of guessing detects every fake. Working ones: 0.6 to 1.3.
 _SATURATED = 0.05
 
@@ -189,7 +194,8 @@ class Health:
         self._metrics.write_row(step, {f"health_{s}_{d}": v for d, values in signs.items() for s, v in values.items()})
         learned = {direction for direction, values in signs.items() if values["unrestored"] < 1.0}
         self._have_learned |= learned
-        faults = find_faults(signs, self._references, self._plan.domains)
+        remedy = None if self._plan.pairs is None else _REMEDY_FOR_PAIRS
+        faults = find_faults(signs, self._references, self._plan.domains, remedy)
         faults |= _saturated(self._metrics.last, self._plan.config, self._plan.domains)
         self._note(step, {name: message for name, message in faults.items() if self._counts(step, name)})
         active = tuple(w["name"] for w in self._warnings if w["last_step"] == step)
@@ -221,9 +227,15 @@ class Health:
 
 
 def find_faults(
-    signs: Mapping[str, Mapping[str, float]], references: Mapping[str, Reference], domains: tuple[str, str]
+    signs: Mapping[str, Mapping[str, float]],
+    references: Mapping[str, Reference],
+    domains: tuple[str, str],
+    remedy: str | None = None,
 ) -> dict[str, str]:
-    """Return the faults that the signs of directions ``AB`` and ``BA`` show: their names and messages."""
+    """Return the faults that the signs of directions ``AB`` and ``BA`` show: their names and messages.
+
+    ``remedy``: what the messages advise instead of each fault's own remedy.
+    """
     found = {}
     for direction, values in signs.items():
         reference = references[direction]
@@ -232,7 +244,7 @@ def find_faults(
         facts |= {"target_contrast": reference.target_contrast, **values}
         for fault in _FAULTS:
             if fault.is_there(values, reference):
-                found[f"{fault.name} {direction}"] = f"{fault.says.format(**facts)}: {fault.remedy}"
+                found[f"{fault.name} {direction}"] = f"{fault.says.format(**facts)}: {remedy or fault.remedy}"
     return found
 
 

@@ -39,7 +39,7 @@ class Panels:
         step = engine.state.iteration
         if not self._plan.is_due(step, self._plan.config.training.panel_every):
             return
-        identity = self._plan.config.losses.identity_weight > 0
+        identity = self._plan.config.losses.identity_weight > 0 and self._plan.pairs is None
         panel = training_panel(panel_images(self._step, self._real_A, self._real_B, identity=identity))
         with atomic_write(self._folder / f"step-{step:06d}.png") as file:
             file.write(png_bytes(panel))

@@ -109,9 +109,10 @@ class Validation:
 def check_key_metric(plan: Plan) -> None:
     """Raise :class:`~medcyclegan.errors.ConfigError` for a key metric that the held-out volumes do not allow."""
     metric = plan.config.validation.key_metric
+    section = "validation" if plan.pairs is None else "pretraining"
     if any(plan.held_out) and metric in _NEED_PAIRS and not paired_places(plan, 1):
         raise ConfigError(
-            f"validation.key_metric = {metric} compares pairs, but no held-out patient has both domains on one grid: "
+            f"{section}.key_metric = {metric} compares pairs, but no held-out patient has both domains on one grid: "
             "use sliced_wasserstein, histogram or cycle"
         )
 

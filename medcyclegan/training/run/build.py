@@ -13,6 +13,7 @@ from medcyclegan.training.run.init_from import put_generators
 from medcyclegan.training.run.saving import build_bundle
 from medcyclegan.training.update.compilation import compile_networks
 from medcyclegan.training.update.distributed import Ranks
+from medcyclegan.training.update.paired_step import PairedStep
 from medcyclegan.training.update.precision import choose_precision
 from medcyclegan.training.update.step import CycleGANStep, build_step
 from medcyclegan.training.update.step_memory import check_memory
@@ -48,7 +49,8 @@ def build_networks_and_step(
             "networks.generator.filters"
         ) from None
     compiled = compile_networks(networks, plan, device)
-    step = build_step(plan.config, networks, device, precision, ranks, compiled=compiled)
+    kind = CycleGANStep if plan.pairs is None else PairedStep
+    step = build_step(plan.config, networks, device, precision, ranks, compiled=compiled, kind=kind)
     if ranks.first:
         # Everything that the model needs at the first checkpoint, which may be hours later.
         build_bundle(plan, step, 0).check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import psutil
@@ -32,12 +32,10 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
         *(plan.config.seed, training.batch_size, training.flip_probability, training.pairing),
         *(step.ranks.rank, step.ranks.world_size, plan.config.networks.generator.context_slices),
     )
-    rows = [row for own in plan.training for row in own]
-    reader = open_reader(plan.store, rows, step.device, training.slices_on_device)
-    slices = UnpairedSlices(*plan.training, reader, sampling)
     pin = step.device.type == "cuda"
     with (
-        contextlib.closing(prefetched_batches(slices.batch, first, plan.steps, pin=pin)) as batches,
+        _opened(plan, step.device, sampling) as read_batch,
+        contextlib.closing(prefetched_batches(read_batch, first, plan.steps, pin=pin)) as batches,
         progress_bar("training", plan.steps, done=first) as bar,
     ):
         trainer = Trainer(
@@ -71,14 +69,30 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
             ) from None
 
 
+@contextlib.contextmanager
+def _opened(
+    plan: Plan, device: torch.device, sampling: Sampling
+) -> Iterator[Callable[[int], tuple[torch.Tensor, ...]]]:
+    """Yield the function that reads the batch of a step: unpaired slices of the store, or the plan's pairs."""
+    if plan.pairs is not None:
+        with plan.pairs.opened(device, sampling) as read_batch:
+            yield read_batch
+        return
+    rows = [row for own in plan.training for row in own]
+    reader = open_reader(plan.store, rows, device, plan.config.training.slices_on_device)
+    yield UnpairedSlices(*plan.training, reader, sampling).batch
+
+
 def _advance(bar: Bar, plan: Plan, step: CycleGANStep, done: int, metrics: MetricsLog) -> None:
     """Count a step, and show the latest losses and rates after each new row of the metrics."""
     bar.advance()
     if bar.shown and metrics.last and plan.is_due(done, plan.config.training.log_every):
         losses, rates = metrics.last, metrics.rates
-        discriminators = losses["discriminator_A"] + losses["discriminator_B"]
+        terms = f"G {losses['generators']:.3g}"
+        if "discriminator_A" in losses:
+            terms += f"  D {losses['discriminator_A'] + losses['discriminator_B']:.3g}"
         bar.say(
-            f"epoch {done / plan.epoch_length:.1f}  G {losses['generators']:.3g}  D {discriminators:.3g}  "
+            f"epoch {done / plan.epoch_length:.1f}  {terms}  "
             f"{rates['images_per_second']:.3g} images/s  {_memory(step.device) / 2**30:.1f} GiB"
         )
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from medcyclegan.errors import TrainingError, WriteError
 from medcyclegan.run_record import LOCK_FILE, RECORD_FILE
 from medcyclegan.storage import atomic_folder, remove_leftovers, replace_link
 
-__all__ = ["RunFolder", "create_run", "find_run"]
+__all__ = ["REFERENCE", "RunFolder", "create_run", "find_run"]
 
+#: The slice store of a pretraining that draws its patients, in the run's folder.
+REFERENCE = "reference"
 _LATEST = "latest"
 _LOCK_ATTEMPTS, _LOCK_PAUSE_S = 5, 0.05
 
@@ -53,6 +56,11 @@ class RunFolder:
         """The model folder of the last checkpoint; :attr:`model` may be an earlier one."""
         return self.path / "model-last"
 
+    @property
+    def reference(self) -> Path:
+        """The slice store of a pretraining that draws its patients."""
+        return self.path / REFERENCE
+
     def load_config(self) -> Config:
         """Return the configuration that the run was started with."""
         return load_config(self.path / "config.yaml")
@@ -76,9 +84,10 @@ class RunFolder:
             yield
 
 
-def create_run(out: Path, config: Config, record: bytes) -> RunFolder:
+def create_run(out: Path, config: Config, record: bytes, reference: Path | None = None) -> RunFolder:
     """Create ``out/<YYYYmmdd-HHMMSS>`` with its configuration and ``run.json``, and point ``out/latest`` at it.
 
+    ``reference``: a slice store that becomes part of the folder, on the same file system.
     Raises :class:`~medcyclegan.errors.WriteError` if they cannot be written.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -90,6 +99,8 @@ def create_run(out: Path, config: Config, record: bytes) -> RunFolder:
             with atomic_folder(path) as folder:
                 (folder / "config.yaml").write_text(to_yaml(config), "utf-8")
                 (folder / RECORD_FILE).write_bytes(record)
+                if reference is not None:
+                    shutil.copytree(reference, folder / REFERENCE, copy_function=_link_or_copy)
             break
         except WriteError:
             # Jobs of an array may start in the same second: another one has just created this folder.
@@ -111,6 +122,13 @@ def find_run(path: Path) -> RunFolder:
     if not (path / "config.yaml").is_file():
         raise TrainingError(f"{path} holds no config.yaml: name a run's folder, such as runs/{_LATEST}")
     return RunFolder(path.parent / os.readlink(path) if path.is_symlink() else path)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
 
 
 def _take_lock(file: BinaryIO) -> bool:

@@ -148,6 +148,8 @@ class Checkpoints:
         choice = {"key_metric": self._plan.config.validation.key_metric, "value": best["value"]}
         fitness = fitness_after(best["step"], self._plan, self._watchers)
         provenance = {**last.provenance, "steps": best["step"], "chosen_by": choice, "fitness": fitness.to_dict()}
+        if self._plan.pairs is not None:
+            provenance["pairs"] = self._plan.pairs.describe(best["step"])
         chosen = dataclasses.replace(last, weights=best["weights"], provenance=provenance)
         chosen.save(self._run.model, overwrite=True)
         last.save(self._run.model_last, overwrite=True)
@@ -164,11 +166,15 @@ def fitness_after(steps_done: int, plan: Plan, watchers: Watchers) -> Fitness:
         name, _, about = warning["name"].rpartition(" ")
         warnings.append(ModelWarning(name, domains[about], warning["step"], warning["message"]))
     scores = {} if validation is None else validation.scores_at(steps_done)
+    # Patients that were drawn during the training are not in the store.
+    drawn = {} if plan.pairs is None else plan.pairs.describe(steps_done)
+    patients = {
+        name: drawn.get("patients", len({row.patient for row in rows}))
+        for name, rows in zip(plan.domains, plan.training, strict=True)
+    }
     return Fitness(
         steps=steps_done + (plan.initial.steps if plan.initial is not None else 0),
-        patients={
-            name: len({row.patient for row in rows}) for name, rows in zip(plan.domains, plan.training, strict=True)
-        },
+        patients=patients,
         learned=None if look is None else look.learned,
         warnings=tuple(warnings),
         scores=scores,
@@ -205,6 +211,7 @@ def build_bundle(plan: Plan, step: CycleGANStep, steps_done: int, fitness: Fitne
             "patients": dict(plan.patients),
             "slices_sha256": plan.fingerprint,
             "precision": step.precision,
+            **({} if plan.pairs is None else {"pairs": plan.pairs.describe(steps_done)}),
             "init_from": plan.initial.fingerprint if plan.initial is not None else None,
             **({} if fitness is None else {"fitness": fitness.to_dict()}),
         },

@@ -19,18 +19,16 @@ __all__ = ["announce", "check_config", "session_entry"]
 log = logging.getLogger(__name__)
 
 #: Settings that may change between sessions: when to log and save, where slices are stored. No weight depends on them.
-_FREE = tuple(
-    f"training.{name}"
-    for name in (
-        "panel_every",
-        "log_every",
-        "checkpoint_epochs",
-        "checkpoint_steps",
-        "keep_last",
-        "slices_on_device",
-        "cuda_graphs",
-        "memory_check",
-    )
+_FREE = (
+    "training.panel_every",
+    "training.log_every",
+    "training.checkpoint_epochs",
+    "training.checkpoint_steps",
+    "training.keep_last",
+    "training.slices_on_device",
+    "training.cuda_graphs",
+    "training.memory_check",
+    "pretraining.workers",
 )
 _STEPS = ("training.epochs", "training.max_steps")
 
@@ -60,7 +58,9 @@ def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
     before, after = dict(_flatten(state["config"])), dict(_flatten(plan.config.model_dump(mode="json")))
     refused = []
     for key in sorted(before.keys() | after.keys()):
-        if before.get(key) == after.get(key) or (key in _FREE and key not in before):
+        # The checkpoint may be of an earlier version, which had no such key.
+        is_new = key not in before and (key in _FREE or key.startswith("pretraining."))
+        if before.get(key) == after.get(key) or is_new:
             continue
         change = f"{key} was {before.get(key)} at the checkpoint and is {after.get(key)} now"
         if key in _STEPS and plan.config.training.schedule == "constant":
@@ -102,6 +102,8 @@ def announce(run: RunFolder, plan: Plan, step: CycleGANStep, first: int) -> None
     )
     if world > 1:
         log.info("%d processes divide each batch: %d slices each", world, plan.config.training.batch_size // world)
+    if plan.pairs is not None:
+        log.info("supervised, on pairs of slices %s", plan.pairs.words)
     if first:
         log.info("continuing after step %d", first)
     if step.device.type == "cpu":

@@ -17,7 +17,7 @@ from medcyclegan.provenance import now
 from medcyclegan.run_record import RECORD_FILE, load_run_record
 from medcyclegan.storage import atomic_write
 from medcyclegan.training.plan import Plan
-from medcyclegan.training.run.folder import RunFolder, create_run
+from medcyclegan.training.run.folder import REFERENCE, RunFolder, create_run
 
 __all__ = ["RunState"]
 
@@ -38,13 +38,16 @@ class RunState:
         self._record = record
 
     @classmethod
-    def create(cls, plan: Plan, out: Path) -> RunState:
+    def create(cls, plan: Plan, out: Path, reference: Path | None = None) -> RunState:
         """Create the folder of a new run under ``out``, with its configuration and its state before the first step.
 
+        ``reference``: the plan's slice store, if it becomes part of the run's folder.
         Raises :class:`~medcyclegan.errors.WriteError` if that cannot be written.
         """
         record = _first_record(plan, out)
-        return cls(create_run(out, plan.config, _to_json(record)), record)
+        if reference is not None:
+            record["slices"] = REFERENCE
+        return cls(create_run(out, plan.config, _to_json(record), reference), record)
 
     @classmethod
     def load(cls, folder: RunFolder) -> RunState:
@@ -86,6 +89,15 @@ class RunState:
     def store(self) -> Path:
         """The slice store that the run was started with, found from the run's folder."""
         return Path(os.path.relpath(self.folder.path.resolve() / self._record["slices"]))
+
+    @property
+    def pairs(self) -> dict[str, Any] | None:
+        """The source of the pairs of a pretraining, as :class:`~medcyclegan.training.plan.PairSource` recorded it.
+
+        None for a run of ``train``.
+        """
+        pairs: dict[str, Any] | None = self._record.get("pairs")
+        return pairs
 
     @property
     def has_initial_model(self) -> bool:
@@ -186,6 +198,7 @@ def _first_record(plan: Plan, out: Path) -> dict[str, Any]:
         "fingerprint": plan.fingerprint,
         "sessions": [],
         "init_from": plan.initial.fingerprint if plan.initial is not None else None,
+        **({} if plan.pairs is None else {"pairs": plan.pairs.to_record(out.resolve() / "run")}),
     }
 
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from ignite.engine import Engine
@@ -23,9 +23,10 @@ from medcyclegan.training.update.losses import cycle_loss, discriminator_loss, g
 from medcyclegan.training.update.precision import Precision, autocast
 from medcyclegan.training.update.structure import structure_loss
 
-__all__ = ["CycleGANStep", "Execution", "build_step"]
+__all__ = ["CycleGANStep", "Execution", "Losses", "build_step", "detached"]
 
 Losses = dict[str, torch.Tensor]
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,12 @@ class Execution:
     ranks: Ranks = dataclasses.field(default_factory=Ranks)
     compiled: bool = False
     graphs: Literal["off", "auto", "on"] = "off"
+
+    def of(self, update: Callable[..., Result]) -> Callable[..., Result]:
+        """Return ``update`` as it is called: itself, or its CUDA graph."""
+        if self.graphs == "off":
+            return update
+        return CapturedFunction(update, self.device, strict=self.graphs == "on")
 
 
 class CycleGANStep:
@@ -65,6 +72,7 @@ class CycleGANStep:
         self.losses = config.losses
         self.optimizer_G, self.optimizer_D = optimizers
         self.pool_A, self.pool_B = pools
+        self.execution = execution
         self.device = execution.device
         self.precision = execution.precision
         self.ranks = execution.ranks
@@ -72,12 +80,8 @@ class CycleGANStep:
         self.averages = averages
         self.gradient_clip = config.training.gradient_clip
         #: The two updates as they are called: the methods, or their CUDA graphs.
-        self._generators_update: Callable[..., tuple[torch.Tensor, torch.Tensor, Losses]] = self.update_generators
-        self._discriminators_update: Callable[..., Losses] = self.update_discriminators
-        if execution.graphs != "off":
-            strict = execution.graphs == "on"
-            self._generators_update = CapturedFunction(self.update_generators, self.device, strict=strict)
-            self._discriminators_update = CapturedFunction(self.update_discriminators, self.device, strict=strict)
+        self._generators_update = execution.of(self.update_generators)
+        self._discriminators_update = execution.of(self.update_discriminators)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> Losses:
@@ -90,11 +94,14 @@ class CycleGANStep:
         past_B = self.pool_B.exchange(fake_B, step)
         of_discriminators = self._discriminators_update(real_A, real_B, past_A, past_B)
 
+        return self.finish(of_generators | of_discriminators, step)
+
+    def finish(self, losses: Losses, step: int) -> Losses:
+        """Update what follows the networks: the loss scaler and the averages; return the losses of this step."""
         self.scaler.update()
         if self.averages is not None:
             self.averages.update(self.networks, step)
         # Copies, since the next replay of the CUDA graphs overwrites their results.
-        losses = of_generators | of_discriminators
         return dict(zip(losses, torch.stack(list(losses.values())).unbind(), strict=True))
 
     def update_generators(
@@ -130,8 +137,8 @@ class CycleGANStep:
                 terms["structure_BA"] = structure_loss(fake_A, real_B, weight.structure)
                 loss = loss + weight.structure_weight * (terms["structure_AB"] + terms["structure_BA"])
 
-        self._minimise(loss, self.optimizer_G)
-        return fake_A.detach(), fake_B.detach(), _detached(generators=loss, **terms)
+        self.minimize(loss, self.optimizer_G)
+        return fake_A.detach(), fake_B.detach(), detached(generators=loss, **terms)
 
     def update_discriminators(
         self, real_A: torch.Tensor, real_B: torch.Tensor, past_A: torch.Tensor, past_B: torch.Tensor
@@ -145,17 +152,23 @@ class CycleGANStep:
             loss_A = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_A, real_A, past_A), form)
             loss_B = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_B, real_B, past_B), form)
 
-        self._minimise(loss_A + loss_B, self.optimizer_D)
-        return _detached(discriminator_A=loss_A, discriminator_B=loss_B)
+        self.minimize(loss_A + loss_B, self.optimizer_D)
+        return detached(discriminator_A=loss_A, discriminator_B=loss_B)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the networks compute in the step's precision."""
         return autocast(self.precision, self.device)
 
     @property
+    def trains_discriminators(self) -> bool:
+        """Whether the discriminators are run and updated."""
+        return True
+
+    @property
     def captured(self) -> bool:
-        """Whether both updates are replayed as CUDA graphs by now."""
-        updates = (self._generators_update, self._discriminators_update)
+        """Whether all updates are replayed as CUDA graphs by now."""
+        updates: list[Callable[..., object]] = [self._generators_update]
+        updates += [self._discriminators_update] if self.trains_discriminators else []
         return all(isinstance(update, CapturedFunction) and update.replays for update in updates)
 
     @property
@@ -180,7 +193,8 @@ class CycleGANStep:
         finally:
             self.networks.train()
 
-    def _minimise(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def minimize(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        """Take one step of ``optimizer`` along the gradient of ``loss``, averaged over all processes."""
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -199,10 +213,12 @@ def build_step(
     ranks: Ranks | None = None,
     *,
     compiled: bool = False,
+    kind: type[CycleGANStep] = CycleGANStep,
 ) -> CycleGANStep:
     """Build the step for ``networks``, which are on ``device``, with Adam and empty image pools.
 
     ``ranks``: the processes that divide each batch (default: this one alone). ``compiled``: whether the networks are.
+    ``kind``: the class of the step.
     The step runs as CUDA graphs if ``training.cuda_graphs`` and the device say so.
     """
     training = config.training
@@ -211,7 +227,7 @@ def build_step(
     pool = functools.partial(ImagePool, training.pool_size, training.batch_size, config.seed)
     places = {"first_place": ranks.rank * share, "places": share}
     graphs = training.cuda_graphs if wants_graphs(config, device, precision, ranks.world_size) else "off"
-    return CycleGANStep(
+    return kind(
         networks,
         config,
         optimizers=(
@@ -243,5 +259,6 @@ def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> t
     return one, other
 
 
-def _detached(**losses: torch.Tensor) -> Losses:
+def detached(**losses: torch.Tensor) -> Losses:
+    """Return the losses without their graphs."""
     return {name: loss.detach() for name, loss in losses.items()}

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medcyclegan.config import Config, Losses, Networks
+from medcyclegan.config import Config, Losses, Networks, Pretraining
 from medcyclegan.data import BATCHES_AHEAD, Stream
 from medcyclegan.errors import TrainingError
 from medcyclegan.memory import FreeMemory, free_memory
@@ -22,6 +22,7 @@ from medcyclegan.networks import build_cyclegan
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.image_pool import ImagePool
+from medcyclegan.training.update.paired_step import PairedStep
 from medcyclegan.training.update.precision import Precision
 from medcyclegan.training.update.step import CycleGANStep, Execution
 from medcyclegan.training.update.structure import structure_loss
@@ -73,17 +74,30 @@ def training_bytes(plan: Plan, share: int, precision: Precision, device: torch.d
     weight, averaged generators, the image pools, prefetched batches and slices kept in memory.
     """
     config = plan.config
-    traced = _trace(config.networks, config.losses, plan.size, share, precision)
+    pretraining = None if plan.pairs is None else config.pretraining
+    traced = _trace(_Objective(config.networks, config.losses, pretraining), plan.size, share, precision)
+    without_discriminators = pretraining is not None and pretraining.adversarial_weight == 0
+    trained = traced.generator_weights if without_discriminators else traced.weights
     images = 2 * share * config.networks.generator.context_slices * plan.size**2 * 4
-    total = traced.peak + 2 * traced.weights
+    total = traced.peak + 2 * trained
     total += 0 if config.training.ema_decay is None else traced.generator_weights
-    total += images * -(-config.training.pool_size // config.training.batch_size)
+    total += 0 if without_discriminators else images * -(-config.training.pool_size // config.training.batch_size)
     if config.training.slices_on_device == "on":
         total += sum(plan.slices) * plan.size**2 * (2 if config.slicing.dtype == "float16" else 4)
     if device.type == "cpu":
-        total += images * (BATCHES_AHEAD + 2)
+        total += images * (1 if plan.pairs is None else 2) * (BATCHES_AHEAD + 2)
+    total += 0 if plan.pairs is None else plan.pairs.bytes_in_memory()
     factor, besides = _TAKEN[device.type]
     return round(factor * total) + besides
+
+
+@dataclasses.dataclass(frozen=True)
+class _Objective:
+    """What a step minimizes: the terms of a CycleGAN, or with ``pretraining`` those of pairs."""
+
+    networks: Networks
+    losses: Losses
+    pretraining: Pretraining | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,30 +110,42 @@ class _Traced:
 
 
 @functools.lru_cache(maxsize=16)
-def _trace(networks: Networks, losses: Losses, size: int, share: int, precision: Precision) -> _Traced:
+def _trace(objective: _Objective, size: int, share: int, precision: Precision) -> _Traced:
     """Run a training step on tensors with shapes but no values, and find the most bytes that exist at one time."""
-    if losses.structure != "none":
+    structure = objective.losses.structure
+    if structure != "none":
         # Its first call caches tensors, which must have values.
-        structure_loss(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16), losses.structure)
+        structure_loss(torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16), structure)
     with torch.random.fork_rng([]), FakeTensorMode(allow_non_fake_inputs=True):
         with _Allocations() as allocations:
-            step = _stateless_step(networks, losses, size, "fp32" if precision in ("fp32", "fp64") else "bf16")
-            real_A, real_B = (torch.empty(share, networks.generator.context_slices, size, size) for _ in "AB")
-            fake_A, fake_B, _ = step.update_generators(real_A, real_B)
-            step.update_discriminators(real_A, real_B, fake_A, fake_B)
+            step = _stateless_step(objective, size, "fp32" if precision in ("fp32", "fp64") else "bf16")
+            context = objective.networks.generator.context_slices
+            real_A, real_B = (torch.empty(share, context, size, size) for _ in "AB")
+            if isinstance(step, PairedStep):
+                targets = [torch.empty_like(real_A) for _ in "AB"]
+                fake_A, fake_B, _ = step.update_on_pairs(real_A, real_B, *targets)
+            else:
+                fake_A, fake_B, _ = step.update_generators(real_A, real_B)
+            if step.trains_discriminators:
+                step.update_discriminators(real_A, real_B, fake_A, fake_B)
         weights = [p.numel() * p.element_size() for p in step.networks.parameters()]
         of_generators = [p.numel() * p.element_size() for p in step.networks.generator_parameters()]
     wider = 2 if precision == "fp64" else 1
     return _Traced(wider * sum(weights), wider * sum(of_generators), wider * allocations.peak)
 
 
-def _stateless_step(networks: Networks, losses: Losses, size: int, precision: Precision) -> CycleGANStep:
+def _stateless_step(objective: _Objective, size: int, precision: Precision) -> CycleGANStep:
     """Return a step whose optimizers and pools have no state: :func:`training_bytes` adds their memory."""
-    built = build_cyclegan(networks, size, 0)
+    built = build_cyclegan(objective.networks, size, 0)
     optimizers = [torch.optim.SGD(own, 0.0) for own in (built.generator_parameters(), built.discriminator_parameters())]
-    return CycleGANStep(
+    kind = CycleGANStep if objective.pretraining is None else PairedStep
+    return kind(
         built,
-        Config(networks=networks, losses=losses),
+        Config(
+            networks=objective.networks,
+            losses=objective.losses,
+            pretraining=objective.pretraining or Pretraining(),
+        ),
         (optimizers[0], optimizers[1]),
         (ImagePool(0, 1, 0, Stream.POOL_A), ImagePool(0, 1, 0, Stream.POOL_B)),
         Execution(torch.device("cpu"), precision),

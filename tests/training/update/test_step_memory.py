@@ -16,7 +16,7 @@ from medcyclegan.memory import FreeMemory
 from medcyclegan.training import train
 from medcyclegan.training.update import step_memory
 from medcyclegan.training.update.distributed import Ranks
-from medcyclegan.training.update.step_memory import check_memory, training_bytes
+from medcyclegan.training.update.step_memory import _Objective, check_memory, training_bytes
 from medcyclegan.training.update.structure import _local_correlation, _mutual_information
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -29,8 +29,8 @@ def config_of(**training) -> Config:
     return parse_config({"networks": networks, "training": {"pool_size": 0, **training}}, "test")
 
 
-def plan_of(config: Config, size: int = 32) -> SimpleNamespace:
-    return SimpleNamespace(config=config, size=size, slices=(70, 50))
+def plan_of(config: Config, size: int = 32, pairs=None) -> SimpleNamespace:
+    return SimpleNamespace(config=config, size=size, slices=(70, 50), pairs=pairs)
 
 
 def bytes_of(config: Config, share: int = 1, precision="fp32", device: torch.device = CPU, size: int = 32) -> int:
@@ -55,15 +55,43 @@ def test_a_traced_step_takes_what_a_real_one_takes_and_leaves_no_trace(precision
     values = config_of().model_dump(mode="json")
     values["losses"]["structure"] = structure
     config = parse_config(values, "test")
-    traced = step_memory._trace(config.networks, config.losses, 48, 3, precision)
+    traced = step_memory._trace(_Objective(config.networks, config.losses), 48, 3, precision)
     with step_memory._Allocations() as allocations:
-        step = step_memory._stateless_step(config.networks, config.losses, 48, precision)
+        step = step_memory._stateless_step(_Objective(config.networks, config.losses), 48, precision)
         real = [torch.rand(3, 1, 48, 48) for _ in "AB"]
         fake_A, fake_B, _ = step.update_generators(*real)
         step.update_discriminators(*real, fake_A, fake_B)
     assert traced.peak == pytest.approx(allocations.peak, rel=0.02)
     assert traced.weights == 4 * sum(p.numel() for p in step.networks.parameters())
     assert traced.generator_weights == 4 * sum(p.numel() for p in step.networks.generator_parameters())
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_traced_step_on_pairs_takes_what_a_real_one_takes(weight) -> None:
+    config = parse_config(
+        {**config_of().model_dump(mode="json"), "pretraining": {"adversarial_weight": weight}}, "test"
+    )
+    objective = _Objective(config.networks, config.losses, config.pretraining)
+    traced = step_memory._trace(objective, 48, 3, "fp32")
+    with step_memory._Allocations() as allocations:
+        step = step_memory._stateless_step(objective, 48, "fp32")
+        images = [torch.rand(3, 1, 48, 48) for _ in range(4)]
+        fake_A, fake_B, _ = step.update_on_pairs(*images)
+        if weight:
+            step.update_discriminators(*images[2:], fake_A, fake_B)
+    assert traced.peak == pytest.approx(allocations.peak, rel=0.02)
+    assert traced.peak < step_memory._trace(_Objective(config.networks, config.losses), 48, 3, "fp32").peak
+
+
+def test_what_pairs_keep_is_added() -> None:
+    """Without discriminators there are no pools and no moments of their weights; batches have targets too."""
+    traced = step_memory._trace(
+        _Objective(config_of().networks, config_of().losses, config_of().pretraining), 32, 1, "fp32"
+    )
+    pairs = SimpleNamespace(bytes_in_memory=lambda: 10_000_000)
+    need = training_bytes(plan_of(config_of(pool_size=50), pairs=pairs), 1, "fp32", CPU)
+    kept = 2 * traced.generator_weights + 6 * 4 * 4096 + 10_000_000
+    assert (need - BESIDES) / ON_CPU - traced.peak == pytest.approx(kept, abs=3)
 
 
 def test_tracing_computes_nothing_and_draws_no_random_number() -> None:
@@ -83,7 +111,9 @@ def test_memory_grows_evenly_with_the_batch_and_the_pixels() -> None:
 def test_what_a_run_keeps_is_added() -> None:
     """Slices of 32 x 32 pixels take 4,096 bytes each, in a store of float16 2,048."""
     plain = bytes_of(config_of())
-    generators = step_memory._trace(config_of().networks, config_of().losses, 32, 1, "fp32").generator_weights
+    generators = step_memory._trace(
+        _Objective(config_of().networks, config_of().losses), 32, 1, "fp32"
+    ).generator_weights
     for training, kept in (
         ({"ema_decay": 0.9}, generators),
         ({"pool_size": 10}, 10 * 2 * 4096),

@@ -1,0 +1,68 @@
+"""``medcyclegan pretrain``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from medcyclegan.cli.common import Command, config_options, device_option
+
+
+@click.command("pretrain", cls=Command)
+@click.argument("labels", nargs=-1, metavar="[LABELS]...")
+@config_options
+@click.option("--slices", metavar="DIR", help="Train on the pairs of this slice store instead of label maps.")
+@click.option("--domains", nargs=2, metavar="A B", help="The two contrasts.  [default: t1 t2, or the store's two]")
+@click.option(
+    "--labels-table", metavar="CSV", help="Columns label and tissue.  [default: the labels of FreeSurfer and SynthSeg]"
+)
+@click.option("--out", default="runs", show_default=True, metavar="DIR", help="The folder of runs.")
+@click.option(
+    "--max-steps", type=click.IntRange(1), metavar="N", help="Train for N steps instead of the configured epochs."
+)
+@click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Continue a run.  [default: OUT/latest]")
+@click.option("--init-from", metavar="MODEL", help="Start from the generators of this model folder.")
+@device_option
+def command(labels: tuple[str, ...], **options: Any) -> None:
+    """Train both generators on pairs of synthetic patients, before training on real slices.
+
+    LABELS are label maps of heads, or folders that hold them, as for synthesize: patients are drawn
+    during the training. Alternatively, --slices names a slice store of patients with both contrasts on
+    one grid.
+
+    Every run is written to a new folder in --out, as by train, and holds a model for translate-volume.
+    train --init-from continues from that model with real, unpaired slices. A run can be stopped at any
+    time; --resume continues it as if it had not been interrupted.
+    """
+    from pathlib import Path
+
+    from medcyclegan.config import load_config
+    from medcyclegan.errors import UsageError
+    from medcyclegan.synthesis import read_labels_table
+    from medcyclegan.training.pretraining.pretrain import PretrainingData, pretrain
+
+    resume = options["resume"]
+    named = ("config", "overrides", "slices", "domains", "labels_table")
+    if resume is not None and (labels or any(options[name] for name in named)):
+        raise UsageError("--resume uses the label maps and the configuration of the run: leave all others out")
+    if resume and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
+        raise UsageError(f"--resume {resume} writes to that folder: leave --out out, or use --resume without a run")
+    data = config = None
+    if resume is None:
+        config = load_config(options["config"] or "default", options["overrides"])
+        table = None if options["labels_table"] is None else read_labels_table(Path(options["labels_table"]))
+        data = PretrainingData(labels, options["slices"], table, options["domains"])
+    run = pretrain(
+        data,
+        config=config,
+        out=options["out"],
+        max_steps=options["max_steps"],
+        device=options["device"],
+        resume=True if resume == "" else resume,
+        init_from=options["init_from"],
+    )
+    if os.environ.get("RANK", "0") == "0":  # only the first of several processes prints
+        click.echo(run)

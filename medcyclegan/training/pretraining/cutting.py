@@ -1,0 +1,88 @@
+"""Cut slices out of a synthetic patient: scaled and placed as ``slice-volumes`` does it (a test compares both).
+
+This is done on the device that drew the patient, and only for the slices that are used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from medcyclegan.config import Config, Domain
+from medcyclegan.data.stacks import neighbours
+from medcyclegan.intensity import IntensityScaling, foreground_threshold
+from medcyclegan.plane import PlaneFit, Preparation, cut_fit, to_plane
+from medcyclegan.synthesis import Images, Patient
+
+__all__ = ["cut_pairs"]
+
+#: Just above padding and clipped air in [-1, 1].
+_BACKGROUND = -0.99
+#: The number of evenly spaced voxels from which statistics are taken: fewer than ``slice-volumes`` uses, because with
+#: millions of voxels they would take longer than everything else here.
+_SAMPLE = 250_000
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scaled:
+    """An axial volume ``(K, rows, columns)`` in [-1, 1], and the value above which it shows the patient."""
+
+    slices: torch.Tensor
+    foreground: float
+
+
+def cut_pairs(
+    images: Images, patient: Patient, config: Config, domains: tuple[str, str], random: np.random.Generator
+) -> torch.Tensor:
+    """Return slices of one patient: ``(N, 4, C, size, size)`` float16, on the images' device.
+
+    The second axis has the input of A, the input of B, the target of A and the target of B, all at the same place. N is
+    ``pretraining.slices_per_patient``; the heights are random ones at which the input of A shows the patient. Each
+    slice is between its neighbors, C of them (``networks.generator.context_slices``).
+    """
+    slicing = config.slicing
+    inputs = [_scaled(images.scans[name], name, config) for name in domains]
+    clean = config.pretraining.clean_targets
+    targets = [_scaled(images.clean[name], name, config) for name in domains] if clean else inputs
+    fit = _plan(inputs[0], patient, config)
+    shown = to_plane(inputs[0].slices[:, None], fit) > max(inputs[0].foreground, _BACKGROUND)
+    share = shown.float().mean(dim=(1, 2, 3))
+    kept = torch.nonzero(share >= slicing.foreground).flatten().tolist() or list(range(len(share)))
+    count = config.pretraining.slices_per_patient
+    chosen = random.choice(len(kept), count, replace=count > len(kept))
+    context = config.networks.generator.context_slices
+    places = [kept[place] for number in chosen for place in neighbours(kept, int(number), context)]
+    stacks = []
+    for scaled in (*inputs, *targets):
+        planes = to_plane(scaled.slices[places][:, None], fit)[:, 0]
+        stacks.append(planes.view(count, context, slicing.size, slicing.size).half())
+    return torch.stack(stacks, dim=1)
+
+
+def _scaled(scan: torch.Tensor, name: str, config: Config) -> _Scaled:
+    modality = "CT" if name == "ct" else "MR"
+    rule = config.domains.get(name, Domain()).scaling
+    # A scanner stores whole numbers.
+    values = scan.round()
+    stride = max(1, round((values.numel() / _SAMPLE) ** (1 / 3)))
+    sample = values[::stride, ::stride, ::stride].cpu().numpy()
+    scaling = IntensityScaling.fit(sample, modality=modality, window_hu=rule.window_hu, percentiles=rule.percentiles)
+    threshold = np.array([foreground_threshold(sample, modality)])
+    scaled = ((values - scaling.lower) * (2.0 / (scaling.upper - scaling.lower)) - 1.0).clamp(-1.0, 1.0)
+    # RAS+ to slices whose rows go to posterior and columns to the patient's left.
+    return _Scaled(scaled.flip(0, 1).permute(2, 1, 0), float(scaling.normalize(threshold)[0]))
+
+
+def _plan(scaled: _Scaled, patient: Patient, config: Config) -> PlaneFit:
+    """Plan the canvas of all images of the patient, around what the input of A shows."""
+    _, height, width = scaled.slices.shape
+    mask = (scaled.slices > max(scaled.foreground, _BACKGROUND)).any(dim=0)
+    centre = None
+    if bool(mask.any()):
+        rows, columns = torch.nonzero(mask.any(1)).flatten(), torch.nonzero(mask.any(0)).flatten()
+        centre = (float(rows[0] + rows[-1]) / 2, float(columns[0] + columns[-1]) / 2)
+    x, y, _ = patient.grid.spacing_mm
+    slicing = config.slicing
+    return cut_fit((height, width), (y, x), Preparation(slicing.size, slicing.fit, slicing.pixel_mm), centre)

@@ -1,0 +1,164 @@
+"""``pretrain``: train both generators on pairs of synthetic patients, in a run folder like any other."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from medcyclegan.config import Config
+from medcyclegan.errors import StoreError, TrainingError, UsageError
+from medcyclegan.synthesis import CONTRASTS, FREESURFER, find_label_maps, load_heads
+from medcyclegan.training.plan import Plan, build_plan
+from medcyclegan.training.pretraining.reference import draw_reference, split_maps
+from medcyclegan.training.pretraining.store_pairs import StorePairs
+from medcyclegan.training.pretraining.synthetic_pairs import SyntheticPairs
+from medcyclegan.training.run.build import build_networks_and_step
+from medcyclegan.training.run.folder import RunFolder, find_run
+from medcyclegan.training.run.init_from import initial_model
+from medcyclegan.training.run.signals import StopSignals
+from medcyclegan.training.run.state import RunState
+from medcyclegan.training.train import (
+    Place,
+    continue_run,
+    from_first,
+    locked,
+    start_run,
+    stopping_before_the_run,
+    with_initial,
+    with_steps,
+)
+from medcyclegan.training.update.distributed import joined, own_device
+
+__all__ = ["PretrainingData", "pretrain"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingData:
+    """What is trained on: ``labels`` (label maps, or folders that hold them) or the slice store ``slices``.
+
+    ``table``: label to tissue (default: FreeSurfer's and SynthSeg's labels). ``domains``: A and B; with label maps two
+    contrasts (default: t1 and t2), with a store two of its domains (default: its two).
+    """
+
+    labels: tuple[str | Path, ...] = ()
+    slices: str | Path | None = None
+    table: Mapping[int, str] | None = None
+    domains: tuple[str, str] | None = None
+
+
+def pretrain(
+    data: PretrainingData | None = None,
+    *,
+    config: Config | None = None,
+    out: str | Path = "runs",
+    max_steps: int | None = None,
+    device: str = "auto",
+    resume: str | Path | Literal[True] | None = None,
+    init_from: str | Path | None = None,
+) -> Path:
+    """Train both generators on pairs, supervised; return the run's folder, which holds a model like any other.
+
+    With ``data.labels`` the pairs are slices of synthetic patients, which are drawn during the training. A few patients
+    are drawn before it, into the slice store ``reference/`` of the run: they represent the training set in
+    ``model.json`` and serve for validation. With ``data.slices`` the pairs are those of a slice store: slices of
+    patients with both domains on one grid.
+
+    The section ``pretraining`` of the configuration has the loss and the patients. ``out``, ``max_steps``, ``resume``
+    and ``init_from`` are those of :func:`~medcyclegan.training.train`, and a resumed run continues as exactly.
+    ``train(init_from=run / "model")`` then continues with real slices.
+
+    Raises what :func:`~medcyclegan.training.train` and :func:`~medcyclegan.synthesis.synthesize` raise, and
+    :class:`~medcyclegan.errors.StoreError` for a store without pairs.
+    """
+    if resume is not None and not all(value is None for value in (data, config, max_steps, init_from)):
+        raise UsageError(
+            "a resumed run keeps its own label maps, configuration and steps: leave everything but --resume and "
+            "--device out (you may edit the run's config.yaml), or start a new run"
+        )
+    where = own_device(device)
+    with joined(where) as ranks, StopSignals() as stop, stopping_before_the_run(stop):
+        place = Place(where, ranks, stop)
+        if resume is not None:
+            return _resume(Path(out) / "latest" if resume is True else Path(resume), place)
+        if data is None or bool(data.labels) == (data.slices is not None):
+            raise UsageError("name either label maps or, with --slices, a slice store")
+        chosen = _with_key_metric(with_steps(config or Config(), max_steps))
+        if data.slices is None:
+            return _start_on_labels(data, chosen, Path(out), place, init_from)
+        plan = build_plan(Path(data.slices), chosen, data.domains)
+        return start_run(_with_store_pairs(plan), Path(out), place, init_from)
+
+
+def _start_on_labels(
+    data: PretrainingData, config: Config, out: Path, place: Place, init_from: str | Path | None
+) -> Path:
+    domains = _check_domains(data.domains or ("t1", "t2"))
+    table = FREESURFER if data.table is None else data.table
+    maps = tuple(find_label_maps([Path(path) for path in data.labels]))
+    training, held_out = split_maps(maps, config)
+    pairs = SyntheticPairs(training, held_out, table, domains, config)
+    out.mkdir(parents=True, exist_ok=True)
+    # On the same file system as the run, which takes it over.
+    with tempfile.TemporaryDirectory(dir=out, prefix=".tmp-reference-") as name:
+        store = Path(name) / "slices"
+        plan = build_plan(from_first(lambda: _draw(store, pairs, place.device), place.ranks), config, domains)
+        pairs = dataclasses.replace(pairs, config=plan.config)
+        return start_run(dataclasses.replace(plan, pairs=pairs), out, place, init_from, with_store=True)
+
+
+def _draw(store: Path, pairs: SyntheticPairs, device: torch.device) -> Path:
+    if device.type == "cuda":  # several maps are prepared at the same time, while the device has nothing else to do
+        load_heads((*pairs.maps, *pairs.held_out), pairs.table, device)
+    draw_reference(store, pairs, device)
+    return store
+
+
+def _resume(path: Path, place: Place) -> Path:
+    run = RunFolder(from_first(lambda: find_run(path).path, place.ranks))
+    with locked(run, place.ranks):
+        state, config = RunState.load(run), run.load_config()
+        if state.pairs is None:
+            raise TrainingError(f"{run.path} is a run of train: continue it with medcyclegan train --resume {run.path}")
+        if state.is_complete(config):
+            log.info("%s is finished after %d steps: there is nothing left to do", run.path, state.step)
+            return run.path
+        plan = build_plan(state.store, config, state.domains)
+        if plan.fingerprint != state.fingerprint:
+            raise TrainingError(f"{plan.store} has changed since {run.path} was started: start a new run")
+        if state.pairs["kind"] == "label maps":
+            pairs = SyntheticPairs.from_record(state.pairs, run.path, plan.domains, plan.config)
+            plan = dataclasses.replace(plan, pairs=pairs)
+        else:
+            plan = _with_store_pairs(plan)
+        initial = initial_model(state)
+        plan = with_initial(plan, initial)
+        return continue_run(state, plan, build_networks_and_step(plan, place.device, place.ranks, initial), place.stop)
+
+
+def _with_store_pairs(plan: Plan) -> Plan:
+    pairs = StorePairs(plan.store, plan.training, plan.config.training.slices_on_device)
+    if not pairs.pairs:
+        raise StoreError(
+            f"{plan.store} holds no pairs: no patient for training has both {' and '.join(plan.domains)} on one grid; "
+            "draw patients with medcyclegan synthesize, or name label maps"
+        )
+    return dataclasses.replace(plan, pairs=pairs)
+
+
+def _with_key_metric(config: Config) -> Config:
+    validation = config.validation.model_copy(update={"key_metric": config.pretraining.key_metric})
+    return config.model_copy(update={"validation": validation})
+
+
+def _check_domains(domains: Sequence[str]) -> tuple[str, str]:
+    if len(domains) != 2 or domains[0] == domains[1] or not set(domains) <= set(CONTRASTS):
+        raise UsageError(f"--domains {' '.join(domains)}: name two different contrasts of {', '.join(CONTRASTS)}")
+    return domains[0], domains[1]

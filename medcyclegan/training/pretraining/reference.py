@@ -1,0 +1,69 @@
+"""The reference of a pretraining: a few patients, drawn once, that represent all others and serve for validation."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import tempfile
+from pathlib import Path
+
+import torch
+
+from medcyclegan.config import Config
+from medcyclegan.errors import TrainingError
+from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
+from medcyclegan.slicing import slice_volumes
+from medcyclegan.synthesis import Cohort, synthesize
+from medcyclegan.synthesis.draws import Draws
+from medcyclegan.training.pretraining.synthetic_pairs import SyntheticPairs, variation_of
+
+__all__ = ["draw_reference", "split_maps"]
+
+log = logging.getLogger(__name__)
+
+#: From this number of label maps on, one is used for validation alone.
+_FEWEST_TO_SPLIT = 4
+
+
+def split_maps(maps: tuple[Path, ...], config: Config) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Return the label maps for training and those for validation: one if there are four or more, else all in both."""
+    if config.pretraining.validation_patients == 0:
+        return maps, ()
+    if len(maps) < _FEWEST_TO_SPLIT:
+        return maps, maps
+    chosen = maps[Draws(config.seed, "validation map").integer(0, len(maps) - 1)]
+    return tuple(path for path in maps if path != chosen), (chosen,)
+
+
+def draw_reference(store: Path, pairs: SyntheticPairs, device: torch.device) -> None:
+    """Draw the reference's patients and cut them into the slice store ``store``; the volumes are not kept."""
+    config, domains = pairs.config, pairs.domains
+    section = config.pretraining
+    log.info(
+        "drawing %d patients for reference and %d for validation before the first step",
+        *(section.reference_patients, section.validation_patients),
+    )
+    parts = [
+        ("train", pairs.maps, section.reference_patients),
+        ("validation", pairs.held_out, section.validation_patients),
+    ]
+    found: dict[str, list[FoundVolume]] = {domain: [] for domain in domains}
+    rows = [("case", "patient", "split")]
+    with tempfile.TemporaryDirectory(prefix="medcyclegan-reference-") as name:
+        root = Path(name)
+        for split, maps, patients in (part for part in parts if part[2] > 0):
+            # The training numbers its patients in another stream and draws none of these.
+            seed = Draws(config.seed, "reference", split).integer(0, 2**31 - 1)
+            cohort = Cohort(domains, patients, seed, variation_of(config))
+            synthesize(maps, root / split, cohort, table=pairs.table, device=device)
+            for domain in domains:
+                for volume in find_volumes(root / split / domain, ReadOptions()):
+                    case = f"{split}/{volume.name}"
+                    found[domain].append(dataclasses.replace(volume, name=case))
+                    rows.append((case, f"{split}-{volume.name.split('_')[0]}", split))
+        with (root / "splits.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        result = slice_volumes(found, store, config=config, split_file=root / "splits.csv")
+    if result.refused:
+        raise TrainingError(f"{len(result.refused)} volumes of the reference were refused: {result.refused[0].reason}")

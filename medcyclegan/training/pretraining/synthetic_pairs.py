@@ -1,0 +1,227 @@
+"""Pairs of slices of synthetic patients, drawn from label maps ahead of the training."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medcyclegan.config import Config
+from medcyclegan.data import Sampling, Stream, random_at
+from medcyclegan.errors import TrainingError
+from medcyclegan.provenance import hash_file
+from medcyclegan.synthesis import FREESURFER, Variation, draw_patient, load_head, render_patient
+from medcyclegan.synthesis.draws import Draws
+from medcyclegan.training.pretraining.cutting import cut_pairs
+from medcyclegan.workers import interrupts_blocked
+
+__all__ = ["SyntheticPairs", "variation_of"]
+
+#: Patients that are drawn before their first slice is needed, for each worker.
+_AHEAD = 2
+#: Memory for drawing a patient (a worker's peak was 1.7 GB with voxels of 1 mm), and for the prepared head of a label
+#: map, of which at most 24 are kept; in bytes.
+_DRAWING_BYTES, _HEAD_BYTES, _MOST_HEADS = 1_500_000_000, 40_000_000, 24
+#: The finest voxels that are drawn, relative to the pixels of the slices, and the range of what ``Variation`` accepts.
+_FINEST, _FINEST_MM, _COARSEST_MM = 0.75, 0.6, 6.0
+
+
+def variation_of(config: Config) -> Variation:
+    """Return the range of a pretraining's patients; their voxels are no finer than its slices need."""
+    section = config.pretraining
+    finest = _FINEST_MM
+    if config.slicing.fit == "physical":
+        finest = min(max(_FINEST * config.slicing.pixel_mm, _FINEST_MM), _COARSEST_MM)
+    return Variation(
+        finest_mm=finest,
+        lesions=section.lesion_fraction,
+        extracted=section.extracted_fraction,
+        metal=section.metal_fraction,
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SyntheticPairs:
+    """Batches of pairs from label maps; sample ``i`` is a pure function of the seed and ``i``.
+
+    ``maps``: the label maps for training; ``held_out``: those for validation, which may be the same. ``table``: label
+    to tissue. Patients follow each other: round ``r`` mixes slices of patients ``r``, ``r - 1`` and so on, as many as
+    ``pretraining.patients_at_once``, and consists of ``pretraining.slices_per_patient`` samples. Each round needs one
+    new patient. It is drawn in advance: on a CPU by other processes, on a CUDA device by a thread.
+    """
+
+    maps: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+    table: Mapping[int, str]
+    domains: tuple[str, str]
+    config: Config
+
+    @property
+    def words(self) -> str:
+        """A description of the pairs, for the log."""
+        return f"of synthetic patients, drawn during the training from {_counted(len(self.maps))}"
+
+    def describe(self, steps: int) -> dict[str, Any]:
+        """Return what ``model.json`` records: the numbers of label maps, and of patients that ``steps`` steps saw."""
+        rounds = -(-steps * self.config.training.batch_size // self.config.pretraining.slices_per_patient)
+        return {
+            "kind": "label maps",
+            "label_maps": len(self.maps),
+            "label_maps_for_validation": len(self.held_out),
+            "patients": rounds,
+        }
+
+    def to_record(self, base: Path) -> dict[str, Any]:
+        """Return what ``run.json`` needs to continue: the label maps, relative to ``base``, and their hashes."""
+
+        def files(paths: Sequence[Path]) -> list[dict[str, str]]:
+            return [{"file": os.path.relpath(path.resolve(), base), "sha256": hash_file(path)} for path in paths]
+
+        own_table = None if self.table == FREESURFER else {str(label): name for label, name in self.table.items()}
+        return {"kind": "label maps", "maps": files(self.maps), "held_out": files(self.held_out), "table": own_table}
+
+    @classmethod
+    def from_record(
+        cls, record: Mapping[str, Any], base: Path, domains: tuple[str, str], config: Config
+    ) -> SyntheticPairs:
+        """Build it from :meth:`to_record`'s result; ``base`` is the run's folder.
+
+        Raises :class:`~medcyclegan.errors.TrainingError` for a label map that is missing or has changed.
+        """
+
+        def paths(files: Sequence[Mapping[str, str]]) -> tuple[Path, ...]:
+            found = [Path(os.path.relpath(base.resolve() / entry["file"])) for entry in files]
+            for path, entry in zip(found, files, strict=True):
+                if not path.is_file() or hash_file(path) != entry["sha256"]:
+                    raise TrainingError(
+                        f"{path}: the label map is missing or has changed since the run was started: put it back, or "
+                        "start a new run"
+                    )
+            return tuple(found)
+
+        table = FREESURFER if record["table"] is None else {int(k): str(v) for k, v in record["table"].items()}
+        return cls(paths(record["maps"]), paths(record["held_out"]), table, domains, config)
+
+    def bytes_in_memory(self) -> int:
+        """Return the memory of the workers, and of the patients whose slices are kept as 16-bit numbers."""
+        section, context = self.config.pretraining, self.config.networks.generator.context_slices
+        workers = max(section.workers, 1)
+        patients = section.patients_at_once + _AHEAD * workers
+        slices = patients * section.slices_per_patient * 4 * context * self.config.slicing.size**2 * 2
+        return slices + workers * (_DRAWING_BYTES + _HEAD_BYTES * min(len(self.maps), _MOST_HEADS))
+
+    @contextlib.contextmanager
+    def opened(self, device: torch.device, sampling: Sampling) -> Iterator[Callable[[int], tuple[torch.Tensor, ...]]]:
+        """Yield the function that returns this process's share of the batch of a step."""
+        workers = self.config.pretraining.workers
+        executor: Executor
+        if device.type == "cuda" or workers == 0:
+            executor = ThreadPoolExecutor(1, thread_name_prefix="medcyclegan-patients")
+            where, workers = device, 1
+        else:
+            executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
+            where = torch.device("cpu")
+        with contextlib.closing(_Drawn(self, executor, where, _AHEAD * workers)) as drawn:
+            yield functools.partial(_batch, drawn, sampling)
+
+    def patient(self, number: int, device: torch.device) -> torch.Tensor:
+        """Return the slices of patient ``number``, counted from 0 over the whole run: see :func:`cut_pairs`."""
+        turn, place = divmod(number, len(self.maps))
+        labels = self.maps[Draws(self.config.seed, "label maps", turn).permutation(len(self.maps))[place]]
+        on_cpu, head = (load_head(labels, self.table, where) for where in (None, device))
+        seed = Draws(self.config.seed, "pretraining", number).integer(0, 2**31 - 1)
+        patient = draw_patient(seed, on_cpu, self.domains, variation_of(self.config))
+        images = render_patient(patient, head, clean=self.config.pretraining.clean_targets, truth=False)
+        return cut_pairs(images, patient, self.config, self.domains, random_at(seed, Stream.SAMPLE, 0))
+
+
+class _Drawn:
+    """The patients in use, and those that are drawn ahead of their use."""
+
+    def __init__(self, pairs: SyntheticPairs, executor: Executor, device: torch.device, ahead: int) -> None:
+        self._pairs = pairs
+        self._executor = executor
+        self._device = device
+        self._ahead = ahead
+        self._patients: dict[int, Future[torch.Tensor]] = {}
+        section = pairs.config.pretraining
+        self._at_once, self._slices = section.patients_at_once, section.slices_per_patient
+        self._order = functools.lru_cache(maxsize=2)(self._shuffle)
+
+    def sample(self, i: int) -> torch.Tensor:
+        """Return the images of sample ``i``, ``(4, C, H, W)``."""
+        round_, place = divmod(i, self._slices)
+        self._draw_for(round_)
+        number = self._order(round_)[place]
+        # Slice n is used as long after the patient's first round as n demands. The first rounds, which have no
+        # patients before them, use more slices of patient 0 instead.
+        patient = max(0, round_ - number * self._at_once // self._slices)
+        try:
+            return self._patients[patient].result()[number]
+        except BrokenExecutor:
+            raise TrainingError(
+                "a process that draws patients was killed, most often because memory ran out: continue with "
+                "--resume, with fewer pretraining.workers in the run's config.yaml if there are several"
+            ) from None
+
+    def close(self) -> None:
+        """Stop drawing."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _draw_for(self, round_: int) -> None:
+        first, end = max(0, round_ - self._at_once + 1), round_ + self._ahead + 1
+        for patient in [patient for patient in self._patients if patient < first]:
+            del self._patients[patient]
+        for patient in range(first, end):
+            if patient not in self._patients:
+                # Ctrl-C reaches every process of a terminal; workers are started here, and the training ends them.
+                with interrupts_blocked():
+                    self._patients[patient] = self._executor.submit(self._pairs.patient, patient, self._device)
+
+    def _shuffle(self, round_: int) -> list[int]:
+        order: list[int] = random_at(self._pairs.config.seed, Stream.PASS_A, round_).permutation(self._slices).tolist()
+        return order
+
+
+def _batch(drawn: _Drawn, sampling: Sampling, step: int) -> tuple[torch.Tensor, ...]:
+    """Return ``input_A``, ``input_B``, ``target_A`` and ``target_B`` of a step, float32."""
+    share = sampling.batch_size // sampling.world
+    first = step * sampling.batch_size + sampling.rank * share
+    samples = []
+    for i in range(first, first + share):
+        mirrored = random_at(sampling.seed, Stream.SAMPLE, i).random() < sampling.flip_probability
+        images = drawn.sample(i)
+        samples.append(images.flip(3) if mirrored else images)
+    images = torch.stack(samples, dim=1).float()
+    return images[0], images[1], images[2], images[3]
+
+
+def _start_worker() -> None:
+    """Prepare a process that draws patients: one thread, and an end together with the training."""
+    torch.set_num_threads(1)
+    # A signal to all processes of a job must not end this one before the training has saved its checkpoint.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_training, daemon=True).start()
+
+
+def _end_with_the_training() -> None:
+    """End this process when the one that started it has ended, even if that was killed."""
+    training = multiprocessing.parent_process()
+    if training is not None:
+        training.join()
+        os._exit(1)
+
+
+def _counted(maps: int) -> str:
+    return f"{maps} label map{'' if maps == 1 else 's'}"

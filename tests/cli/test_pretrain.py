@@ -1,0 +1,62 @@
+"""``medcyclegan pretrain`` as a user types it."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from support.label_phantoms import write_labels
+
+from medcyclegan.cli.main import main
+
+NO_LOSS = ("--set", "pretraining.l1_weight=0", "--set", "pretraining.gradient_weight=0")
+SMALL = [
+    *("--config", "smoke", "--device", "cpu", "--set", "slicing.size=32", "--set", "slicing.pixel_mm=8"),
+    *("--set", "networks.discriminator.layers=1", "--set", "pretraining.workers=0"),
+]
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_labels(tmp_path / "labels" / "head.nii.gz")
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [*arguments])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:monai", "ignore::DeprecationWarning")
+def test_a_run_from_label_maps_to_a_model_and_on(workspace):
+    result = run("pretrain", "labels", "--domains", "t1", "ct", *SMALL, "--max-steps", "3", "--out", "runs")
+    assert result.exit_code == 0, result.stderr
+    folder = workspace / result.stdout.strip()
+    model = json.loads((folder / "model" / "model.json").read_text())
+    assert [model["domains"][name]["modality"] for name in "AB"] == ["MR", "CT"]
+    again = run("pretrain", "--resume", "--device", "cpu")
+    assert (again.exit_code, again.stdout) == (0, result.stdout)
+    started = run("pretrain", "labels", "--domains", "t1", "ct", *SMALL, "--init-from", "runs/latest/model")
+    assert started.exit_code == 0, started.stderr
+    assert model["provenance"]["steps"] <= 3
+    assert run("report", "runs/latest", "--out", "page.html").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "Error: name either label maps or, with --slices, a slice store"),
+        (("labels", "--slices", "slices"), 2, "Error: name either label maps or, with --slices, a slice store"),
+        (("labels", "--domains", "t1", "t3"), 2, "Error: --domains t1 t3: name two different contrasts of t1, t2"),
+        (("none",), 1, "Error: none: no such file or folder"),
+        (("labels", "--resume", "runs/latest"), 2, "Error: --resume uses the label maps and the configuration"),
+        (("--resume", "runs/latest", "--out", "other"), 2, "Error: --resume runs/latest writes to that folder"),
+        (("--resume",), 1, "Error: runs/latest: there is no run to continue"),
+        (("labels", "--set", "pretraining.extracted_fraction=2"), 2, "pretraining.extracted_fraction"),
+        (("labels", *NO_LOSS), 2, "all weights are 0"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(workspace, arguments, code, message):
+    result = run("pretrain", *arguments, "--device", "cpu")
+    assert (result.exit_code, message in result.stderr) == (code, True), result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(workspace.glob("runs/*"))
