@@ -17,6 +17,7 @@ _COMMANDS = {
     "train": ("train", "Train a CycleGAN on unpaired slices: slices/ to runs/."),
     "pretrain": ("pretrain", "Train on pairs of synthetic patients of label maps, before real slices."),
     "translate-volume": ("translate_volume", "Translate one volume, on its own grid."),
+    "models": ("models", "List the models that come with medcyclegan."),
     "evaluate": ("evaluate", "Score translations against references, or compare unpaired sets."),
     "export": ("export", "Export a model as ONNX graphs or as a MONAI bundle."),
     "import-weights": ("import_weights", "Create a model from weights of the public PyTorch CycleGAN code."),

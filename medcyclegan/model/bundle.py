@@ -22,6 +22,7 @@ from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
 from medcyclegan.model.card import CARD, model_card
+from medcyclegan.model.shipped import model_folder
 from medcyclegan.networks import build_generator, canvas_multiple, keep_middle_slice
 from medcyclegan.plane import Preparation
 from medcyclegan.provenance import hash_json, now, versions
@@ -181,12 +182,12 @@ class ModelBundle:
 
     @classmethod
     def load(cls, folder: str | Path) -> ModelBundle:
-        """Read a model folder.
+        """Read a model folder, or a shipped model by its name (:mod:`medcyclegan.model.shipped`).
 
         Raises :class:`~medcyclegan.errors.ModelError` if it is missing, incomplete or of another format, or if the
         SHA-256 of a weight file is not the one in ``model.json``.
         """
-        path = Path(folder)
+        path = model_folder(folder)
         record = _read_record(path)
         try:
             bundle = cls._without_weights(record)

@@ -40,6 +40,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         f"## Networks and training\n\n{_training(record['generator'], provenance)}",
         f"## Fitness\n\n{_fitness(provenance.get('fitness'))}",
         f"## Scores\n\n{_scores(provenance.get('fitness'))}",
+        *_shipped(provenance),
         "## Use\n\n    medcyclegan translate-volume IN OUT.nii.gz --model <this folder> --to " + b["name"],
     ]
     return "\n\n".join(parts) + "\n"
@@ -47,6 +48,15 @@ def model_card(record: Mapping[str, Any]) -> str:
 
 def _kind(provenance: Mapping[str, Any]) -> str:
     return "A pair of generators" if "pairs" in provenance else "A CycleGAN"
+
+
+def _shipped(provenance: Mapping[str, Any]) -> list[str]:
+    """Describe what a model that comes with the package was trained on, its scores on unseen heads, and its limits."""
+    about = provenance.get("shipped")
+    if not isinstance(about, Mapping):
+        return []
+    titles = {"trained_on": "Sources and licenses", "measured": "Measured on unseen heads", "limits": "Not for"}
+    return [f"## {title}\n\n" + "\n".join(f"- {line}" for line in about[key]) for key, title in titles.items()]
 
 
 def _domain(domain: Mapping[str, Any]) -> str:

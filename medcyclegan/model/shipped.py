@@ -1,0 +1,63 @@
+"""The models that come with the package, by name: folders like any other model's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["SHIPPED", "ShippedModel", "fitting_models", "model_folder", "shipped_models"]
+
+#: The folder that holds one model folder per shipped model.
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclasses.dataclass(frozen=True)
+class ShippedModel:
+    """A shipped model, as its ``model.json`` describes it.
+
+    ``domains``: names and modalities of A and B. ``about``: what it was trained on and measured on, and what it is not
+    for (``provenance.shipped`` of ``model.json``). ``size_mb``: the size of its folder in MB.
+    """
+
+    name: str
+    folder: Path
+    domains: tuple[tuple[str, str], tuple[str, str]]
+    about: Mapping[str, Any]
+    size_mb: float
+
+
+def shipped_models() -> list[ShippedModel]:
+    """Return all shipped models, sorted by name."""
+    return [_read(folder) for folder in sorted(SHIPPED.glob("*/")) if (folder / "model.json").is_file()]
+
+
+def model_folder(model: str | Path) -> Path:
+    """Return the folder of ``model``: a folder, or the name of a shipped model if no folder has that name."""
+    path = Path(model)
+    is_name = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", str(model)) is not None
+    if is_name and not path.exists() and (SHIPPED / str(model) / "model.json").is_file():
+        return SHIPPED / str(model)
+    return path
+
+
+def fitting_models(modality: str | None, name: str = "") -> list[str]:
+    """Return the names of the shipped models for an input of ``modality`` (``"CT"``, ``"MR"`` or None if unknown).
+
+    ``name``: the input's file name or description. If it contains the name of a domain (``t1``, ``t2``), only models of
+    that domain are returned.
+    """
+    models = [m for m in shipped_models() if modality is None or modality in {kind for _, kind in m.domains}]
+    words = set(re.findall(r"t1|t2|ct", name.lower()))
+    named = [m for m in models if words & {domain for domain, kind in m.domains if modality in (None, kind)}]
+    return [m.name for m in named or models]
+
+
+def _read(folder: Path) -> ShippedModel:
+    record = json.loads((folder / "model.json").read_text("utf-8"))
+    a, b = ((record["domains"][side]["name"], record["domains"][side]["modality"]) for side in "AB")
+    size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+    return ShippedModel(folder.name, folder, (a, b), record["provenance"]["shipped"], size)
