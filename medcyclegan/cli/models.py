@@ -26,9 +26,7 @@ def command(name: str | None, as_json: bool) -> None:
         raise UsageError(f"{name}: not a shipped model: name one of {', '.join(models)}")
     if as_json:
         chosen = [models[name]] if name is not None else list(models.values())
-        rows = [
-            {"name": m.name, "domains": dict(m.domains), "size_mb": round(m.size_mb, 1), **m.about} for m in chosen
-        ]
+        rows = [{"name": m.name, "domains": dict(m.domains), "size_mb": round(m.size_mb, 1), **m.about} for m in chosen]
         click.echo(json.dumps(rows, indent=1, allow_nan=False))
     elif name is not None:
         click.echo((models[name].folder / CARD).read_text("utf-8"), nl=False)
