@@ -247,9 +247,11 @@ class Pretraining(_Section):
     """Weight of 1 - SSIM; 0: none."""
     adversarial_weight: Weight = 0.0
     """Weight of the adversarial term; with 0 the discriminators are neither run nor trained."""
-    clean_targets: bool = True
-    """Whether the targets are free of noise, bias field and streaks; the inputs never are. Pairs of a slice store are
-    used as they are."""
+    targets: Literal["standard", "clean", "scan"] = "standard"
+    """What the fakes are compared with. ``standard``: each contrast by one protocol for all patients, without noise,
+    bias field and streaks, so that the contrast of outputs does not depend on chance. ``clean``: by the protocol of
+    the patient, also without them. ``scan``: as scanned, like the inputs. Pairs of a slice store are used as they
+    are."""
     slices_per_patient: Annotated[int, Field(ge=1, le=1024)] = 48
     """Slices that are cut from each synthetic patient, at random heights. More slices cost less time per slice."""
     patients_at_once: Annotated[int, Field(ge=1, le=256)] = 8

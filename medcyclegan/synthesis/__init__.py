@@ -4,7 +4,7 @@ from medcyclegan.synthesis.cohort import Cohort, CohortResult, find_label_maps, 
 from medcyclegan.synthesis.head import LabelledHead, build_head
 from medcyclegan.synthesis.labels import FREESURFER, read_labels_table
 from medcyclegan.synthesis.loading import load_head, load_heads
-from medcyclegan.synthesis.patient import Images, Patient, draw_patient, render_patient
+from medcyclegan.synthesis.patient import Images, Patient, draw_patient, render_patient, standard_patient
 from medcyclegan.synthesis.sequences import CONTRASTS
 from medcyclegan.synthesis.tissues import TISSUES
 from medcyclegan.synthesis.views import Variation
@@ -26,5 +26,6 @@ __all__ = [
     "load_heads",
     "read_labels_table",
     "render_patient",
+    "standard_patient",
     "synthesize",
 ]

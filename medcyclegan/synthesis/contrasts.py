@@ -8,10 +8,10 @@ import torch
 
 from medcyclegan.synthesis.acquisition import DARKEST_FLUID
 from medcyclegan.synthesis.draws import Draws
-from medcyclegan.synthesis.sequences import Sequence, draw_sequence, signal
+from medcyclegan.synthesis.sequences import STANDARD, Sequence, draw_sequence, signal
 from medcyclegan.synthesis.tissues import TISSUES, tissue_index, tissue_indices
 
-__all__ = ["Physics", "Protocol", "draw_physics", "draw_protocol", "tissue_values"]
+__all__ = ["Physics", "Protocol", "draw_physics", "draw_protocol", "standard_protocol", "tissue_values"]
 
 #: What a contrast agent shortens the T1 of: blood, and tissue without a barrier to it.
 _ENHANCING = ("artery", "vein", "choroid plexus", "dura", "mucosa", "tumour")
@@ -134,6 +134,23 @@ def draw_protocol(draws: Draws, name: str, physics: Physics) -> Protocol:
         if _is_usual(protocol, physics):
             return protocol
     return protocol
+
+
+def standard_protocol(name: str) -> Protocol:
+    """Return the protocol of the contrast ``name`` that all patients have in common, in the middle of clinical ranges.
+
+    T1: MPRAGE. T2: fast spin echo without fat suppression. PD: the same with a short echo time. FLAIR: an inversion
+    that nulls fluid.
+    """
+    if name == "ct":
+        return Protocol(name, None)
+    sequence = STANDARD[name]
+    scales = [1.0] * len(TISSUES)
+    flow = (1.3, 1.0) if sequence.is_gradient_echo else (0.15, 0.4)
+    for tissue, scale in zip(("artery", "vein"), flow, strict=True):
+        scales[tissue_index(tissue)] = scale
+    turbo = sequence.is_turbo
+    return Protocol(name, sequence, 70.0, 1.5 if turbo else 1.0, transfer=0.08 if turbo else 0.0, scales=tuple(scales))
 
 
 def _draw_mr(draws: Draws, name: str) -> Protocol:

@@ -17,7 +17,14 @@ from medcyclegan.synthesis.acquisition import (
     scan_mr,
 )
 from medcyclegan.synthesis.anatomy import Anatomy, draw_anatomy, map_axes_mm, paint_anatomy
-from medcyclegan.synthesis.contrasts import Physics, Protocol, draw_physics, draw_protocol, tissue_values
+from medcyclegan.synthesis.contrasts import (
+    Physics,
+    Protocol,
+    draw_physics,
+    draw_protocol,
+    standard_protocol,
+    tissue_values,
+)
 from medcyclegan.synthesis.deform import Deformation, Grid, draw_deformation, sample_labels, sample_maps
 from medcyclegan.synthesis.draws import Draws
 from medcyclegan.synthesis.fields import SmoothField
@@ -28,12 +35,14 @@ from medcyclegan.synthesis.sequences import CONTRASTS
 from medcyclegan.synthesis.tissues import BRAIN, LESIONS, TISSUES, tissue_index, tissue_indices
 from medcyclegan.synthesis.views import Variation, brain_box, draw_grid, seen_box
 
-__all__ = ["Images", "Patient", "draw_patient", "render_patient"]
+__all__ = ["Images", "Patient", "draw_patient", "render_patient", "standard_patient"]
 
 _AIR_HU = -1000.0
 #: The share of patients with images without the coils' sensitivity: of whole heads, and of extracted brains, which come
 #: from pipelines that mostly correct it.
 _CORRECTED = (0.2, 0.6)
+#: The blur of standard images, at the sharp end of what is drawn.
+_STANDARD_BLUR_MM = 0.4
 #: What brain extraction keeps besides the brain: fluid and vessels inside it, and lesions.
 _INSIDE = (*BRAIN, *LESIONS, "choroid plexus")
 
@@ -105,6 +114,16 @@ def draw_patient(
         fillings=draw_fillings(Draws(seed, "metal"), head, deformation) if metal < variation.metal else (),
         extraction=extraction,
     )
+
+
+def standard_patient(patient: Patient) -> Patient:
+    """Return the same patient on the same grid, with each contrast by its standard protocol and sharpness."""
+    protocols = tuple(standard_protocol(protocol.name) for protocol in patient.protocols)
+    acquisitions = tuple(
+        acquisition if protocol.sequence is None else dataclasses.replace(acquisition, blur_mm=_STANDARD_BLUR_MM)
+        for protocol, acquisition in zip(protocols, patient.acquisitions, strict=True)
+    )
+    return dataclasses.replace(patient, protocols=protocols, acquisitions=acquisitions)
 
 
 def _draw_acquisition(seed: int, protocol: Protocol, physics: Physics, corrected: float) -> Acquisition:

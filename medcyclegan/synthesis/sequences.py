@@ -15,7 +15,7 @@ import torch
 
 from medcyclegan.synthesis.draws import Draws
 
-__all__ = ["CONTRASTS", "MR_CONTRASTS", "Sequence", "draw_sequence", "signal"]
+__all__ = ["CONTRASTS", "MR_CONTRASTS", "STANDARD", "Sequence", "draw_sequence", "signal"]
 
 MR_CONTRASTS = ("t1", "t2", "pd", "flair")
 #: What can be drawn of a head.
@@ -121,6 +121,15 @@ def draw_sequence(draws: Draws, contrast: str) -> Sequence:
     tr = draws.uniform(5000, 11000)
     null = _FLUID_T1_MS * math.log(2.0 * _INVERSION / (1.0 + (2.0 * _INVERSION - 1.0) * math.exp(-tr / _FLUID_T1_MS)))
     return Sequence("inversion recovery", tr, draws.uniform(80, 150), null * draws.uniform(0.88, 1.07))
+
+
+#: A usual sequence for each MR contrast.
+STANDARD = {
+    "t1": Sequence("mprage", 2300.0, 3.0, 900.0, 9.0, 176, 7.2),
+    "t2": Sequence("fast spin echo", 4500.0, 95.0),
+    "pd": Sequence("fast spin echo", 3000.0, 15.0),
+    "flair": Sequence("inversion recovery", 9000.0, 115.0, 2460.0),
+}
 
 
 def _t1_spin_echo(draws: Draws) -> Sequence:

@@ -11,8 +11,17 @@ from support.label_phantoms import label_array, label_volume
 
 import medcyclegan.synthesis.patient
 from medcyclegan.errors import UsageError
-from medcyclegan.synthesis import CONTRASTS, TISSUES, Variation, build_head, draw_patient, render_patient
+from medcyclegan.synthesis import (
+    CONTRASTS,
+    TISSUES,
+    Variation,
+    build_head,
+    draw_patient,
+    render_patient,
+    standard_patient,
+)
 from medcyclegan.synthesis.acquisition import blurred, draw_acquisition, scan_ct, scan_mr
+from medcyclegan.synthesis.contrasts import tissue_values
 from medcyclegan.synthesis.deform import Deformation, Grid, sample_labels, sample_maps
 from medcyclegan.synthesis.draws import Draws
 from medcyclegan.synthesis.lesions import Lesion
@@ -334,3 +343,24 @@ def test_a_map_of_the_brain_alone_is_drawn_without_a_skull():
     names = {TISSUES[n].name for n in np.unique(images.truth.numpy())}
     assert "white matter" in names
     assert not names & {"fat", "skin", "muscle", "cortical bone"}
+
+
+class TestStandardPatient:
+    def test_its_contrast_does_not_depend_on_the_protocol_that_was_drawn(self, head):
+        ratios = {name: [] for name in ("t1", "t2", "flair")}
+        for seed in range(4):
+            drawn = draw_patient(seed, head, tuple(ratios))
+            patient = standard_patient(drawn)
+            assert patient.grid == drawn.grid
+            assert patient.anatomy == drawn.anatomy
+            for protocol in patient.protocols:
+                values, _ = tissue_values(protocol, draw_patient(0, head, ("t1",)).physics)
+                grey, white = (float(values[tissue_index(tissue)]) for tissue in ("grey matter", "white matter"))
+                ratios[protocol.name].append(grey / white)
+        for name, low, high in (("t1", 0.5, 0.9), ("t2", 1.2, 1.9), ("flair", 1.05, 1.7)):
+            assert len(set(ratios[name])) == 1
+            assert low < ratios[name][0] < high
+
+    def test_ct_stays_as_it_is(self, head):
+        patient = draw_patient(3, head, ("ct",))
+        assert standard_patient(patient) == patient

@@ -88,11 +88,11 @@ def paired_store(labels, small, tmp_path_factory) -> Path:
 class TestPairs:
     def test_they_are_the_slices_that_slice_volumes_makes_of_the_same_volumes(self, labels, small):
         head = build_head(read_volume(labels / "one.nii.gz"))
-        config = changed(small, pretraining={"slices_per_patient": 12, "clean_targets": False})
+        config = changed(small, pretraining={"slices_per_patient": 12, "targets": "scan"})
         for seed, domains in ((1, ("t1", "ct")), (2, ("ct", "t2"))):
             patient = draw_patient(seed, head, domains, Variation(finest_mm=3.0))
             images = render_patient(patient, head)
-            pairs = cut_pairs(images, patient, config, domains, random_at(seed, Stream.SAMPLE, 0))
+            pairs = cut_pairs(images.scans, images.scans, patient, config, domains, random_at(seed, Stream.SAMPLE, 0))
             assert pairs.shape == (12, 4, 1, 32, 32)
             assert torch.equal(pairs[:, :2], pairs[:, 2:])
             expected = []

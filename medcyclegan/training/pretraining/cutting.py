@@ -6,6 +6,7 @@ This is done on the device that drew the patient, and only for the slices that a
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from medcyclegan.config import Config, Domain
 from medcyclegan.data.stacks import neighbours
 from medcyclegan.intensity import IntensityScaling, foreground_threshold
 from medcyclegan.plane import PlaneFit, Preparation, cut_fit, to_plane
-from medcyclegan.synthesis import Images, Patient
+from medcyclegan.synthesis import Patient
 
 __all__ = ["cut_pairs"]
 
@@ -34,18 +35,25 @@ class _Scaled:
 
 
 def cut_pairs(
-    images: Images, patient: Patient, config: Config, domains: tuple[str, str], random: np.random.Generator
+    images: Mapping[str, torch.Tensor],
+    wanted: Mapping[str, torch.Tensor],
+    patient: Patient,
+    config: Config,
+    domains: tuple[str, str],
+    random: np.random.Generator,
 ) -> torch.Tensor:
     """Return slices of one patient: ``(N, 4, C, size, size)`` float16, on the images' device.
+
+    ``images`` are the inputs, ``wanted`` the targets: contrast to volume, ``(I, J, K)`` in RAS+ order on the patient's
+    grid.
 
     The second axis has the input of A, the input of B, the target of A and the target of B, all at the same place. N is
     ``pretraining.slices_per_patient``; the heights are random ones at which the input of A shows the patient. Each
     slice is between its neighbors, C of them (``networks.generator.context_slices``).
     """
     slicing = config.slicing
-    inputs = [_scaled(images.scans[name], name, config) for name in domains]
-    clean = config.pretraining.clean_targets
-    targets = [_scaled(images.clean[name], name, config) for name in domains] if clean else inputs
+    inputs = [_scaled(images[name], name, config) for name in domains]
+    targets = [_scaled(wanted[name], name, config) for name in domains]
     fit = _plan(inputs[0], patient, config)
     shown = to_plane(inputs[0].slices[:, None], fit) > max(inputs[0].foreground, _BACKGROUND)
     share = shown.float().mean(dim=(1, 2, 3))

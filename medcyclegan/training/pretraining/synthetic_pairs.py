@@ -20,7 +20,16 @@ from medcyclegan.config import Config
 from medcyclegan.data import Sampling, Stream, random_at
 from medcyclegan.errors import TrainingError
 from medcyclegan.provenance import hash_file
-from medcyclegan.synthesis import FREESURFER, Variation, draw_patient, load_head, render_patient
+from medcyclegan.synthesis import (
+    FREESURFER,
+    LabelledHead,
+    Patient,
+    Variation,
+    draw_patient,
+    load_head,
+    render_patient,
+    standard_patient,
+)
 from medcyclegan.synthesis.draws import Draws
 from medcyclegan.training.pretraining.cutting import cut_pairs
 from medcyclegan.workers import interrupts_blocked
@@ -141,8 +150,25 @@ class SyntheticPairs:
         on_cpu, head = (load_head(labels, self.table, where) for where in (None, device))
         seed = Draws(self.config.seed, "pretraining", number).integer(0, 2**31 - 1)
         patient = draw_patient(seed, on_cpu, self.domains, variation_of(self.config))
-        images = render_patient(patient, head, clean=self.config.pretraining.clean_targets, truth=False)
-        return cut_pairs(images, patient, self.config, self.domains, random_at(seed, Stream.SAMPLE, 0))
+        targets = self.config.pretraining.targets
+        images = render_patient(patient, head, clean=targets != "scan", truth=False)
+        wanted = images.scans if targets == "scan" else images.clean
+        if targets == "standard":
+            wanted = wanted | _standard_images(patient, head)
+        return cut_pairs(images.scans, wanted, patient, self.config, self.domains, random_at(seed, Stream.SAMPLE, 0))
+
+
+def _standard_images(patient: Patient, head: LabelledHead) -> dict[str, torch.Tensor]:
+    """Return the patient's MR contrasts by their standard protocols, clean; CT has no protocol that changes it."""
+    mr = [n for n, protocol in enumerate(patient.protocols) if protocol.sequence is not None]
+    chosen = standard_patient(
+        dataclasses.replace(
+            patient,
+            protocols=tuple(patient.protocols[n] for n in mr),
+            acquisitions=tuple(patient.acquisitions[n] for n in mr),
+        )
+    )
+    return render_patient(chosen, head, clean=True, truth=False).clean
 
 
 class _Drawn:
