@@ -14,7 +14,6 @@ import torch
 from medcyclegan.config import Config, parse_config, to_yaml
 from medcyclegan.training import train
 from medcyclegan.training.update.distributed import Ranks
-from medcyclegan.training.update.image_pool import ImagePool
 
 #: A generator without dropout, float64, everything else that has state: pools, averages, flips, a falling rate.
 VALUES = {
@@ -162,13 +161,6 @@ def test_a_signal_to_one_process_saves_in_the_first_and_ends_both(store: Path, t
     resumed = train(store, resume=shared, device="cpu")
     for name, weights in state_of(whole)["networks"].items():
         torch.testing.assert_close(state_of(resumed)["networks"][name], weights, rtol=0, atol=1e-9)
-
-
-def test_a_process_takes_its_places_of_a_stored_pool() -> None:
-    images = [torch.arange(4.0).reshape(4, 1, 1, 1) + 10 * number for number in range(3)]
-    pool = ImagePool(12, 4, 0, 3, first_place=2, places=2)  # type: ignore[arg-type]
-    pool.load_state_dict({"images": images}, torch.device("cpu"))
-    assert [stored.flatten().tolist() for stored in pool.state_dict()["images"]] == [[2, 3], [12, 13], [22, 23]]
 
 
 def test_a_single_process_needs_nobody() -> None:
