@@ -134,6 +134,17 @@ def test_a_second_call_does_nothing_twice_and_new_volumes_are_added(tmp_path):
     assert len(load_manifest(store)) == 5
 
 
+def test_a_field_of_view_larger_than_the_slices_is_recorded_as_cropped(tmp_path):
+    """A head is wider than 64 pixels of 1 mm, but not than 64 pixels of 4 mm."""
+    write_nifti(head_mr(), tmp_path / "volumes" / "t1" / "a.nii.gz")
+    for pixel_mm, cropped in ((4, False), (1, True)):
+        store = tmp_path / f"slices-{pixel_mm}"
+        config = load_config("default", ["slicing.size=64", f"slicing.pixel_mm={pixel_mm}"])
+        slice_volumes(tmp_path / "volumes", store, config=config)
+        (row,) = load_manifest(store)
+        assert row.cropped is cropped
+
+
 def test_a_changed_volume_is_sliced_again(tmp_path):
     volumes, store = make_volumes(tmp_path / "volumes"), tmp_path / "slices"
     slice_volumes(volumes, store, config=SMALL)
