@@ -12,8 +12,9 @@ from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
 from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
-from medcyclegan.io import sidecar_path
+from medcyclegan.io import read_volume, sidecar_path
 from medcyclegan.model import DomainModel
+from medcyclegan.pictures import preview
 
 
 @pytest.fixture
@@ -61,7 +62,8 @@ def test_a_preview_is_drawn(tmp_path, model):
     source = write_nifti(head_mr(), tmp_path / "in.nii.gz")
     picture = tmp_path / "p.png"
     translate_file(source, tmp_path / "out.nii.gz", model, TranslationOptions(to="ct", preview=picture))
-    assert np.asarray(Image.open(picture).convert("L")).std() > 5
+    expected = preview({"input": read_volume(source), "synthetic ct": read_volume(tmp_path / "out.nii.gz")})
+    assert np.array_equal(np.asarray(Image.open(picture)), np.asarray(expected))
 
 
 def everything(folder):
