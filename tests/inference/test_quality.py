@@ -140,7 +140,7 @@ def test_flicker_and_clipping_are_found(monkeypatch, known):
             shift = 0.3 * torch.sin(1e4 * x.mean(dim=(1, 2, 3), keepdim=True))
             return torch.where(x > -0.9, (x + shift).clamp(-1, 1), x)
 
-    monkeypatch.setattr("medcyclegan.model.bundle.build_generator", lambda config, size: Shaking())
+    monkeypatch.setattr("support.models.identity_network", Shaking)
     quality = judge(head_mr(), known)
     assert quality.flicker > 0.15
     assert any("--planes three" in reason for reason in quality.reasons)

@@ -15,13 +15,15 @@ __all__ = ["Precision", "autocast", "choose_precision"]
 
 log = logging.getLogger(__name__)
 
+#: A configuration cannot choose ``fp64``. Tests train in it: several processes give the same weights as one only if
+#: rounding errors do not grow.
 Precision = Literal["fp32", "bf16", "fp16", "fp64"]
 
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _NAMES: dict[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
-def choose_precision(wish: Literal["auto", "fp32", "bf16", "fp16", "fp64"], device: torch.device) -> Precision:
+def choose_precision(wish: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> Precision:
     """Return the number format for ``device``: the requested one, or for ``auto`` the fastest safe one.
 
     ``auto`` is bf16 if the hardware supports it (CUDA devices since Ampere, CPUs with AVX512-BF16 or AMX), fp16 on
