@@ -130,13 +130,13 @@ class CycleGANStep:
                 terms["structure_BA"] = structure_loss(fake_A, real_B, weight.structure)
                 loss = loss + weight.structure_weight * (terms["structure_AB"] + terms["structure_BA"])
 
-        self._minimise(loss, self.optimizer_G)
+        self._minimize(loss, self.optimizer_G)
         return fake_A.detach(), fake_B.detach(), _detached(generators=loss, **terms)
 
     def update_discriminators(
         self, real_A: torch.Tensor, real_B: torch.Tensor, past_A: torch.Tensor, past_B: torch.Tensor
     ) -> Losses:
-        """Maximise equation 3 over D_A and D_B, given real slices and current or past fakes."""
+        """Maximize equation 3 over D_A and D_B, given real slices and current or past fakes."""
         D_A, D_B, form = self.networks.D_A, self.networks.D_B, self.losses.adversarial
         D_A.requires_grad_(True)
         D_B.requires_grad_(True)
@@ -145,7 +145,7 @@ class CycleGANStep:
             loss_A = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_A, real_A, past_A), form)
             loss_B = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_B, real_B, past_B), form)
 
-        self._minimise(loss_A + loss_B, self.optimizer_D)
+        self._minimize(loss_A + loss_B, self.optimizer_D)
         return _detached(discriminator_A=loss_A, discriminator_B=loss_B)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
@@ -180,7 +180,7 @@ class CycleGANStep:
         finally:
             self.networks.train()
 
-    def _minimise(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+    def _minimize(self, loss: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -203,7 +203,7 @@ def build_step(
     """Build the step for ``networks``, which are on ``device``, with Adam and empty image pools.
 
     ``ranks``: the processes that divide each batch (default: this one alone). ``compiled``: whether the networks are.
-    The step runs as CUDA graphs if ``training.cuda_graphs`` and the device say so.
+    The step runs as CUDA graphs if ``training.cuda_graphs`` and the device allow it.
     """
     training = config.training
     ranks = ranks or Ranks()
