@@ -1,4 +1,4 @@
-"""Choose the device to compute on."""
+"""Choose the device to compute on, and find the number formats that its hardware has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from medcyclegan.errors import UsageError
 
-__all__ = ["choose_device"]
+__all__ = ["choose_device", "fast_format"]
 
 log = logging.getLogger(__name__)
 
@@ -34,3 +34,15 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices are here, counted from 0")
     return device
+
+
+def fast_format(device: torch.device) -> torch.dtype:
+    """Return the reduced precision that ``device`` has in hardware, or float32 if it has none.
+
+    bf16 on CUDA devices from Ampere on and on CPUs with AVX512-BF16 or AMX, fp16 on older CUDA devices.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    features = torch.cpu.get_capabilities()
+    has_bf16 = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+    return torch.bfloat16 if has_bf16 else torch.float32

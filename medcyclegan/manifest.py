@@ -58,9 +58,10 @@ class SliceRow:
     RAS+ mm, 4 x 4. ``slices``: the kept indices along the superior axis of the volume; ``heights``: the position of
     each between the lowest (0) and the highest (1) kept slice. ``pixel_mm``: actual pixel size of rows and columns of
     the stack. ``scaling``: :meth:`IntensityScaling.to_dict`. ``preparation``: the requested size, fit, pixel_mm,
-    foreground and dtype. ``input``: a keyed hash that changes when the input does. ``content``: the SHA-256 of the
-    values of the stack, which determines the order of slices, so that the same volumes are trained on in the same order
-    regardless of the store's key (empty in stores of earlier versions). ``patient_source``: how the patient was
+    foreground and dtype. ``input``: a keyed hash that changes when the input does. ``cropped``: whether
+    the field of view is larger than the slices, which were cropped around the foreground. ``content``: the SHA-256 of
+    the values of the stack, which determines the order of slices, so that the same volumes are trained on in the same
+    order regardless of the store's key (empty in stores of earlier versions). ``patient_source``: how the patient was
     determined. Only in the internal rows of a store: ``likeness``, by which the same image is found under another name,
     and ``origin``, keyed hashes of the folder in which the volume was found and of its parent folder.
     """
@@ -79,6 +80,7 @@ class SliceRow:
     scaling: Mapping[str, Any]
     preparation: Mapping[str, Any]
     input: str
+    cropped: bool
     notes: tuple[str, ...] = ()
     content: str = ""
     patient_source: PatientSource = ""
@@ -136,6 +138,8 @@ def row_from_json(text: str) -> SliceRow:
     pixel = tuple(float(n) for n in fields["pixel_mm"])
     if len(shape) != 3 or len(pixel) != 2 or not isinstance(fields["preparation"], dict):
         raise ValueError("shape, pixel_mm or preparation is malformed")
+    if not isinstance(fields["cropped"], bool):
+        raise TypeError("cropped must be true or false")
     fields.update(shape=shape, pixel_mm=pixel)
     fields["slices"] = tuple(int(k) for k in fields["slices"])
     fields["heights"] = tuple(float(h) for h in fields["heights"])

@@ -31,6 +31,14 @@ def test_a_row_of_an_earlier_version_is_as_it_was_and_a_content_is_a_sha256():
         row_from_json(line[:-1] + ',"content":"../../etc"}')
 
 
+@pytest.mark.parametrize("cropped", ["", ',"cropped":null', ',"cropped":1', ',"cropped":"no"'])
+def test_whether_slices_are_cropped_must_be_true_or_false(cropped):
+    line = make_row("t1", 0, (2, 32, 32)).to_json()
+    assert row_from_json(line.replace(',"cropped":false', ',"cropped":true')).cropped is True
+    with pytest.raises((KeyError, TypeError), match="cropped"):
+        row_from_json(line.replace(',"cropped":false', cropped))
+
+
 @given(one=names, other=names)
 def test_names_that_differ_have_hashes_that_differ(one, other):
     key = bytes(32)

@@ -92,9 +92,8 @@ class Domain(_Section):
 class Generator(_Section):
     """The network that translates a slice."""
 
-    kind: Literal["resnet", "unet", "identity"] = "resnet"
-    """``resnet``: Johnson et al. 2016 as in CycleGAN; ``unet``: as in pix2pix; ``identity``: without weights, for
-    acceptance tests, in which only geometry and intensity processing can change a volume."""
+    kind: Literal["resnet", "unet"] = "resnet"
+    """``resnet``: Johnson et al. 2016 as in CycleGAN; ``unet``: as in pix2pix."""
     filters: Annotated[int, Field(ge=2, le=512)] = 64
     """Channels of the first layer."""
     blocks: Annotated[int, Field(ge=1, le=30)] | None = None
@@ -177,9 +176,8 @@ class Training(_Section):
     slices_on_device: Switch = "auto"
     """Whether the slices are kept in the memory of the device: ``auto``: on CUDA, if they take at most a quarter of the
     free memory; ``on``: always, an error if they do not fit (on a CPU: in memory); ``off``: memory-mapped files."""
-    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
-    """``auto``: bf16 if the device supports it, fp16 with a loss scaler on older CUDA devices, else fp32. ``fp64`` is
-    for tests: several processes give the same weights as one only if rounding errors do not grow."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """``auto``: bf16 if the device supports it, fp16 with a loss scaler on older CUDA devices, else fp32."""
     compile: Switch = "auto"
     """Whether the networks are compiled (``torch.compile``): ``auto``: in runs that are long enough to benefit; ``on``:
     always, an error if that is not possible; ``off``: never."""

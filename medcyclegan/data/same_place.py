@@ -36,5 +36,5 @@ def _same_grid(a: SliceRow, b: SliceRow) -> bool:
         a.shape == b.shape
         and a.pixel_mm == b.pixel_mm
         and bool(np.allclose(a.affine, b.affine, atol=1e-3))
-        and not any("cut" in note for note in (*a.notes, *b.notes))
+        and not (a.cropped or b.cropped)
     )

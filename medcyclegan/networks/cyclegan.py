@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from medcyclegan.config import Discriminator, Generator, Networks
-from medcyclegan.errors import ConfigError
 from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
 from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
 from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
@@ -52,11 +51,9 @@ def build_generator(config: Generator, size: int) -> nn.Module:
     one pass each, and discriminators see whether adjacent slices are consistent. Translation keeps only the
     middle slice (:func:`~medcyclegan.networks.keep_middle_slice`).
 
-    Larger canvases are accepted: multiples of 4 for ``resnet``, of 2**levels (256) for ``unet``. ``identity``
-    returns its input. Raises :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
+    Larger canvases are accepted: multiples of 4 for ``resnet``, of 2**levels (256) for ``unet``. Raises
+    :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
     """
-    if config.kind == "identity":
-        return nn.Identity()
     if config.kind == "unet":
         return UnetGenerator(
             config.filters, unet_levels(size), config.dropout, config.upsampling, config.context_slices
@@ -71,7 +68,7 @@ def canvas_multiple(config: Generator, size: int) -> int:
     """Return the number of which rows and columns must be multiples for a generator for ``size`` pixels."""
     if config.kind == "unet":
         return 2 ** unet_levels(size)
-    if config.kind == "resnet" or config.kind == "identity":
+    if config.kind == "resnet":
         return 4
     assert_never(config.kind)
 
@@ -92,11 +89,8 @@ def build_cyclegan(config: Networks, size: int, seed: int) -> CycleGAN:
     """Build the four networks on the CPU, with weights that depend only on ``seed``.
 
     The weights of convolutions and linear layers are drawn from N(0, 0.02), and biases are 0. The global random
-    state is not changed. Raises :class:`~medcyclegan.errors.ConfigError` for a generator without trainable
-    parameters.
+    state is not changed. Raises :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the networks.
     """
-    if config.generator.kind == "identity":
-        raise ConfigError("networks.generator.kind = 'identity' has nothing to train: use resnet or unet")
     with torch.random.fork_rng(devices=[]):
         networks = CycleGAN(
             G_AB=build_generator(config.generator, size),

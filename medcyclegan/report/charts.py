@@ -35,11 +35,11 @@ class Chart:
 def curve_chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> Chart:
     """Draw curves over training steps, ``{name: [(step, value), ...]}``; long ones are averaged to 400 points."""
     figure, axes = _axes()
-    words = []
+    ranges = []
     for colour, (name, points) in zip(_COLOURS, curves.items(), strict=False):
         steps, values = _thinned(np.array(points, dtype=np.float64))
         axes.plot(steps, values, color=colour, label=name, linewidth=1.3, marker="." if len(steps) < 30 else None)
-        words.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
+        ranges.append(f"{name} from {values[0]:.3g} to {values[-1]:.3g}")
     axes.set_xlabel("step", color=_INK)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4))
     axes.yaxis.get_offset_text().set_color(_INK)
@@ -49,13 +49,13 @@ def curve_chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]])
         axes.legend(
             frameon=False, labelcolor=_INK, fontsize=8, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns
         )
-    return Chart(_svg(figure), title, f"{title}: {'; '.join(words)}.")
+    return Chart(_svg(figure), title, f"{title}: {'; '.join(ranges)}.")
 
 
 def strip_chart(title: str, groups: Mapping[str, Sequence[float]]) -> Chart:
     """Draw one dot per case for each group, ``{name: values}``, and a line at the median of the group."""
     figure, axes = _axes()
-    words = []
+    ranges = []
     for place, (colour, (name, values)) in enumerate(zip(_COLOURS, groups.items(), strict=False)):
         numbers = np.array([value for value in values if np.isfinite(value)])
         if not numbers.size:
@@ -63,10 +63,10 @@ def strip_chart(title: str, groups: Mapping[str, Sequence[float]]) -> Chart:
         spread = np.linspace(-0.22, 0.22, numbers.size) if numbers.size > 1 else np.zeros(1)
         axes.scatter(place + spread, numbers, color=colour, s=14, alpha=0.75, linewidths=0)
         axes.hlines(np.median(numbers), place - 0.32, place + 0.32, color=_INK, linewidth=1.5)
-        words.append(f"{name}: median {np.median(numbers):.3g}, from {numbers.min():.3g} to {numbers.max():.3g}")
+        ranges.append(f"{name}: median {np.median(numbers):.3g}, from {numbers.min():.3g} to {numbers.max():.3g}")
     axes.set_xticks(range(len(groups)), list(groups), color=_INK)
     axes.set_xlim(-0.6, len(groups) - 0.4)
-    return Chart(_svg(figure), title, f"{title}. {'; '.join(words)}.")
+    return Chart(_svg(figure), title, f"{title}. {'; '.join(ranges)}.")
 
 
 def _axes() -> tuple[Figure, Axes]:

@@ -25,7 +25,7 @@ _CHARTS = {
     "Adversarial loss": ("adversarial_AB", "adversarial_BA"),
     "Cycle loss": ("cycle_A", "cycle_B"),
     "Identity loss": ("identity_A", "identity_B"),
-    "Structure loss": ("structure_A", "structure_B", "structure_AB", "structure_BA"),
+    "Structure loss": ("structure_AB", "structure_BA"),
     "Discriminators": ("discriminator_A", "discriminator_B"),
     "Cycle error on held-out patients": ("validation_cycle_A", "validation_cycle_B"),
     "Distance of patches to real ones, held-out patients": (
@@ -76,7 +76,7 @@ def build_run_page(run: Path) -> str:
     record = _load_record(run)
     rows = _load_rows(run / "metrics.jsonl")
     panels, left_out = _load_panels(run / "panels")
-    current, earlier = _health_of_record(record, rows)
+    current, earlier = _health_of_record(record)
     domains = [str(name) for name in record.get("domains", ())]
     title = f"Training run: {' and '.join(domains)}" if domains else "Training run"
     return render(
@@ -89,21 +89,21 @@ def build_run_page(run: Path) -> str:
         watched="health" in record,
         panels=panels,
         panels_left_out=left_out,
-        panel_description=" ".join([_panel_words(rows), *_letters(domains)]),
+        panel_description=" ".join([_describe_columns(rows), *_describe_letters(domains)]),
         charts=_charts(rows),
         provenance=_provenance(record),
         configuration=_read_text(run / "config.yaml"),
     )
 
 
-def _panel_words(rows: Sequence[Mapping[str, float]]) -> str:
+def _describe_columns(rows: Sequence[Mapping[str, float]]) -> str:
     """Describe the columns of a panel; without an identity loss it has no column for the identity pass."""
     has_identity = any("identity_A" in row for row in rows)
     last = "the translation back to A, and the identity pass" if has_identity else "and the translation back to A"
     return f"Above: a slice of A, its translation to B, {last}. Below: the same for B."
 
 
-def _letters(domains: Sequence[str]) -> list[str]:
+def _describe_letters(domains: Sequence[str]) -> list[str]:
     return [f"A is {domains[0]}, B is {domains[1]}."] if len(domains) == 2 else []
 
 
@@ -170,27 +170,23 @@ def _state_of_record(record: Mapping[str, Any]) -> list[str]:
     return [f"The run {_UNFINISHED[state]} at step {record.get('step')}{reason}."]
 
 
-def _health_of_record(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> tuple[list[str], list[str]]:
+def _health_of_record(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Return the warnings (``health`` in run.json) that applied at the last check, and the earlier ones.
 
-    A warning without a last step counts as current.
+    A run that failed before its first step has none.
     """
-    health = record.get("health")
-    entries = health.get("warnings", ()) if isinstance(health, dict) else health
-    last = _last_look(health, rows)
+    health = record.get("health", {"warnings": [], "last_look": None})
     current: list[str] = []
     earlier: list[str] = []
-    for entry in entries if isinstance(entries, list) else ():
-        if not isinstance(entry, dict):
-            current.append(str(entry))
-            continue
-        step = f"Step {entry['step']}: " if "step" in entry else ""
-        text = step + str(entry.get("message") or entry.get("warning") or entry.get("name") or entry)
-        held = entry.get("last_step")
-        if isinstance(held, int) and last is not None and held < last:
-            earlier.append(f"{text} (last seen at step {held})")
-        else:
-            current.append(text)
+    try:
+        for warning in health["warnings"]:
+            text = f"Step {warning['step']}: {warning['message']}"
+            if warning["last_step"] < health["last_look"]:
+                earlier.append(f"{text} (last seen at step {warning['last_step']})")
+            else:
+                current.append(text)
+    except (KeyError, TypeError) as error:
+        raise ReadError(f"{RECORD_FILE}: its health cannot be read ({error!r}): copy the run's folder again") from None
     return current, earlier
 
 
@@ -206,32 +202,25 @@ def _judge_model(file: Path) -> dict[str, Any] | None:
     return {"verdict": gravest(findings), "reasons": list(dict.fromkeys(reason for _, reason in findings))}
 
 
-def _last_look(health: Any, rows: Sequence[Mapping[str, float]]) -> float | None:
-    """Return the step of the last health check, from the record or else from the curves."""
-    if isinstance(health, dict) and isinstance(health.get("last_look"), int):
-        return int(health["last_look"])
-    return max((row["step"] for row in rows if any(name.startswith("health_") for name in row)), default=None)
-
-
 def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
     """Return warnings that follow from the last fifth of the curves alone."""
     recent = rows[-max(1, int(len(rows) * _RECENT)) :]
     if len(rows) < _FEWEST_ROWS:
         return []
-    said = []
+    warnings = []
     for name in ("discriminator_A", "discriminator_B"):
         values = [row[name] for row in recent if name in row]
         if values and np.median(values) < _SATURATED:
-            said.append(
+            warnings.append(
                 f"{name} is near 0 ({np.median(values):.2g}): that discriminator recognizes every fake, and its "
                 "generator no longer learns from it. Try a lower training.learning_rate or a larger training.pool_size."
             )
     waits = [row["data_wait"] for row in recent if "data_wait" in row]
     if waits and np.median(waits) > _WAITING:
-        said.append(
+        warnings.append(
             f"{np.median(waits):.0%} of the time is spent waiting for slices: move the slice store to a faster disk."
         )
-    return said
+    return warnings
 
 
 def _charts(rows: Sequence[Mapping[str, float]]) -> list[Chart]:

@@ -151,19 +151,19 @@ def _cards(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any] | None)
 
 
 def _warnings(table: Mapping[str, Any], *, names: bool) -> list[str]:
-    rows, said = table["cases"], []
+    rows, warnings = table["cases"], []
     worse = sum(1 for row in rows if row["mae"] >= min(each["mae"] for each in row["baselines"].values()))
     if worse:
-        said.append(
+        warnings.append(
             f"In {worse} of {len(rows)} cases, the MAE of a baseline is at least as good as that of the translation."
         )
     if rows[0]["unit"] == "HU" and "tissue_means" not in _baselines(rows):
-        said.append(
+        warnings.append(
             "The baseline from the training set is missing: evaluate with --input, and with the sidecars of the "
             "translations or --model."
         )
     elif rows[0]["unit"] != "HU" and any("input" not in row["baselines"] for row in rows):
-        said.append("No input was given, so the baseline is a flat image: evaluate with --input.")
+        warnings.append("No input was given, so the baseline is a flat image: evaluate with --input.")
     counted: dict[str, int] = {}
     for row in rows:
         for note in row["notes"]:
@@ -171,21 +171,23 @@ def _warnings(table: Mapping[str, Any], *, names: bool) -> list[str]:
             about = note.partition(":")[0] if ":" in note else note
             about = "background in the mask lifts the score" if "lifts the score" in note else about
             counted[about] = counted.get(about, 0) + 1
-    said += [
+    warnings += [
         f"{note} ({count} of {len(rows)} cases; see the table file for details)." for note, count in counted.items()
     ]
     for refusal in table["refused"]:
-        said.append(f"{refusal['case']}: {refusal['reason']}" if names else "A case was refused: see the table file.")
-    return said
+        warnings.append(
+            f"{refusal['case']}: {refusal['reason']}" if names else "A case was refused: see the table file."
+        )
+    return warnings
 
 
 def _legend(rows: Sequence[Mapping[str, Any]]) -> str:
     baselines = "; ".join(f"{_title(name)}: {_BASELINES[name]}" for name in _baselines(rows))
     unit = f"Errors are in {rows[0]['unit']}" if rows[0]["unit"] == "HU" else f"Errors are a fraction {rows[0]['unit']}"
     normal = rows[0]["normalization"]
-    said = "" if normal == "none" else f" Intensities were first scaled to a common range: {normal}."
+    scaled = "" if normal == "none" else f" Intensities were first scaled to a common range: {normal}."
     patients = " Statistics are over patients: each patient counts once, with the mean of their cases."
-    return f"{unit}. Baselines, scored in the same way: {baselines}.{said}{patients}"
+    return f"{unit}. Baselines, scored in the same way: {baselines}.{scaled}{patients}"
 
 
 def _charts(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:

@@ -44,41 +44,41 @@ def build_translation_page(
         uncertainty = volumes["uncertainty"].replace(modality=volumes["fake"].modality)
         shown.append(view_volume(uncertainty, "uncertainty", "uncertainty map", colormap="inferno"))
     separate = sum(len(view.voxels) for view in shown) > most_bytes
-    picture, words = _picture(
+    picture, description = _picture(
         {labels[name]: volumes[name] for name in labels if name in volumes}, volumes.get("uncertainty")
     )
     for view in shown:
-        view.facts["file"] = f"{folder}/{view.facts['name']}.js" if separate else ""
+        view.metadata["file"] = f"{folder}/{view.metadata['name']}.js" if separate else ""
     html = render(
         "translation.html.j2",
         title=f"Synthetic {domain}".strip() if domain else "Translated volume",
         cards=_cards(sidecar, volumes["fake"]),
         warnings=_warnings(sidecar),
         kinds=_kinds(shown),
-        overlays=[view.facts for view in shown if view.facts["overlay"]],
-        volumes=[view.facts for view in shown],
-        voxels=[] if separate else [(view.facts["name"], view.voxels) for view in shown],
-        voxel_files=[view.facts["file"] for view in shown] if separate else [],
+        overlays=[view.metadata for view in shown if view.metadata["overlay"]],
+        volumes=[view.metadata for view in shown],
+        voxels=[] if separate else [(view.metadata["name"], view.voxels) for view in shown],
+        voxel_files=[view.metadata["file"] for view in shown] if separate else [],
         niivue=niivue(),
         picture=picture,
-        picture_description=words,
+        picture_description=description,
         provenance=plain_rows(sidecar),
     )
-    return TranslationPage(html, {view.facts["file"]: _as_script(view) for view in shown} if separate else {})
+    return TranslationPage(html, {view.metadata["file"]: _as_script(view) for view in shown} if separate else {})
 
 
 def _as_script(view: ViewedVolume) -> bytes:
     """Return voxels as a script, because a page opened from disk may load scripts next to it, but no other files."""
-    name = json.dumps(view.facts["name"])
+    name = json.dumps(view.metadata["name"])
     return f"(window.medcycleganVoxels ??= {{}})[{name}] = {json.dumps(view.voxels)};\n".encode()
 
 
 def _kinds(shown: Sequence[ViewedVolume]) -> list[dict[str, Any]]:
     kinds: dict[str, dict[str, Any]] = {}
     for view in shown:
-        kind = view.facts["kind"]
+        kind = view.metadata["kind"]
         if kind != "map" and kind not in kinds:
-            presets = [name for name, _, _ in view.facts["presets"]]
+            presets = [name for name, _, _ in view.metadata["presets"]]
             kinds[kind] = {"name": kind, "label": f"{kind} window", "presets": presets}
     return list(kinds.values())
 
@@ -104,13 +104,13 @@ def _cards(sidecar: Mapping[str, Any], fake: Volume) -> list[tuple[str, str]]:
 def _warnings(sidecar: Mapping[str, Any]) -> list[str]:
     if not sidecar:
         return ["There is no record next to this volume of how it was made."]
-    said = []
+    warnings = []
     quality = sidecar.get("quality")
     if isinstance(quality, Mapping):
         reasons = quality.get("reasons")
-        said += [str(reason) for reason in reasons] if isinstance(reasons, list) else []
+        warnings += [str(reason) for reason in reasons] if isinstance(reasons, list) else []
     if sidecar.get("forced"):
-        said.append(
+        warnings.append(
             "The model was trained on another modality than that of the input, which was accepted with --force."
         )
-    return said
+    return warnings

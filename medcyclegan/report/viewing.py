@@ -31,9 +31,9 @@ _PERCENTILES = (0.5, 99.5)
 
 @dataclasses.dataclass(frozen=True)
 class ViewedVolume:
-    """A volume as stored in the page: ``facts`` for JSON, and ``voxels``, gzipped and in base64."""
+    """A volume as stored in the page: ``metadata`` for JSON, and ``voxels``, gzipped and in base64."""
 
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     voxels: str
 
 
@@ -46,7 +46,7 @@ def view_volume(volume: Volume, name: str, label: str, *, colormap: str = "gray"
     """
     stored, slope, intercept = _quantized(volume)
     kind = "map" if colormap != "gray" else "CT" if volume.modality == "CT" else "MR"
-    facts = {
+    metadata = {
         "name": name,
         "label": label,
         "description": f"{label}: a cross-section; the controls above change its position and window",
@@ -63,7 +63,7 @@ def view_volume(volume: Volume, name: str, label: str, *, colormap: str = "gray"
         "file": "",
     }
     packed = gzip.compress(stored.tobytes(order="F"), compresslevel=6, mtime=0)
-    return ViewedVolume(facts, base64.b64encode(packed).decode())
+    return ViewedVolume(metadata, base64.b64encode(packed).decode())
 
 
 def error_volume(fake: Volume, reference: Volume) -> Volume:

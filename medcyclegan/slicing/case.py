@@ -99,7 +99,8 @@ def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]
         scaling=items["image_scaling"].to_dict(),
         preparation=preparation_of(job.slicing, job.rule),
         input=job.input,
-        notes=_remarks(volume, items["image_fit"].cuts),
+        cropped=items["image_fit"].cuts,
+        notes=_remarks(volume),
         content=hashlib.sha256(values.data).hexdigest(),
         patient_source=job.patient_source,
         likeness=describe_likeness(volume),
@@ -137,7 +138,7 @@ def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, rule: Dom
     return result
 
 
-def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
+def _remarks(volume: Volume) -> tuple[str, ...]:
     """Return remarks on the geometry for the manifest; they contain no text of the header."""
     remarks = []
     if volume.oblique_degrees > _OBLIQUE_DEGREES:
@@ -146,8 +147,6 @@ def _remarks(volume: Volume, cut: bool) -> tuple[str, ...]:
         remarks.append(f"sheared by {volume.shear_degrees:.1f} degrees (tilted gantry)")
     if volume.is_synthetic:
         remarks.append("synthetic, not acquired (--allow-synthetic)")
-    if cut:
-        remarks.append("field of view beyond the slice size: cut around the foreground")
     return tuple(remarks)
 
 

@@ -63,6 +63,7 @@ class SliceStore:
         file = self._row_path(domain, case)
         try:
             row = row_from_json(file.read_text("utf-8"))
+            _check_origin(row)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -208,6 +209,13 @@ def _read_refusals(file: Path) -> list[Refusal]:
     for line in file.read_text("utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError, TypeError):
             refusal = Refusal(**json.loads(line))
+            _check_origin(refusal)
             if DOMAIN_NAME.fullmatch(refusal.domain) and re.fullmatch(r"[0-9a-f]{8,64}", refusal.case):
                 found.append(dataclasses.replace(refusal, origin=tuple(refusal.origin)))
     return found
+
+
+def _check_origin(item: SliceRow | Refusal) -> None:
+    """Raise ValueError unless ``origin`` consists of the hashes of a folder and of its parent folder."""
+    if len(item.origin) != 2:
+        raise ValueError("the origin must be two hashes")

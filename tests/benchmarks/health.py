@@ -19,7 +19,7 @@ from support import failing_networks
 
 from medcyclegan.model import ModelBundle
 from medcyclegan.networks import build_cyclegan
-from medcyclegan.training.monitor.health import find_faults, look, read_reference
+from medcyclegan.training.monitor.health import find_faults, measure_signs, read_reference
 from medcyclegan.training.plan import Plan, build_plan
 from medcyclegan.training.run.folder import find_run
 from medcyclegan.training.run.state import RunState
@@ -34,7 +34,7 @@ def show(name: str, plan: Plan, pair: tuple[torch.nn.Module, torch.nn.Module]) -
     if step.averages is not None:
         step.averages.networks.G_AB, step.averages.networks.G_BA = pair
     references = {"AB": read_reference(plan, 0), "BA": read_reference(plan, 1)}
-    signs = look(step, references)
+    signs = measure_signs(step, references)
     faults = find_faults(signs, references, plan.domains)
     for direction, values in signs.items():
         said = [fault.removesuffix(f" {direction}") for fault in faults if fault.endswith(direction)]

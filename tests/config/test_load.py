@@ -47,6 +47,8 @@ def test_every_field_is_documented():
         ("slicing.size=250", "multiple of 4"),
         ("domains.ct.scaling.window_hu=[5, 1]", "must ascend"),
         ("domains.ct.scaling.window_hu=[-1024, 99999]", "16-bit"),
+        ("training.precision=fp64", "training.precision = 'fp64': Input should be 'auto', 'fp32', 'bf16' or 'fp16'$"),
+        ("networks.generator.kind=identity", "generator.kind = 'identity': Input should be 'resnet'"),
         ("training=5", "training = 5"),
         ("epochs", "write it as section.key=value"),
         ("seed=[1", "not valid YAML"),

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from support.models import CT_DOMAIN, MR_DOMAIN, identity_model
+from support.models import CT_DOMAIN, MR_DOMAIN, identity_model, identity_models_are_read
 
 from medcyclegan.cli import main
 from medcyclegan.errors import ModelError
@@ -123,7 +123,8 @@ def files(tmp_path, head, model):
     write_volume(reference, tmp_path / "ref.nii.gz")
     write_volume(source, tmp_path / "in.nii.gz")
     model.save(tmp_path / "model")
-    return tmp_path
+    with identity_models_are_read():
+        yield tmp_path
 
 
 def run(command, *arguments, code=0):

@@ -74,7 +74,7 @@ def test_mirrored_slices_are_turned_back(monkeypatch):
     mr = head_mr()
     model = identity_model(MR_DOMAIN, DomainModel("t2", "MR", MR))
     straight = translate_volume(mr, model, "t2").array
-    monkeypatch.setattr("medcyclegan.model.bundle.build_generator", lambda config, size: Leaning())
+    monkeypatch.setattr("support.models.identity_network", Leaning)
     plain = translate(mr, [model], "t2", InferenceOptions(), spread=True)
     both = translate(mr, [model], "t2", InferenceOptions(tta=True), spread=True)
     assert plain.spread is None

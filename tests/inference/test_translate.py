@@ -153,7 +153,7 @@ def test_a_broken_network_gives_no_volume(monkeypatch):
         def forward(self, x):
             return x * float("nan")
 
-    monkeypatch.setattr("medcyclegan.model.bundle.build_generator", lambda config, size: Broken())
+    monkeypatch.setattr("support.models.identity_network", Broken)
     with pytest.raises(ModelError, match="NaN"):
         translate_volume(head_ct(), identity_model(), "mr")
 

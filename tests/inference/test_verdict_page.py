@@ -21,4 +21,6 @@ def test_the_documented_limits_are_those_that_are_used():
         f"at the latest by step {health._PATIENCE_STEPS}",
     ):
         assert sentence in text, sentence
-    assert (health._LOOKS, health._FIRST_SHARE, health._PATIENCE_SHARE) == (3, 0.1, 0.5), "written as words in the page"
+    assert (health._CONSECUTIVE_CHECKS, health._FIRST_SHARE, health._PATIENCE_SHARE) == (3, 0.1, 0.5), (
+        "written as words in the page"
+    )

@@ -16,6 +16,7 @@ from medcyclegan.errors import IntensityError
 from medcyclegan.inference import InferenceOptions, assess, translate
 from medcyclegan.intensity import check_hu
 from medcyclegan.model import DomainModel
+from medcyclegan.pictures import preview
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 CT = DATA / "dicom" / "ct_ge_hispeed_tilt" / "ref" / "2__Tilt_Eq_1.nii.gz"
@@ -64,7 +65,10 @@ def test_t1_and_t2(t1_to_t2, monkeypatch):
         source = DATA / "nifti" / name / "t1.nii.gz"
         run("translate-volume", source, f"{name}.nii.gz", "--preview", f"{name}.png")
         same_grid(source, f"{name}.nii.gz")
-        assert np.asarray(Image.open(f"{name}.png").convert("L")).std() > 5
+        expected = preview(
+            {"input": read_volume(source), "synthetic t2": read_volume(f"{name}.nii.gz")}, unit="arbitrary units"
+        )
+        assert np.array_equal(np.asarray(Image.open(f"{name}.png")), np.asarray(expected))
         assert json.loads(Path(f"{name}.json").read_text())["Modality"] == "MR"
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from support.models import HU, MR, identity_model, tiny_model
+from support.models import HU, MR, identity_model, identity_models_are_read, tiny_model
 from support.stores import make_row
 
 from medcyclegan.errors import IntensityError, ModelError, WriteError
@@ -128,6 +128,15 @@ def test_broken_weights_are_refused(tmp_path):
     ModelBundle(model.domains, model.preparation, model.generator, weights).save(tmp_path / "m")
     with pytest.raises(ModelError, match="NaN or infinite weights"):
         ModelBundle.load(tmp_path / "m")
+
+
+def test_an_identity_model_of_a_test_is_refused_from_its_folder(tmp_path):
+    folder = identity_model().save(tmp_path / "m")
+    with pytest.raises(ModelError, match=r"is not a model of medcyclegan: .*Input should be 'resnet'"):
+        ModelBundle.load(folder)
+    with identity_models_are_read():
+        image = torch.rand(1, 1, 8, 12)
+        assert torch.equal(ModelBundle.load(folder).build("G_AB")(image), image)
 
 
 def test_directions_are_named_by_domain():

@@ -91,7 +91,7 @@ def test_other_patients_give_the_means_of_two_classes(tmp_path):
     assert means.hu == pytest.approx((values[~soft].mean(), values[soft].mean()), abs=15)
 
 
-@pytest.mark.parametrize("change", [{"patient": "cc" * 8}, {"shape": (SIZE, SIZE, 41)}, {"notes": ("cut to fit",)}])
+@pytest.mark.parametrize("change", [{"patient": "cc" * 8}, {"shape": (SIZE, SIZE, 41)}, {"cropped": True}])
 def test_images_of_another_patient_or_grid_are_no_pair(tmp_path, change):
     mr, ct = (put(tmp_path, domain, make_heads(1), patients=["aa" * 8]) for domain in ("mr", "ct"))
     assert fit_tissue_means(mr, ct, tmp_path).fitted_on == "pairs"

@@ -11,7 +11,6 @@ KINDS = [
     {"kind": "resnet", "blocks": 1, "upsampling": "resize"},
     {"kind": "unet"},
     {"kind": "unet", "upsampling": "resize"},
-    {"kind": "identity"},
 ]
 
 

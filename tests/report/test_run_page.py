@@ -75,7 +75,10 @@ def test_it_asks_nothing_of_the_network(run):
 
 def test_warnings_of_the_run_and_of_its_curves(run):
     record = json.loads((run / "run.json").read_text())
-    record["health"] = {"warnings": [{"step": 50, "message": "the fakes are <nearly> their inputs"}]}
+    record["health"] = {
+        "warnings": [{"step": 50, "name": "x", "message": "the fakes are <nearly> their inputs", "last_step": 400}],
+        "last_look": 400,
+    }
     (run / "run.json").write_text(json.dumps(record))
     rows = [_row(step, discriminator_A=0.001, data_wait=0.5) for step in range(10, 401, 10)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 41')
@@ -85,7 +88,7 @@ def test_warnings_of_the_run_and_of_its_curves(run):
     assert "50% of the time is spent waiting" in page
 
 
-def test_only_what_held_at_the_last_look_is_current(run):
+def test_only_warnings_active_at_the_last_check_are_current(run):
     record = json.loads((run / "run.json").read_text())
     warnings = [
         {"step": 50, "name": "displacement AB", "message": "shifted <then>", "last_step": 90},
@@ -105,18 +108,6 @@ def test_only_what_held_at_the_last_look_is_current(run):
     assert "2 earlier warnings" in page
 
 
-def test_records_without_a_last_look_leave_it_to_the_curves(run):
-    """Runs of earlier versions keep the step until which a warning held, and their looks in metrics.jsonl."""
-    record = json.loads((run / "run.json").read_text())
-    record["health"] = {"warnings": [{"step": 50, "message": "shifted", "last_step": 90}]}
-    (run / "run.json").write_text(json.dumps(record))
-    assert '<p class="warning">Step 50: shifted</p>' in page_of(run), "who does not know when it was looked at last"
-    rows = [_row(step) for step in range(10, 401, 10)]
-    rows += [{"step": step, "health_shift_AB": 0.1} for step in (90, 100)]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert "earlier warning" in page_of(run)
-
-
 def test_the_models_own_verdict_is_shown(run):
     assert "Verdict before any translation" not in page_of(run)
     model = with_fitness(tiny_model(), steps=60)
@@ -132,11 +123,21 @@ def test_the_models_own_verdict_is_shown(run):
     assert "Verdict before any translation" not in page_of(run)
 
 
-@pytest.mark.parametrize("health", [["said once"], {"warnings": ["said once"]}, [{"warning": "said once"}]])
-def test_health_in_any_of_its_shapes(run, health):
+@pytest.mark.parametrize(
+    "health",
+    [
+        ["a warning"],
+        {"warnings": ["a warning"], "last_look": 400},
+        {"warnings": [{"step": 50, "message": "a warning"}], "last_look": 400},
+        {"warnings": [{"step": 50, "message": "a warning", "last_step": 50}]},
+        None,
+    ],
+)
+def test_a_damaged_record_of_health_is_refused(run, health):
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "health": health}))
-    assert "said once" in page_of(run)
+    with pytest.raises(ReadError, match=r"run\.json: its health cannot be read \(.*copy the run's folder again"):
+        page_of(run)
 
 
 def test_a_run_that_has_just_begun(run):

@@ -48,30 +48,30 @@ def options_for(files, **more):
 
 
 def volumes_in(page):
-    facts = json.loads(re.search(r'id="volumes">(.*?)</script>', page, re.S)[1])
-    return {volume["name"]: volume for volume in facts}
+    metadata = json.loads(re.search(r'id="volumes">(.*?)</script>', page, re.S)[1])
+    return {volume["name"]: volume for volume in metadata}
 
 
-def voxels_of(text, facts):
-    stored = np.frombuffer(gzip.decompress(base64.b64decode(text)), "<i2").reshape(facts["shape"], order="F")
-    return stored * facts["slope"] + facts["intercept"]
+def voxels_of(text, metadata):
+    stored = np.frombuffer(gzip.decompress(base64.b64decode(text)), "<i2").reshape(metadata["shape"], order="F")
+    return stored * metadata["slope"] + metadata["intercept"]
 
 
 def test_the_page_holds_the_volumes(files):
     page = write_report(files / "MARKER-fake.nii.gz", options_for(files, out=files / "page.html")).read_text()
-    facts = volumes_in(page)
-    assert list(facts) == ["input", "fake", "reference", "error", "uncertainty"]
-    voxels = {name: re.search(rf'id="voxels-{name}">(.*?)</script>', page)[1] for name in facts}
+    metadata = volumes_in(page)
+    assert list(metadata) == ["input", "fake", "reference", "error", "uncertainty"]
+    voxels = {name: re.search(rf'id="voxels-{name}">(.*?)</script>', page)[1] for name in metadata}
     for name, file in {"fake": "fake", "reference": "ref", "input": "in", "uncertainty": "uncertainty"}.items():
         volume = read_volume(files / f"MARKER-{file}.nii.gz")
-        found = voxels_of(voxels[name], facts[name])
+        found = voxels_of(voxels[name], metadata[name])
         exact = name in ("fake", "reference")
         assert np.abs(found - volume.array).max() <= (
             0 if exact else np.ptp(volume.array) / 4095 * 0.51 + 0.5 * (name == "uncertainty")
         )
-        assert np.array_equal(np.reshape(facts[name]["affine"], (4, 4)), volume.affine)
-    assert np.all(voxels_of(voxels["error"], facts["error"]) == 20)
-    assert (facts["fake"]["kind"], facts["input"]["kind"], facts["error"]["kind"]) == ("CT", "MR", "map")
+        assert np.array_equal(np.reshape(metadata[name]["affine"], (4, 4)), volume.affine)
+    assert np.all(voxels_of(voxels["error"], metadata["error"]) == 20)
+    assert (metadata["fake"]["kind"], metadata["input"]["kind"], metadata["error"]["kind"]) == ("CT", "MR", "map")
     assert "MARKER" not in page
     assert "odd &lt;histogram&gt;" in page
     assert "<b>check</b>" in page
@@ -79,9 +79,9 @@ def test_the_page_holds_the_volumes(files):
 
 def test_presets_begin_with_soft_tissue_and_with_the_patients_range(files):
     page = write_report(files / "MARKER-fake.nii.gz", options_for(files)).read_text()
-    facts = volumes_in(page)
-    assert facts["fake"]["presets"][0] == ["soft tissue -160 to 240", -160.0, 240.0]
-    name, black, white = facts["input"]["presets"][0]
+    metadata = volumes_in(page)
+    assert metadata["fake"]["presets"][0] == ["soft tissue -160 to 240", -160.0, 240.0]
+    name, black, white = metadata["input"]["presets"][0]
     inside = t1_volume(make_head(3, **GRID)).array
     assert (name, black) == ("standard", 0)
     assert np.percentile(inside, 90) < white <= inside.max()
@@ -90,7 +90,7 @@ def test_presets_begin_with_soft_tissue_and_with_the_patients_range(files):
 def test_large_volumes_are_put_next_to_the_page(files):
     out = write_report(files / "MARKER-fake.nii.gz", options_for(files, out=files / "page.html", embedded_mb=0.0))
     page = out.read_text()
-    facts = volumes_in(page)
+    metadata = volumes_in(page)
     assert 'id="voxels-fake"' not in page
     assert 'src="page-volumes/fake.js"' in page
     assert sorted(path.name for path in (files / "page-volumes").iterdir()) == [
@@ -98,7 +98,7 @@ def test_large_volumes_are_put_next_to_the_page(files):
     ]  # fmt: skip
     script = (files / "page-volumes/fake.js").read_text()
     text = re.fullmatch(r'\(window\.medcycleganVoxels \?\?= \{\}\)\["fake"\] = "([^"]+)";\n', script)[1]
-    assert np.array_equal(voxels_of(text, facts["fake"]), read_volume(files / "MARKER-fake.nii.gz").array)
+    assert np.array_equal(voxels_of(text, metadata["fake"]), read_volume(files / "MARKER-fake.nii.gz").array)
 
 
 def test_a_volume_alone_is_enough(tmp_path):

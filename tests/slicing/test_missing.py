@@ -196,18 +196,16 @@ def test_the_last_volume_takes_the_manifest_with_it(volumes, store):
     assert not (store / MANIFEST).exists()
 
 
-def test_a_store_of_an_earlier_version_keeps_what_it_cannot_place(volumes, store):
-    for file in (store / ".rows").iterdir():
-        fields = json.loads(file.read_text())
-        for name in ("origin", "likeness", "patient_source"):
-            fields.pop(name)
-        file.write_text(json.dumps(fields))
-    (volumes / "t1" / "a.nii").unlink()
-    slice_volumes(volumes, store, config=SMALL)
-    assert len(cases(store)) == 3
-    (volumes / "t1" / "b.nii").unlink()
-    slice_volumes(volumes, store, config=SMALL)
-    assert len(cases(store)) == 2, "b was seen in between"
+@pytest.mark.parametrize("origin", [[], ["0f" * 8], None])
+def test_a_row_without_its_origin_is_sliced_again(volumes, store, caplog, origin):
+    (file,) = [f for f in (store / ".rows").iterdir() if f.name.startswith("t1@")][:1]
+    complete = json.loads(file.read_text())
+    damaged = {name: value for name, value in complete.items() if name != "origin"}
+    file.write_text(json.dumps(damaged if origin is None else {**damaged, "origin": origin}))
+    result = slice_volumes(volumes, store, config=SMALL)
+    assert len(result.sliced) == 1
+    assert "the origin must be two hashes" in caplog.text
+    assert json.loads(file.read_text()) == complete
 
 
 def test_nothing_outside_the_store_is_removed(volumes, store, tmp_path):

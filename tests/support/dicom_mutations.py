@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from support import dicom_phantoms as made
-from support.dicom_cases import recoded
+from support.dicom_file_cases import recoded
 
 from medcyclegan.errors import MedCycleGANError
 from medcyclegan.io import read_volume

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from support.models import identity_model
+from support.models import identity_model, identity_models_are_read
 from support.phantoms import linear_values, write_nifti
 
 from medcyclegan.inference import TranslationOptions, translate_file
@@ -72,7 +72,8 @@ def measure(seed: int, folder: Path, planes: str = "axial") -> Figures:
     domains = [DomainModel(name, None, scaling) for name in ("a", "b")]
     model = identity_model(*domains, size=64, pixel_mm=PIXEL_MM).save(folder / f"model-{seed}")
     options = TranslationOptions("b", InferenceOptions(planes=planes))  # type: ignore[arg-type]
-    out = nib.load(translate_file(source, folder / f"{seed}-out.nii.gz", model, options))
+    with identity_models_are_read():
+        out = nib.load(translate_file(source, folder / f"{seed}-out.nii.gz", model, options))
     before = nib.load(source)
     corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])])
     moved = np.linalg.norm(corners @ (out.affine - before.affine)[:3].T, axis=1).max()

@@ -201,3 +201,10 @@ def write_nifti(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
+
+
+def stored_box(dtype: str = "i2") -> Volume:
+    """Return whole numbers from 0 to 99 on the grid ``axial_lps``."""
+    grid = GRIDS["axial_lps"]
+    values = np.random.default_rng(5).integers(0, 100, grid.shape)
+    return Volume(values.astype(dtype), grid.affine)

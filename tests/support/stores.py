@@ -36,6 +36,7 @@ def make_row(domain: str, number: int, shape: tuple[int, int, int], **changes: A
         "scaling": {"kind": "percentile", "lower": 0.0, "upper": 100.0 + number, "unit": "arbitrary units"},
         "preparation": preparation_of(Slicing(size=size), Domain()),
         "input": case,
+        "cropped": False,
     }
     return SliceRow(**{**fields, **changes})
 

@@ -54,7 +54,7 @@ def slice_rows(draw: Any, domain: str, *, most: int = 4) -> list[SliceRow]:
                 affine=tuple(map(tuple, make_affine().tolist())), slices=tuple(kept),
                 heights=tuple((k - kept[0]) / span for k in kept), pixel_mm=(1.0, 1.0), modality="MR",
                 scaling={"kind": "percentile", "lower": 0.0, "upper": 1.0, "unit": "arbitrary units"},
-                preparation={"size": 8, "fit": "physical", "pixel_mm": 1.0}, input="00" * 8,
+                preparation={"size": 8, "fit": "physical", "pixel_mm": 1.0}, input="00" * 8, cropped=False,
             )
         )  # fmt: skip
     return rows

@@ -24,5 +24,9 @@ def test_linear_is_never_0_before_the_end(steps: int) -> None:
     assert factors == sorted(factors, reverse=True)
 
 
+def test_an_odd_number_of_steps_is_halved_downwards() -> None:
+    assert [rate_factor(step, 7, "linear") for step in range(7)] == [1, 1, 1, 1, 0.75, 0.5, 0.25]
+
+
 def test_constant_stays() -> None:
     assert {rate_factor(step, 10, "constant") for step in range(10)} == {1.0}

@@ -104,7 +104,7 @@ def test_the_model_carries_its_fitness(whole_run: Path, store: Path, tiny: Confi
     looks = [{}, {}, both, both, {"edges lost BA": "lost"}]  # after steps 4, 8, 12, 16 and 17
     values = [0.1, 0.5, 0.3]  # after steps 8, 16 and 17
     monkeypatch.setattr("medcyclegan.training.monitor.health.find_faults", lambda *_: looks.pop(0))
-    monkeypatch.setattr("medcyclegan.training.monitor.health._LOOKS", 1)
+    monkeypatch.setattr("medcyclegan.training.monitor.health._CONSECUTIVE_CHECKS", 1)
     monkeypatch.setattr("medcyclegan.training.monitor.health.Health._counts", lambda *_: True)
     monkeypatch.setattr("medcyclegan.training.monitor.validation.key_value", lambda scores, metric: values.pop(0))
     run = train(store, config=with_training(tiny, panel_every=4), out=tmp_path / "runs", device="cpu")

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from medcyclegan.device import choose_device
+from medcyclegan.device import choose_device, fast_format
 from medcyclegan.errors import ModelError
 from medcyclegan.inference.runtime.cpu_layout import tune_for_cpu
 from medcyclegan.inference.runtime.onnx import OnnxGenerator, to_onnx
 from medcyclegan.inference.runtime.options import InferenceOptions
-from medcyclegan.inference.runtime.precision import exact_convolutions, fast_format, to_reduced_precision
+from medcyclegan.inference.runtime.precision import exact_convolutions, to_reduced_precision
 from medcyclegan.inference.runtime.runner import SliceGenerator, SliceRunner, choose_batch_size
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.plane import PlaneFit

@@ -12,7 +12,7 @@ from torch import nn
 from medcyclegan.model.domains import AIR
 from medcyclegan.networks import middle_slice
 
-__all__ = ["Difference", "compare", "exact_convolutions", "fast_format", "to_reduced_precision"]
+__all__ = ["Difference", "compare", "exact_convolutions", "to_reduced_precision"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +30,6 @@ class Difference:
     def __str__(self) -> str:
         count = f"{self.slices} slice{'s' if self.slices != 1 else ''}"
         return f"{self.mean:.3g} {self.unit} on average, at most {self.largest:.3g} {self.unit}, on {count}"
-
-
-def fast_format(device: torch.device) -> torch.dtype:
-    """Return the reduced precision that ``device`` has in hardware, or float32 if it has none.
-
-    bf16 on CUDA devices from Ampere on and on CPUs with AVX512-BF16 or AMX, fp16 on older CUDA devices.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
-    features = torch.cpu.get_capabilities()
-    has_bf16 = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
-    return torch.bfloat16 if has_bf16 else torch.float32
 
 
 def to_reduced_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -26,14 +26,14 @@ from medcyclegan.training.plan import Plan
 from medcyclegan.training.run.state import RunState
 from medcyclegan.training.update.step import CycleGANStep
 
-__all__ = ["Health", "Look", "find_faults", "look", "read_reference"]
+__all__ = ["Health", "HealthCheck", "find_faults", "measure_signs", "read_reference"]
 
 log = logging.getLogger(__name__)
 
 #: The number of slices of each domain that are measured, and of real slices of the other one near the height of each.
 _SLICES, _TARGETS = 8, 12
 #: A fault is reported when this many consecutive checks have found it.
-_LOOKS = 3
+_CONSECUTIVE_CHECKS = 3
 #: Networks that have learned nothing show all faults, so faults count only after this share of the steps, and only
 #: once reconstruction restores something. If it does not after half of the steps, at most this number, that is the
 #: fault.
@@ -41,7 +41,7 @@ _FIRST_SHARE, _PATIENCE_SHARE, _PATIENCE_STEPS = 0.1, 0.5, 2000
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class HealthCheck:
     """The result of a health check: whether both directions have learned something, and the active warnings' names."""
 
     step: int
@@ -53,13 +53,13 @@ class Look:
 class Fault:
     """A fault's name, its condition, its message and its remedy.
 
-    ``is_there`` takes the signs of one direction and its reference, with which ``says`` is formatted; ``remedy`` is
+    ``applies`` takes the signs of one direction and its reference, with which ``message`` is formatted; ``remedy`` is
     what the user can try.
     """
 
     name: str
-    is_there: Callable[[Mapping[str, float], Reference], bool]
-    says: str
+    applies: Callable[[Mapping[str, float], Reference], bool]
+    message: str
     remedy: str
 
 
@@ -149,7 +149,7 @@ class Health:
         self._metrics = metrics
         self._seen: dict[str, int] = {}
         self._warnings: list[dict[str, Any]] = []
-        self._looks: list[Look] = []
+        self._checks: list[HealthCheck] = []
         self._have_learned: set[str] = set()
         self._state = state
         state.set_health(self._warnings, None)
@@ -157,14 +157,14 @@ class Health:
 
     def attach(self, engine: Engine) -> None:
         """Check after the steps of ``engine``."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._look_if_due)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._check_if_due)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the checks and warnings so far."""
         return {
             "seen": dict(self._seen),
             "warnings": [dict(warning) for warning in self._warnings],
-            "looks": [dataclasses.asdict(look) for look in self._looks],
+            "checks": [dataclasses.asdict(check) for check in self._checks],
             "have_learned": sorted(self._have_learned),
         }
 
@@ -172,25 +172,25 @@ class Health:
         """Restore the state returned by :meth:`state_dict`."""
         self._seen = dict(state["seen"])
         self._warnings[:] = [dict(warning) for warning in state["warnings"]]
-        self._looks = [Look(int(v["step"]), bool(v["learned"]), tuple(v["active"])) for v in state["looks"]]
+        self._checks = [HealthCheck(int(v["step"]), bool(v["learned"]), tuple(v["active"])) for v in state["checks"]]
         self._have_learned = set(state["have_learned"])
-        self._state.set_health(self._warnings, self._looks[-1].step if self._looks else None)
+        self._state.set_health(self._warnings, self._checks[-1].step if self._checks else None)
 
-    def look_at(self, step: int) -> Look | None:
+    def look_at(self, step: int) -> HealthCheck | None:
         """Return the last check up to ``step``, or the first one if all are later; None without any check."""
-        earlier = [look for look in self._looks if look.step <= step]
-        return earlier[-1] if earlier else self._looks[0] if self._looks else None
+        earlier = [check for check in self._checks if check.step <= step]
+        return earlier[-1] if earlier else self._checks[0] if self._checks else None
 
     def warnings_at(self, step: int) -> list[dict[str, Any]]:
         """Return the warnings that were active at the check returned by :meth:`look_at`."""
-        look = self.look_at(step)
-        return [dict(w) for w in self._warnings if look is not None and w["name"] in look.active]
+        check = self.look_at(step)
+        return [dict(w) for w in self._warnings if check is not None and w["name"] in check.active]
 
-    def _look_if_due(self, engine: Engine) -> None:
+    def _check_if_due(self, engine: Engine) -> None:
         step = engine.state.iteration
         if not self._plan.is_due(step, self._plan.health_every):
             return
-        signs = look(self._step, self._references)
+        signs = measure_signs(self._step, self._references)
         self._metrics.write_row(step, {f"health_{s}_{d}": v for d, values in signs.items() for s, v in values.items()})
         learned = {direction for direction, values in signs.items() if values["unrestored"] < 1.0}
         self._have_learned |= learned
@@ -199,7 +199,7 @@ class Health:
         faults |= _saturated(self._metrics.last, self._plan.config, self._plan.domains)
         self._note(step, {name: message for name, message in faults.items() if self._counts(step, name)})
         active = tuple(w["name"] for w in self._warnings if w["last_step"] == step)
-        self._looks.append(Look(step, learned == set(signs), active))
+        self._checks.append(HealthCheck(step, learned == set(signs), active))
         self._state.set_health(self._warnings, step)
 
     def _counts(self, step: int, fault: str) -> bool:
@@ -221,7 +221,7 @@ class Health:
         for name, message in faults.items():
             if name in reported:
                 reported[name]["last_step"] = step
-            elif self._seen[name] >= _LOOKS:
+            elif self._seen[name] >= _CONSECUTIVE_CHECKS:
                 self._warnings.append({"step": step, "name": name, "message": message, "last_step": step})
                 log.warning("step %d: %s", step, message)
 
@@ -240,11 +240,11 @@ def find_faults(
     for direction, values in signs.items():
         reference = references[direction]
         source, target = domains if direction == "AB" else domains[::-1]
-        facts = {"source": source, "target": target, "difference": reference.difference}
-        facts |= {"target_contrast": reference.target_contrast, **values}
+        fields = {"source": source, "target": target, "difference": reference.difference}
+        fields |= {"target_contrast": reference.target_contrast, **values}
         for fault in _FAULTS:
-            if fault.is_there(values, reference):
-                found[f"{fault.name} {direction}"] = f"{fault.says.format(**facts)}: {remedy or fault.remedy}"
+            if fault.applies(values, reference):
+                found[f"{fault.name} {direction}"] = f"{fault.message.format(**fields)}: {remedy or fault.remedy}"
     return found
 
 
@@ -282,7 +282,7 @@ def read_reference(plan: Plan, domain: int) -> Reference:
     return build_reference(middle_slice(inputs)[:, 0].numpy(), np.stack(targets), inputs.numpy())
 
 
-def look(step: CycleGANStep, references: Mapping[str, Reference]) -> dict[str, dict[str, float]]:
+def measure_signs(step: CycleGANStep, references: Mapping[str, Reference]) -> dict[str, dict[str, float]]:
     """Return the signs of directions ``AB`` and ``BA``."""
     model = step.model
     pairs = {"AB": (model.G_AB, model.G_BA), "BA": (model.G_BA, model.G_AB)}

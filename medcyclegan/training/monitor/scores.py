@@ -22,7 +22,7 @@ __all__ = ["HeldOut", "held_out_slices", "paired_places", "patches_of", "scores_
 
 Slices = NDArray[np.float32]
 
-#: Patches: their edge in pixels, the step between them, how many are compared, and along how many directions.
+#: Patches: their edge in pixels, the stride, how many are compared, and along how many directions.
 _EDGE, _STRIDE, _MOST_PATCHES, _PROJECTIONS = 8, 4, 8192, 128
 _RANGE = (-1.0, 1.0)
 

@@ -27,9 +27,9 @@ class TimeLeft:
 
     def attach(self, engine: Engine) -> None:
         """Register with ``engine``."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._say)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._log_time_left)
 
-    def _say(self, engine: Engine) -> None:
+    def _log_time_left(self, engine: Engine) -> None:
         self._done += 1
         if self._done == _WARM_UP:
             self._started = time.monotonic()

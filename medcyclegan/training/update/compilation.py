@@ -22,7 +22,7 @@ _FEWEST_FILTERS = 32
 
 
 def compile_networks(networks: CycleGAN, plan: Plan, device: torch.device) -> bool:
-    """Compile the four networks in place, as ``training.compile`` says; return whether that was done.
+    """Compile the four networks in place, according to ``training.compile``; return whether that was done.
 
     ``auto`` compiles long runs of large networks (:func:`compiling_pays`), so that the same configuration on the same
     type of device always decides alike and a resumed run computes as before. If compiling fails, for example because no

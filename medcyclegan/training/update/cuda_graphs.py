@@ -126,7 +126,7 @@ def _without_collection() -> Iterator[None]:
 
 
 def wants_graphs(config: Config, device: torch.device, precision: str, world_size: int) -> bool:
-    """Return whether a step runs as CUDA graphs, as ``training.cuda_graphs`` says.
+    """Return whether a step runs as CUDA graphs, according to ``training.cuda_graphs``.
 
     ``auto``: on a CUDA device, except with a loss scaler (fp16) or several processes. Raises
     :class:`~medcyclegan.errors.TrainingError` for ``on`` if one of these forbids it.

@@ -143,7 +143,7 @@ class CycleGANStep:
     def update_discriminators(
         self, real_A: torch.Tensor, real_B: torch.Tensor, past_A: torch.Tensor, past_B: torch.Tensor
     ) -> Losses:
-        """Maximise equation 3 over D_A and D_B, given real slices and current or past fakes."""
+        """Maximize equation 3 over D_A and D_B, given real slices and current or past fakes."""
         D_A, D_B, form = self.networks.D_A, self.networks.D_B, self.losses.adversarial
         D_A.requires_grad_(True)
         D_B.requires_grad_(True)
@@ -219,7 +219,7 @@ def build_step(
 
     ``ranks``: the processes that divide each batch (default: this one alone). ``compiled``: whether the networks are.
     ``kind``: the class of the step.
-    The step runs as CUDA graphs if ``training.cuda_graphs`` and the device say so.
+    The step runs as CUDA graphs if ``training.cuda_graphs`` and the device allow it.
     """
     training = config.training
     ranks = ranks or Ranks()

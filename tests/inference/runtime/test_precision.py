@@ -8,7 +8,7 @@ from support.phantoms import head_ct
 
 from medcyclegan.config import Generator
 from medcyclegan.inference import InferenceOptions, translate
-from medcyclegan.inference.runtime.precision import compare, fast_format, to_reduced_precision
+from medcyclegan.inference.runtime.precision import compare, to_reduced_precision
 from medcyclegan.networks import build_generator
 
 CPU = torch.device("cpu")
@@ -17,12 +17,6 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def bf16(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-
-
-def test_the_cpu_s_short_format_is_what_its_hardware_has(monkeypatch, bf16):
-    assert fast_format(CPU) == torch.bfloat16
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert fast_format(CPU) == torch.float32
 
 
 @pytest.mark.parametrize("kind", ["resnet", "unet"])

@@ -24,13 +24,13 @@ def test_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
 
 
-def test_it_speaks_after_20_steps_and_at_each_tenth(monkeypatch, caplog) -> None:
+def test_it_logs_after_20_steps_and_at_each_tenth(monkeypatch, caplog) -> None:
     clock = iter(range(0, 100000, 2))
     monkeypatch.setattr(time_left.time, "monotonic", lambda: float(next(clock)))
     caplog.set_level("INFO")
     handler = TimeLeft(SimpleNamespace(steps=200))  # type: ignore[arg-type]
     for step in range(31, 201):  # a resumed session
-        handler._say(SimpleNamespace(state=SimpleNamespace(iteration=step)))
+        handler._log_time_left(SimpleNamespace(state=SimpleNamespace(iteration=step)))
     said = [record.args[0] for record in caplog.records]
     assert said == [50, 60, 80, 100, 120, 140, 160, 180]
     assert "step 50 of 200: 0.118 s a step, about 18 s left" in caplog.text

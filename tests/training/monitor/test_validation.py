@@ -123,6 +123,12 @@ def test_pairs_need_one_patient_and_one_grid(paired_store: Path, tiny: Config) -
     assert patient in text
     (paired_store / MANIFEST).write_text(text.replace(patient, patient.replace("ab", "cd")), "utf-8")
     assert held_out_slices(build_plan(paired_store, tiny)).pairs == ()
+    rows = [json.loads(line) for line in text.splitlines()]
+    for domain, split, pairs in (("t1", "train", ((0, 0), (1, 1))), ("t1", "validation", ()), ("t2", "validation", ())):
+        cropped = [{**row, "cropped": (row["domain"], row["split"]) == (domain, split)} for row in rows]
+        (paired_store / MANIFEST).write_text("".join(json.dumps(row) + "\n" for row in cropped), "utf-8")
+        assert held_out_slices(build_plan(paired_store, tiny)).pairs == pairs
+    (paired_store / MANIFEST).write_text(text.replace(patient, patient.replace("ab", "cd")), "utf-8")
     with pytest.raises(ConfigError, match="key_metric = psnr compares pairs, but no held-out patient"):
         train(paired_store, config=with_values(tiny, key_metric="psnr"), out=paired_store.parent / "runs", device="cpu")
     assert not (paired_store.parent / "runs").exists()

@@ -150,7 +150,12 @@ def test_bare_train_needs_nothing_but_slices(store, tmp_path) -> None:
         (("--resume", "runs/one", "--out", "elsewhere"), 2, "leave --out out"),
         (("--resume", "--max-steps", "4"), 2, "leave --config"),
         (("--set", "networks.discriminator.layers=6"), 1, "layers = 6 leaves nothing of slices of 32 pixels"),
-        (("--set", "networks.generator.kind=identity"), 1, "no weights to train"),
+        (("--set", "networks.generator.kind=identity"), 2, "kind = 'identity': Input should be 'resnet'"),
+        (
+            ("--set", "training.precision=fp64"),
+            2,
+            "precision = 'fp64': Input should be 'auto', 'fp32', 'bf16' or 'fp16'",
+        ),
         (("--set", "training.precision=fp16", "--device", "cpu"), 1, "fp16 on cpu"),
     ],
 )

@@ -62,13 +62,14 @@ def test_averaging_changes_nothing_in_the_training() -> None:
         assert torch.equal(a, b)
 
 
-def test_a_look_is_at_the_means_beside_the_trained_discriminators() -> None:
+def test_evaluation_uses_the_means_and_the_trained_discriminators() -> None:
     step = make(0.9)
     run(step, 0, 3)
     assert step.averages is not None
     with step.evaluating() as networks:
         assert networks is step.averages.networks
         assert networks.D_A is step.networks.D_A
+        assert networks.D_B is step.networks.D_B
         assert not any(module.training for module in networks.modules())
         seen = networks.G_AB(torch.zeros(1, 1, 32, 32))
         trained = step.networks.G_AB(torch.zeros(1, 1, 32, 32))

@@ -1,5 +1,6 @@
 """The pool of past fakes: what it returns, what it stores, and that its state can be restored."""
 
+import pytest
 import torch
 
 from medcyclegan.data import Stream
@@ -61,6 +62,15 @@ def test_a_restored_pool_goes_on_as_if_nothing_had_happened() -> None:
         after = ImagePool(5, 1, seed=0, stream=Stream.POOL_A)
         after.load_state_dict(before.state_dict(), torch.device("cpu"))
         assert first + show(after, range(cut, 40)) == expected
+
+
+@pytest.mark.parametrize(("first_place", "expected"), [(0, [0, 1]), (2, [2, 3]), (4, [4, 5])])
+def test_a_process_restores_its_places_of_a_stored_pool(first_place: int, expected: list[int]) -> None:
+    images = [torch.arange(6.0).reshape(6, 1, 1, 1) + 10 * number for number in range(3)]
+    pool = ImagePool(18, 6, 0, Stream.POOL_A, first_place=first_place, places=2)
+    pool.load_state_dict({"images": images}, torch.device("cpu"))
+    restored = [stored.flatten().tolist() for stored in pool.state_dict()["images"]]
+    assert restored == [[place + 10 * number for place in expected] for number in range(3)]
 
 
 def test_what_is_stored_and_what_is_shown_share_no_memory_with_the_fakes() -> None:

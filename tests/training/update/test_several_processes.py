@@ -14,9 +14,8 @@ import torch
 from medcyclegan.config import Config, parse_config, to_yaml
 from medcyclegan.training import train
 from medcyclegan.training.update.distributed import Ranks
-from medcyclegan.training.update.image_pool import ImagePool
 
-#: A generator without dropout, float64, everything else that has state: pools, averages, flips, a falling rate.
+#: A generator without dropout, and everything that has state: pools, averages, flips, a falling rate.
 VALUES = {
     "networks": {"generator": {"filters": 4, "blocks": 1}, "discriminator": {"filters": 2, "layers": 2}},
     "training": {
@@ -25,7 +24,6 @@ VALUES = {
         "learning_rate": 2e-4,
         "pool_size": 4,
         "ema_decay": 0.9,
-        "precision": "fp64",
         "panel_every": 10,
         "log_every": 4,
         "checkpoint_steps": 10,
@@ -38,15 +36,27 @@ def config_of(**training) -> Config:
     return parse_config({**VALUES, "training": {**VALUES["training"], **training}}, "test")
 
 
+@pytest.fixture(autouse=True)
+def fp64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train in float64, in which rounding errors do not grow; a configuration cannot choose it."""
+    monkeypatch.setattr("medcyclegan.training.run.build.choose_precision", lambda wish, device: "fp64")
+
+
+PROGRAM = """
+import sys
+from medcyclegan.cli import main
+from medcyclegan.training.run import build
+build.choose_precision = lambda wish, device: "fp64"
+{code}
+main(["train", *sys.argv[1:]])
+"""
+
+
 def torchrun(folder: Path, *arguments: str, code: str = "") -> subprocess.CompletedProcess[str]:
-    """Run ``train`` in two processes, as ``torchrun --nproc-per-node 2 -m medcyclegan train`` does."""
-    program = ["-m", "medcyclegan", "train"]
-    if code:
-        (folder / "program.py").write_text(
-            f"{code}\nfrom medcyclegan.cli import main\nmain(['train', *sys.argv[1:]])\n"
-        )
-        program = [str(folder / "program.py")]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *program]
+    """Run ``train`` in two processes in float64, after ``code``."""
+    program = folder / "program.py"
+    program.write_text(PROGRAM.format(code=code))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
     return subprocess.run(
         [*launch, *arguments, "--device", "cpu"],
@@ -162,13 +172,6 @@ def test_a_signal_to_one_process_saves_in_the_first_and_ends_both(store: Path, t
     resumed = train(store, resume=shared, device="cpu")
     for name, weights in state_of(whole)["networks"].items():
         torch.testing.assert_close(state_of(resumed)["networks"][name], weights, rtol=0, atol=1e-9)
-
-
-def test_a_process_takes_its_places_of_a_stored_pool() -> None:
-    images = [torch.arange(4.0).reshape(4, 1, 1, 1) + 10 * number for number in range(3)]
-    pool = ImagePool(12, 4, 0, 3, first_place=2, places=2)  # type: ignore[arg-type]
-    pool.load_state_dict({"images": images}, torch.device("cpu"))
-    assert [stored.flatten().tolist() for stored in pool.state_dict()["images"]] == [[2, 3], [12, 13], [22, 23]]
 
 
 def test_a_single_process_needs_nobody() -> None:

@@ -1,6 +1,7 @@
 """The structure terms: their invariances, their sensitivity, and the direction of their gradients."""
 
 import copy
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,12 @@ import torch
 from medcyclegan.config import parse_config
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training.update.step import CycleGANStep, build_step
-from medcyclegan.training.update.structure import gradient_field_loss, structure_loss
+from medcyclegan.training.update.structure import (
+    gradient_field_loss,
+    local_correlation_loss,
+    mutual_information_loss,
+    structure_loss,
+)
 
 FORMS = ("gradient", "lncc", "mutual_information")
 
@@ -44,6 +50,35 @@ def test_gradient_fields_by_hand() -> None:
     # Both flat: 0. An edge in one alone: 1 - e^2 / (1 + e^2) with e = 1/2, twice. Two across: 1 - (e^2 / (1 + e^2))^2.
     alone = 1 - 0.25**2 / (1.25 * 0.25)
     assert gradient_field_loss(down, real).item() == pytest.approx((0 + 2 * alone + 1 - (0.25 / 1.25) ** 2) / 4)
+
+
+def test_the_edge_parameter_is_that_of_each_channel() -> None:
+    """A faint slice must not count as noise because another slice or channel of the batch has strong edges."""
+    fakes = torch.cat([head(2), 0.01 * head(-1), 0.3 * head(1), 0.05 * head()]).reshape(2, 2, 64, 64)
+    reals = torch.cat([head(), 0.02 * head(), -head(1), 0.5 * head(3)]).reshape(2, 2, 64, 64)
+    each = [
+        gradient_field_loss(fakes[n : n + 1, c : c + 1], reals[n : n + 1, c : c + 1]) for n in (0, 1) for c in (0, 1)
+    ]
+    torch.testing.assert_close(gradient_field_loss(fakes, reals), torch.stack(each).mean())
+
+
+def test_the_border_of_an_image_is_no_structure_to_the_local_correlation() -> None:
+    """MONAI pads with 0, which must be air: wider margins of air add only flat windows."""
+    fake, real = head(2)[..., 2:62, 2:62], head()[..., 2:62, 2:62]
+    margin = (10, 10, 10, 10)
+    wider = [torch.nn.functional.pad(image, margin, value=-1.0) for image in (fake, real)]
+    sums = [local_correlation_loss(*images) * images[0].numel() for images in ((fake, real), wider)]
+    torch.testing.assert_close(sums[0], sums[1], rtol=1e-4, atol=0)
+    assert -sums[0] > 100
+
+
+def test_the_mutual_information_of_three_values_is_the_logarithm_of_three() -> None:
+    """All of [-1, 1] is covered: -1, 0 and 1 are three different grey levels."""
+    values = torch.tensor([-1.0, 0.0, 1.0]).repeat(3)
+    same = values.reshape(1, 1, 3, 3)
+    assert mutual_information_loss(same, same).item() == pytest.approx(-math.log(3), abs=1e-3)
+    assert mutual_information_loss(same, -same).item() == pytest.approx(-math.log(3), abs=1e-3)
+    assert mutual_information_loss(same, same.transpose(2, 3)).item() == pytest.approx(0.0, abs=1e-3), "independent"
 
 
 def test_signal_in_the_air_costs_something() -> None:

@@ -13,7 +13,8 @@ import pydicom
 import pytest
 from support import dicom_phantoms as made
 from support import phantoms
-from support.dicom_cases import judge, recoded
+from support.dicom_cases import judge
+from support.dicom_file_cases import recoded
 from support.dicom_mutations import SERIES, outcome, write_series
 from support.dicom_own_cases import ALL_CASES
 
