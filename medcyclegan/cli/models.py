@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from medcyclegan.cli.common import Command
+
+if TYPE_CHECKING:
+    from medcyclegan.model.shipped import ShippedModel
 
 
 @click.command("models", cls=Command)
@@ -32,14 +36,14 @@ def command(name: str | None, as_json: bool) -> None:
         click.echo((models[name].folder / CARD).read_text("utf-8"), nl=False)
     else:
         for model in models.values():
-            _print_entry(model.name, model.domains, model.about, model.size_mb)
+            _print_entry(model)
 
 
-def _print_entry(name: str, domains: tuple[tuple[str, str], ...], about: dict[str, object], size_mb: float) -> None:
-    a, b = (domain for domain, _ in domains)
-    click.echo(f"{name}  {a} to {b} and back, {size_mb:.1f} MB: {about['title']}")
+def _print_entry(model: ShippedModel) -> None:
+    (a, _), (b, _) = model.domains
+    click.echo(f"{model.name}  {a} to {b} and back, {model.size_mb:.1f} MB: {model.about['title']}")
     for label, key in (("trained on:", "trained_on"), ("measured:", "measured"), ("not for:", "limits")):
-        values = about[key]
+        values = model.about[key]
         for line in values if isinstance(values, list) else [values]:
             click.echo(click.wrap_text(str(line), 100, f"  {label:12}", " " * 14))
             label = ""

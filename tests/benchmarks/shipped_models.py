@@ -1,0 +1,164 @@
+"""Shipped models on synthetic heads of label maps that they were not trained on, and on real test subjects.
+
+python tests/benchmarks/shipped_models.py LABELS OUT [--real SCANS] [--model NAME=DIR]... [--patients N]
+
+LABELS holds seg_03, seg_08, seg_14 and seg_20, which no shipped model was trained on. Inputs are scans by random
+protocols, with noise and bias field; the truth is the standard image of the same patient (standard_patient). Scores are
+those of medcyclegan.evaluate_volumes in the head, means over the patients, next to those of the input taken as the
+output (of water, for CT). OUT receives scores.json and a picture of each model. SCANS: the scans of docs/results.md.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from shipped_models_real import score_real
+from shipped_models_tissues import GROUPS, lesion_contrasts, tissue_errors
+
+from medcyclegan import ModelBundle, Volume, evaluate_volumes, translate_volume
+from medcyclegan.metrics import head_mask
+from medcyclegan.model.shipped import shipped_models
+from medcyclegan.pictures import comparison_panel
+from medcyclegan.synthesis import Variation, draw_patient, load_head, render_patient, standard_patient
+from medcyclegan.synthesis.labels import FREESURFER
+from medcyclegan.synthesis.patient_files import grid_affine, scan_volume
+
+MAPS = ("seg_03", "seg_08", "seg_14", "seg_20")
+#: Voxels of all patients, in mm.
+SPACING_MM = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A patient: scans and standard images by contrast, on one grid, the tissues and the head."""
+
+    name: str
+    scans: dict[str, Volume]
+    truth: dict[str, Volume]
+    tissues: np.ndarray
+    head: np.ndarray
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=DIR")
+    parser.add_argument("--patients", type=int, default=1, help="patients of each label map")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    models = dict(text.split("=", 1) for text in arguments.model) or {m.name: m.folder for m in shipped_models()}
+    bundles = {name: ModelBundle.load(folder) for name, folder in models.items()}
+
+    rows, lesions, pictures = defaultdict(list), defaultdict(list), defaultdict(list)
+    for number, map_ in enumerate(MAPS):
+        for n in range(arguments.patients):
+            for with_lesions in (False, True):
+                for extracted in sorted({name.startswith("brain") for name in bundles}):
+                    case = draw(arguments.labels / f"{map_}.nii.gz", 100 * n + number, with_lesions, extracted)
+                    for name, bundle in bundles.items():
+                        if name.startswith("brain") == extracted:
+                            score(case, name, bundle, with_lesions, rows, lesions, pictures)
+    table = print_scores(rows)
+    table += print_lesions(lesions)
+    for name, panels in pictures.items():
+        comparison_panel(panels, ranges=RANGES, error_range=1.0).save(arguments.out / f"{name}.png")
+    if arguments.real is not None:
+        table += score_real(arguments.real, bundles, arguments.out)
+    (arguments.out / "scores.json").write_text(json.dumps(table, indent=1) + "\n")
+
+
+def draw(labels: Path, seed: int, with_lesions: bool, extracted: bool) -> Case:
+    head = load_head(labels, FREESURFER)
+    variation = Variation(spacing_mm=SPACING_MM, lesions=float(with_lesions), extracted=float(extracted), metal=0.0)
+    contrasts = ("t1", "t2") if extracted else ("t1", "t2", "ct")
+    patient = draw_patient(seed, head, contrasts, variation)
+    images = render_patient(patient, head, clean=True)
+    standard = render_patient(standard_patient(patient), head, clean=True, truth=False)
+    tissues = images.truth.cpu().numpy()
+    affine = grid_affine(patient)
+    truth = {
+        name: Volume(image.cpu().numpy(), affine, modality="CT" if name == "ct" else "MR")
+        for name, image in standard.clean.items()
+    }
+    scans = {name: scan_volume(images, patient, name) for name in contrasts}
+    return Case(labels.name.split(".")[0], scans, truth, tissues, head_mask(truth["t1"]))
+
+
+RANGES = dict.fromkeys(("input", "fake", "truth"), (0.0, 1.0))
+
+
+def score(case: Case, name: str, bundle: ModelBundle, with_lesions: bool, rows, lesions, pictures) -> None:
+    a, b = (domain.name for domain in bundle.domains)
+    for source, target in ((a, b), (b, a)):
+        fake = translate_volume(case.scans[source], bundle, to=target)
+        direction, truth = f"{source} to {target}", case.truth[target]
+        if with_lesions:
+            for kind, kept in lesion_contrasts(to_unit(fake, case), to_unit(truth, case), case.tissues, SPACING_MM):
+                lesions[name, direction, kind].append(kept)
+            continue
+        given = evaluate_volumes(fake, truth, mask=case.head, baseline=case.scans[source])
+        baseline = given.baselines["water" if target == "ct" else "input"]
+        found = {key: (getattr(given, key), getattr(baseline, key)) for key in ("mae", "psnr", "ssim_2023", "ncc")}
+        if target == "ct":
+            errors = tissue_errors(fake.array, truth.array, case.tissues, case.head)
+        else:
+            errors = tissue_errors(to_unit(fake, case), to_unit(truth, case), case.tissues, case.head)
+        rows[name, direction].append((found, errors))
+        if case.name == MAPS[0]:
+            planes = {"input": case.scans[source], "fake": fake, "truth": truth}
+            k = int(0.6 * case.head.shape[2])
+            pictures[name].append(
+                {key: np.flip(to_unit(v, case)[:, :, k].T, 0).astype(np.float32) for key, v in planes.items()}
+            )
+
+
+def to_unit(volume: Volume, case: Case) -> np.ndarray:
+    """Return the values scaled to [0, 1]: CT from -200 to 1200 HU, MR by percentiles in the head."""
+    low, high = (-200.0, 1200.0) if volume.modality == "CT" else np.percentile(volume.array[case.head], (0.5, 99.5))
+    return np.clip((volume.array - low) / (high - low), 0, 1)
+
+
+def print_scores(rows) -> list[dict]:
+    """Print means over the patients; return them as JSON values."""
+    table = []
+    print(f"{'model':<14}{'direction':<11}{'heads':>6}{'MAE':>18}{'PSNR (dB)':>18}{'SSIM':>16}{'correlation':>16}")
+    for (name, direction), found in rows.items():
+        digits = 1 if direction.endswith("ct") else 3
+        means = {
+            key: tuple(float(np.mean([scores[key][side] for scores, _ in found])) for side in (0, 1))
+            for key in ("mae", "psnr", "ssim_2023", "ncc")
+        }
+        cells = [f"{means['mae'][0]:.{digits}f} / {means['mae'][1]:.{digits}f}"]
+        cells += [f"{means[key][0]:.{d}f} / {means[key][1]:.{d}f}" for key, d in (("psnr", 2),)]
+        cells += [f"{means[key][0]:.3f} / {means[key][1]:.3f}" for key in ("ssim_2023", "ncc")]
+        print(f"{name:<14}{direction:<11}{len(found):>6}{cells[0]:>18}{cells[1]:>18}{cells[2]:>16}{cells[3]:>16}")
+        table.append({"model": name, "direction": direction, "heads": len(found), "scores": means})
+    unit = "HU for CT, else of the range from 0 to 1"
+    print(f"\nmean absolute error by tissue ({unit})\n{'':<25}" + "".join(f"{group:>14}" for group in GROUPS))
+    for entry, ((name, direction), found) in zip(table, rows.items(), strict=True):
+        digits = 1 if direction.endswith("ct") else 3
+        means = {group: float(np.nanmean([errors[group] for _, errors in found])) for group in GROUPS}
+        print(f"{name:<14}{direction:<11}" + "".join(f"{means[group]:>14.{digits}f}" for group in GROUPS))
+        entry["tissues"] = means
+    return table
+
+
+def print_lesions(lesions) -> list[dict]:
+    print("\nlesions of at least 6 mm: contrast to what surrounds them, output / truth (of the range from 0 to 1)")
+    table = []
+    for (name, direction, kind), found in sorted(lesions.items()):
+        ours, true = (float(np.mean([pair[side] for pair in found])) for side in (0, 1))
+        print(f"{name:<14}{direction:<11}{kind:<22}{len(found):>4} lesions {ours:>8.3f} / {true:.3f}")
+        table.append(
+            {"model": name, "direction": direction, "lesion": kind, "count": len(found), "contrast": [ours, true]}
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Shipped models on real heads, for shipped_models.py."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+
+from medcyclegan import ModelBundle, Volume, evaluate_volumes, read_volume, translate_volume
+from medcyclegan.metrics import erode_mm, head_mask
+from medcyclegan.pictures import comparison_panel
+
+#: Test subjects with T1 and T2, by the start of the models' names. Nothing was trained on them.
+PAIRS = {"head": "openms_patient04", "brain": "openms_mni19"}
+#: Real T1 heads with skull, which have no CT.
+T1_HEADS = ("openms_patient04", "openms_patient12", "tcga_fg_6692")
+#: HU from which a voxel counts as bone.
+BONE_HU = 300.0
+DEPTH_MM = 16.0
+
+
+def score_real(scans: Path, bundles: dict[str, ModelBundle], out: Path) -> list[dict]:
+    """Print what can be said of each model on real heads, save pictures, and return the scores as JSON values."""
+    table = []
+    for name, bundle in bundles.items():
+        a, b = (domain.name for domain in bundle.domains)
+        if "ct" in (a, b):
+            table += score_without_truth(scans, name, bundle, out)
+        else:
+            table += score_pair(scans / PAIRS[name.split("-")[0]], name, bundle, out)
+    return table
+
+
+def score_pair(subject: Path, name: str, bundle: ModelBundle, out: Path) -> list[dict]:
+    t1, t2 = (SimpleITK.ReadImage(subject / f"{c}.nii.gz", SimpleITK.sitkFloat32) for c in ("t1", "t2"))
+    real = {}
+    for contrast, image in (("t1", t1), ("t2", SimpleITK.Resample(t2, t1))):
+        SimpleITK.WriteImage(image, out / f"{name}-{contrast}.nii.gz")
+        real[contrast] = read_volume(out / f"{name}-{contrast}.nii.gz")
+    head = head_mask(real["t1"])
+    regions = {"head": head, "brain": erode_mm(head, real["t1"].spacing_mm, DEPTH_MM)}
+    print(f"\n{name} on {subject.name}: output / input taken as the output")
+    table, rows = [], []
+    for source, target in (("t1", "t2"), ("t2", "t1")):
+        fake = translate_volume(real[source], bundle, to=target)
+        for region, mask in regions.items():
+            given = evaluate_volumes(fake, real[target], mask=mask, baseline=real[source])
+            keys = ("mae", "psnr", "ssim_2023", "ncc")
+            scores = {key: [getattr(given, key), getattr(given.baselines["input"], key)] for key in keys}
+            cells = "  ".join(f"{key} {ours:.3f} / {theirs:.3f}" for key, (ours, theirs) in scores.items())
+            print(f"  {source} to {target}, {region:<6} {cells}")
+            table.append({"model": name, "on": subject.name, "region": region, "direction": f"{source} to {target}"})
+            table[-1]["scores"] = scores
+        for share in (0.4, 0.55, 0.7):
+            k = int(share * head.shape[2])
+            planes = {"input": real[source], "fake": fake, "truth": real[target]}
+            rows.append({key: plane(to_unit(v.array, head), real["t1"], k) for key, v in planes.items()})
+    ranges = dict.fromkeys(("input", "fake", "truth"), (0.0, 1.0))
+    comparison_panel(rows, ranges=ranges, error_range=1.0).save(out / f"{name}-real.png")
+    return table
+
+
+def score_without_truth(scans: Path, name: str, bundle: ModelBundle, out: Path) -> list[dict]:
+    source = next(domain.name for domain in bundle.domains if domain.name != "ct")
+    table, rows = [], []
+    print(f"\n{name} on real {source.upper()} heads, which have no CT: HU in the head, bone, air outside the head")
+    for subject in T1_HEADS:
+        real = read_volume(scans / subject / f"{source}.nii.gz")
+        ct = translate_volume(real, bundle, to="ct")
+        back = translate_volume(dataclasses.replace(ct, synthetic=False), bundle, to=source)
+        head = head_mask(real)
+        quartiles = np.percentile(ct.array[head], (25, 50, 75))
+        bone = float((ct.array[head] > BONE_HU).mean())
+        outside = float((ct.array[~head] < -800).mean())
+        correlation = float(np.corrcoef(back.array[head], real.array[head])[0, 1])
+        print(
+            f"  {subject:<18} quartiles {quartiles.round(0)} HU, bone {100 * bone:.1f} %, air outside "
+            f"{100 * outside:.1f} %, correlation of the cycle {correlation:.3f}"
+        )
+        table.append({"model": name, "on": subject, "quartiles_hu": quartiles.tolist(), "bone": bone})
+        for share in (0.45, 0.65):
+            k = int(share * head.shape[2])
+            rows.append(
+                {
+                    "input": plane(to_unit(real.array, head), real, k),
+                    "fake": plane(np.clip((ct.array + 200) / 1400, 0, 1), real, k),
+                    "truth": plane(to_unit(back.array, head), real, k),
+                }
+            )
+    ranges = dict.fromkeys(("input", "fake", "truth"), (0.0, 1.0))
+    comparison_panel(rows, ranges=ranges, error_range=1.0).save(out / f"{name}-real.png")
+    return table
+
+
+def to_unit(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(array[mask], (0.5, 99.5))
+    return np.clip((array - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def plane(array: np.ndarray, volume: Volume, k: int) -> np.ndarray:
+    """Return slice ``k`` of a nearly axial grid with anterior at the top and the patient's right on the left."""
+    first = array[:, :, k] if volume.orientation[0] == "L" else array[::-1, :, k]
+    second = first if volume.orientation[1] == "P" else first[:, ::-1]
+    return np.ascontiguousarray(second.T.astype(np.float32))

@@ -1,0 +1,56 @@
+"""Errors by tissue and the contrast of lesions, for shipped_models.py."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import ndimage
+
+from medcyclegan.synthesis import TISSUES
+from medcyclegan.synthesis.tissues import LESIONS, tissue_indices
+
+#: What is scored together; "air" is that inside the head.
+GROUPS = {
+    "air": ("air",),
+    "bone": ("cortical bone", "marrow"),
+    "soft tissue": ("muscle", "fat", "skin", "mucosa", "dura", "eyeball"),
+    "grey matter": ("grey matter", "cerebellar grey matter", "caudate", "putamen", "thalamus", "hippocampus"),
+    "white matter": ("white matter", "cerebellar white matter", "brain stem"),
+    "fluid": ("cerebrospinal fluid",),
+}
+#: Lesions smaller than a sphere of this diameter are not scored, in mm.
+SMALLEST_MM = 6.0
+#: What surrounds a lesion: voxels at a distance from 2 to 5 mm.
+RING_MM = (2.0, 5.0)
+
+
+def tissue_errors(fake: np.ndarray, truth: np.ndarray, tissues: np.ndarray, head: np.ndarray) -> dict[str, float]:
+    """Return the mean absolute error in each group; NaN for a group that is not there. All arrays ``(I, J, K)``."""
+    error = np.abs(fake.astype(np.float32) - truth.astype(np.float32))
+    found = {}
+    for group, names in GROUPS.items():
+        inside = np.isin(tissues, tissue_indices(*names)) & head
+        found[group] = float(error[inside].mean()) if inside.any() else float("nan")
+    return found
+
+
+def lesion_contrasts(
+    fake: np.ndarray, truth: np.ndarray, tissues: np.ndarray, spacing_mm: float
+) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Yield the kind of each lesion and its contrast in ``fake`` and ``truth``: its mean less that of its ring."""
+    any_lesion = np.isin(tissues, tissue_indices(*LESIONS))
+    smallest = np.pi / 6 * (SMALLEST_MM / spacing_mm) ** 3
+    for kind in LESIONS:
+        parts, count = ndimage.label(tissues == tissue_indices(kind)[0])
+        for number, box in enumerate(ndimage.find_objects(parts), start=1):
+            if (parts[box] == number).sum() < smallest or count == 0:
+                continue
+            margin = int(np.ceil(RING_MM[1] / spacing_mm)) + 1
+            wide = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
+            inside = parts[wide] == number
+            away = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
+            ring = (away >= RING_MM[0]) & (away <= RING_MM[1]) & ~any_lesion[wide] & (tissues[wide] > 0)
+            if ring.any():
+                yield kind, tuple(float(v[wide][inside].mean() - v[wide][ring].mean()) for v in (fake, truth))
+
+
+assert {name for names in GROUPS.values() for name in names} <= {tissue.name for tissue in TISSUES}
