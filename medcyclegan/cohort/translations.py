@@ -56,8 +56,7 @@ def translate_cohort(
     """
     options = options or TranslationOptions()
     bundles = load_models(model)
-    target = options.to or bundles[0].domains[1].name
-    bundles[0].direction(target)
+    target = bundles[0].direction(options.to or bundles[0].domains[1].name).target.name
     outputs = _outputs(volumes, target)
     open_derivative(out, source, target)
     own = share_of(list(zip(volumes, outputs, strict=True)), shard)

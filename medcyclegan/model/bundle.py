@@ -60,6 +60,11 @@ class Direction:
     source: DomainModel
     target: DomainModel
 
+    @property
+    def reverse(self) -> Direction:
+        """The other direction of the model."""
+        return Direction("G_BA" if self.generator == "G_AB" else "G_AB", self.target, self.source)
+
 
 def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
     """Return the scaling of a domain's outputs: the median over its training volumes.
@@ -107,15 +112,21 @@ class ModelBundle:
             return self.exported_from
         return hash_json({"weights": self._hashes(), "domains": self._domains(), **self._shape()})
 
+    @property
+    def directions(self) -> tuple[Direction, Direction]:
+        """Both directions: A to B, then B to A."""
+        a_to_b = Direction("G_AB", *self.domains)
+        return a_to_b, a_to_b.reverse
+
     def direction(self, to: str) -> Direction:
         """Return the direction whose outputs are in domain ``to``.
 
         Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have.
         """
-        a, b = self.domains
-        for found in (Direction("G_AB", a, b), Direction("G_BA", b, a)):
+        for found in self.directions:
             if to == found.target.name:
                 return found
+        a, b = self.domains
         raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
 
     def canvas_multiple(self) -> int:
