@@ -11,14 +11,25 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from medcyclegan.errors import MedCycleGANError, one_line
 from medcyclegan.progress import show_progress
 
-__all__ = ["Command", "config_options", "device_option", "reading_options", "shard_options", "synthetic_option"]
+if TYPE_CHECKING:
+    from medcyclegan.io.options import ReadOptions
+
+__all__ = [
+    "Command",
+    "config_options",
+    "device_option",
+    "read_options",
+    "reading_options",
+    "shard_options",
+    "synthetic_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -141,13 +152,12 @@ def synthetic_option(function: F) -> F:
     return option(function)
 
 
-def reading_arguments(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the reading options that were given, as keyword arguments of ``read_volume``."""
+def read_options(values: dict[str, Any]) -> ReadOptions:
+    """Return the reading options among the ``values`` of a command line; some commands lack some of them."""
     from medcyclegan.io.options import ReadOptions
 
     names = [field.name for field in dataclasses.fields(ReadOptions)]
-    # "is not False", because volume 0, the first one, equals False. Some commands lack some of the options.
-    return {name: values[name] for name in names if values.get(name) is not None and values[name] is not False}
+    return ReadOptions(**{name: values[name] for name in names if values.get(name) is not None})
 
 
 def config_options(function: F) -> F:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medcyclegan.cli.common import Command, reading_arguments, reading_options, synthetic_option
+from medcyclegan.cli.common import Command, read_options, reading_options, synthetic_option
 from medcyclegan.errors import one_line
 
 if TYPE_CHECKING:
@@ -40,11 +40,9 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """
     from medcyclegan.io.formats import READABLE
     from medcyclegan.io.inspect import inspect_paths
-    from medcyclegan.io.options import ReadOptions
 
-    reading = ReadOptions(**{"allow_synthetic": False, **reading_arguments(options)})
     with _readers_silent():
-        found = inspect_paths([Path(path) for path in paths], reading)
+        found = inspect_paths([Path(path) for path in paths], read_options(options))
     if as_json:
         rows = [dataclasses.asdict(row) for row in found.volumes]
         click.echo(json.dumps(rows, indent=1, allow_nan=False))

@@ -9,7 +9,7 @@ import click
 from medcyclegan.cli.common import (
     Command,
     config_options,
-    reading_arguments,
+    read_options,
     reading_options,
     shard_options,
     synthetic_option,
@@ -61,10 +61,15 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     overrides = [f"slicing.{key}={value}" for key, value in chosen.items() if value is not None]
     config = load_config(options["config"] or "default", [*options["overrides"], *overrides])
     shard = choose_shard(options["num_shards"], options["shard_id"])
-    same = {"config": config, "domain": options["domain"], "split_file": options["split_file"]}
+    same = {
+        "config": config,
+        "domain": options["domain"],
+        "split_file": options["split_file"],
+        "reading": read_options(options),
+    }
     if options["write_split_file"] is not None:
         path = options["write_split_file"]
-        click.echo(save_split_file(inputs or ("volumes",), path, options["out"], **same, **reading_arguments(options)))
+        click.echo(save_split_file(inputs or ("volumes",), path, options["out"], **same))
         return
     result = slice_volumes(
         inputs or ("volumes",),
@@ -73,7 +78,7 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
         keep_missing=options["keep_missing"],
         workers=options["workers"],
         shard=shard,
-        **reading_arguments(options),
+        allow_synthetic=options["allow_synthetic"],
     )
     click.echo(result.store)
     if result.refused:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, device_option, reading_arguments, reading_options, synthetic_option
+from medcyclegan.cli.common import Command, device_option, read_options, reading_options, synthetic_option
 
 
 @click.command("translate-volume", cls=Command)
@@ -80,6 +80,7 @@ def command(source: str, output: str, **options: Any) -> None:
         overwrite=options["overwrite"],
         template=options["dicom_template"],
         deidentify=options["deidentify"],
-        reading=reading_arguments(options),
+        reading=read_options(options),
+        allow_synthetic=options["allow_synthetic"],
     )
     click.echo(translate_file(source, output, options["model"], chosen))

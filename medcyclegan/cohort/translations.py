@@ -99,7 +99,7 @@ def _marker(
     found: FoundVolume, bundles: Sequence[ModelBundle], target: str, options: TranslationOptions
 ) -> dict[str, Any]:
     """Return what an output depends on; an output with the same marker is kept."""
-    settings = dataclasses.asdict(options.computing) | {"to": target, "reading": dict(options.reading)}
+    settings = dataclasses.asdict(options.computing) | {"to": target, "reading": _reading_given(options)}
     for name in ("device", "batch_size"):
         settings.pop(name, None)
     return {
@@ -107,6 +107,12 @@ def _marker(
         "model": [bundle.fingerprint for bundle in bundles],
         "settings": hash_json(settings),
     }
+
+
+def _reading_given(options: TranslationOptions) -> dict[str, Any]:
+    """Return the reading options that differ from the defaults of a translation."""
+    allowed = {"allow_synthetic": True} if options.allow_synthetic else {}
+    return {**options.reading.given(), **allowed}
 
 
 def _stamp(path: Path) -> list[int]:
@@ -140,15 +146,15 @@ def _translate(
 ) -> Path:
     if found.refused is not None:
         raise ReadError(found.refused)
-    facts = {
+    fields = {
         "Description": f"Synthetic {options.to} image, translated by a CycleGAN; research only, not a medical device",
         "GeneratedBy": generated_by(bundles[0].fingerprint),
         "Sources": [f"bids:{RAW}:{found.relative_path.as_posix()}"],
         "SkullStripped": _is_skull_stripped(found),
     }
-    reading = {**options.reading, **({"series": found.series_uid} if found.series_uid else {})}
+    reading = dataclasses.replace(options.reading, series=found.series_uid or options.reading.series)
     # An output without a marker was left by a killed process and can be replaced.
-    own = dataclasses.replace(options, overwrite=True, reading=reading, facts=facts)
+    own = dataclasses.replace(options, overwrite=True, reading=reading, sidecar_fields=fields)
     translate_file(found.path, out / relative, bundles, own)
     return out / relative
 

@@ -23,11 +23,12 @@ from medcyclegan.inference.sidecar import build_record
 from medcyclegan.inference.translate import Model, Translation, load_models, translate
 from medcyclegan.inference.uncertainty import uncertainty_map
 from medcyclegan.io import (
+    ReadOptions,
     check_output_format,
     check_writable,
     is_dicom_node,
     read_translation_record,
-    read_volume,
+    read_with_options,
     sidecar_path,
     write_volume,
 )
@@ -52,8 +53,8 @@ _STAGES = ("read", "translate", "write", "assess")
 class TranslationOptions:
     """Options of :func:`translate_file`; the command's help describes each.
 
-    ``reading``: options of :func:`~medcyclegan.io.read_volume`; an input that is labeled as synthetic is rejected
-    unless ``allow_synthetic`` is set. ``facts``: additional fields of the sidecar, such as BIDS's ``Sources``.
+    An input that is labeled as synthetic is refused unless both ``allow_synthetic`` and the option of that name in
+    ``reading`` are set. ``sidecar_fields``: additional fields of the sidecar, such as BIDS's ``Sources``.
     """
 
     to: str | None = None
@@ -64,8 +65,9 @@ class TranslationOptions:
     overwrite: bool = False
     template: str | Path | None = None
     deidentify: bool = False
-    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+    allow_synthetic: bool = False
+    sidecar_fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def translate_file(
@@ -110,7 +112,7 @@ def _translate_and_write(
         bundles[0].direction(options.to)  # fails before the input is read
     computing = dataclasses.replace(options.computing, device=str(choose_device(options.computing.device)))
     clock = [time.monotonic()]
-    volume = read_volume(source, **{"allow_synthetic": False, **options.reading})
+    volume = read_with_options(source, options.reading.for_acquired(allow_synthetic=options.allow_synthetic))
     clock.append(time.monotonic())
     direction = choose_direction(volume, bundles[0], options.to)
     expected = _expected(volume, direction.target)
@@ -119,7 +121,7 @@ def _translate_and_write(
         check_writable(expected.replace(modality=None), options.uncertainty)
     done = translate(volume, bundles, direction, computing, force=options.force, spread=options.uncertainty is not None)
     clock.append(time.monotonic())
-    record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.facts}
+    record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.sidecar_fields}
     with atomic_write(sidecar_path(out)) as sidecar:
         # Disk space for the sidecar is reserved first: a full disk must not leave an output with an incomplete sidecar.
         sidecar.write(_text(record) + bytes(_ADDED_BYTES))

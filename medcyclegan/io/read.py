@@ -27,7 +27,7 @@ from medcyclegan.io.options import MAX_VOXELS, ReadOptions
 from medcyclegan.io.streams import GZIP_MAGIC, read_start
 from medcyclegan.volume import Volume
 
-__all__ = ["find_format", "read_volume"]
+__all__ = ["find_format", "read_volume", "read_with_options"]
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,11 @@ def read_volume(
         nan=nan,
         max_voxels=max_voxels,
     )
-    path = Path(path)
+    return read_with_options(Path(path), options)
+
+
+def read_with_options(path: Path, options: ReadOptions) -> Volume:
+    """Read the volume at ``path`` like :func:`read_volume`, with the options in one object."""
     kind = find_format(path)
     if kind != "dicom" and options.series is not None:
         raise ReadError(

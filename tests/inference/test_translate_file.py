@@ -12,7 +12,7 @@ from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
 from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
-from medcyclegan.io import sidecar_path
+from medcyclegan.io import ReadOptions, sidecar_path
 from medcyclegan.model import DomainModel
 
 
@@ -82,7 +82,7 @@ def everything(folder):
         ("out.nii.gz", {"uncertainty": "t.png"}, UsageError, "--uncertainty t.png: its name must end in .nii"),
         ("out.nii.gz", {"uncertainty": "t"}, UsageError, "--uncertainty t: its name must end in .nii"),
         ("out.nii.gz", {"computing": InferenceOptions(device="tpu")}, UsageError, "--device tpu"),
-        ("out.nii.gz", {"reading": {"volume": 3}}, MedCycleGANError, "volume 3"),
+        ("out.nii.gz", {"reading": ReadOptions(volume=3)}, MedCycleGANError, "volume 3"),
     ],
 )
 def test_a_refusal_leaves_nothing_and_touches_nothing(tmp_path, model, output, options, error, message):

@@ -256,6 +256,13 @@ def test_every_reading_option_is_in_read_volume_too() -> None:
     assert taken == {field.name: field.default for field in dataclasses.fields(ReadOptions)}
 
 
+def test_given_options_are_those_that_are_not_the_default() -> None:
+    assert ReadOptions().given() == {}
+    assert ReadOptions(volume=0, allow_gap=True).given() == {"volume": 0, "allow_gap": True}
+    assert ReadOptions().for_acquired(allow_synthetic=False).given() == {"allow_synthetic": False}
+    assert ReadOptions(nan="fill").for_acquired(allow_synthetic=True).given() == {"nan": "fill"}
+
+
 def test_dicom_keeps_its_own_statement(tmp_path: Path) -> None:
     write_volume(translated(acquired(tmp_path, "a")), tmp_path / "out")
     assert {pydicom.dcmread(path).SyntheticData for path in (tmp_path / "out").iterdir()} == {"YES"}
