@@ -14,7 +14,7 @@ from medcyclegan.errors import GeometryError, ModelError
 from medcyclegan.inference.runtime.runner import SliceRunner
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.model.bundle import ModelBundle
-from medcyclegan.networks import middle_slice
+from medcyclegan.networks import generator_class, middle_slice
 from medcyclegan.plane import (
     AXIAL,
     CORONAL,
@@ -157,7 +157,7 @@ def knows_air(bundle: ModelBundle, scaling: IntensityScaling) -> bool:
 
     Training does not include slices of air, and instance normalization turns their noise gray.
     """
-    return scaling.kind != "range" and bundle.generator.kind != "identity"
+    return scaling.kind != "range" and generator_class(bundle.generator).has_weights
 
 
 def _run_shown(run: SliceRunner, canvas: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:

@@ -105,7 +105,7 @@ def test_a_unet_says_which_size_it_reads(files, tmp_path) -> None:
     for path in files:
         spoil(path, PublicUnet(2, 7).state_dict())
     result = run(files, tmp_path, *RANGES, "--fit", "stretch")
-    assert "U-Net with 7 levels, for slices of 128: set --size" in result.output
+    assert "a unet with 7 levels, for slices of 128 pixels: set --size" in result.output
 
 
 def test_no_code_runs_from_a_file(files, tmp_path) -> None:
