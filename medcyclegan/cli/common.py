@@ -8,7 +8,6 @@ import logging
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from medcyclegan.errors import MedCycleGANError, one_line
+from medcyclegan.logs import set_up_logging
 from medcyclegan.progress import show_progress
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn an expected failure into one line and an exit code."""
         quiet, verbose, debug = (ctx.params.pop(name) for name in ("quiet", "verbose", "debug"))
-        _set_up_logging(quiet=quiet, verbose=verbose, debug=debug)
+        level = logging.ERROR if quiet else logging.DEBUG if verbose or debug else logging.INFO
+        set_up_logging(level, debug=debug)
+        show_progress(not quiet)
         try:
             with _ended_by_sigterm():
                 return super().invoke(ctx)
@@ -92,34 +94,6 @@ def _ended_by_sigterm() -> Iterator[None]:
     finally:
         # None: the previous handler was not set from Python and cannot be restored.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-class _OneLine(logging.Formatter):
-    """Format a message in one line, with a prefix for warnings and errors; control characters are escaped."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one printable line, followed by the traceback if the record has one."""
-        text = one_line(record.getMessage())
-        prefix = {logging.WARNING: "Warning: ", logging.ERROR: "Error: "}.get(record.levelno, "")
-        trace = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
-        return f"{prefix}{text}{trace}"
-
-
-def _set_up_logging(*, quiet: bool, verbose: bool, debug: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine())
-    logger = logging.getLogger("medcyclegan")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose or debug else logging.INFO)
-    show_progress(not quiet)
-    if debug:
-        logging.getLogger().addHandler(handler)
-        return
-    # Users can rarely act on warnings of other libraries; --debug shows them.
-    for library in ("monai", "torch", "ignite", "nibabel", "pydicom", "pynetdicom", "highdicom", "PIL"):
-        warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
-        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def reading_options(function: F) -> F:
