@@ -18,6 +18,7 @@ from scipy import ndimage
 from medcyclegan.errors import IntensityError
 
 __all__ = [
+    "CT_WINDOW_HU",
     "PADDING_HU",
     "IntensityScaling",
     "check_hu",
@@ -28,6 +29,9 @@ __all__ = [
 
 #: Below this a CT voxel is scanner padding (outside the reconstructed circle), not a measurement.
 PADDING_HU = -1024.0
+
+#: The values of 12 bits with the intercept that most scanners use: the default window of a CT.
+CT_WINDOW_HU = (PADDING_HU, 3071.0)
 
 #: CT: the body is denser than this; air and lung are not.
 _BODY_HU = -500.0
@@ -84,7 +88,7 @@ class IntensityScaling:
         *,
         modality: str | None,
         value_range: tuple[float, float] | None = None,
-        window_hu: tuple[float, float] = (-1024.0, 3071.0),
+        window_hu: tuple[float, float] = CT_WINDOW_HU,
         percentiles: tuple[float, float] = (0.5, 99.5),
     ) -> IntensityScaling:
         """Choose the rule by modality and compute its numbers from ``array`` ``(I, J, K)``.

@@ -28,12 +28,12 @@ from monai.transforms import InvertibleTransform, MapTransform, Orientationd
 from monai.utils import TraceKeys
 
 from medcyclegan.errors import GeometryError, IntensityError
-from medcyclegan.intensity import IntensityScaling, foreground_threshold
+from medcyclegan.intensity import CT_WINDOW_HU, IntensityScaling, foreground_threshold
 from medcyclegan.plane import AXIAL, PlaneFit, Preparation, canvas_fit, cut_fit, from_plane, to_plane
 
 __all__ = ["AxialOrientationd", "AxialSlicesd", "PlaneFitd", "ScaleToMinusOneOned"]
 
-#: Just above padding and clipped air in [-1, 1].
+#: Just above padding and clipped air, which are -1 in the scaled range; no lower threshold is used.
 _BACKGROUND = -0.99
 
 
@@ -66,7 +66,7 @@ class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
         modality: str | None = None,
         *,
         value_range: tuple[float, float] | None = None,
-        window_hu: tuple[float, float] = (-1024.0, 3071.0),
+        window_hu: tuple[float, float] = CT_WINDOW_HU,
         percentiles: tuple[float, float] = (0.5, 99.5),
         target: IntensityScaling | None = None,
     ) -> None:
