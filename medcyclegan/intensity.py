@@ -150,8 +150,8 @@ class IntensityScaling:
         return above + int(np.count_nonzero((values < self.lower) & (values >= PADDING_HU)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types; without ``air`` if it was not measured, as in earlier versions."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "air" or value is not None}
+        """Return the fields as plain JSON types."""
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> IntensityScaling:
@@ -159,9 +159,9 @@ class IntensityScaling:
         try:
             kind, unit = fields["kind"], fields["unit"]
             lower, upper = float(fields["lower"]), float(fields["upper"])
-            air = None if fields.get("air") is None else float(fields["air"])
+            air = None if fields["air"] is None else float(fields["air"])
         except (KeyError, TypeError, ValueError) as error:
-            raise IntensityError(f"an intensity scaling needs kind, lower, upper and unit: {error!r}") from None
+            raise IntensityError(f"an intensity scaling needs kind, lower, upper, unit and air: {error!r}") from None
         if kind not in ("window", "percentile", "range"):
             raise IntensityError(f"an intensity scaling of kind {kind!r}: known are window, percentile and range")
         if not isinstance(unit, str) or not unit.isprintable() or len(unit) > 64:

@@ -50,7 +50,7 @@ class CaseJob:
     patient_source: PatientSource
     split: Split
     input: str
-    origin: tuple[str, ...] = ()
+    origin: tuple[str, str]
     headers: str | None = None
 
 

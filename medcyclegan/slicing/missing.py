@@ -118,8 +118,6 @@ class _Looked:
 
     def misses(self, item: SliceRow | Refusal) -> bool:
         """Return whether an absent case came from a searched source, or from a folder that no longer exists."""
-        if len(item.origin) != 2:
-            return False  # from an earlier version
         folder, above = item.origin
         if (item.domain, folder) in self.folders:
             return True

@@ -47,7 +47,7 @@ class Refusal:
     domain: str
     case: str
     reason: str
-    origin: tuple[str, ...] = ()
+    origin: tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,8 @@ class SliceStore:
         file = self._row_path(domain, case)
         try:
             row = row_from_json(file.read_text("utf-8"))
+            if len(row.origin) != 2:
+                raise ValueError("it does not name the folders in which the volume was found")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -198,8 +200,9 @@ def _load_key(path: Path) -> bytes:
 
 
 def _refusal_of(fields: dict[str, Any]) -> Refusal:
-    """Return the refusal with these fields; raise ValueError if its domain or case is not a valid name."""
+    """Return the refusal with these fields; raise ValueError or TypeError if one of them is not valid."""
     refusal = Refusal(**fields)
     if not DOMAIN_NAME.fullmatch(refusal.domain) or not re.fullmatch(r"[0-9a-f]{8,64}", refusal.case):
         raise ValueError("not a refusal of a slice store")
-    return dataclasses.replace(refusal, origin=tuple(refusal.origin))
+    folder, above = refusal.origin
+    return dataclasses.replace(refusal, origin=(folder, above))
