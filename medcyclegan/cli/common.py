@@ -99,20 +99,31 @@ def _ended_by_sigterm() -> Iterator[None]:
 def reading_options(function: F) -> F:
     """Add the options for reading volumes, which are the same in all commands."""
     options = [
-        click.option("--series", metavar="UID", help="Read this DICOM series if a folder holds several."),
+        click.option("--series", metavar="UID", help="The DICOM series to read, if a folder holds several."),
         click.option(
-            "--split-by", metavar="KEYWORD", help="Split a series into volumes by this attribute, e.g. EchoTime."
+            "--split-by", metavar="KEYWORD", help="Split a DICOM series into volumes by this attribute, e.g. EchoTime."
         ),
-        click.option("--volume", type=int, metavar="N", help="Read volume N (counted from 0) of a 4-D file or series."),
-        click.option("--resample-tilt", is_flag=True, help="Resample slices of a tilted gantry to an upright grid."),
+        click.option("--volume", type=int, metavar="N", help="Read volume N of a 4-D file or series; the first is 0."),
         click.option(
-            "--allow-gap", is_flag=True, help="Resample unevenly spaced slices, at most 10 mm apart, to an even grid."
+            "--resample-tilt", is_flag=True, help="Resample a series with a tilted gantry to an upright grid."
         ),
-        click.option("--allow-gap-mm", type=float, metavar="MM", help="The same for slices that are at most MM apart."),
-        click.option("--assume-axes", metavar="LAS", help="Axis directions to assume if the header has none."),
-        click.option("--nan", type=click.Choice(["fill"]), help="Replace non-finite voxels by the minimum."),
         click.option(
-            "--max-voxels", type=int, metavar="N", help="Refuse a volume whose header claims more than N voxels."
+            "--allow-gap", is_flag=True, help="Accept uneven gaps of at most 10 mm between slices, and resample."
+        ),
+        click.option(
+            "--allow-gap-mm", type=float, metavar="MM", help="Accept uneven gaps of at most MM, and resample."
+        ),
+        click.option("--assume-axes", metavar="AXES", help="Axis directions, e.g. LAS, for files that state none."),
+        click.option(
+            "--nan",
+            type=click.Choice(["fill"]),
+            help="Replace NaN and infinite voxels with the smallest finite value.",
+        ),
+        click.option(
+            "--max-voxels",
+            type=int,
+            metavar="N",
+            help="Refuse a volume with more than N voxels.  [default: 2147483648]",
         ),
     ]
     for option in reversed(options):
@@ -122,7 +133,7 @@ def reading_options(function: F) -> F:
 
 def synthetic_option(function: F) -> F:
     """Add ``--allow-synthetic`` to a command that expects acquired volumes."""
-    option = click.option("--allow-synthetic", is_flag=True, help="Also accept volumes that are marked as synthetic.")
+    option = click.option("--allow-synthetic", is_flag=True, help="Accept volumes that are marked as synthetic.")
     return option(function)
 
 
@@ -149,13 +160,18 @@ def config_options(function: F) -> F:
 
 def shard_options(function: F) -> F:
     """Add ``--num-shards`` and ``--shard-id``."""
-    number = click.option("--num-shards", type=click.IntRange(1), help="Split the work among this many calls.")
+    number = click.option("--num-shards", type=click.IntRange(1), metavar="N", help="Divide the work among N calls.")
     which = click.option(
-        "--shard-id", type=click.IntRange(0), help="The number of this call, from 0.  [default: SLURM_ARRAY_TASK_ID]"
+        "--shard-id",
+        type=click.IntRange(0),
+        metavar="N",
+        help="The number of this call, from 0.  [default: SLURM_ARRAY_TASK_ID]",
     )
     return number(which(function))
 
 
 def device_option(function: F) -> F:
     """Add ``--device``."""
-    return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")(function)
+    return click.option(
+        "--device", default="auto", show_default=True, metavar="NAME", help="Compute on auto, cpu, cuda or cuda:N."
+    )(function)

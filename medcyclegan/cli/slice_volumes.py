@@ -26,13 +26,15 @@ from medcyclegan.cli.common import (
     "--fit", type=click.Choice(["physical", "stretch"]), help="Resample to one pixel size, or stretch to one width."
 )
 @click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size of --fit physical.  [default: 1.0]")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="The store's number format.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="The number format of the stored slices.")
 @click.option("--split-file", metavar="CSV", help="Columns case, patient, split (train, validation, test).")
 @click.option(
     "--write-split-file", metavar="CSV", help="Write a split file of all volumes, for you to correct, and exit."
 )
 @click.option("--keep-missing", is_flag=True, help="Keep the slices of volumes that are no longer in the inputs.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Number of processes.")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Number of processes."
+)
 @shard_options
 @reading_options
 @synthetic_option
