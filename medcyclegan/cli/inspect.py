@@ -82,7 +82,7 @@ def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
     root = _common_root(rows)
     for row in rows:
         series = " ".join(part for part in (row.series_number, row.description) if part)
-        notes = [sentences.setdefault(said, len(sentences) + 1) for said in (row.reason, *row.notes) if said]
+        notes = [sentences.setdefault(text, len(sentences) + 1) for text in (row.reason, *row.notes) if text]
         verdict = Text(" ".join(("ok with", *row.options)) if row.options else row.verdict, _STYLES[row.verdict])
         verdict.append("".join(f" [{number}]" for number in notes), "default")
         where = Path(row.path).relative_to(root).as_posix() if root else row.path

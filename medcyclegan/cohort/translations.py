@@ -32,8 +32,8 @@ _STAGE = "translate"
 class TranslatedCohort:
     """The result of :func:`translate_cohort`: new outputs, outputs that already existed, and reasons of failures."""
 
-    made: tuple[Path, ...]
-    stood: tuple[Path, ...]
+    translated: tuple[Path, ...]
+    unchanged: tuple[Path, ...]
     failed: dict[str, str]
 
 
@@ -60,15 +60,17 @@ def translate_cohort(
     outputs = _outputs(volumes, target)
     open_derivative(out, source, target)
     own = share_of(list(zip(volumes, outputs, strict=True)), shard)
-    made, stood, failed = [], [], {}
+    translated, unchanged, failed = [], [], {}
     with progress_bar("translating", len(own)) as bar:
         for found, relative in own:
             wanted = _marker(found, bundles, target, options)
             try:
-                if _stands(out, relative, wanted, options):
-                    stood.append(out / relative)
+                if _is_current(out, relative, wanted, options):
+                    unchanged.append(out / relative)
                 else:
-                    made.append(_translate(found, out, relative, bundles, dataclasses.replace(options, to=target)))
+                    translated.append(
+                        _translate(found, out, relative, bundles, dataclasses.replace(options, to=target))
+                    )
                     with atomic_write(_marker_path(out, relative)) as file:
                         file.write((json.dumps(wanted) + "\n").encode())
             except MedCycleGANError as error:
@@ -79,7 +81,7 @@ def translate_cohort(
                 log.error("%s: %s", one_line(found.name), failed[found.name])
             bar.advance()
     update_ledger(out, _STAGE, [found.name for found, _ in own], failed)
-    return TranslatedCohort(tuple(made), tuple(stood), failed)
+    return TranslatedCohort(tuple(translated), tuple(unchanged), failed)
 
 
 def _outputs(volumes: Sequence[FoundVolume], target: str) -> list[PurePosixPath]:
@@ -122,7 +124,7 @@ def _stamp(path: Path) -> list[int]:
     return []
 
 
-def _stands(out: Path, relative: PurePosixPath, wanted: dict[str, Any], options: TranslationOptions) -> bool:
+def _is_current(out: Path, relative: PurePosixPath, wanted: dict[str, Any], options: TranslationOptions) -> bool:
     """Return whether an output is up to date; raise WriteError if it is not and may not be replaced."""
     marker = _marker_path(out, relative)
     try:

@@ -63,7 +63,7 @@ def align_volumes(
         arrays[name], covered = _placed(volume, reference, name, notes)
         inside &= covered
         if volume.modality in ("CT", "MR") and reference.modality in ("CT", "MR", None):
-            _say_modality(name, volume, reference, notes)
+            _note_modality(name, volume, reference, notes)
     where = _mask_array(mask, reference, notes)
     lost = int(np.count_nonzero(where & ~inside))
     if lost:
@@ -102,15 +102,15 @@ def _registered(moved: dict[str, Volume], reference: Volume, register: str, note
         raise UsageError(f"--register {register}: the only registration is rigid")
     guide = "baseline" if "baseline" in moved else "fake"
     motion = register_rigid(moved[guide], reference)
-    said = (
+    found = (
         f"registered rigidly to the reference by the {'input' if guide == 'baseline' else guide}: "
         f"{motion.rotation_degrees:.2f} degrees, {motion.shift_mm:.2f} mm, mutual information "
         f"{motion.before:.3f} to {motion.after:.3f}"
     )
     if motion.after <= motion.before:
-        notes.append(f"{said}: no improvement, so the volumes are not moved")
+        notes.append(f"{found}: no improvement, so the volumes are not moved")
         return moved
-    notes.append(said)
+    notes.append(found)
     return {name: volume.replace(affine=motion.matrix @ volume.affine) for name, volume in moved.items()}
 
 
@@ -165,7 +165,7 @@ def _check_values(aligned: Aligned) -> None:
             )
 
 
-def _say_modality(name: str, volume: Volume, reference: Volume, notes: list[str]) -> None:
+def _note_modality(name: str, volume: Volume, reference: Volume, notes: list[str]) -> None:
     expected = reference.modality or "MR"
     if name == "fake" and volume.modality != expected and reference.value_range is None:
         notes.append(f"by their headers, the fake is {volume.modality} and the reference {expected}: check the pair")

@@ -92,7 +92,7 @@ def evaluate_pairs(pairs: Sequence[Pair], options: EvaluationOptions) -> Iterato
     If there is only one pair, its :class:`~medcyclegan.errors.MedCycleGANError` is raised instead.
     """
     masks = _mask_files(pairs, options)
-    said: set[str] = set()
+    logged: set[str] = set()
     errors: list[float] = []
     with progress_bar("evaluating", len(pairs)) as bar:
         for number, (pair, mask_file) in enumerate(zip(pairs, masks, strict=True), start=1):
@@ -104,17 +104,17 @@ def evaluate_pairs(pairs: Sequence[Pair], options: EvaluationOptions) -> Iterato
                 log.error("case %d, %s: %s", number, one_line(pair.case), error)
                 yield Refusal(pair.case, str(error))
             else:
-                _say_notes(scores, said, alone=len(pairs) == 1)
+                _log_notes(scores, logged, alone=len(pairs) == 1)
                 yield scores
             bar.advance()
 
 
-def _say_notes(scores: CaseScores, said: set[str], *, alone: bool) -> None:
+def _log_notes(scores: CaseScores, logged: set[str], *, alone: bool) -> None:
     """Log the notes of a case; notes of several cases that differ only in their numbers are logged once."""
     for note in scores.evaluation.notes:
         kind = re.sub(r"[0-9.]+", "", note)
-        if kind not in said:
-            said.add(kind)
+        if kind not in logged:
+            logged.add(kind)
             log.warning("%s", note if alone else f"{one_line(scores.case)}: {note} (for other cases, see their notes)")
 
 

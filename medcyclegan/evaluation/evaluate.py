@@ -199,8 +199,8 @@ def _ranges(reference: Volume) -> tuple[tuple[float, float], tuple[float, float]
     if reference.value_range is not None:
         return reference.value_range, reference.value_range, "grey level", "none"
     lower, upper = _PERCENTILES
-    said = f"percentiles {lower:g} and {upper:g} in the mask mapped to 0 and 1 in each volume, clipped"
-    return (0.0, 1.0), (0.0, 1.0), "of the range 0 to 1", said
+    scaling = f"percentiles {lower:g} and {upper:g} in the mask mapped to 0 and 1 in each volume, clipped"
+    return (0.0, 1.0), (0.0, 1.0), "of the range 0 to 1", scaling
 
 
 def _background_notes(fake: NDArray[Any], expected: NDArray[Any], aligned: Aligned) -> tuple[str, ...]:

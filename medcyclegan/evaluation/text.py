@@ -72,8 +72,8 @@ def _each(summary: Mapping[str, Mapping[str, Any]], statistic: str, names: Seque
 
 def _footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     patients = len({row["patient"] for row in rows})
-    said = f"{len(rows)} cases of {patients} patient{'' if patients == 1 else 's'}; unit of errors: {rows[0]['unit']}"
-    lines = [f"{said}; statistics are over patients (the mean of each patient's cases)"]
+    counts = f"{len(rows)} cases of {patients} patient{'' if patients == 1 else 's'}; unit of errors: {rows[0]['unit']}"
+    lines = [f"{counts}; statistics are over patients (the mean of each patient's cases)"]
     if patients < FEWEST_FOR_INTERVAL:
         lines.append(f"no intervals: they require {FEWEST_FOR_INTERVAL} patients or more")
     lines += [f"{_title(name)}: {BASELINES[name]}" for name in baseline_rows(rows)]

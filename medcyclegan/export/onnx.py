@@ -90,7 +90,7 @@ def graph_metadata(bundle: ModelBundle, direction: Direction) -> dict[str, str]:
     """Return the ``metadata_props`` of the graph of ``direction``: text, or JSON for structures.
 
     They suffice to use the graph without this package: scale by ``source_scaling`` (its limits are those of the
-    training set; ``source_rule`` defines how to find them for one volume), resample slices according to
+    training set; ``source_input_scaling`` defines how to find them for one volume), resample slices according to
     ``preparation``, run the graph, and convert back to the unit by ``target_scaling``.
     """
     source, target = direction.source, direction.target
@@ -102,7 +102,7 @@ def graph_metadata(bundle: ModelBundle, direction: Direction) -> dict[str, str]:
         "source_domain": source.name,
         "source_modality": source.modality or "",
         "source_scaling": json.dumps(source.scaling.to_dict()),
-        "source_rule": source.rule.model_dump_json(),
+        "source_input_scaling": source.input_scaling.model_dump_json(),
         "target_domain": target.name,
         "target_modality": target.modality or "",
         "target_scaling": json.dumps(target.scaling.to_dict()),

@@ -127,7 +127,7 @@ def translate(
     model, target = bundles[0], direction.target
     check_modality(volume, direction, force=force)
     scaling = source_scaling(volume, direction.source, force=force)
-    _say_geometry(volume, computing)
+    _log_geometry(volume, computing)
     passes = {plane: plan_canvas(volume, model, plane) for plane in PLANES[computing.planes]}
     generators = open_generators(bundles, direction.generator, computing)
     fast = _measure_fast(volume, model, direction, scaling, generators[0], computing) if computing.fast else None
@@ -201,7 +201,7 @@ def _derivation(
     )
 
 
-def _say_geometry(volume: Volume, computing: InferenceOptions) -> None:
+def _log_geometry(volume: Volume, computing: InferenceOptions) -> None:
     if volume.oblique_degrees > _OBLIQUE_DEGREES:
         log.info(
             "oblique by %.1f degrees: translated along its own closest-to-axial plane (%s)",

@@ -42,14 +42,14 @@ _LARGEST_RECORD = 1 << 24
 class DomainModel:
     """One domain of a model: its name, its modality, and the scaling of outputs and inputs.
 
-    ``scaling``: converts outputs in this domain from [-1, 1] back to its unit. ``rule``: how an input of this
+    ``scaling``: converts outputs in this domain from [-1, 1] back to its unit. ``input_scaling``: how an input of this
     domain is scaled (for CT by the window, for MR by the percentiles of the volume's own foreground).
     """
 
     name: str
     modality: str | None
     scaling: IntensityScaling
-    rule: Scaling = dataclasses.field(default_factory=Scaling)
+    input_scaling: Scaling = dataclasses.field(default_factory=Scaling)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Direction:
 def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
     """Return the scaling of a domain's outputs: the median over its training volumes.
 
-    If the rule is a window or a bit depth, all volumes have the same scaling.
+    If they are scaled by a window or a bit depth, all volumes have the same scaling.
     """
     each = [IntensityScaling.from_dict(row.scaling) for row in rows]
     kinds = {(s.kind, s.unit) for s in each}
@@ -244,7 +244,7 @@ class ModelBundle:
                 "name": domain.name,
                 "modality": domain.modality,
                 "scaling": domain.scaling.to_dict(),
-                "rule": domain.rule.model_dump(mode="json"),
+                "input_scaling": domain.input_scaling.model_dump(mode="json"),
             }
             for side, domain in zip("AB", self.domains, strict=True)
         }
@@ -264,7 +264,7 @@ def _domain_of(fields: Mapping[str, Any]) -> DomainModel:
         check_domain_name(str(fields["name"]), ModelError),
         modality,
         IntensityScaling.from_dict(fields["scaling"]),
-        Scaling.model_validate(fields["rule"]),
+        Scaling.model_validate(fields["input_scaling"]),
     )
 
 

@@ -91,7 +91,7 @@ def _is_hu(volume: Volume) -> bool:
 
 
 def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) -> IntensityScaling:
-    """Return the scaling of ``volume``, an input of domain ``source``: the domain's rule applied to its values.
+    """Return the scaling of ``volume``, an input of domain ``source``, by the domain's ``input_scaling``.
 
     With ``force``, the CT window is applied even if the values are not in HU.
     """
@@ -103,8 +103,8 @@ def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) 
         volume.array,
         modality=modality,
         value_range=value_range if source.scaling.kind == "range" else None,
-        window_hu=source.rule.window_hu,
-        percentiles=source.rule.percentiles,
+        window_hu=source.input_scaling.window_hu,
+        percentiles=source.input_scaling.percentiles,
     )
 
 

@@ -64,18 +64,18 @@ def describe_domain(name: str, config: Config, range_: Sequence[float] | None) -
     Raises :class:`~medcyclegan.errors.UsageError` if the range is not known.
     """
     known = config.domains.get(name)
-    rule = known.scaling if known is not None else Scaling()
+    input_scaling = known.scaling if known is not None else Scaling()
     modality = (known.modality if known is not None else None) or modality_of_name(name)
     unit = "HU" if modality == "CT" else "arbitrary units"
     if range_ is None and modality == "CT" and known is not None:
-        range_ = rule.window_hu
+        range_ = input_scaling.window_hu
     if range_ is None:
         raise UsageError(f"--range {name} LOWER UPPER is missing: the values ({unit}) that became -1 and 1 in training")
     lower, upper = range_
     if modality != "CT":
-        return DomainModel(name, modality, IntensityScaling("percentile", lower, upper, unit), rule)
-    rule = Scaling(window_hu=(lower, upper), percentiles=rule.percentiles)
-    return DomainModel(name, modality, IntensityScaling("window", lower, upper, unit), rule)
+        return DomainModel(name, modality, IntensityScaling("percentile", lower, upper, unit), input_scaling)
+    input_scaling = Scaling(window_hu=(lower, upper), percentiles=input_scaling.percentiles)
+    return DomainModel(name, modality, IntensityScaling("window", lower, upper, unit), input_scaling)
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

@@ -72,7 +72,7 @@ class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
     ) -> None:
         super().__init__(keys)
         self.modality = modality
-        self.rule: dict[str, Any] = {
+        self.options: dict[str, Any] = {
             "value_range": value_range,
             "window_hu": window_hu,
             "percentiles": percentiles,
@@ -87,7 +87,7 @@ class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
             values = image.as_tensor().numpy()[0]
             if not np.isfinite(values).all():
                 raise IntensityError(f"{key}: contains NaN or infinite voxels: read it with nan='fill'")
-            scaling = IntensityScaling.fit(values, modality=self.modality, **self.rule)
+            scaling = IntensityScaling.fit(values, modality=self.modality, **self.options)
             scaled = MetaTensor(torch.from_numpy(scaling.normalize(values))[None]).copy_meta_from(image)
             items[key] = self.push_transform(scaled, extra_info=scaling.to_dict())
             items[f"{key}_scaling"] = scaling

@@ -1,4 +1,4 @@
-"""What is kept of a refusal names no file, folder or series, and keeps its numbers and words."""
+"""The stored reason of a refusal names no file, folder or series, but keeps its numbers and its text."""
 
 from pathlib import Path
 

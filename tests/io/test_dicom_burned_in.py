@@ -1,4 +1,4 @@
-"""Text burned into pixels: an output says of it what its source says, and is de-identified only where there is none."""
+"""Burned-in text: an output repeats the statement of its source, and is de-identified only if there is none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOTE = "BurnedInAnnotation is YES: text in the pixels may name the patient, and 
 
 
 def series(folder: Path, *statements: str | None, volume: Volume | None = None) -> Path:
-    """Write a series whose slices say ``statements`` of burned-in text, in turn; None for no such attribute."""
+    """Write a series with ``statements`` as BurnedInAnnotation of its slices, in turn; None: without the attribute."""
     slices = made.slices_of(made.placed_volume() if volume is None else volume)
     for number, dataset in enumerate(slices):
         dataset.ReferringPhysicianName = dataset.AccessionNumber = dataset.StudyID = ""

@@ -1,4 +1,4 @@
-"""What a tree holds: every volume once, named after its place, bad files among them."""
+"""Discovery lists every volume of a tree once, named after its path, including unreadable files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PNG and JPEG: the bit depth's range, the right way up, damage refused."""
+"""PNG and JPEG: the range of the bit depth, the orientation, and damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the program made says so in every format, and is no input for training or translation unless allowed."""
+"""Outputs are marked as synthetic in every format and are refused as inputs unless allowed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SAYS = {
 
 
 def acquired(folder: Path, name: str) -> Volume:
-    """A volume of a format that can be written under ``name``, as if a scanner had made it."""
+    """Return a volume that can be written under ``name``, as if a scanner had acquired it."""
     if name.endswith((".png", ".jpg")):
         values = np.random.default_rng(0).integers(0, 256, (40, 40, 1)).astype(np.uint8)
         return Volume(values, IMAGE_AFFINE, value_range=(0.0, 255.0))
@@ -79,7 +79,7 @@ def test_what_is_written_says_so_and_is_refused_where_asked(name: str, tmp_path:
 
 @pytest.mark.parametrize("name", [name for name in SAYS if "." in name])
 def test_what_was_acquired_says_nothing(name: str, tmp_path: Path) -> None:
-    """A DICOM series written here is always a derived one; see test_dicom_write."""
+    """A DICOM series written here is always a derived one; see dicom/write/test_series.py."""
     volume = acquired(tmp_path, name)
     write_volume(volume, tmp_path / name)
     found = read_volume(tmp_path / name, allow_synthetic=False)
@@ -146,7 +146,7 @@ def test_the_mark_outlives_what_others_do_with_the_header(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", SAYS)
 def test_the_file_beside_a_volume_tells_it(name: str, tmp_path: Path) -> None:
-    """As of volumes that an earlier version wrote, or whose header another program made anew."""
+    """As for volumes whose header was rewritten by another program."""
     path = tmp_path / name
     volume = acquired(tmp_path, name)
     if "." in name:
@@ -175,7 +175,7 @@ def test_dcm2niix_passes_it_on(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """``volumes/mr``: a scan, and one of each kind of output of ours, under a patient's name."""
+    """Write ``volumes/mr``: a scan, and one output of each format, named after a patient."""
     folder = tmp_path / "volumes" / "mr"
     scan = acquired(tmp_path, "a.nii")
     write_volume(scan, folder / "scan.nii.gz")

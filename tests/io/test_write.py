@@ -1,4 +1,4 @@
-"""Writing: the input's header field by field, every voxel compared, whole or not at all."""
+"""Writing keeps every header field and voxel, and files are complete or absent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TEXT_FIELDS = {"descrip", "aux_file", "intent_name", "db_name", "data_type"}
 
 
 def differing_fields(before: Path, after: Path) -> set[str]:
-    """The names of the header fields that differ, whatever the byte order."""
+    """Return the names of the header fields that differ, regardless of the byte order."""
     first, second = nib.load(before).header, nib.load(after).header
     raw_first, raw_second = raw_header(before), raw_header(after)
     assert type(first) is type(second)
@@ -51,7 +51,7 @@ def differing_fields(before: Path, after: Path) -> set[str]:
 
 
 def raw_header(path: Path) -> Any:
-    """The header as it lies in the file: nibabel's loader repairs some fields."""
+    """Return the header as stored in the file, because nibabel's loader repairs some fields."""
     with nib.openers.ImageOpener(path) as file:
         content = file.read(540)
     order = "<" if int(np.frombuffer(content, "<i4", 1)[0]) in (348, 540) else ">"
@@ -254,7 +254,7 @@ def test_a_template_serves_dicom_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha"])
 def test_a_fault_on_the_way_to_the_disk_is_found(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check before the rename sees voxels that are not the volume's, and the old file stays."""
+    """The check before the rename detects wrong voxels, and the old file is kept."""
     path = tmp_path / f"a{ending}"
     path.write_bytes(b"old")
     true_conversion = stored.to_stored

@@ -40,7 +40,12 @@ def test_the_folder_translates_as_those_networks_do(files, tmp_path) -> None:
             expected = initialised(PublicResnet(4, 6), seed)(noise(64))
             torch.testing.assert_close(bundle.build(name)(noise(64)), expected, rtol=0, atol=1e-5)
     ct, mr = bundle.domains
-    assert (ct.modality, ct.scaling.lower, ct.scaling.upper, ct.rule.window_hu) == ("CT", -1000, 2000, (-1000, 2000))
+    assert (ct.modality, ct.scaling.lower, ct.scaling.upper, ct.input_scaling.window_hu) == (
+        "CT",
+        -1000,
+        2000,
+        (-1000, 2000),
+    )
     assert (mr.modality, mr.scaling.kind, mr.scaling.upper) == ("MR", "percentile", 900)
     assert bundle.preparation.fit == "stretch"
     assert str(tmp_path) not in json.dumps(dict(bundle.provenance))

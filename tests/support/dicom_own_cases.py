@@ -1,4 +1,4 @@
-"""More synthetic folders, which the 33 of :mod:`support.dicom_cases` leave out; ``ALL_CASES`` are both."""
+"""More synthetic folders, in addition to the 33 of :mod:`support.dicom_cases`; ``ALL_CASES`` are both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading NIfTI: the right array in the right place, or a refusal with its remedy."""
+"""NIfTI files are read with the right array and affine, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -365,7 +365,7 @@ def test_content_decides_not_the_name(tmp_path: Path) -> None:
 
 
 def test_a_gzip_bomb_takes_no_memory(tmp_path: Path) -> None:
-    """A few MB that unpack to 4 GB: refused by what the header claims, in a process that may hold 1 GB."""
+    """A few MB that unpack to 4 GB are refused by the header alone, in a process limited to 1 GB."""
     header = nib.Nifti1Header()
     header.set_data_shape((64, 64, 64))
     header.set_data_dtype(np.int16)
@@ -405,7 +405,7 @@ def test_max_voxels_counts_all_axes(tmp_path: Path) -> None:
 
 
 def test_random_damage_is_refused_or_lies_in_numbers_that_nothing_can_check(tmp_path: Path) -> None:
-    """600 flips in an uncompressed header: never a traceback, never another shape or type size."""
+    """600 bit flips in an uncompressed header cause no traceback and no other shape or type size."""
     volume = stored_box()
     path = write_nifti(volume, tmp_path / "a.nii")
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Series to a node on the loopback: pynetdicom's own, and Orthanc where it is installed."""
+"""Send series to a DICOM node on this machine: pynetdicom's, and Orthanc if it is installed."""
 
 import importlib
 import re
@@ -38,7 +38,7 @@ SLICES = 4
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    """A CT series, a model, and an empty folder for what is temporary."""
+    """A folder with a CT series and a model, and an empty folder for temporary files."""
     monkeypatch.chdir(tmp_path)
     made.save(made.slices_of(head_ct((20, 24, SLICES), make_affine("LPS", (9.0, 9.0, 9.0)))), tmp_path / "ct")
     tiny_model().save(tmp_path / "model")
@@ -52,7 +52,7 @@ def translate_to(address, *options):
 
 
 def error_of(result, workspace):
-    """The one line of a failure that left nothing behind."""
+    """Return the error line of a failed command, after checking that it left no file."""
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
     assert not list((workspace / "temporary").iterdir())

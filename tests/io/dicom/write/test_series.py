@@ -1,4 +1,4 @@
-"""Derived DICOM series: in place, voxel for voxel, valid for other people's programs, whole or not there."""
+"""Derived DICOM series have the right geometry and voxels, are valid for other programs, and are never incomplete."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ except MedCycleGANError as error:
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: writing fails in the middle of an image."""
+    """A limit on the size of files simulates a full disk: writing fails in the middle of an image."""
     source = series(tmp_path / "in", Grid((40, 40, 6), STACKS["oblique"].affine))
     command = [sys.executable, "-c", _WRITE, str(source), str(tmp_path / "out"), "3000"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -394,7 +394,7 @@ def test_killed_while_writing_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_values_are_where_they_belong(tmp_path: Path) -> None:
-    """Every voxel is a linear function of its own place, in what pydicom alone finds in the files."""
+    """Every voxel, as read by pydicom alone, is a linear function of its position."""
     grid = STACKS["oblique"]
     volume = read_volume(series(tmp_path / "in", grid, "MR"))
     write_volume(volume.replace(modality="CT"), tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Made series: valid DICOM in the right place, read back voxel for voxel."""
+"""Synthetic series are valid DICOM with the right geometry and are read back voxel for voxel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From NIfTI to DICOM: patient and study from a template, the place from the volume, the frame only if shared."""
+"""From NIfTI to DICOM: patient and study from a template, geometry from the volume, the frame only if shared."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def first(folder: Path) -> Dataset:
 
 
 def misplaced(folder: Path) -> float:
-    """Return how far, at most, a voxel's value is from what its place says."""
+    """Return the largest difference between a voxel's value and the value expected at its position."""
     found = read_volume(folder)
     return float(np.abs(found.array - linear_values(found.shape, found.affine, COEFFICIENTS)).max())
 
@@ -52,7 +52,7 @@ def misplaced(folder: Path) -> float:
 @pytest.mark.parametrize("flips", [(), (0,), (1,), (2,), (0, 1), (0, 1, 2)])
 @pytest.mark.parametrize("swap", [False, True])
 def test_on_the_templates_grid_whatever_its_axes(flips: tuple[int, ...], swap: bool, tmp_path: Path) -> None:
-    """As dcm2niix and others flip and reorder: the output is on the template's slices, and says so."""
+    """Axes may be flipped and reordered, as by dcm2niix; the output then refers to the template's slices."""
     folder = template(tmp_path / "template")
     volume = placed(PLACE)
     axes = (2, 0, 1) if swap else (0, 1, 2)
@@ -107,7 +107,7 @@ def test_any_rotation_keeps_its_place(tmp_path: Path) -> None:
 
 
 def test_a_template_of_another_modality_shares_the_place_but_is_no_source(tmp_path: Path) -> None:
-    """An MR that was brought onto a CT's grid lies in the CT's frame, but was not made from its images."""
+    """An MR that was resampled to a CT's grid is in the CT's frame, but is not derived from its images."""
     folder = template(tmp_path / "template")
     source = pydicom.dcmread(folder / "IM0001.dcm")
     for modality, references in (("MR", False), ("CT", True)):
