@@ -50,7 +50,7 @@ def test_each_volume_is_translated_once_and_failures_are_written_down(tmp_path, 
     assert made.stat().st_mtime_ns == stamp
 
 
-def test_what_a_kill_left_is_made_again_and_a_repaired_case_leaves_the_ledger(tmp_path, model):
+def test_an_interrupted_output_is_replaced_and_a_repaired_case_leaves_the_ledger(tmp_path, model):
     bids, out = tmp_path / "bids", tmp_path / "fake"
     make_cohort(bids, 4)
     volumes = select_volumes(bids, ["suffix=T1w"])[2:]

@@ -96,7 +96,7 @@ def head(shape=(64, 64)):
     return given
 
 
-def test_dark_tissue_keeps_its_value_and_signal_beside_the_head_too():
+def test_dark_tissue_and_signal_next_to_the_head_keep_their_values():
     given = head()
     scaled = np.full(given.shape, -1.0)
     scaled[20, 10:50] = 0.5
@@ -163,7 +163,7 @@ def test_a_ct_input_shows_the_patient_above_its_threshold():
     assert 7.0 < result[42, 22] < 100.0
 
 
-def test_what_is_air_whatever_is_predicted_is_not_uncertain():
+def test_air_is_not_uncertain_regardless_of_the_predictions():
     given, deviation = head(), np.full((64, 64, 1), 3.0, np.float32)
     restored(given, np.full(given.shape, -1.0), deviation=deviation)
     assert np.all(deviation[:31] == 3.0)

@@ -54,7 +54,7 @@ def test_three_planes_of_a_ct_stay_whole_hu():
     assert result.derivation.settings == ("median of axial, coronal and sagittal translations",)
 
 
-def test_the_cost_of_three_planes_is_said(caplog):
+def test_the_cost_of_three_planes_is_logged(caplog):
     with caplog.at_level(logging.INFO):
         translate_volume(head_ct((40, 40, 12), make_affine("LPS", (1.0, 1.0, 1.0))), CT_TO_CT, "ct2", planes="three")
     assert "three planes: 92 slices instead of 12" in caplog.text

@@ -145,6 +145,6 @@ def test_what_no_output_could_be_is_refused_before_the_work(tmp_path, monkeypatc
     assert everything(tmp_path) == before
 
 
-def test_the_folder_one_stands_in_has_its_sidecar_beside_it(tmp_path, monkeypatch):
+def test_the_sidecar_of_the_working_folder_is_next_to_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert sidecar_path(Path()) == tmp_path.with_name(f"{tmp_path.name}.json")

@@ -66,7 +66,7 @@ def test_a_missing_slice_refuses_its_series(name: str, tmp_path: Path) -> None:
     assert read_volume(folder).shape == (12, 14, 9)
 
 
-def test_a_slice_beside_missing_ones_is_no_volume(tmp_path: Path) -> None:
+def test_a_slice_next_to_missing_ones_is_not_a_volume(tmp_path: Path) -> None:
     """As in a data set of which only one file was downloaded."""
     (path,) = made.save(made.slices_of(made.placed_volume())[:1], tmp_path)
     link(tmp_path / "IM0002.dcm")

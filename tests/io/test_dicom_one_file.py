@@ -39,7 +39,7 @@ def test_a_slice_of_a_series_is_refused_wherever_volumes_are_read(series: list[P
         translate_file(series[3], tmp_path / "out.nii.gz", model, TranslationOptions(to="mr"))
 
 
-def test_a_slice_in_a_folder_of_its_own_is_read(series: list[Path], tmp_path: Path) -> None:
+def test_a_slice_alone_in_its_folder_is_read(series: list[Path], tmp_path: Path) -> None:
     """Files of other series, copies, localizers and other files in the same folder do not count."""
     alone = tmp_path / "alone"
     alone.mkdir()

@@ -111,7 +111,7 @@ def test_an_enhanced_series_says_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_it_goes_on_from_format_to_format(name: str, tmp_path: Path) -> None:
+def test_the_mark_is_kept_between_formats(name: str, tmp_path: Path) -> None:
     write_volume(translated(acquired(tmp_path, name)), tmp_path / name)
     found = read_volume(tmp_path / name)
     for other in ("b.png", "b.jpg") if found.value_range else ("b.nii", "b.nii.gz", "b.mha", "b.nrrd"):
@@ -145,7 +145,7 @@ def test_the_mark_outlives_what_others_do_with_the_header(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_the_file_beside_a_volume_tells_it(name: str, tmp_path: Path) -> None:
+def test_the_sidecar_of_a_volume_marks_it(name: str, tmp_path: Path) -> None:
     """As for volumes whose header was rewritten by another program."""
     path = tmp_path / name
     volume = acquired(tmp_path, name)
@@ -241,7 +241,7 @@ def test_translation_in_python_refuses_what_was_read(tmp_path: Path) -> None:
     assert "The input was synthetic" in again.derivation.settings
 
 
-def test_a_trust_map_is_marked_too(tmp_path: Path) -> None:
+def test_an_uncertainty_map_is_marked_too(tmp_path: Path) -> None:
     model = tiny_model().save(tmp_path / "model")
     write_nifti(head_ct((40, 40, 4), make_affine("LPS", (5.0, 5.0, 8.0))), tmp_path / "ct.nii.gz")
     options = TranslationOptions(to="mr", uncertainty=tmp_path / "uncertainty.nii.gz")

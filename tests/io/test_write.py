@@ -136,7 +136,7 @@ def test_one_volume_of_a_4d_file_gets_a_3d_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_a_volume_from_elsewhere_lies_where_it_should(tmp_path: Path, grid: Grid, ending: str) -> None:
+def test_a_volume_from_another_program_has_the_right_position(tmp_path: Path, grid: Grid, ending: str) -> None:
     volume = linear_volume(grid.shape, grid.affine)
     write_volume(volume, tmp_path / f"a{ending}")
     found = read_volume(tmp_path / f"a{ending}")
@@ -151,7 +151,7 @@ def test_a_volume_from_elsewhere_lies_where_it_should(tmp_path: Path, grid: Grid
         assert found.notes == ()
 
 
-def test_a_shear_lies_in_the_sform_alone(tmp_path: Path) -> None:
+def test_a_shear_is_in_the_sform_alone(tmp_path: Path) -> None:
     volume = linear_volume(TILTED_GRID.shape, TILTED_GRID.affine)
     write_volume(volume, tmp_path / "a.nii.gz")
     header = nib.load(tmp_path / "a.nii.gz").header
@@ -357,7 +357,7 @@ def test_real_files_come_back(tmp_path: Path) -> None:
         ("out.nii.gz", 9 << 20, False, False),
     ],
 )
-def test_room_on_the_disk_is_looked_at_before_the_work(name, free, refused, said, tmp_path, monkeypatch, caplog):
+def test_disk_space_is_checked_before_the_work(name, free, refused, said, tmp_path, monkeypatch, caplog):
     volume = head_mr((100, 100, 100))
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
     if refused:

@@ -65,7 +65,7 @@ def test_fast_says_how_far_it_is_off(bf16, caplog):
     assert "computed in reduced precision" in fast.volume.derivation.settings[-1]
 
 
-def test_fast_without_the_hardware_is_said_and_exact(monkeypatch, caplog):
+def test_fast_without_the_hardware_is_logged_and_exact(monkeypatch, caplog):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with caplog.at_level(logging.WARNING):
         fast = translate(head_ct(), [tiny_model()], tiny_model().direction("mr"), InferenceOptions(fast=True))

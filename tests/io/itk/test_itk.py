@@ -88,7 +88,7 @@ def test_four_axes(tmp_path: Path) -> None:
         assert found.spacing_mm == (1, 1, 2)
 
 
-def test_two_axes_are_one_slice_aloud(tmp_path: Path) -> None:
+def test_two_axes_are_one_slice_with_a_warning(tmp_path: Path) -> None:
     fields = {"NDims": "2", "DimSize": "4 5", "TransformMatrix": "1 0 0 1", "Offset": "3 4", "ElementSpacing": "2 2"}
     found = read_volume(write_mha(tmp_path / "a.mha", fields, VALUES[..., 0]))
     assert found.shape == (4, 5, 1)
@@ -169,7 +169,7 @@ def test_nrrd_spaces(tmp_path: Path, space: str, sign: tuple[int, int]) -> None:
     np.testing.assert_allclose(found.affine, expected)
 
 
-def test_a_sheared_nrrd_is_kept_aloud(tmp_path: Path) -> None:
+def test_a_sheared_nrrd_is_kept_with_a_warning(tmp_path: Path) -> None:
     volume = linear_volume(TILTED_GRID.shape, TILTED_GRID.affine)
     vectors = " ".join("({},{},{})".format(*column) for column in (LPS_RAS @ volume.affine)[:3, :3].T)
     origin = "({},{},{})".format(*(LPS_RAS @ volume.affine)[:3, 3])

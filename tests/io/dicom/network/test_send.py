@@ -94,7 +94,7 @@ def test_a_node_that_takes_implicit_vr_only_gets_it(workspace):
         ({"classes": [pydicom.uid.SecondaryCaptureImageStorage]}, "takes neither CT nor MR images"),
     ],
 )
-def test_a_node_that_will_not_have_us_is_told_before_the_work(workspace, monkeypatch, settings, message):
+def test_a_node_that_rejects_the_association_is_reported_before_the_work(workspace, monkeypatch, settings, message):
     module = sys.modules["medcyclegan.inference.translate_file"]
     monkeypatch.setattr(module, "translate", lambda *_, **__: pytest.fail("it went to work"))
     with running_node(**settings) as node:
@@ -103,7 +103,7 @@ def test_a_node_that_will_not_have_us_is_told_before_the_work(workspace, monkeyp
     assert re.search(message, line), line
 
 
-def test_nobody_there_is_told_before_the_work(workspace):
+def test_an_unreachable_node_is_reported_before_the_work(workspace):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -51,7 +51,7 @@ def misplaced(folder: Path) -> float:
 
 @pytest.mark.parametrize("flips", [(), (0,), (1,), (2,), (0, 1), (0, 1, 2)])
 @pytest.mark.parametrize("swap", [False, True])
-def test_on_the_templates_grid_whatever_its_axes(flips: tuple[int, ...], swap: bool, tmp_path: Path) -> None:
+def test_on_the_grid_of_the_template_regardless_of_the_axes(flips: tuple[int, ...], swap: bool, tmp_path: Path) -> None:
     """Axes may be flipped and reordered, as by dcm2niix; the output then refers to the template's slices."""
     folder = template(tmp_path / "template")
     volume = placed(PLACE)
@@ -76,7 +76,9 @@ def test_on_the_templates_grid_whatever_its_axes(flips: tuple[int, ...], swap: b
 
 @needs_tools
 @pytest.mark.parametrize("name", [*GRIDS, "tilted"])
-def test_off_its_grid_it_has_a_frame_of_its_own(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_off_the_grid_of_the_template_it_has_another_frame(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = template(tmp_path / "template")
     grid = TILTED_GRID if name == "tilted" else GRIDS[name]
     with caplog.at_level(logging.WARNING, "medcyclegan"):
