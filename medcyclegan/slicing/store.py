@@ -205,4 +205,4 @@ def _refusal_of(fields: dict[str, Any]) -> Refusal:
     if not DOMAIN_NAME.fullmatch(refusal.domain) or not re.fullmatch(r"[0-9a-f]{8,64}", refusal.case):
         raise ValueError("not a refusal of a slice store")
     folder, above = refusal.origin
-    return dataclasses.replace(refusal, origin=(folder, above))
+    return dataclasses.replace(refusal, origin=(str(folder), str(above)))
