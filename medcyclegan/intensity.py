@@ -18,6 +18,7 @@ from scipy import ndimage
 from medcyclegan.errors import IntensityError
 
 __all__ = [
+    "CT_WINDOW_HU",
     "PADDING_HU",
     "IntensityScaling",
     "check_hu",
@@ -28,6 +29,9 @@ __all__ = [
 
 #: Below this a CT voxel is scanner padding (outside the reconstructed circle), not a measurement.
 PADDING_HU = -1024.0
+
+#: The values of 12 bits with the intercept that most scanners use: the default window of a CT.
+CT_WINDOW_HU = (PADDING_HU, 3071.0)
 
 #: CT: the body is denser than this; air and lung are not.
 _BODY_HU = -500.0
@@ -84,7 +88,7 @@ class IntensityScaling:
         *,
         modality: str | None,
         value_range: tuple[float, float] | None = None,
-        window_hu: tuple[float, float] = (-1024.0, 3071.0),
+        window_hu: tuple[float, float] = CT_WINDOW_HU,
         percentiles: tuple[float, float] = (0.5, 99.5),
     ) -> IntensityScaling:
         """Choose the rule by modality and compute its numbers from ``array`` ``(I, J, K)``.
@@ -146,8 +150,8 @@ class IntensityScaling:
         return above + int(np.count_nonzero((values < self.lower) & (values >= PADDING_HU)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types; without ``air`` if it was not measured, as in earlier versions."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "air" or value is not None}
+        """Return the fields as plain JSON types."""
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> IntensityScaling:
@@ -155,9 +159,9 @@ class IntensityScaling:
         try:
             kind, unit = fields["kind"], fields["unit"]
             lower, upper = float(fields["lower"]), float(fields["upper"])
-            air = None if fields.get("air") is None else float(fields["air"])
+            air = None if fields["air"] is None else float(fields["air"])
         except (KeyError, TypeError, ValueError) as error:
-            raise IntensityError(f"an intensity scaling needs kind, lower, upper and unit: {error!r}") from None
+            raise IntensityError(f"an intensity scaling needs kind, lower, upper, unit and air: {error!r}") from None
         if kind not in ("window", "percentile", "range"):
             raise IntensityError(f"an intensity scaling of kind {kind!r}: known are window, percentile and range")
         if not isinstance(unit, str) or not unit.isprintable() or len(unit) > 64:

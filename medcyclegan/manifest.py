@@ -27,8 +27,8 @@ __all__ = [
 MANIFEST = "manifest.jsonl"
 
 Split = Literal["train", "validation", "test"]
-#: How the patient of a volume was determined; stores of earlier versions do not record it.
-PatientSource = Literal["split file", "PatientID", "BIDS", "image set", "folder", "name", "doubtful", "same image", ""]
+#: How the patient of a volume was determined.
+PatientSource = Literal["split file", "PatientID", "BIDS", "image set", "folder", "name", "doubtful", "same image"]
 #: A description of each source.
 PATIENT_SOURCES: Mapping[PatientSource, str] = {
     "split file": "from a split file",
@@ -39,10 +39,9 @@ PATIENT_SOURCES: Mapping[PatientSource, str] = {
     "name": "guessed from the name of the volume",
     "doubtful": "not clear from the names: all of these volumes count as one patient",
     "same image": "from the image, which is (nearly) the same as one with another name",
-    "": "not recorded",
 }
-#: Fields that rows of earlier versions do not have, and fields that only the store's internal rows have.
-_LATER = ("content", "patient_source", "likeness", "origin")
+#: Fields that only the store's internal rows have.
+_INTERNAL = ("likeness", "origin")
 
 #: Valid names of domains; the name becomes a folder.
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -58,12 +57,12 @@ class SliceRow:
     RAS+ mm, 4 x 4. ``slices``: the kept indices along the superior axis of the volume; ``heights``: the position of
     each between the lowest (0) and the highest (1) kept slice. ``pixel_mm``: actual pixel size of rows and columns of
     the stack. ``scaling``: :meth:`IntensityScaling.to_dict`. ``preparation``: the requested size, fit, pixel_mm,
-    foreground and dtype. ``input``: a keyed hash that changes when the input does. ``cropped``: whether
-    the field of view is larger than the slices, which were cropped around the foreground. ``content``: the SHA-256 of
-    the values of the stack, which determines the order of slices, so that the same volumes are trained on in the same
-    order regardless of the store's key (empty in stores of earlier versions). ``patient_source``: how the patient was
-    determined. Only in the internal rows of a store: ``likeness``, by which the same image is found under another name,
-    and ``origin``, keyed hashes of the folder in which the volume was found and of its parent folder.
+    foreground and dtype. ``input``: a keyed hash that changes when the input does. ``cropped``: whether the field of
+    view is larger than the slices, which were cropped around the foreground. ``content``: the SHA-256 of the values of
+    the stack, which determines the order of slices, so that the same volumes are trained on in the same order
+    regardless of the store's key. ``patient_source``: how the patient was determined. Only in the internal rows of a
+    store: ``likeness``, by which the same image is found under another name, and ``origin``, keyed hashes of the folder
+    in which the volume was found and of its parent folder.
     """
 
     domain: str
@@ -82,15 +81,15 @@ class SliceRow:
     input: str
     cropped: bool
     notes: tuple[str, ...] = ()
-    content: str = ""
-    patient_source: PatientSource = ""
+    content: str = dataclasses.field(kw_only=True)
+    patient_source: PatientSource = dataclasses.field(kw_only=True)
     likeness: str = ""
     origin: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-f]{8,64}", self.case) or not re.fullmatch(r"[0-9a-f]{8,64}", self.patient):
             raise ValueError("case and patient must be hexadecimal hashes")
-        if not re.fullmatch(r"([0-9a-f]{64})?", self.content):
+        if not re.fullmatch(r"[0-9a-f]{64}", self.content):
             raise ValueError("content must be a SHA-256")
         if not DOMAIN_NAME.fullmatch(self.domain):
             raise ValueError(f"the domain {self.domain[:80]!r} must be a plain name")
@@ -104,8 +103,8 @@ class SliceRow:
             raise ValueError("slices and heights must be of one length, and not empty")
 
     def to_json(self) -> str:
-        """Return the row as one line of JSON; a row of an earlier version is unchanged."""
-        fields = {key: value for key, value in dataclasses.asdict(self).items() if key not in _LATER or value}
+        """Return the row as one line of JSON, without the fields of internal rows if they are empty."""
+        fields = {key: value for key, value in dataclasses.asdict(self).items() if key not in _INTERNAL or value}
         return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
@@ -143,7 +142,7 @@ def row_from_json(text: str) -> SliceRow:
     fields.update(shape=shape, pixel_mm=pixel)
     fields["slices"] = tuple(int(k) for k in fields["slices"])
     fields["heights"] = tuple(float(h) for h in fields["heights"])
-    fields["notes"] = tuple(str(note) for note in fields.get("notes", ()))
+    fields["notes"] = tuple(str(note) for note in fields["notes"])
     fields["origin"] = tuple(str(part) for part in fields.get("origin", ()))
     return SliceRow(**fields)
 
@@ -175,6 +174,4 @@ def load_manifest(store: Path) -> list[SliceRow]:
             raise StoreError(f"{file}, line {number}: not a row of a slice store ({error}): slice again") from None
     if not rows:
         raise StoreError(f"{file} is empty: no volume was sliced; run slice-volumes on readable volumes")
-    if not all(row.content for row in rows):  # begun by an earlier version, which sorts by case
-        rows = [dataclasses.replace(row, content="") for row in rows]
     return rows

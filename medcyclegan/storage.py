@@ -1,31 +1,41 @@
-"""Atomic writing of files and folders: complete under the final name, or not at all."""
+"""Atomic writing of files and folders: complete under the final name, or not at all. Locks and records in JSON."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import fcntl
 import glob
+import json
 import logging
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from medcyclegan.errors import WriteError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = [
     "atomic_folder",
     "atomic_write",
     "check_output",
     "check_space",
+    "exclusive_lock",
     "is_temporary",
+    "read_records",
     "remove_leftovers",
     "replace_link",
+    "save_records",
 ]
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +180,48 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _flush_folder(path.parent)
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, *, wait: bool = True, mode: int = 0o666) -> Iterator[None]:
+    """Hold the lock file ``path``, created if necessary; the system releases the lock when the process ends.
+
+    ``mode``: the permissions of a new file before the umask. Raises BlockingIOError if another process holds the lock
+    and ``wait`` is not set, and :class:`~medcyclegan.errors.WriteError` if the file cannot be created.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
+    except OSError as error:
+        raise WriteError(f"{path.parent} cannot be written: {error.strerror}") from None
+    with os.fdopen(descriptor, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+def read_records(file: Path, parse: Callable[[Any], T]) -> list[T]:
+    """Return ``parse(value)`` for each line of JSON in ``file``; an empty list if there is no file.
+
+    Lines that are not JSON, or that ``parse`` rejects with ValueError or TypeError, are skipped.
+    """
+    try:
+        lines = file.read_text("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    records = []
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            records.append(parse(json.loads(line)))
+    return records
+
+
+def save_records(file: Path, records: Iterable[DataclassInstance], *, mode: int = 0o666) -> None:
+    """Write each of ``records`` as a line of JSON to ``file``; if there are none, no new file is created."""
+    lines = [json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n" for record in records]
+    if lines or file.exists():
+        with atomic_write(file, mode=mode) as stream:
+            # an undecodable byte of a file name becomes \udcNN, which is JSON too
+            stream.write("".join(lines).encode("utf-8", "backslashreplace"))
 
 
 def replace_link(link: Path, target: str) -> None:

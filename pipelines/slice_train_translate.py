@@ -38,7 +38,7 @@ def main() -> int:
         output = workspace / "translated" / target / f"{found.name.replace('/', '_')}.nii.gz"
         if output.exists():
             continue
-        reading = {"series": found.series_uid} if found.series_uid else {}
+        reading = ReadOptions(series=found.series_uid)
         try:
             print(translate_file(found.path, output, run / "model", TranslationOptions(to=target, reading=reading)))
         except MedCycleGANError as error:

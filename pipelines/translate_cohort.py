@@ -42,7 +42,7 @@ def main() -> int:
         overwrite=arguments.overwrite,
     )
     done = translate_cohort(source, volumes, Path(arguments.out), arguments.model, options, shard=shard_of(arguments))
-    print(f"{len(done.made)} translated, {len(done.stood)} unchanged, {len(done.failed)} failed")
+    print(f"{len(done.translated)} translated, {len(done.unchanged)} unchanged, {len(done.failed)} failed")
     return 1 if done.failed else 0
 
 

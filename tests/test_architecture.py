@@ -25,7 +25,7 @@ LAYERS = [
     "model",
     "slicing data phantom synthesis",
     "networks io metrics pictures",
-    "config device intensity manifest memory plane provenance run_record storage progress shards volume workers",
+    "config device intensity logs manifest memory plane provenance run_record storage progress shards volume workers",
     "errors",
 ]
 LEVEL = {name: len(LAYERS) - i for i, line in enumerate(LAYERS) for name in line.split()}

@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.phantoms import head_ct, head_mr
 
+from medcyclegan.config import Scaling
 from medcyclegan.errors import IntensityError
 from medcyclegan.intensity import (
+    CT_WINDOW_HU,
     IntensityScaling,
     check_hu,
     foreground_mask,
@@ -19,6 +21,7 @@ HU = IntensityScaling("window", -1024.0, 3071.0, "HU")
 def test_ct_is_a_fixed_window():
     scaling = IntensityScaling.fit(head_ct().array, modality="CT")
     assert scaling == HU
+    assert Scaling().window_hu == CT_WINDOW_HU == (scaling.lower, scaling.upper)
     values = np.array([[[-3024, -1024, 0, 3071, 5000]]], np.int16)
     scaled = scaling.normalize(values)
     assert scaled.dtype == np.float32

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -9,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from medcyclegan.errors import WriteError
-from medcyclegan.storage import atomic_folder, atomic_write, check_output, is_temporary, replace_link
+from medcyclegan.storage import (
+    atomic_folder,
+    atomic_write,
+    check_output,
+    exclusive_lock,
+    is_temporary,
+    read_records,
+    replace_link,
+    save_records,
+)
 
 
 def left_behind(folder):
@@ -33,6 +43,36 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         file.writelines([b"new", "text"])
     assert target.read_bytes() == b"old"
     assert not left_behind(tmp_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    name: str
+
+
+def test_records_come_back_and_damaged_lines_are_skipped(tmp_path):
+    file = tmp_path / "names.jsonl"
+    save_records(file, [])
+    assert not file.exists()
+    assert read_records(file, lambda fields: Named(**fields)) == []
+    records = [Named("Zoë"), Named("undecodable \udcff")]
+    save_records(file, records)
+    file.write_bytes(file.read_bytes() + b'{"other": 1}\n[1]\n{"na\xff')
+    assert read_records(file, lambda fields: Named(**fields)) == records
+    assert "Zoë".encode() in file.read_bytes()
+
+
+def test_a_held_lock_is_waited_for_or_reported(tmp_path):
+    path = tmp_path / "locks" / "one"
+    with exclusive_lock(path, mode=0o600):
+        assert path.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(BlockingIOError), exclusive_lock(path, wait=False):
+            pass
+    with exclusive_lock(path, wait=False):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="file cannot be written"), exclusive_lock(tmp_path / "file" / "lock"):
+        pass
 
 
 def test_a_full_disk_is_a_line(tmp_path):

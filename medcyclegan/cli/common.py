@@ -8,17 +8,28 @@ import logging
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from medcyclegan.errors import MedCycleGANError, one_line
+from medcyclegan.logs import set_up_logging
 from medcyclegan.progress import show_progress
 
-__all__ = ["Command", "config_options", "device_option", "reading_options", "shard_options", "synthetic_option"]
+if TYPE_CHECKING:
+    from medcyclegan.io.options import ReadOptions
+
+__all__ = [
+    "Command",
+    "config_options",
+    "device_option",
+    "read_options",
+    "reading_options",
+    "shard_options",
+    "synthetic_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,7 +51,9 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn an expected failure into one line and an exit code."""
         quiet, verbose, debug = (ctx.params.pop(name) for name in ("quiet", "verbose", "debug"))
-        _set_up_logging(quiet=quiet, verbose=verbose, debug=debug)
+        level = logging.ERROR if quiet else logging.DEBUG if verbose or debug else logging.INFO
+        set_up_logging(level, debug=debug)
+        show_progress(not quiet)
         try:
             with _ended_by_sigterm():
                 return super().invoke(ctx)
@@ -83,51 +96,34 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
-class _OneLine(logging.Formatter):
-    """Format a message in one line, with a prefix for warnings and errors; control characters are escaped."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one printable line, followed by the traceback if the record has one."""
-        text = one_line(record.getMessage())
-        prefix = {logging.WARNING: "Warning: ", logging.ERROR: "Error: "}.get(record.levelno, "")
-        trace = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
-        return f"{prefix}{text}{trace}"
-
-
-def _set_up_logging(*, quiet: bool, verbose: bool, debug: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine())
-    logger = logging.getLogger("medcyclegan")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.ERROR if quiet else logging.DEBUG if verbose or debug else logging.INFO)
-    show_progress(not quiet)
-    if debug:
-        logging.getLogger().addHandler(handler)
-        return
-    # Users can rarely act on warnings of other libraries; --debug shows them.
-    for library in ("monai", "torch", "ignite", "nibabel", "pydicom", "pynetdicom", "highdicom", "PIL"):
-        warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-
-
 def reading_options(function: F) -> F:
     """Add the options for reading volumes, which are the same in all commands."""
     options = [
-        click.option("--series", metavar="UID", help="Read this DICOM series if a folder holds several."),
+        click.option("--series", metavar="UID", help="The DICOM series to read, if a folder holds several."),
         click.option(
-            "--split-by", metavar="KEYWORD", help="Split a series into volumes by this attribute, e.g. EchoTime."
+            "--split-by", metavar="KEYWORD", help="Split a DICOM series into volumes by this attribute, e.g. EchoTime."
         ),
-        click.option("--volume", type=int, metavar="N", help="Read volume N (counted from 0) of a 4-D file or series."),
-        click.option("--resample-tilt", is_flag=True, help="Resample slices of a tilted gantry to an upright grid."),
+        click.option("--volume", type=int, metavar="N", help="Read volume N of a 4-D file or series; the first is 0."),
         click.option(
-            "--allow-gap", is_flag=True, help="Resample unevenly spaced slices, at most 10 mm apart, to an even grid."
+            "--resample-tilt", is_flag=True, help="Resample a series with a tilted gantry to an upright grid."
         ),
-        click.option("--allow-gap-mm", type=float, metavar="MM", help="The same for slices that are at most MM apart."),
-        click.option("--assume-axes", metavar="LAS", help="Axis directions to assume if the header has none."),
-        click.option("--nan", type=click.Choice(["fill"]), help="Replace non-finite voxels by the minimum."),
         click.option(
-            "--max-voxels", type=int, metavar="N", help="Refuse a volume whose header claims more than N voxels."
+            "--allow-gap", is_flag=True, help="Accept uneven gaps of at most 10 mm between slices, and resample."
+        ),
+        click.option(
+            "--allow-gap-mm", type=float, metavar="MM", help="Accept uneven gaps of at most MM, and resample."
+        ),
+        click.option("--assume-axes", metavar="AXES", help="Axis directions, e.g. LAS, for files that state none."),
+        click.option(
+            "--nan",
+            type=click.Choice(["fill"]),
+            help="Replace NaN and infinite voxels with the smallest finite value.",
+        ),
+        click.option(
+            "--max-voxels",
+            type=int,
+            metavar="N",
+            help="Refuse a volume with more than N voxels.  [default: 2147483648]",
         ),
     ]
     for option in reversed(options):
@@ -137,17 +133,16 @@ def reading_options(function: F) -> F:
 
 def synthetic_option(function: F) -> F:
     """Add ``--allow-synthetic`` to a command that expects acquired volumes."""
-    option = click.option("--allow-synthetic", is_flag=True, help="Also accept volumes that are marked as synthetic.")
+    option = click.option("--allow-synthetic", is_flag=True, help="Accept volumes that are marked as synthetic.")
     return option(function)
 
 
-def reading_arguments(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the reading options that were given, as keyword arguments of ``read_volume``."""
+def read_options(values: dict[str, Any]) -> ReadOptions:
+    """Return the reading options among the ``values`` of a command line; some commands lack some of them."""
     from medcyclegan.io.options import ReadOptions
 
     names = [field.name for field in dataclasses.fields(ReadOptions)]
-    # "is not False", because volume 0, the first one, equals False. Some commands lack some of the options.
-    return {name: values[name] for name in names if values.get(name) is not None and values[name] is not False}
+    return ReadOptions(**{name: values[name] for name in names if values.get(name) is not None})
 
 
 def config_options(function: F) -> F:
@@ -165,13 +160,18 @@ def config_options(function: F) -> F:
 
 def shard_options(function: F) -> F:
     """Add ``--num-shards`` and ``--shard-id``."""
-    number = click.option("--num-shards", type=click.IntRange(1), help="Split the work among this many calls.")
+    number = click.option("--num-shards", type=click.IntRange(1), metavar="N", help="Divide the work among N calls.")
     which = click.option(
-        "--shard-id", type=click.IntRange(0), help="The number of this call, from 0.  [default: SLURM_ARRAY_TASK_ID]"
+        "--shard-id",
+        type=click.IntRange(0),
+        metavar="N",
+        help="The number of this call, from 0.  [default: SLURM_ARRAY_TASK_ID]",
     )
     return number(which(function))
 
 
 def device_option(function: F) -> F:
     """Add ``--device``."""
-    return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")(function)
+    return click.option(
+        "--device", default="auto", show_default=True, metavar="NAME", help="Compute on auto, cpu, cuda or cuda:N."
+    )(function)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, reading_arguments, reading_options, shard_options
+from medcyclegan.cli.common import Command, read_options, reading_options, shard_options
 
 _PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
 
@@ -55,7 +55,6 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
     """
     from medcyclegan.errors import UsageError
     from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text
-    from medcyclegan.io import ReadOptions
     from medcyclegan.shards import choose_shard
 
     request = EvaluationRequest(
@@ -66,7 +65,7 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
         register=options["register"],
         overwrite=options["overwrite"],
         shard=choose_shard(options["num_shards"], options["shard_id"]),
-        reading=ReadOptions(**reading_arguments(options)),
+        reading=read_options(options),
     )
     if options["unpaired"]:
         features = options["features"]

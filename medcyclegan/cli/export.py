@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, reading_arguments, reading_options
+from medcyclegan.cli.common import Command, read_options, reading_options
 
 
 @click.command("export", cls=Command)
@@ -26,18 +27,18 @@ def command(form: str, model: str, out: str | None, compare: str | None, overwri
     """
     from medcyclegan.errors import UsageError
     from medcyclegan.export import export_monai_bundle, export_onnx
-    from medcyclegan.io import read_volume
+    from medcyclegan.io import read_with_options
     from medcyclegan.model import ModelBundle
 
-    folder, reading = out or form, reading_arguments(options)
-    if compare is None and reading:
+    folder, reading = out or form, read_options(options)
+    if compare is None and reading.given():
         raise UsageError("reading options apply to the volume of --compare only: add --compare, or leave them out")
     if form == "monai-bundle":
         if compare is not None:
             raise UsageError("--compare is only for --format onnx: leave it out")
         click.echo(export_monai_bundle(ModelBundle.load(model), folder, overwrite=overwrite))
         return
-    real = None if compare is None else read_volume(compare, **reading)
+    real = None if compare is None else read_with_options(Path(compare), reading)
     parity = export_onnx(ModelBundle.load(model), folder, volume=real, overwrite=overwrite)
     click.echo(folder)
     for direction in parity:

@@ -21,8 +21,8 @@ from medcyclegan.cli.common import Command, config_options
     help="The values of a domain that map to -1 and 1 (CT: HU); can be repeated.",
 )
 @click.option("--fit", type=click.Choice(["physical", "stretch"]), help="How slices were fitted to their size.")
-@click.option("--size", type=click.IntRange(32), help="Rows and columns of a slice, in pixels.  [default: 256]")
-@click.option("--pixel-mm", type=float, help="Pixel size of --fit physical, in mm.")
+@click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Rows and columns of a slice.  [default: 256]")
+@click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size of --fit physical.")
 @config_options
 @click.option("--out", required=True, metavar="DIR", help="The model folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing folder.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medcyclegan.cli.common import Command, reading_arguments, reading_options, synthetic_option
+from medcyclegan.cli.common import Command, read_options, reading_options, synthetic_option
 from medcyclegan.errors import one_line
 
 if TYPE_CHECKING:
@@ -40,11 +40,9 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """
     from medcyclegan.io.formats import READABLE
     from medcyclegan.io.inspect import inspect_paths
-    from medcyclegan.io.options import ReadOptions
 
-    reading = ReadOptions(**{"allow_synthetic": False, **reading_arguments(options)})
     with _readers_silent():
-        found = inspect_paths([Path(path) for path in paths], reading)
+        found = inspect_paths([Path(path) for path in paths], read_options(options))
     if as_json:
         rows = [dataclasses.asdict(row) for row in found.volumes]
         click.echo(json.dumps(rows, indent=1, allow_nan=False))
@@ -84,7 +82,7 @@ def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
     root = _common_root(rows)
     for row in rows:
         series = " ".join(part for part in (row.series_number, row.description) if part)
-        notes = [sentences.setdefault(said, len(sentences) + 1) for said in (row.reason, *row.notes) if said]
+        notes = [sentences.setdefault(text, len(sentences) + 1) for text in (row.reason, *row.notes) if text]
         verdict = Text(" ".join(("ok with", *row.options)) if row.options else row.verdict, _STYLES[row.verdict])
         verdict.append("".join(f" [{number}]" for number in notes), "default")
         where = Path(row.path).relative_to(root).as_posix() if root else row.path

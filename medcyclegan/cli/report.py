@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, reading_arguments, reading_options
+from medcyclegan.cli.common import Command, read_options, reading_options
 
 
 @click.command("report", cls=Command)
@@ -37,7 +37,7 @@ def command(target: str, **options: Any) -> None:
         names=options["names"],
         embedded_mb=options["embed_mb"],
         overwrite=options["overwrite"],
-        reading=reading_arguments(options),
+        reading=read_options(options).given(),
     )
     click.echo(write_report(Path(target), chosen))
 

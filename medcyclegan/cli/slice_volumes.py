@@ -9,7 +9,7 @@ import click
 from medcyclegan.cli.common import (
     Command,
     config_options,
-    reading_arguments,
+    read_options,
     reading_options,
     shard_options,
     synthetic_option,
@@ -26,13 +26,15 @@ from medcyclegan.cli.common import (
     "--fit", type=click.Choice(["physical", "stretch"]), help="Resample to one pixel size, or stretch to one width."
 )
 @click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size of --fit physical.  [default: 1.0]")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="The store's number format.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="The number format of the stored slices.")
 @click.option("--split-file", metavar="CSV", help="Columns case, patient, split (train, validation, test).")
 @click.option(
     "--write-split-file", metavar="CSV", help="Write a split file of all volumes, for you to correct, and exit."
 )
 @click.option("--keep-missing", is_flag=True, help="Keep the slices of volumes that are no longer in the inputs.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Number of processes.")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Number of processes."
+)
 @shard_options
 @reading_options
 @synthetic_option
@@ -61,10 +63,15 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     overrides = [f"slicing.{key}={value}" for key, value in chosen.items() if value is not None]
     config = load_config(options["config"] or "default", [*options["overrides"], *overrides])
     shard = choose_shard(options["num_shards"], options["shard_id"])
-    same = {"config": config, "domain": options["domain"], "split_file": options["split_file"]}
+    same = {
+        "config": config,
+        "domain": options["domain"],
+        "split_file": options["split_file"],
+        "reading": read_options(options),
+    }
     if options["write_split_file"] is not None:
         path = options["write_split_file"]
-        click.echo(save_split_file(inputs or ("volumes",), path, options["out"], **same, **reading_arguments(options)))
+        click.echo(save_split_file(inputs or ("volumes",), path, options["out"], **same))
         return
     result = slice_volumes(
         inputs or ("volumes",),
@@ -73,7 +80,7 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
         keep_missing=options["keep_missing"],
         workers=options["workers"],
         shard=shard,
-        **reading_arguments(options),
+        allow_synthetic=options["allow_synthetic"],
     )
     click.echo(result.store)
     if result.refused:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, device_option, reading_arguments, reading_options, synthetic_option
+from medcyclegan.cli.common import Command, device_option, read_options, reading_options, synthetic_option
 
 
 @click.command("translate-volume", cls=Command)
@@ -56,9 +56,9 @@ from medcyclegan.cli.common import Command, device_option, reading_arguments, re
 def command(source: str, output: str, **options: Any) -> None:
     """Translate the volume IN and write the result to OUT, on the same grid as IN.
 
-    IN is a NIfTI (or .mha, .nrrd) file, a folder with one DICOM series, or an image. The format of OUT
-    follows from its file extension; without one, OUT is a folder for a derived DICOM series. A JSON
-    file of the same stem next to OUT records how it was made.
+    IN is a file, such as a NIfTI volume or an image, or a folder with one DICOM series. The format of OUT
+    follows from its file extension; without one, OUT is a folder for a derived DICOM series. A JSON file
+    next to OUT, with the same stem, records how OUT was made.
 
     OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
     followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.
@@ -80,6 +80,7 @@ def command(source: str, output: str, **options: Any) -> None:
         overwrite=options["overwrite"],
         template=options["dicom_template"],
         deidentify=options["deidentify"],
-        reading=reading_arguments(options),
+        reading=read_options(options),
+        allow_synthetic=options["allow_synthetic"],
     )
     click.echo(translate_file(source, output, options["model"], chosen))

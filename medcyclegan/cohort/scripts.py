@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
-import warnings
 from collections.abc import Callable
 
-from medcyclegan.errors import MedCycleGANError, one_line
+from medcyclegan.errors import MedCycleGANError
+from medcyclegan.logs import set_up_logging
 from medcyclegan.progress import show_progress
 
 __all__ = ["run_script"]
@@ -20,18 +19,10 @@ def run_script(main: Callable[[], int]) -> int:
 
     Expected failures are printed in one line on stderr, as are the log messages of the package.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("medcyclegan")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    for library in ("monai", "torch", "ignite", "nibabel", "pydicom", "highdicom"):
-        warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+    set_up_logging()
     show_progress(True)
     try:
         return main()
     except MedCycleGANError as error:
-        log.error("Error: %s", one_line(str(error)))
+        log.error("%s", error)
         return error.exit_code

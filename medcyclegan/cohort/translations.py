@@ -32,8 +32,8 @@ _STAGE = "translate"
 class TranslatedCohort:
     """The result of :func:`translate_cohort`: new outputs, outputs that already existed, and reasons of failures."""
 
-    made: tuple[Path, ...]
-    stood: tuple[Path, ...]
+    translated: tuple[Path, ...]
+    unchanged: tuple[Path, ...]
     failed: dict[str, str]
 
 
@@ -56,20 +56,21 @@ def translate_cohort(
     """
     options = options or TranslationOptions()
     bundles = load_models(model)
-    target = options.to or bundles[0].domains[1].name
-    bundles[0].direction(target)
+    target = bundles[0].direction(options.to or bundles[0].domains[1].name).target.name
     outputs = _outputs(volumes, target)
     open_derivative(out, source, target)
     own = share_of(list(zip(volumes, outputs, strict=True)), shard)
-    made, stood, failed = [], [], {}
+    translated, unchanged, failed = [], [], {}
     with progress_bar("translating", len(own)) as bar:
         for found, relative in own:
             wanted = _marker(found, bundles, target, options)
             try:
-                if _stands(out, relative, wanted, options):
-                    stood.append(out / relative)
+                if _is_current(out, relative, wanted, options):
+                    unchanged.append(out / relative)
                 else:
-                    made.append(_translate(found, out, relative, bundles, dataclasses.replace(options, to=target)))
+                    translated.append(
+                        _translate(found, out, relative, bundles, dataclasses.replace(options, to=target))
+                    )
                     with atomic_write(_marker_path(out, relative)) as file:
                         file.write((json.dumps(wanted) + "\n").encode())
             except MedCycleGANError as error:
@@ -80,7 +81,7 @@ def translate_cohort(
                 log.error("%s: %s", one_line(found.name), failed[found.name])
             bar.advance()
     update_ledger(out, _STAGE, [found.name for found, _ in own], failed)
-    return TranslatedCohort(tuple(made), tuple(stood), failed)
+    return TranslatedCohort(tuple(translated), tuple(unchanged), failed)
 
 
 def _outputs(volumes: Sequence[FoundVolume], target: str) -> list[PurePosixPath]:
@@ -100,7 +101,7 @@ def _marker(
     found: FoundVolume, bundles: Sequence[ModelBundle], target: str, options: TranslationOptions
 ) -> dict[str, Any]:
     """Return what an output depends on; an output with the same marker is kept."""
-    settings = dataclasses.asdict(options.computing) | {"to": target, "reading": dict(options.reading)}
+    settings = dataclasses.asdict(options.computing) | {"to": target, "reading": _reading_given(options)}
     for name in ("device", "batch_size"):
         settings.pop(name, None)
     return {
@@ -110,6 +111,12 @@ def _marker(
     }
 
 
+def _reading_given(options: TranslationOptions) -> dict[str, Any]:
+    """Return the reading options that differ from the defaults of a translation."""
+    allowed = {"allow_synthetic": True} if options.allow_synthetic else {}
+    return {**options.reading.given(), **allowed}
+
+
 def _stamp(path: Path) -> list[int]:
     with contextlib.suppress(OSError):
         status = path.stat()
@@ -117,7 +124,7 @@ def _stamp(path: Path) -> list[int]:
     return []
 
 
-def _stands(out: Path, relative: PurePosixPath, wanted: dict[str, Any], options: TranslationOptions) -> bool:
+def _is_current(out: Path, relative: PurePosixPath, wanted: dict[str, Any], options: TranslationOptions) -> bool:
     """Return whether an output is up to date; raise WriteError if it is not and may not be replaced."""
     marker = _marker_path(out, relative)
     try:
@@ -141,15 +148,15 @@ def _translate(
 ) -> Path:
     if found.refused is not None:
         raise ReadError(found.refused)
-    facts = {
+    fields = {
         "Description": f"Synthetic {options.to} image, translated by a CycleGAN; research only, not a medical device",
         "GeneratedBy": generated_by(bundles[0].fingerprint),
         "Sources": [f"bids:{RAW}:{found.relative_path.as_posix()}"],
         "SkullStripped": _is_skull_stripped(found),
     }
-    reading = {**options.reading, **({"series": found.series_uid} if found.series_uid else {})}
+    reading = dataclasses.replace(options.reading, series=found.series_uid or options.reading.series)
     # An output without a marker was left by a killed process and can be replaced.
-    own = dataclasses.replace(options, overwrite=True, reading=reading, facts=facts)
+    own = dataclasses.replace(options, overwrite=True, reading=reading, sidecar_fields=fields)
     translate_file(found.path, out / relative, bundles, own)
     return out / relative
 

@@ -9,7 +9,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError
-from medcyclegan.volume import Volume
+from medcyclegan.volume import LPS_RAS, Volume
 
 __all__ = ["Motion", "register_rigid"]
 
@@ -57,8 +57,7 @@ def register_rigid(moving: Volume, fixed: Volume) -> Motion:
         raise GeometryError("rigid registration lost the overlap of the volumes: align them first") from None
     # SimpleITK's transform maps fixed points to moving ones, in LPS+.
     to_moving = _as_matrix(start)
-    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
-    matrix = flip @ np.linalg.inv(to_moving) @ flip
+    matrix = LPS_RAS @ np.linalg.inv(to_moving) @ LPS_RAS
     angle = np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1.0, 1.0)))
     centre = moving.affine @ [*(np.array(moving.shape) - 1) / 2, 1.0]
     shift = float(np.linalg.norm((matrix @ centre - centre)[:3]))
@@ -111,7 +110,7 @@ def _to_image(volume: Volume, name: str) -> SimpleITK.Image:
         )
     if min(volume.shape) < 4:
         raise GeometryError(f"{name}: shape {volume.shape}: rigid registration needs 4 voxels or more along each axis")
-    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ volume.affine
+    lps = LPS_RAS @ volume.affine
     image = SimpleITK.GetImageFromArray(volume.array.astype(np.float32).transpose(2, 1, 0))
     image.SetSpacing(volume.spacing_mm)
     image.SetOrigin(lps[:3, 3].tolist())

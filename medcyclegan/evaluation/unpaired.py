@@ -15,6 +15,7 @@ from scipy import ndimage
 from medcyclegan.errors import IntensityError, ReadError, UsageError
 from medcyclegan.evaluation.alignment import is_hu
 from medcyclegan.evaluation.baselines import input_to_hu
+from medcyclegan.intensity import CT_WINDOW_HU
 from medcyclegan.metrics import frechet_distance, head_mask, histogram_distance, mmd, sliced_wasserstein
 from medcyclegan.pictures import to_ras
 from medcyclegan.volume import Volume
@@ -33,7 +34,8 @@ _PATCH, _SCALES_MM = 7, (1.0, 2.0, 4.0)
 #: A slice is reduced to 32 x 32 pixels of 8 mm.
 _SLICE_MM, _SLICE_PIXELS = 8.0, 32
 _PERCENTILES = (0.5, 99.5)
-_AIR_HU = -1024.0
+#: CT values are clipped to this range; its lower end stands for air around the head.
+_AIR_HU, _HIGHEST_HU = CT_WINDOW_HU
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -172,7 +174,7 @@ def _distances(first: SetSamples, second: SetSamples) -> Mapping[str, float]:
 
 def _scaled(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     if volume.modality == "CT":
-        return np.clip(volume.array, _AIR_HU, 3071).astype(np.float32)
+        return np.clip(volume.array, _AIR_HU, _HIGHEST_HU).astype(np.float32)
     lower, upper = np.percentile(volume.array[mask], _PERCENTILES)
     if not lower < upper:
         raise IntensityError(f"all voxels in the head of a volume are {lower:g}: it has no contrast, leave it out")

@@ -144,13 +144,13 @@ def _preparation(bundle: ModelBundle) -> str:
     lines = [f"Axial slices of {chosen.size} {pixels}; values scaled to [-1, 1]:", ""]
     for domain in bundle.domains:
         scaling = domain.scaling
-        rule = {
+        limits = {
             "window": "a fixed window",
             "percentile": "the percentiles of each volume's foreground",
             "range": "the bit depth",
         }
         lines.append(
             f"- {_what(domain)}: outputs from {scaling.lower:g} to {scaling.upper:g} {scaling.unit}; "
-            f"inputs by {rule[scaling.kind]}"
+            f"inputs by {limits[scaling.kind]}"
         )
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from medcyclegan.inference.planes import plan_canvas, plane_chunks, spread_slice
 from medcyclegan.inference.runtime.generators import TorchGenerator
 from medcyclegan.inference.runtime.onnx import OPSET, OnnxGenerator, to_onnx
 from medcyclegan.inference.runtime.precision import Difference, compare
-from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.bundle import Direction, ModelBundle
 from medcyclegan.model.domains import fits_domain, half_range, source_scaling
 from medcyclegan.storage import atomic_folder, check_output
 from medcyclegan.volume import Volume
@@ -68,13 +68,13 @@ def export_onnx(
     path = Path(folder)
     check_output(path, overwrite=overwrite)
     graphs = {
-        name: to_onnx(
-            bundle.build(name),
+        direction.generator: to_onnx(
+            bundle.build(direction.generator),
             bundle.canvas_multiple(),
-            graph_metadata(bundle, name),
+            graph_metadata(bundle, direction),
             channels=bundle.generator.context_slices,
         )
-        for name in ("G_AB", "G_BA")
+        for direction in bundle.directions
     }
     parity = _measure_parity(bundle, graphs, volume)
     for found in parity:
@@ -86,24 +86,23 @@ def export_onnx(
     return parity
 
 
-def graph_metadata(bundle: ModelBundle, name: str) -> dict[str, str]:
-    """Return the ``metadata_props`` of the graph ``name``: text, or JSON for structures.
+def graph_metadata(bundle: ModelBundle, direction: Direction) -> dict[str, str]:
+    """Return the ``metadata_props`` of the graph of ``direction``: text, or JSON for structures.
 
     They suffice to use the graph without this package: scale by ``source_scaling`` (its limits are those of the
-    training set; ``source_rule`` defines how to find them for one volume), resample slices according to
+    training set; ``source_input_scaling`` defines how to find them for one volume), resample slices according to
     ``preparation``, run the graph, and convert back to the unit by ``target_scaling``.
     """
-    direction = next(d for d in map(bundle.direction, _names(bundle)) if d.generator == name)
     source, target = direction.source, direction.target
     return {
         "producer": f"medcyclegan {__version__}",
         "model_sha256": bundle.fingerprint,
-        "generator": name,
+        "generator": direction.generator,
         "opset": str(OPSET),
         "source_domain": source.name,
         "source_modality": source.modality or "",
         "source_scaling": json.dumps(source.scaling.to_dict()),
-        "source_rule": source.rule.model_dump_json(),
+        "source_input_scaling": source.input_scaling.model_dump_json(),
         "target_domain": target.name,
         "target_modality": target.modality or "",
         "target_scaling": json.dumps(target.scaling.to_dict()),
@@ -117,24 +116,21 @@ def graph_metadata(bundle: ModelBundle, name: str) -> dict[str, str]:
     }
 
 
-def _names(bundle: ModelBundle) -> tuple[str, str]:
-    return bundle.domains[0].name, bundle.domains[1].name
-
-
 def _measure_parity(bundle: ModelBundle, graphs: dict[str, bytes], volume: Volume | None) -> tuple[Parity, Parity]:
     """Compare both backends on the same slices: those of ``volume`` in one direction, their fakes in the other."""
-    a, b = _names(bundle)
-    first, second = (b, a) if volume is None or fits_domain(volume, bundle.domains[0]) else (a, b)
+    a_to_b, b_to_a = bundle.directions
+    first = a_to_b if volume is None or fits_domain(volume, a_to_b.source) else b_to_a
     slices, kind = _slices(bundle, first, volume)
     one, fakes = _compare(bundle, graphs, first, slices, kind)
-    other, _ = _compare(bundle, graphs, second, slices if volume is None else fakes, kind.replace("real", "translated"))
+    other, _ = _compare(
+        bundle, graphs, first.reverse, slices if volume is None else fakes, kind.replace("real", "translated")
+    )
     return one, other
 
 
 def _compare(
-    bundle: ModelBundle, graphs: dict[str, bytes], to: str, slices: torch.Tensor, kind: str
+    bundle: ModelBundle, graphs: dict[str, bytes], direction: Direction, slices: torch.Tensor, kind: str
 ) -> tuple[Parity, torch.Tensor]:
-    direction = bundle.direction(to)
     name, scaling = direction.generator, direction.target.scaling
     here = TorchGenerator(bundle, name, torch.device("cpu"))
     there = OnnxGenerator(graphs[name], channels=bundle.generator.context_slices, multiple=bundle.canvas_multiple())
@@ -144,7 +140,7 @@ def _compare(
     return parity, here(slices).expand(slices.shape).contiguous()
 
 
-def _slices(bundle: ModelBundle, to: str, volume: Volume | None) -> tuple[torch.Tensor, str]:
+def _slices(bundle: ModelBundle, direction: Direction, volume: Volume | None) -> tuple[torch.Tensor, str]:
     context = bundle.generator.context_slices
     if volume is None:
         size = bundle.preparation.size
@@ -152,7 +148,5 @@ def _slices(bundle: ModelBundle, to: str, volume: Volume | None) -> tuple[torch.
         return noise * 2 - 1, "noise"
     fit = plan_canvas(volume, bundle)
     wanted = spread_slices(volume, _COMPARED)
-    ((_, canvas),) = plane_chunks(
-        volume, source_scaling(volume, bundle.direction(to).source), fit, slices=wanted, context=context
-    )
+    ((_, canvas),) = plane_chunks(volume, source_scaling(volume, direction.source), fit, slices=wanted, context=context)
     return canvas, "real"

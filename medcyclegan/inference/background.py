@@ -15,7 +15,8 @@ from medcyclegan.volume import Volume
 
 __all__ = ["restore_air"]
 
-#: A translated voxel with this scaled value or more shows signal; one with ``AIR`` or less does not.
+#: A translated voxel with this scaled value or more shows signal; one with ``AIR`` or less does not. Between them, the
+#: transition is gradual, so that the edge of dark tissue has no seam.
 _SIGNAL = -0.8
 #: Signal is kept up to the first of these distances from the patient, and dropped beyond the second (mm, axial plane).
 _NEAR_MM, _FAR_MM = 10.0, 20.0

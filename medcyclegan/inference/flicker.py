@@ -11,7 +11,6 @@ from medcyclegan.errors import GeometryError
 from medcyclegan.inference.planes import PLANES, plan_canvas
 from medcyclegan.inference.translate import Translation
 from medcyclegan.metrics import flicker_index
-from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.domains import AIR
 from medcyclegan.plane import CORONAL, plane_view
 from medcyclegan.volume import Volume
@@ -24,7 +23,7 @@ _PIXELS = 128
 _CHUNK = 8
 
 
-def measure_flicker(volume: Volume, done: Translation, bundle: ModelBundle, planes: str) -> float | None:
+def measure_flicker(volume: Volume, done: Translation, planes: str) -> float | None:
     """Return the :func:`~medcyclegan.metrics.flicker_index` of the translation ``done`` of ``volume``.
 
     ``planes``: ``"axial"`` or ``"three"``, the planes of the translation. None if it cannot be measured: for
@@ -32,26 +31,24 @@ def measure_flicker(volume: Volume, done: Translation, bundle: ModelBundle, plan
     """
     fake = plane_view(done.volume.array, done.volume.orientation)
     step = max(1, round(min(fake.shape[:2]) / _PIXELS))
-    source = resampled_input(volume, done, bundle, PLANES[planes], step)
+    source = resampled_input(volume, done, PLANES[planes], step)
     try:
         return flicker_index(fake[::step, ::step], source, source > AIR)
     except GeometryError:
         return None
 
 
-def resampled_input(
-    volume: Volume, done: Translation, bundle: ModelBundle, planes: Sequence[str], step: int = 1
-) -> NDArray[np.float32]:
+def resampled_input(volume: Volume, done: Translation, planes: Sequence[str], step: int = 1) -> NDArray[np.float32]:
     """Return the input as an identity generator would: scaled, resampled to the model's pixels and back.
 
     The result has (rows, columns, slices) of the axial plane in [-1, 1], with every ``step``-th row and column. For
     three ``planes`` it is the median of three, as in the translation.
     """
     view = plane_view(volume.array, volume.orientation)
-    rows, columns = (matrix[::step].numpy() for matrix in plan_canvas(volume, bundle).round_trip())
+    rows, columns = (matrix[::step].numpy() for matrix in plan_canvas(volume, done.model).round_trip())
     result = np.empty((len(rows), len(columns), view.shape[2]), np.float32)
     # A coronal slice's rows run along the patient, so its first matrix resamples across axial slices.
-    across = plan_canvas(volume, bundle, CORONAL).round_trip()[0].numpy() if len(planes) > 1 else None
+    across = plan_canvas(volume, done.model, CORONAL).round_trip()[0].numpy() if len(planes) > 1 else None
     for first in range(0, view.shape[2], _CHUNK):
         part = slice(first, min(first + _CHUNK, view.shape[2]))
         slices = done.scaling.normalize(view[:, :, part].transpose(2, 0, 1))

@@ -49,7 +49,8 @@ PLANES = {"axial": (AXIAL,), "three": (AXIAL, CORONAL, SAGITTAL)}
 
 #: Minimum number of slices resampled to their canvas at a time; they are small compared with the feature maps.
 _CHUNK = 8
-#: A slice is not empty if at least this share of its canvas is above a twentieth of the scaled range.
+#: A slice is not empty if at least this share of its canvas is above a twentieth of the scaled range: further above air
+#: than ``AIR`` (model/domains.py), because noise must not count.
 _SHOWN, _LEAST_SHOWN = -0.9, 2e-4
 #: With fewer voxels along an axis, slices are too small for a network.
 _LEAST_VOXELS = 8
@@ -155,9 +156,11 @@ def predict(
 def knows_air(bundle: ModelBundle, scaling: IntensityScaling) -> bool:
     """Return whether slices of air can be skipped: air is darkest in CT and MR, but unknown in pictures.
 
-    Training does not include slices of air, and instance normalization turns their noise gray.
+    Training does not include slices of air, and instance normalization turns their noise gray. Networks without
+    weights have no such limit.
     """
-    return scaling.kind != "range" and bundle.generator.kind != "identity"
+    has_weights = bool(bundle.graphs) or any(bundle.weights.values())
+    return scaling.kind != "range" and has_weights
 
 
 def _run_shown(run: SliceRunner, canvas: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:

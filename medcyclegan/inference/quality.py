@@ -74,10 +74,10 @@ def assess(
     A few slices are translated back by the other generator. ``forced``: the input is of a modality that the model
     was not trained on.
     """
-    known = _training_set(bundles[0], done.source.name)
+    known = _training_set(done.model, done.direction.source.name)
     error = cycle_error(volume, done, bundles, computing, spread_slices(volume, _CYCLED))
     clipped = done.scaling.count_clipped(volume.array) / volume.array.size
-    flicker = measure_flicker(volume, done, bundles[0], computing.planes)
+    flicker = measure_flicker(volume, done, computing.planes)
     score = None if known is None else _histogram_score(volume, done, known)
     findings = _judge_models(done, bundles)
     if forced:
@@ -102,10 +102,11 @@ def assess(
 def _judge_models(done: Translation, bundles: Sequence[ModelBundle]) -> list[Finding]:
     """Return the findings against the models themselves, without duplicates if there are several."""
     findings: dict[Finding, None] = {}
+    used = done.direction
     for bundle in bundles:
-        direction = bundle.direction(done.target.name).generator.removeprefix("G_")
+        fitness = Fitness.of(bundle.provenance)
         findings |= dict.fromkeys(
-            judge_model(Fitness.of(bundle.provenance), done.source.name, done.target.name, direction)
+            judge_model(fitness, used.source.name, used.target.name, used.generator.removeprefix("G_"))
         )
     return list(findings)
 

@@ -32,22 +32,22 @@ def build_record(
     It consists of JSON values and holds no path and no header text of the input.
     """
     clipped = done.scaling.count_clipped(volume.array)
-    means = tissue_means_fields(bundles[0].provenance, done.target.name)
+    means = tissue_means_fields(done.model.provenance, done.direction.target.name)
     return {
         "made_by": MADE_BY,
         "synthetic": True,
         **({"input_synthetic": True} if volume.is_synthetic else {}),
-        **({"Modality": done.target.modality} if done.target.modality else {}),
+        **({"Modality": done.direction.target.modality} if done.direction.target.modality else {}),
         "intended_use": "research only; not a medical device",
         "created": now(),
         "versions": versions(),
-        "model": bundles[0].fingerprint,
+        "model": done.model.fingerprint,
         **({"models": [bundle.fingerprint for bundle in bundles]} if len(bundles) > 1 else {}),
         "model_fitness": _fitness(bundles),
-        "from": _domain(done.source, done.scaling),
-        "to": _domain(done.target, done.target.scaling),
+        "from": _domain(done.direction.source, done.scaling),
+        "to": _domain(done.direction.target, done.direction.target.scaling),
         **({} if means is None else {"tissue_means": dict(means)}),
-        "preparation": dataclasses.asdict(bundles[0].preparation),
+        "preparation": dataclasses.asdict(done.model.preparation),
         "shape": list(volume.shape),
         "clipped_voxels": clipped,
         "clipped_share": round(clipped / volume.array.size, 6),

@@ -30,8 +30,8 @@ from medcyclegan.inference.runtime.options import InferenceKeywords, InferenceOp
 from medcyclegan.inference.runtime.precision import Difference, compare
 from medcyclegan.inference.runtime.runner import SliceGenerator
 from medcyclegan.intensity import IntensityScaling
-from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle
-from medcyclegan.model.domains import check_modality, choose_target, half_range, output_modality, source_scaling
+from medcyclegan.model.bundle import Direction, ModelBundle
+from medcyclegan.model.domains import check_modality, choose_direction, half_range, output_modality, source_scaling
 from medcyclegan.plane import SAGITTAL, plane_axes
 from medcyclegan.progress import progress_bar
 from medcyclegan.volume import Derivation, Volume
@@ -52,16 +52,16 @@ _COMPARED = 4
 class Translation:
     """The result of translating one volume.
 
-    ``volume``: the translated volume. ``source``, ``target``: the model's domains.
-    ``scaling``: how the input was scaled. ``spread``: the standard deviation
-    ``(I, J, K)`` over all predictions of a voxel, in the target's unit, if it was requested and there
-    is more than one. ``device``, ``batch_size``: those in use at the end. ``fast``: the difference between the
+    ``volume``: the translated volume. ``model``: the first of the models, whose domains and preparation all share.
+    ``direction``: its domains and the generator that was used. ``scaling``: how the input was scaled. ``spread``: the
+    standard deviation ``(I, J, K)`` over all predictions of a voxel, in the target's unit, if it was requested and
+    there is more than one. ``device``, ``batch_size``: those in use at the end. ``fast``: the difference between the
     reduced precision and float32, if it was used.
     """
 
     volume: Volume
-    source: DomainModel
-    target: DomainModel
+    model: ModelBundle
+    direction: Direction
     scaling: IntensityScaling
     spread: NDArray[np.float32] | None
     device: torch.device
@@ -99,7 +99,8 @@ def translate_volume(
         )
     chosen = InferenceOptions(**computing)
     bundles = load_models(model)
-    return translate(volume, bundles, to or choose_target(volume, bundles[0]), chosen, force=force).volume
+    direction = choose_direction(volume, bundles[0], to)
+    return translate(volume, bundles, direction, chosen, force=force).volume
 
 
 def load_models(model: Model | Sequence[Model]) -> list[ModelBundle]:
@@ -113,7 +114,7 @@ def load_models(model: Model | Sequence[Model]) -> list[ModelBundle]:
 def translate(
     volume: Volume,
     bundles: Sequence[ModelBundle],
-    to: str,
+    direction: Direction,
     computing: InferenceOptions,
     *,
     force: bool = False,
@@ -123,21 +124,20 @@ def translate(
 
     ``spread``: also compute the standard deviation of the predictions (two more arrays of the volume's size).
     """
-    direction = bundles[0].direction(to)
-    source, target = direction.source, direction.target
-    check_modality(volume, source, target, force=force)
-    scaling = source_scaling(volume, source, force=force)
-    _say_geometry(volume, computing)
-    passes = {plane: plan_canvas(volume, bundles[0], plane) for plane in PLANES[computing.planes]}
+    model, target = bundles[0], direction.target
+    check_modality(volume, direction, force=force)
+    scaling = source_scaling(volume, direction.source, force=force)
+    _log_geometry(volume, computing)
+    passes = {plane: plan_canvas(volume, model, plane) for plane in PLANES[computing.planes]}
     generators = open_generators(bundles, direction.generator, computing)
-    fast = _measure_fast(volume, bundles[0], direction, scaling, generators[0], computing) if computing.fast else None
+    fast = _measure_fast(volume, model, direction, scaling, generators[0], computing) if computing.fast else None
     output = TranslatedVolume(volume, target.scaling, list(passes))
     sums = SpreadSums(volume) if spread else None
-    skip_air = knows_air(bundles[0], scaling)
-    context = bundles[0].generator.context_slices
+    skip_air = knows_air(model, scaling)
+    context = model.generator.context_slices
     with progress_bar("translating", output.slices) as bar:
         for plane, fit in passes.items():
-            with open_runners(generators, bundles[0], volume, fit, computing) as runners:
+            with open_runners(generators, model, volume, fit, computing) as runners:
                 most = max(runner.at_once for runner in runners)
                 for part, canvas in plane_chunks(volume, scaling, fit, plane, context=context, at_once=most):
                     mirror = computing.tta and plane != SAGITTAL
@@ -155,7 +155,7 @@ def translate(
         value_range=(target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None,
         derivation=_derivation(volume, direction, bundles, computing),
     )
-    return Translation(result, source, target, scaling, deviation, generators[0].device, runners[0].batch_size, fast)
+    return Translation(result, model, direction, scaling, deviation, generators[0].device, runners[0].batch_size, fast)
 
 
 def _measure_fast(
@@ -201,7 +201,7 @@ def _derivation(
     )
 
 
-def _say_geometry(volume: Volume, computing: InferenceOptions) -> None:
+def _log_geometry(volume: Volume, computing: InferenceOptions) -> None:
     if volume.oblique_degrees > _OBLIQUE_DEGREES:
         log.info(
             "oblique by %.1f degrees: translated along its own closest-to-axial plane (%s)",

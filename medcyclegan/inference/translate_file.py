@@ -23,17 +23,18 @@ from medcyclegan.inference.sidecar import build_record
 from medcyclegan.inference.translate import Model, Translation, load_models, translate
 from medcyclegan.inference.uncertainty import uncertainty_map
 from medcyclegan.io import (
+    ReadOptions,
     check_output_format,
     check_writable,
     is_dicom_node,
     read_translation_record,
-    read_volume,
+    read_with_options,
     sidecar_path,
     write_volume,
 )
 from medcyclegan.io.formats import VOLUME_ENDINGS
-from medcyclegan.model.bundle import ModelBundle
-from medcyclegan.model.domains import AIR, choose_target, fits_domain, output_modality
+from medcyclegan.model.bundle import DomainModel, ModelBundle
+from medcyclegan.model.domains import AIR, choose_direction, fits_domain, output_modality
 from medcyclegan.pictures import png_bytes, preview
 from medcyclegan.storage import atomic_write, check_output, remove_leftovers
 from medcyclegan.volume import Volume
@@ -52,8 +53,8 @@ _STAGES = ("read", "translate", "write", "assess")
 class TranslationOptions:
     """Options of :func:`translate_file`; the command's help describes each.
 
-    ``reading``: options of :func:`~medcyclegan.io.read_volume`; an input that is labeled as synthetic is rejected
-    unless ``allow_synthetic`` is set. ``facts``: additional fields of the sidecar, such as BIDS's ``Sources``.
+    An input that is labeled as synthetic is refused unless both ``allow_synthetic`` and the option of that name in
+    ``reading`` are set. ``sidecar_fields``: additional fields of the sidecar, such as BIDS's ``Sources``.
     """
 
     to: str | None = None
@@ -64,8 +65,9 @@ class TranslationOptions:
     overwrite: bool = False
     template: str | Path | None = None
     deidentify: bool = False
-    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
+    allow_synthetic: bool = False
+    sidecar_fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def translate_file(
@@ -107,19 +109,19 @@ def _translate_and_write(
     _check_outputs(source, out, options)
     bundles = load_models(model)
     if options.to is not None:
-        bundles[0].direction(options.to)
+        bundles[0].direction(options.to)  # fails before the input is read
     computing = dataclasses.replace(options.computing, device=str(choose_device(options.computing.device)))
     clock = [time.monotonic()]
-    volume = read_volume(source, **{"allow_synthetic": False, **options.reading})
+    volume = read_with_options(source, options.reading.for_acquired(allow_synthetic=options.allow_synthetic))
     clock.append(time.monotonic())
-    to = options.to or choose_target(volume, bundles[0])
-    expected = _expected(volume, bundles[0], to)
+    direction = choose_direction(volume, bundles[0], options.to)
+    expected = _expected(volume, direction.target)
     check_writable(expected, out, template=options.template, deidentify=options.deidentify)
     if options.uncertainty is not None:
         check_writable(expected.replace(modality=None), options.uncertainty)
-    done = translate(volume, bundles, to, computing, force=options.force, spread=options.uncertainty is not None)
+    done = translate(volume, bundles, direction, computing, force=options.force, spread=options.uncertainty is not None)
     clock.append(time.monotonic())
-    record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.facts}
+    record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.sidecar_fields}
     with atomic_write(sidecar_path(out)) as sidecar:
         # Disk space for the sidecar is reserved first: a full disk must not leave an output with an incomplete sidecar.
         sidecar.write(_text(record) + bytes(_ADDED_BYTES))
@@ -136,9 +138,8 @@ def _translate_and_write(
     return failures
 
 
-def _expected(volume: Volume, bundle: ModelBundle, to: str) -> Volume:
-    """Return ``volume`` with the metadata of its translation into ``to``, to check whether it can be written."""
-    target = bundle.direction(to).target
+def _expected(volume: Volume, target: DomainModel) -> Volume:
+    """Return ``volume`` with the metadata of its translation into ``target``, to check whether it can be written."""
     values = (target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None
     return volume.replace(modality=output_modality(volume, target), value_range=values)
 
@@ -201,7 +202,7 @@ def _measure(
     failures: dict[str, str] = {}
     uncertainty = None
     with _noted(failures, "quality", "its quality was not measured"):
-        forced = options.force and not fits_domain(volume, done.source)
+        forced = options.force and not fits_domain(volume, done.direction.source)
         record["quality"] = assess(volume, done, bundles, computing, forced=forced).to_dict()
     if options.uncertainty is not None:
         with _noted(failures, "uncertainty", f"{options.uncertainty} was not written"):
@@ -210,8 +211,8 @@ def _measure(
             write_volume(uncertainty, options.uncertainty)
     if options.preview is not None:
         with _noted(failures, "preview", f"{options.preview} was not written"):
-            shown = {"input": volume, f"synthetic {done.target.name}": done.volume}
-            picture = png_bytes(preview(shown, uncertainty=uncertainty, unit=done.target.scaling.unit))
+            shown = {"input": volume, f"synthetic {done.direction.target.name}": done.volume}
+            picture = png_bytes(preview(shown, uncertainty=uncertainty, unit=done.direction.target.scaling.unit))
             with atomic_write(Path(options.preview)) as file:
                 file.write(picture)
     if failures:
@@ -239,7 +240,7 @@ def _summary(volume: Volume, done: Translation, uncertainty: Volume) -> dict[str
     values = uncertainty.array[done.scaling.normalize(volume.array) > AIR]
     values = values if values.size else uncertainty.array.ravel()
     mean, high = float(values.mean()), float(np.percentile(values, 95))
-    return {"mean": round(mean, 4), "percentile_95": round(high, 4), "unit": done.target.scaling.unit}
+    return {"mean": round(mean, 4), "percentile_95": round(high, 4), "unit": done.direction.target.scaling.unit}
 
 
 def _is_left_over(out: Path) -> bool:

@@ -43,7 +43,7 @@ def uncertainty_map(
             bar.advance(len(values))
     sigma = [0.5 * _SMOOTHING_MM / mm for mm in volume.spacing_mm]
     ndimage.gaussian_filter(residual, sigma, output=residual, mode="nearest")
-    residual *= np.float32(half_range(done.target.scaling))
+    residual *= np.float32(half_range(done.direction.target.scaling))
     uncertainty = residual if done.spread is None else np.hypot(residual, done.spread, out=residual)
     return done.volume.replace(array=uncertainty, modality=None, value_range=None)
 
@@ -77,16 +77,16 @@ def cycle_residuals(
     scaled range [-1, 1]. The input is resampled as often as the cycle is, so that resampling does not
     count. Information that the first generator hid below the output's precision is lost, as intended.
     """
-    name = bundles[0].direction(done.source.name).generator
-    fit = plan_canvas(volume, bundles[0])
-    generators = open_generators(bundles, name, computing, few=slices is not None)
-    skip_air = knows_air(bundles[0], done.scaling)
-    context = bundles[0].generator.context_slices
-    with open_runners(generators, bundles[0], volume, fit, computing) as runners:
+    model, back = done.model, done.direction.reverse
+    fit = plan_canvas(volume, model)
+    generators = open_generators(bundles, back.generator, computing, few=slices is not None)
+    skip_air = knows_air(model, done.scaling)
+    context = model.generator.context_slices
+    with open_runners(generators, model, volume, fit, computing) as runners:
         most = max(runner.at_once for runner in runners)
         chunks = functools.partial(plane_chunks, fit=fit, slices=slices, at_once=most)
         reals = chunks(volume, done.scaling)
-        fakes = chunks(done.volume, done.target.scaling, context=context)
+        fakes = chunks(done.volume, done.direction.target.scaling, context=context)
         for (part, real), (_, fake) in zip(reals, fakes, strict=True):
             rec = predict(runners, fake, fit, mirror=False, skip_air=skip_air).mean
             resampled = from_plane(to_plane(from_plane(real, fit), fit), fit)

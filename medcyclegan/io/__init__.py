@@ -8,7 +8,7 @@ from medcyclegan.io.dicom.network.address import is_dicom_node
 from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
 from medcyclegan.io.links import check_exists
 from medcyclegan.io.options import ReadOptions
-from medcyclegan.io.read import find_format, read_volume
+from medcyclegan.io.read import find_format, read_volume, read_with_options
 from medcyclegan.io.sidecar import read_translation_record, sidecar_path
 from medcyclegan.io.write import check_output_format, check_writable, write_volume
 
@@ -25,6 +25,7 @@ __all__ = [
     "read_found_volume",
     "read_translation_record",
     "read_volume",
+    "read_with_options",
     "sidecar_path",
     "write_volume",
 ]

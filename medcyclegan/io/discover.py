@@ -12,7 +12,7 @@ from medcyclegan.errors import AmbiguousError, ReadError, one_line
 from medcyclegan.io.formats import Format, format_of_name
 from medcyclegan.io.links import broken_link, check_exists, is_broken_link
 from medcyclegan.io.options import ReadOptions
-from medcyclegan.io.read import find_format, read_volume
+from medcyclegan.io.read import find_format, read_with_options
 from medcyclegan.volume import Volume
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def read_found_volume(found: FoundVolume, options: ReadOptions) -> Volume:
         from medcyclegan.io.dicom.read.volume import read_dicom_files
 
         return read_dicom_files(found.files, dataclasses.replace(options, series=found.series_uid), str(found.path))
-    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    return read_volume(found.path, **given)
+    return read_with_options(found.path, options)
 
 
 def kind_of_file(path: Path) -> Format | Literal["pair"] | None:

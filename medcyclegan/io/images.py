@@ -54,11 +54,11 @@ def read_image(path: Path, options: ReadOptions | None = None) -> Volume:
     start = read_start(path, 26)
     if start.startswith(b"\x89PNG") and len(start) == 26 and start[24] == 16 and start[25] != 0:
         raise ReadError(f"{path}: a PNG of 16-bit color or transparency", remedy="save it as 16-bit grayscale")
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         synthetic = check_synthetic(why_synthetic_image(path), options, str(path))
         values = _decode(path, options.max_voxels, notes)
-    for text in dict.fromkeys(str(w.message) for w in said if w.category is not Image.DecompressionBombWarning):
+    for text in dict.fromkeys(str(w.message) for w in caught if w.category is not Image.DecompressionBombWarning):
         notes.warn(f"Pillow warns: {text}")
     highest = float(np.iinfo(values.dtype).max)
     grid = values.T[..., None]

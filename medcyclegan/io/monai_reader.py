@@ -5,6 +5,7 @@ Import this module by name: it needs MONAI, which the rest of ``medcyclegan.io``
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,8 @@ from monai.utils.enums import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError, MedCycleGANError, ReadError
-from medcyclegan.io.read import find_format, read_volume
+from medcyclegan.io.options import ReadOptions
+from medcyclegan.io.read import find_format, read_with_options
 from medcyclegan.volume import Volume
 
 __all__ = ["VolumeReader"]
@@ -36,7 +38,7 @@ class VolumeReader(ImageReader):
     """
 
     def __init__(self, **options: Any) -> None:
-        self.options = options
+        self.options = ReadOptions(**options)
 
     def verify_suffix(self, filename: PathLikes) -> bool:
         """Whether every path, by its name or first bytes, has a readable format."""
@@ -50,7 +52,8 @@ class VolumeReader(ImageReader):
     def read(self, data: PathLikes, **kwargs: Any) -> list[Volume] | MedCycleGANError:
         """Read the volumes at one or several paths; an error is returned, not raised (see the class)."""
         try:
-            return [read_volume(path, **self.options | kwargs) for path in _paths(data)]
+            options = dataclasses.replace(self.options, **kwargs)
+            return [read_with_options(path, options) for path in _paths(data)]
         except MedCycleGANError as error:
             return error
 

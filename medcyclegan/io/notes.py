@@ -27,13 +27,13 @@ class Notes:
 
     def warn(self, sentence: str) -> None:
         """Log a warning."""
-        self._say(logging.WARNING, sentence)
+        self._log_and_keep(logging.WARNING, sentence)
 
     def tell(self, sentence: str) -> None:
         """Log information that does not affect the result."""
-        self._say(logging.INFO, sentence)
+        self._log_and_keep(logging.INFO, sentence)
 
-    def _say(self, level: int, sentence: str) -> None:
+    def _log_and_keep(self, level: int, sentence: str) -> None:
         sentence = one_line(sentence)
         self._sentences.append(sentence)
         if self._logger is not None:

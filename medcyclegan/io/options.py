@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from medcyclegan.errors import UsageError
 from medcyclegan.io.axes import are_axis_codes
@@ -80,6 +80,18 @@ class ReadOptions:
             raise UsageError(
                 f"--max-voxels {self.max_voxels}: a volume has at least 1 voxel", remedy="give a positive number"
             )
+
+    def for_acquired(self, *, allow_synthetic: bool) -> ReadOptions:
+        """Return these options for work on acquired volumes: synthetic ones are read only if ``allow_synthetic``."""
+        return dataclasses.replace(self, allow_synthetic=self.allow_synthetic and allow_synthetic)
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, by name."""
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
 
     @property
     def largest_gap_mm(self) -> float:

@@ -27,13 +27,13 @@ from medcyclegan.io.options import MAX_VOXELS, ReadOptions
 from medcyclegan.io.streams import GZIP_MAGIC, read_start
 from medcyclegan.volume import Volume
 
-__all__ = ["find_format", "read_volume"]
+__all__ = ["find_format", "read_volume", "read_with_options"]
 
 _log = logging.getLogger(__name__)
 
 #: The number of files, sidecars apart, that are checked to find the format of a folder.
-_LOOKED_AT = 200
-_SHEAR_SAID_DEGREES = 0.01
+_MOST_CHECKED = 200
+_SHEAR_LOGGED_DEGREES = 0.01
 
 
 def read_volume(
@@ -76,7 +76,11 @@ def read_volume(
         nan=nan,
         max_voxels=max_voxels,
     )
-    path = Path(path)
+    return read_with_options(Path(path), options)
+
+
+def read_with_options(path: Path, options: ReadOptions) -> Volume:
+    """Read the volume at ``path`` like :func:`read_volume`, with the options in one object."""
     kind = find_format(path)
     if kind != "dicom" and options.series is not None:
         raise ReadError(
@@ -125,7 +129,7 @@ def _folder_format(folder: Path) -> Format:
     """Return ``dicom``, unless the folder contains only files of other formats."""
     from medcyclegan.io.dicom.read.headers import walk_files
 
-    endings = {ending_of(path) for path in itertools.islice(walk_files(folder), _LOOKED_AT)}
+    endings = {ending_of(path) for path in itertools.islice(walk_files(folder), _MOST_CHECKED)}
     if not endings:
         raise ReadError(f"{folder}: a folder without files", remedy="name a file, or a folder with one DICOM series")
     kinds = {format_of_ending(ending) or "dicom" for ending in endings - SIDECAR_ENDINGS}
@@ -138,7 +142,7 @@ def _folder_format(folder: Path) -> Format:
 def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
     """Log the effect of DICOM options on another format, and a shear."""
     notes = Notes(_log, path.name)
-    if found.shear_degrees > _SHEAR_SAID_DEGREES:
+    if found.shear_degrees > _SHEAR_LOGGED_DEGREES:
         if options.resample_tilt:
             raise GeometryError(
                 f"{path}: its affine is sheared by {found.shear_degrees:.3g} degrees, and --resample-tilt works on "

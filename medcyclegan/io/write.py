@@ -25,12 +25,11 @@ def write_volume(
 ) -> None:
     """Write ``volume`` on exactly its grid; an existing file is replaced.
 
-    The ending selects the format: ``.nii.gz``, ``.nii``, ``.mha``, ``.nrrd``, and ``.png``, ``.jpg`` or
-    ``.jpeg`` for a slice that was read from a picture. A name without an ending is a folder for a derived
-    DICOM series (an existing one is replaced only if it contains nothing but such a series). Only for a series is
-    ``template`` used: a folder with the DICOM series whose patient and study the output belongs to,
-    needed if ``volume`` was not read from DICOM. ``deidentify`` leaves the patient and the study out of a DICOM
-    series (extra ``deid``); other formats store neither.
+    The ending selects the format, by the table :data:`~medcyclegan.io.formats.FORMATS`; picture formats only hold a
+    slice that was read from a picture. A name without an ending is a folder for a derived DICOM series; an existing one
+    is replaced only if it contains nothing but such a series. ``template``, for a series only: the folder of the DICOM
+    series from which patient and study are copied, needed if ``volume`` was not read from DICOM. ``deidentify`` leaves
+    the patient and the study out of a DICOM series (extra ``deid``); other formats store neither.
 
     The file appears under its name complete or not at all, and only after it has been read back and found equal
     to the volume. Raises :class:`~medcyclegan.errors.WriteError`.
@@ -83,7 +82,7 @@ def check_writable(
     """Refuse, before any work, an input whose translation could not be written to ``path``.
 
     ``volume`` is the input with the modality and value range of the output. A DICOM series needs a patient and a study,
-    from the input or from ``template``; pictures, ``.mha`` and ``.nrrd`` cannot store every grid. Raises
+    from the input or from ``template``; some formats cannot store every grid. Raises
     :class:`~medcyclegan.errors.WriteError`.
     """
     path = Path(path)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medcyclegan.errors import IntensityError
+from medcyclegan.intensity import PADDING_HU
 from medcyclegan.volume import Volume
 
 __all__ = ["erode_mm", "head_mask"]
@@ -16,7 +17,7 @@ __all__ = ["erode_mm", "head_mask"]
 _LONGEST = 192
 _CLOSING_MM = 4.0
 #: CT values beyond these do not help to find the outline of the patient, and would shift Otsu's threshold.
-_CT_RANGE_HU = (-1024.0, 300.0)
+_CT_RANGE_HU = (PADDING_HU, 300.0)
 
 
 def head_mask(volume: Volume) -> NDArray[np.bool_]:

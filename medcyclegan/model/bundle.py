@@ -43,14 +43,14 @@ _LARGEST_RECORD = 1 << 24
 class DomainModel:
     """One domain of a model: its name, its modality, and the scaling of outputs and inputs.
 
-    ``scaling``: converts outputs in this domain from [-1, 1] back to its unit. ``rule``: how an input of this
+    ``scaling``: converts outputs in this domain from [-1, 1] back to its unit. ``input_scaling``: how an input of this
     domain is scaled (for CT by the window, for MR by the percentiles of the volume's own foreground).
     """
 
     name: str
     modality: str | None
     scaling: IntensityScaling
-    rule: Scaling = dataclasses.field(default_factory=Scaling)
+    input_scaling: Scaling = dataclasses.field(default_factory=Scaling)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +61,16 @@ class Direction:
     source: DomainModel
     target: DomainModel
 
+    @property
+    def reverse(self) -> Direction:
+        """The other direction of the model."""
+        return Direction("G_BA" if self.generator == "G_AB" else "G_AB", self.target, self.source)
+
 
 def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
     """Return the scaling of a domain's outputs: the median over its training volumes.
 
-    If the rule is a window or a bit depth, all volumes have the same scaling.
+    If they are scaled by a window or a bit depth, all volumes have the same scaling.
     """
     each = [IntensityScaling.from_dict(row.scaling) for row in rows]
     kinds = {(s.kind, s.unit) for s in each}
@@ -108,15 +113,21 @@ class ModelBundle:
             return self.exported_from
         return hash_json({"weights": self._hashes(), "domains": self._domains(), **self._shape()})
 
+    @property
+    def directions(self) -> tuple[Direction, Direction]:
+        """Both directions: A to B, then B to A."""
+        a_to_b = Direction("G_AB", *self.domains)
+        return a_to_b, a_to_b.reverse
+
     def direction(self, to: str) -> Direction:
         """Return the direction whose outputs are in domain ``to``.
 
         Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have.
         """
-        a, b = self.domains
-        for found in (Direction("G_AB", a, b), Direction("G_BA", b, a)):
+        for found in self.directions:
             if to == found.target.name:
                 return found
+        a, b = self.domains
         raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
 
     def canvas_multiple(self) -> int:
@@ -234,7 +245,7 @@ class ModelBundle:
                 "name": domain.name,
                 "modality": domain.modality,
                 "scaling": domain.scaling.to_dict(),
-                "rule": domain.rule.model_dump(mode="json"),
+                "input_scaling": domain.input_scaling.model_dump(mode="json"),
             }
             for side, domain in zip("AB", self.domains, strict=True)
         }
@@ -254,7 +265,7 @@ def _domain_of(fields: Mapping[str, Any]) -> DomainModel:
         check_domain_name(str(fields["name"]), ModelError),
         modality,
         IntensityScaling.from_dict(fields["scaling"]),
-        Scaling.model_validate(fields["rule"]),
+        Scaling.model_validate(fields["input_scaling"]),
     )
 
 

@@ -6,14 +6,23 @@ import logging
 
 from medcyclegan.errors import IntensityError
 from medcyclegan.intensity import IntensityScaling, check_hu
-from medcyclegan.model.bundle import DomainModel, ModelBundle
+from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle
 from medcyclegan.volume import Volume
 
-__all__ = ["AIR", "check_modality", "choose_target", "fits_domain", "half_range", "output_modality", "source_scaling"]
+__all__ = [
+    "AIR",
+    "check_modality",
+    "choose_direction",
+    "fits_domain",
+    "half_range",
+    "output_modality",
+    "source_scaling",
+]
 
 log = logging.getLogger(__name__)
 
-#: Scaled values up to this one count as air or padding, larger values as the patient.
+#: Scaled values up to this one count as air or padding, larger values as the patient. In the default CT window it is
+#: -922 HU, above air and its noise.
 AIR = -0.95
 
 
@@ -22,23 +31,30 @@ def output_modality(volume: Volume, target: DomainModel) -> str | None:
     return target.modality if target.modality in ("CT", "MR") else volume.modality
 
 
-def choose_target(volume: Volume, bundle: ModelBundle) -> str:
-    """Return the default target domain: B, or A if the input fits only B."""
+def choose_direction(volume: Volume, bundle: ModelBundle, to: str | None = None) -> Direction:
+    """Return the direction into the domain ``to``; by default into B, or into A if the input fits only B.
+
+    Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have.
+    """
+    if to:
+        return bundle.direction(to)
     a, b = bundle.domains
     fits_a, fits_b = (fits_domain(volume, domain) for domain in (a, b))
-    target = a if fits_b and not fits_a else b
-    log.warning("translating to %s (choose with --to %s or --to %s)", target.name, a.name, b.name)
-    return target.name
+    a_to_b, b_to_a = bundle.directions
+    chosen = b_to_a if fits_b and not fits_a else a_to_b
+    log.warning("translating to %s (choose with --to %s or --to %s)", chosen.target.name, a.name, b.name)
+    return chosen
 
 
-def check_modality(volume: Volume, source: DomainModel, target: DomainModel, *, force: bool) -> None:
+def check_modality(volume: Volume, direction: Direction, *, force: bool) -> None:
     """Reject an input that is not of the source domain's modality, unless ``force``.
 
     The modality is the one in the file; if the file has none, a volume in Hounsfield units counts as CT. The message
-    suggests translating from ``target`` to ``source`` only if the input is of the target's modality.
+    suggests the other direction only if the input is of the target's modality.
 
     Raises :class:`~medcyclegan.errors.IntensityError`.
     """
+    source, target = direction.source, direction.target
     if fits_domain(volume, source):
         return
     if fits_domain(volume, target):
@@ -75,7 +91,7 @@ def _is_hu(volume: Volume) -> bool:
 
 
 def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) -> IntensityScaling:
-    """Return the scaling of ``volume``, an input of domain ``source``: the domain's rule applied to its values.
+    """Return the scaling of ``volume``, an input of domain ``source``, by the domain's ``input_scaling``.
 
     With ``force``, the CT window is applied even if the values are not in HU.
     """
@@ -87,8 +103,8 @@ def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) 
         volume.array,
         modality=modality,
         value_range=value_range if source.scaling.kind == "range" else None,
-        window_hu=source.rule.window_hu,
-        percentiles=source.rule.percentiles,
+        window_hu=source.input_scaling.window_hu,
+        percentiles=source.input_scaling.percentiles,
     )
 
 

@@ -13,7 +13,7 @@ from medcyclegan.errors import ModelError, UsageError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.model.bundle import DomainModel, ModelBundle
 from medcyclegan.model.public_weights import convert_public_generator
-from medcyclegan.networks import unet_levels
+from medcyclegan.networks import levels_of_weights, weight_levels
 from medcyclegan.plane import Preparation
 from medcyclegan.provenance import hash_file
 from medcyclegan.slicing.domains import modality_of_name
@@ -43,10 +43,11 @@ def import_generators(
             f"{files[0]} is a {generator.kind} with {generator.filters} filters, {files[1]} a {other.kind} with "
             f"{other.filters}, or their blocks differ: name two generators from the same training"
         )
-    if generator.kind == "unet":
-        levels = sum(key.startswith("down.") and key.endswith(".weight") for key in weights_AB)
-        if levels != unet_levels(preparation.size):
-            raise ModelError(f"{files[0]} is a U-Net with {levels} levels, for slices of {2**levels}: set --size")
+    levels = levels_of_weights(generator, weights_AB)
+    if levels is not None and levels != weight_levels(generator, preparation.size):
+        raise ModelError(
+            f"{files[0]} is a {generator.kind} with {levels} levels, for slices of {2**levels} pixels: set --size"
+        )
     imported = {name: hash_file(Path(file)) for name, file in zip(("G_AB", "G_BA"), files, strict=True)}
     provenance = {"imported_from": "the public PyTorch CycleGAN code", "files_sha256": imported}
     bundle = ModelBundle(domains, preparation, generator, {"G_AB": weights_AB, "G_BA": weights_BA}, provenance)
@@ -63,18 +64,18 @@ def describe_domain(name: str, config: Config, range_: Sequence[float] | None) -
     Raises :class:`~medcyclegan.errors.UsageError` if the range is not known.
     """
     known = config.domains.get(name)
-    rule = known.scaling if known is not None else Scaling()
+    input_scaling = known.scaling if known is not None else Scaling()
     modality = (known.modality if known is not None else None) or modality_of_name(name)
     unit = "HU" if modality == "CT" else "arbitrary units"
     if range_ is None and modality == "CT" and known is not None:
-        range_ = rule.window_hu
+        range_ = input_scaling.window_hu
     if range_ is None:
         raise UsageError(f"--range {name} LOWER UPPER is missing: the values ({unit}) that became -1 and 1 in training")
     lower, upper = range_
     if modality != "CT":
-        return DomainModel(name, modality, IntensityScaling("percentile", lower, upper, unit), rule)
-    rule = Scaling(window_hu=(lower, upper), percentiles=rule.percentiles)
-    return DomainModel(name, modality, IntensityScaling("window", lower, upper, unit), rule)
+        return DomainModel(name, modality, IntensityScaling("percentile", lower, upper, unit), input_scaling)
+    input_scaling = Scaling(window_hu=(lower, upper), percentiles=input_scaling.percentiles)
+    return DomainModel(name, modality, IntensityScaling("window", lower, upper, unit), input_scaling)
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:

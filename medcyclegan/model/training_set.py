@@ -66,7 +66,7 @@ class TrainingSet:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> TrainingSet:
         """Build it from :meth:`to_dict`'s result; raises KeyError, TypeError or ValueError for anything else."""
-        means = fields.get("tissue_means")
+        means = fields["tissue_means"]
         histogram = tuple(float(v) for v in fields["histogram"])
         if len(histogram) != _QUANTILES:
             raise ValueError(f"a histogram has {len(histogram)} quantiles, not {_QUANTILES}")

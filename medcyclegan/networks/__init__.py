@@ -1,14 +1,16 @@
 """Generators and discriminators, and functions that build them from the configuration."""
 
 from medcyclegan.networks.context import keep_middle_slice, middle_slice
-from medcyclegan.networks.cyclegan import (
-    CycleGAN,
-    build_cyclegan,
-    build_discriminator,
+from medcyclegan.networks.cyclegan import CycleGAN, build_cyclegan, build_discriminator
+from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
+from medcyclegan.networks.generators import (
     build_generator,
     canvas_multiple,
+    generator_class,
+    levels_of_weights,
+    weight_levels,
+    weight_settings,
 )
-from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
 from medcyclegan.networks.normalization import InstanceNorm
 from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
 from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
@@ -24,8 +26,12 @@ __all__ = [
     "build_discriminator",
     "build_generator",
     "canvas_multiple",
+    "generator_class",
     "keep_middle_slice",
+    "levels_of_weights",
     "middle_slice",
     "resnet_blocks",
     "unet_levels",
+    "weight_levels",
+    "weight_settings",
 ]

@@ -8,12 +8,11 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from medcyclegan.config import Discriminator, Generator, Networks
+from medcyclegan.config import Discriminator, Networks
 from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
-from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
-from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
+from medcyclegan.networks.generators import build_generator
 
-__all__ = ["CycleGAN", "build_cyclegan", "build_discriminator", "build_generator", "canvas_multiple"]
+__all__ = ["CycleGAN", "build_cyclegan", "build_discriminator"]
 
 #: Standard deviation of the initial weights (Zhu et al. 2017, section 7.1).
 _WEIGHT_STD = 0.02
@@ -41,36 +40,6 @@ class CycleGAN(nn.Module):
         """Yield the parameters of ``D_A``, then of ``D_B``."""
         yield from self.D_A.parameters()
         yield from self.D_B.parameters()
-
-
-def build_generator(config: Generator, size: int) -> nn.Module:
-    """Build a generator for slices of ``size`` x ``size`` pixels: ``(N, C, H, W)`` to the same shape.
-
-    C is ``config.context_slices``. With 3 or 5, the generator translates a slice and its neighbors together
-    and returns all of them. Its output can therefore be translated back, so the cycle and identity terms take
-    one pass each, and discriminators see whether adjacent slices are consistent. Translation keeps only the
-    middle slice (:func:`~medcyclegan.networks.keep_middle_slice`).
-
-    Larger canvases are accepted: multiples of 4 for ``resnet``, of 2**levels (256) for ``unet``. Raises
-    :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
-    """
-    if config.kind == "unet":
-        return UnetGenerator(
-            config.filters, unet_levels(size), config.dropout, config.upsampling, config.context_slices
-        )
-    if config.kind == "resnet":
-        blocks = config.blocks or resnet_blocks(size)
-        return ResnetGenerator(config.filters, blocks, config.upsampling, config.context_slices)
-    assert_never(config.kind)
-
-
-def canvas_multiple(config: Generator, size: int) -> int:
-    """Return the number of which rows and columns must be multiples for a generator for ``size`` pixels."""
-    if config.kind == "unet":
-        return 2 ** unet_levels(size)
-    if config.kind == "resnet":
-        return 4
-    assert_never(config.kind)
 
 
 def build_discriminator(config: Discriminator, size: int, channels: int = 1) -> nn.Module:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from medcyclegan.config import Generator
 from medcyclegan.networks.normalization import InstanceNorm
 
 __all__ = ["ResnetGenerator", "resnet_blocks"]
@@ -51,6 +53,29 @@ class ResnetGenerator(nn.Module):
             nn.ReflectionPad2d(3),
             nn.Conv2d(f, channels, 7),
         )
+
+    @classmethod
+    def from_config(cls, config: Generator, size: int) -> ResnetGenerator:
+        """Build the generator of ``config`` for slices of ``size`` pixels."""
+        return cls(config.filters, config.blocks or resnet_blocks(size), config.upsampling, config.context_slices)
+
+    @staticmethod
+    def canvas_multiple(_size: int) -> int:
+        """Return 4: rows and columns are halved twice."""
+        return 4
+
+    @staticmethod
+    def own_settings(config: Generator, size: int) -> dict[str, Any]:
+        """Return the settings of this architecture alone that determine the weights' names and shapes."""
+        return {"blocks": config.blocks or resnet_blocks(size)}
+
+    @staticmethod
+    def weight_levels(_size: int) -> None:
+        """Return None: the same weights fit slices of any size."""
+
+    @staticmethod
+    def levels_of_weights(_names: Iterable[str]) -> None:
+        """Return None: the same weights fit slices of any size."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has the same dtype."""

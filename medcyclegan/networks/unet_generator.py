@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from medcyclegan.config import Generator
 from medcyclegan.errors import ConfigError
 from medcyclegan.networks.normalization import InstanceNorm
 
@@ -72,6 +74,31 @@ class UnetGenerator(nn.Module):
                 layers.append(nn.Dropout(dropout))
             self.up.append(nn.Sequential(*layers))
         self.last = nn.Sequential(nn.ReLU(), *_upsample(2 * widths[0], channels, upsampling, bias=True))
+
+    @classmethod
+    def from_config(cls, config: Generator, size: int) -> UnetGenerator:
+        """Build the generator of ``config`` for slices of ``size`` pixels."""
+        return cls(config.filters, unet_levels(size), config.dropout, config.upsampling, config.context_slices)
+
+    @staticmethod
+    def canvas_multiple(size: int) -> int:
+        """Return 2**levels: rows and columns are halved once per level."""
+        return int(2 ** unet_levels(size))
+
+    @staticmethod
+    def own_settings(_config: Generator, _size: int) -> dict[str, Any]:
+        """Return the settings of this architecture alone that determine the weights' names and shapes: none."""
+        return {}
+
+    @staticmethod
+    def weight_levels(size: int) -> int:
+        """Return the number of levels for slices of ``size`` pixels; no setting changes it."""
+        return unet_levels(size)
+
+    @staticmethod
+    def levels_of_weights(names: Iterable[str]) -> int:
+        """Return the number of levels of weights with these ``names``."""
+        return sum(name.startswith("down.") and name.endswith(".weight") for name in names)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has the same dtype."""

@@ -42,7 +42,7 @@ class CaseJob:
     found: FoundVolume
     reading: ReadOptions
     domain: str
-    rule: Domain
+    settings: Domain
     slicing: Slicing
     store: SliceStore
     case: str
@@ -50,14 +50,14 @@ class CaseJob:
     patient_source: PatientSource
     split: Split
     input: str
-    origin: tuple[str, ...] = ()
+    origin: tuple[str, str]
     headers: str | None = None
 
 
-def preparation_of(slicing: Slicing, rule: Domain) -> dict[str, Any]:
+def preparation_of(slicing: Slicing, settings: Domain) -> dict[str, Any]:
     """Return the settings on which a stack depends; stored in its row, so that different ones are not mixed."""
     chosen = slicing.model_dump(include={"size", "fit", "pixel_mm", "foreground", "dtype"})
-    return {**chosen, "modality": rule.modality, **rule.scaling.model_dump(mode="json")}
+    return {**chosen, "modality": settings.modality, **settings.scaling.model_dump(mode="json")}
 
 
 def slice_case(job: CaseJob) -> SliceRow | Refusal:
@@ -74,8 +74,8 @@ def slice_case(job: CaseJob) -> SliceRow | Refusal:
 
 
 def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]]:
-    modality = choose_modality(volume, job.domain, job.rule, job.headers)
-    items = cut_slices(volume, modality, job.slicing, job.rule)
+    modality = choose_modality(volume, job.domain, job.settings, job.headers)
+    items = cut_slices(volume, modality, job.slicing, job.settings)
     kept, stack = items["image_slices"], items["image"].numpy()
     if not kept:
         raise IntensityError(
@@ -97,7 +97,7 @@ def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]
         pixel_mm=items["image_fit"].pixel_mm,
         modality=modality,
         scaling=items["image_scaling"].to_dict(),
-        preparation=preparation_of(job.slicing, job.rule),
+        preparation=preparation_of(job.slicing, job.settings),
         input=job.input,
         cropped=items["image_fit"].cuts,
         notes=_remarks(volume),
@@ -109,7 +109,7 @@ def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]
     return row, values
 
 
-def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, rule: Domain) -> dict[Any, Any]:
+def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, settings: Domain) -> dict[Any, Any]:
     """Run the public transforms on one volume.
 
     Returns their dictionary: ``image`` (kept, size, size) in [-1, 1], ``image_slices``, ``image_scaling``,
@@ -122,7 +122,7 @@ def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, rule: Dom
         image = MetaTensor(torch.from_numpy(values)[None], affine=torch.from_numpy(volume.affine.copy()))
         chain = Compose(
             [
-                ScaleToMinusOneOned("image", modality, value_range=volume.value_range, **rule.scaling.model_dump()),
+                ScaleToMinusOneOned("image", modality, value_range=volume.value_range, **settings.scaling.model_dump()),
                 AxialOrientationd("image"),
                 PlaneFitd("image", slicing.size, slicing.fit, slicing.pixel_mm),
                 AxialSlicesd("image", 0.0 if volume.value_range else slicing.foreground),

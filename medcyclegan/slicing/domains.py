@@ -77,7 +77,7 @@ def check_domain_name(name: str, error: type[MedCycleGANError] = UsageError) -> 
     return name
 
 
-def choose_modality(volume: Volume, domain: str, rule: Domain, headers: str | None = None) -> str | None:
+def choose_modality(volume: Volume, domain: str, settings: Domain, headers: str | None = None) -> str | None:
     """Return the modality of a volume of ``domain``: ``"CT"``, ``"MR"`` or None (a 2-D picture).
 
     The order of precedence is: the file, the configuration, the ``headers`` of the domain's DICOM series, the name of
@@ -85,9 +85,9 @@ def choose_modality(volume: Volume, domain: str, rule: Domain, headers: str | No
     and if a volume seems to be a CT in HU although none of them is CT.
     """
     if volume.modality in ("CT", "MR"):
-        if rule.modality and rule.modality != volume.modality:
+        if settings.modality and settings.modality != volume.modality:
             raise IntensityError(
-                f"its header says {volume.modality}, but domains.{domain}.modality is {rule.modality}: "
+                f"its header says {volume.modality}, but domains.{domain}.modality is {settings.modality}: "
                 "move it to another domain, or correct the configuration"
             )
         if headers in ("CT", "MR") and headers != volume.modality:
@@ -96,8 +96,8 @@ def choose_modality(volume: Volume, domain: str, rule: Domain, headers: str | No
                 "domain"
             )
         return volume.modality
-    if rule.modality:
-        return rule.modality
+    if settings.modality:
+        return settings.modality
     if volume.value_range is not None:
         return None
     modality = headers if headers in ("CT", "MR") else modality_of_name(domain)

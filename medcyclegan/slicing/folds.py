@@ -54,9 +54,7 @@ def save_fold(
 
 
 def _names_by_content(rows: Sequence[SliceRow]) -> dict[str, str]:
-    """Return a name for each patient that depends on the slices, if rows record them, not on the store's key."""
-    if not all(row.content for row in rows):
-        return {row.patient: row.patient for row in rows}
+    """Return a name for each patient that depends on the slices, not on the store's key."""
     contents: dict[str, list[str]] = {}
     for row in rows:
         contents.setdefault(row.patient, []).append(row.content)

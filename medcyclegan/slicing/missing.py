@@ -51,9 +51,9 @@ def find_missing(
     folder no longer holds any volume, unless ``keep``: a disk may be missing.
     """
     present = {(member.domain, case_of(store, member)) for member in members}
-    looked = _Looked(store, sources)
+    searched = _Searched(store, sources)
     absent = [row for row in rows if (row.domain, row.case) not in present]
-    gone = tuple(row for row in absent if looked.misses(row))
+    gone = tuple(row for row in absent if searched.misses(row))
     if len(absent) > len(gone):
         log.info("%s of other inputs and stay in the store", _volumes(len(absent) - len(gone)))
     counts = sorted(collections.Counter(row.domain for row in gone).items())
@@ -67,7 +67,7 @@ def find_missing(
             "%s: %s no longer among the inputs: the slices are removed (--keep-missing would keep them); models and "
             "pictures that were made from them are not", domain, _volumes(count),
         )  # fmt: skip
-    refusals = [item for item in store.refusals() if (item.domain, item.case) not in present and looked.misses(item)]
+    refusals = [item for item in store.refusals() if (item.domain, item.case) not in present and searched.misses(item)]
     return Missing(gone, tuple(refusals))
 
 
@@ -93,7 +93,7 @@ def remove_missing(store: SliceStore, missing: Missing) -> None:
         store.save_refusals([(item.domain, item.case) for item in missing.refusals], [])
 
 
-class _Looked:
+class _Searched:
     """What was searched, by keyed hashes: whole folders, their parent folders, and folders of single files."""
 
     def __init__(self, store: SliceStore, sources: Iterable[Source]) -> None:

@@ -160,7 +160,7 @@ def build_job(
         found=member.found,
         reading=options,
         domain=member.domain,
-        rule=config.domains.get(member.domain, Domain()),
+        settings=config.domains.get(member.domain, Domain()),
         slicing=config.slicing,
         store=store,
         case=case_of(store, member),
@@ -196,7 +196,7 @@ def sort_out(
         if row is None or row.input != job.input:
             todo.append(job)
             continue
-        wanted = preparation_of(job.slicing, job.rule)
+        wanted = preparation_of(job.slicing, job.settings)
         if row.preparation != wanted:
             changed = [k for k in wanted if row.preparation.get(k) != wanted[k]]
             before, after = ({k: p.get(k) for k in changed} for p in (row.preparation, wanted))
@@ -269,7 +269,7 @@ def _check_one_form(jobs: Sequence[CaseJob], store: SliceStore, rows: Iterable[S
         if (row.domain, row.case) in own:
             continue
         job = of_domain.get(row.domain, jobs[0])
-        wanted = preparation_of(job.slicing, job.rule)
+        wanted = preparation_of(job.slicing, job.settings)
         for key in wanted if row.domain in of_domain else _ONE_FORM:
             if row.preparation.get(key) != wanted[key]:
                 raise StoreError(

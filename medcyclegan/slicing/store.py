@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
-import json
 import logging
 import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,15 @@ from numpy.typing import NDArray
 from medcyclegan.errors import StoreError, WriteError
 from medcyclegan.manifest import DOMAIN_NAME, MANIFEST, SliceRow, row_from_json, rows_to_text, stack_file
 from medcyclegan.provenance import keyed_hash
-from medcyclegan.storage import atomic_write, check_space, is_temporary, remove_leftovers
+from medcyclegan.storage import (
+    atomic_write,
+    check_space,
+    exclusive_lock,
+    is_temporary,
+    read_records,
+    remove_leftovers,
+    save_records,
+)
 
 __all__ = ["Refusal", "SliceStore", "load_store", "open_store"]
 
@@ -40,7 +47,7 @@ class Refusal:
     domain: str
     case: str
     reason: str
-    origin: tuple[str, ...] = ()
+    origin: tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,18 +128,15 @@ class SliceStore:
 
     def refusals(self) -> list[Refusal]:
         """Return the refusals in ``refused.jsonl``."""
-        return _read_refusals(self.folder / _REFUSED)
+        return read_records(self.folder / _REFUSED, _refusal_of)
 
-    def save_refusals(self, looked_at: Sequence[tuple[str, str]], refused: Sequence[Refusal]) -> None:
-        """Update ``refused.jsonl``: the refusals of the cases ``looked_at`` are replaced."""
-        file = self.folder / _REFUSED
+    def save_refusals(self, tried: Sequence[tuple[str, str]], refused: Sequence[Refusal]) -> None:
+        """Update ``refused.jsonl``: the refusals of the cases ``tried`` are replaced."""
+        cases = set(tried)
         with self.lock("manifest", wait=True):
-            fresh = set(looked_at)
-            kept = [r for r in _read_refusals(file) if (r.domain, r.case) not in fresh]
+            kept = [r for r in self.refusals() if (r.domain, r.case) not in cases]
             every = sorted([*kept, *refused], key=lambda r: (r.domain, r.case))
-            if every or file.exists():
-                with atomic_write(file) as stream:
-                    stream.write("".join(json.dumps(dataclasses.asdict(r)) + "\n" for r in every).encode())
+            save_records(self.folder / _REFUSED, every)
 
     def remove_leftovers(self) -> None:
         """Remove incomplete files of killed processes; files that others are writing are kept."""
@@ -147,9 +151,9 @@ class SliceStore:
 
         Raises :class:`~medcyclegan.errors.StoreError` if another process holds it and ``wait`` is not set.
         """
-        with (_private_folder(self.folder / _LOCKS) / name).open("a+b") as file:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                stack.enter_context(exclusive_lock(self.folder / _LOCKS / name, wait=wait))
             except BlockingIOError:
                 raise StoreError(
                     f"{self.folder}: another slice-volumes is writing here: wait for it, or choose another --out"
@@ -194,25 +198,14 @@ def _load_key(path: Path) -> bytes:
     return bytes.fromhex(text)
 
 
-def _private_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{folder} cannot be written: {error.strerror}") from None
-    return folder
-
-
-def _read_refusals(file: Path) -> list[Refusal]:
-    if not file.exists():
-        return []
-    found = []
-    for line in file.read_text("utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError, TypeError):
-            refusal = Refusal(**json.loads(line))
-            _check_origin(refusal)
-            if DOMAIN_NAME.fullmatch(refusal.domain) and re.fullmatch(r"[0-9a-f]{8,64}", refusal.case):
-                found.append(dataclasses.replace(refusal, origin=tuple(refusal.origin)))
-    return found
+def _refusal_of(fields: dict[str, Any]) -> Refusal:
+    """Return the refusal with these fields; raise ValueError or TypeError if one of them is not valid."""
+    refusal = Refusal(**fields)
+    if not DOMAIN_NAME.fullmatch(refusal.domain) or not re.fullmatch(r"[0-9a-f]{8,64}", refusal.case):
+        raise ValueError("not a refusal of a slice store")
+    _check_origin(refusal)
+    folder, above = refusal.origin
+    return dataclasses.replace(refusal, origin=(str(folder), str(above)))
 
 
 def _check_origin(item: SliceRow | Refusal) -> None:

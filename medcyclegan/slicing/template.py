@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 from pathlib import Path
-from typing import Any
 
 from medcyclegan.config import Config
 from medcyclegan.io import ReadOptions
@@ -28,7 +27,7 @@ def save_split_file(
     config: Config | None = None,
     domain: str | None = None,
     split_file: str | Path | None = None,
-    **reading: Any,
+    reading: ReadOptions | None = None,
 ) -> Path:
     """Write the CSV ``path`` with a row (case, patient, split, source) for each volume of ``inputs``; return ``path``.
 
@@ -36,7 +35,7 @@ def save_split_file(
     it are kept, and patients with the same images in it are one patient. Nothing is sliced. Raises
     :class:`~medcyclegan.errors.WriteError` if ``path`` exists.
     """
-    members, _ = find_inputs(inputs, domain, ReadOptions(**reading))
+    members, _ = find_inputs(inputs, domain, reading or ReadOptions())
     known = load_store(Path(store)) if store is not None and (Path(store) / MANIFEST).is_file() else None
     rows = known.rows() if known is not None else []
     cases = plan_cases(members, config or Config(), Path(split_file) if split_file is not None else None, known, rows)

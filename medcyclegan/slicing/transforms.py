@@ -28,12 +28,12 @@ from monai.transforms import InvertibleTransform, MapTransform, Orientationd
 from monai.utils import TraceKeys
 
 from medcyclegan.errors import GeometryError, IntensityError
-from medcyclegan.intensity import IntensityScaling, foreground_threshold
+from medcyclegan.intensity import CT_WINDOW_HU, IntensityScaling, foreground_threshold
 from medcyclegan.plane import AXIAL, PlaneFit, Preparation, canvas_fit, cut_fit, from_plane, to_plane
 
 __all__ = ["AxialOrientationd", "AxialSlicesd", "PlaneFitd", "ScaleToMinusOneOned"]
 
-#: Just above padding and clipped air in [-1, 1].
+#: Just above padding and clipped air, which are -1 in the scaled range; no lower threshold is used.
 _BACKGROUND = -0.99
 
 
@@ -66,13 +66,13 @@ class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
         modality: str | None = None,
         *,
         value_range: tuple[float, float] | None = None,
-        window_hu: tuple[float, float] = (-1024.0, 3071.0),
+        window_hu: tuple[float, float] = CT_WINDOW_HU,
         percentiles: tuple[float, float] = (0.5, 99.5),
         target: IntensityScaling | None = None,
     ) -> None:
         super().__init__(keys)
         self.modality = modality
-        self.rule: dict[str, Any] = {
+        self.options: dict[str, Any] = {
             "value_range": value_range,
             "window_hu": window_hu,
             "percentiles": percentiles,
@@ -87,7 +87,7 @@ class ScaleToMinusOneOned(MapTransform, InvertibleTransform):
             values = image.as_tensor().numpy()[0]
             if not np.isfinite(values).all():
                 raise IntensityError(f"{key}: contains NaN or infinite voxels: read it with nan='fill'")
-            scaling = IntensityScaling.fit(values, modality=self.modality, **self.rule)
+            scaling = IntensityScaling.fit(values, modality=self.modality, **self.options)
             scaled = MetaTensor(torch.from_numpy(scaling.normalize(values))[None]).copy_meta_from(image)
             items[key] = self.push_transform(scaled, extra_info=scaling.to_dict())
             items[f"{key}_scaling"] = scaling

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from medcyclegan.config import Config
 from medcyclegan.errors import UsageError
@@ -68,7 +67,8 @@ def slice_volumes(
     keep_missing: bool = False,
     workers: int = 1,
     shard: tuple[int, int] = (0, 1),
-    **reading: Any,
+    reading: ReadOptions | None = None,
+    allow_synthetic: bool = False,
 ) -> SlicingResult:
     """Cut axial slices out of volumes into the slice store ``out``.
 
@@ -76,9 +76,9 @@ def slice_volumes(
     volumes by domain, if they were found before. ``config``: only ``slicing``, ``domains`` and ``seed`` are used.
     ``split_file``: a CSV (case, patient, split) that takes precedence over any guess; a case is named by its path below
     the domain, with or without extension. ``keep_missing``: keep the slices of volumes that are no longer among the
-    inputs. ``workers``: number of processes. ``shard``: (shard, number of shards), 0-based. ``reading``: the fields of
-    :class:`~medcyclegan.io.ReadOptions`; volumes that are marked as synthetic are refused unless
-    ``allow_synthetic=True``.
+    inputs. ``workers``: number of processes. ``shard``: (shard, number of shards), 0-based. Volumes that are marked as
+    synthetic are refused unless both ``allow_synthetic`` and the option of that name in ``reading`` are set (it is by
+    default).
 
     Writes ``<domain>/<case>.npy``, ``manifest.jsonl``, ``refused.jsonl`` and a contact sheet per domain; finished cases
     are not changed. The other volumes are sliced even if one is refused. Raises
@@ -89,7 +89,7 @@ def slice_volumes(
         raise UsageError(f"shard {shard[0]} of {shard[1]}: shards count from 0 to one less than their number")
     if workers < 1:
         raise UsageError(f"{workers} workers: at least 1 is needed")
-    options = ReadOptions(**{"allow_synthetic": False, **reading})
+    options = (reading or ReadOptions()).for_acquired(allow_synthetic=allow_synthetic)
     members, sources = find_inputs(inputs, domain, options)
     file = Path(split_file) if split_file is not None else None
     call = _Call(members, sources, open_store(Path(out)), config or Config(), options, file, keep_missing, shard)

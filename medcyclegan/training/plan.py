@@ -16,7 +16,7 @@ import torch
 
 from medcyclegan.config import Config, Domain, Scaling
 from medcyclegan.data import Sampling, SliceIndex, check_stacks
-from medcyclegan.errors import ConfigError, IntensityError, StoreError, UsageError
+from medcyclegan.errors import IntensityError, StoreError, UsageError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.model.training_set import describe_patients, describe_training_set
@@ -149,11 +149,8 @@ def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None
 
     The configuration's ``slicing`` and ``domains`` sections are replaced by those that the store was made with.
     Raises :class:`~medcyclegan.errors.StoreError` for a store that is missing, is damaged, or does not
-    hold two domains with training slices of one modality each; :class:`~medcyclegan.errors.ConfigError` for a generator
-    without weights.
+    hold two domains with training slices of one modality each.
     """
-    if config.networks.generator.kind == "identity":
-        raise ConfigError("networks.generator.kind = identity has no weights to train: choose resnet or unet")
     rows = load_manifest(store)
     a, b = choose_domains(rows, domains, store)
     chosen = {name: SliceIndex(row for row in rows if row.domain == name).rows for name in (a, b)}

@@ -78,7 +78,7 @@ _PARTS = {
     },
     "train": {"read": (medcyclegan.data.UnpairedSlices, "batch"), "step": (CycleGANStep, "__call__")},
     "translate": {
-        "read": (_TRANSLATE_FILE, "read_volume"),
+        "read": (_TRANSLATE_FILE, "read_with_options"),
         "networks": (_TRANSLATE_FILE, "translate"),
         "quality check": (_TRANSLATE_FILE, "_measure"),
         "write": (_TRANSLATE_FILE, "write_volume"),

@@ -127,7 +127,8 @@ def print_speed(slices: int, rounds: int, clock: Callable[[], float]) -> int:
             if name == "reference":
                 found[name] = reference()
             else:
-                done = translate(volume, [exported if name == "ONNX Runtime" else model], "ct2", WAYS[name])
+                used = exported if name == "ONNX Runtime" else model
+                done = translate(volume, [used], used.direction("ct2"), WAYS[name])
                 found[name] = done.volume.array
                 said[name] = "" if done.fast is None else f"; said itself: {done.fast}"
             if round_:

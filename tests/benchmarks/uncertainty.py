@@ -155,7 +155,7 @@ def judge_head(
     for name, (folders, way) in ways.items():
         bundles = [ModelBundle.load(folder) for folder in folders]
         started = time.process_time()
-        done = translate(case.source, bundles, "t2", way, spread=True)
+        done = translate(case.source, bundles, bundles[0].direction("t2"), way, spread=True)
         seconds = time.process_time() - started
         fake = done.volume.array
         truth = case.scaled_truth(fake)

@@ -30,7 +30,7 @@ def test_every_command_explains_itself(name):
     assert name in listed
 
 
-def test_the_version_is_told():
+def test_the_version_is_printed():
     result = CliRunner().invoke(main, ["--version"])
     assert result.output.strip().endswith(importlib.metadata.version("medcyclegan"))
 

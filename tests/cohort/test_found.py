@@ -41,7 +41,7 @@ def test_another_file_is_refused(tmp_path, text):
         load_found(tmp_path / "nowhere", ["mr"])
 
 
-def test_a_shard_looks_at_its_own_files_only(tmp_path, monkeypatch):
+def test_a_shard_checks_its_own_files_only(tmp_path, monkeypatch):
     """Of the other volumes, it needs only the names, for the split."""
     for n in range(6):
         write_nifti(head_mr(SHAPE, seed=n), tmp_path / "mr" / f"p{n}.nii.gz")

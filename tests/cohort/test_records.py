@@ -31,7 +31,7 @@ def test_the_ledger_holds_what_failed_last(tmp_path):
 
 
 def test_the_ledger_is_its_owners_alone(tmp_path):
-    (tmp_path / "ledger.jsonl").write_text("")  # of an earlier version, which anybody could read
+    (tmp_path / "ledger.jsonl").write_text("")  # readable by anybody
     (tmp_path / "ledger.jsonl").chmod(0o644)
     before = os.umask(0)
     try:

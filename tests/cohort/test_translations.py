@@ -28,7 +28,7 @@ def test_each_volume_is_translated_once_and_failures_are_written_down(tmp_path, 
     broken = make_cohort(bids, 4)
     volumes = select_volumes(bids, ["suffix=T1w"])
     parts = [translate_cohort(bids, volumes, out, model, shard=(n, 2)) for n in range(2)]
-    assert sum(len(part.made) for part in parts) == 2
+    assert sum(len(part.translated) for part in parts) == 2
     ledger = {failure.case: failure.reason for failure in read_ledger(out)}
     expected = {case: why for case, why in broken.items() if case.endswith("T1w")}
     assert ledger.keys() == expected.keys()
@@ -46,11 +46,11 @@ def test_each_volume_is_translated_once_and_failures_are_written_down(tmp_path, 
 
     stamp = made.stat().st_mtime_ns
     again = translate_cohort(bids, volumes, out, model)
-    assert (len(again.made), len(again.stood), len(again.failed)) == (0, 2, 2)
+    assert (len(again.translated), len(again.unchanged), len(again.failed)) == (0, 2, 2)
     assert made.stat().st_mtime_ns == stamp
 
 
-def test_what_a_kill_left_is_made_again_and_a_repaired_case_leaves_the_ledger(tmp_path, model):
+def test_an_interrupted_output_is_replaced_and_a_repaired_case_leaves_the_ledger(tmp_path, model):
     bids, out = tmp_path / "bids", tmp_path / "fake"
     make_cohort(bids, 4)
     volumes = select_volumes(bids, ["suffix=T1w"])[2:]
@@ -61,7 +61,7 @@ def test_what_a_kill_left_is_made_again_and_a_repaired_case_leaves_the_ledger(tm
     (bids / "sub-02/anat/sub-02_T1w.nii.gz").write_bytes((bids / "sub-03/anat/sub-03_T1w.nii.gz").read_bytes())
     (out / ".done" / "sub-03_desc-synthetic_T2w.json").unlink()
     done = translate_cohort(bids, select_volumes(bids, ["suffix=T1w"])[2:], out, model)
-    assert (len(done.made), len(done.stood)) == (2, 0)
+    assert (len(done.translated), len(done.unchanged)) == (2, 0)
     assert read_ledger(out) == []
 
 
@@ -71,14 +71,14 @@ def test_another_making_is_not_replaced_unasked(tmp_path, model):
     volumes = select_volumes(bids, ["suffix=T1w"])[3:]
     translate_cohort(bids, volumes, out, model)
     two_ways = TranslationOptions(to="t2", force=True)
-    assert len(translate_cohort(bids, volumes, out, model, two_ways).stood) == 1, "force changes no voxel"
+    assert len(translate_cohort(bids, volumes, out, model, two_ways).unchanged) == 1, "force changes no voxel"
     other = tiny_model(DomainModel("t1", "MR", SCALING), DomainModel("t2", "MR", SCALING), size=64).save(
         tmp_path / "m2"
     )
     refused = translate_cohort(bids, volumes, out, other)
     assert "made with another model" in refused.failed["sub-03/anat/sub-03_T1w"]
     replaced = translate_cohort(bids, volumes, out, other, TranslationOptions(overwrite=True))
-    assert len(replaced.made) == 1
+    assert len(replaced.translated) == 1
     assert read_ledger(out) == []
 
 
@@ -102,5 +102,5 @@ def test_a_volume_that_could_not_be_judged_is_kept_and_written_down(tmp_path, mo
     (failure,) = read_ledger(out)
     assert "is written, but its quality was not measured (ZeroDivisionError" in failure.reason
     assert (out / "sub-03/anat/sub-03_desc-synthetic_T2w.nii.gz").exists()
-    assert len(translate_cohort(bids, [volume], out, model).made) == 1
+    assert len(translate_cohort(bids, [volume], out, model).translated) == 1
     assert read_ledger(out) == []

@@ -86,7 +86,7 @@ def test_a_model_gives_its_tissue_means(head, model):
     assert result.baselines["tissue_means"].mae == pytest.approx(expected_mae(head, source))
 
 
-def test_tissue_means_are_taken_where_the_input_lies(head, model):
+def test_an_input_on_another_grid_is_scaled_as_a_whole(head, model):
     """An input on another grid is resampled, but scaled by the intensities of the whole input."""
     reference, source = ct_volume(head), t1_volume(head)
     part = reference.replace(array=reference.array[:, :, 12:], affine=reference.affine @ np.array(

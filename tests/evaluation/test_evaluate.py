@@ -62,7 +62,7 @@ def test_hu_values_without_a_header_are_scored_as_ct(head):
     assert any("scored as a CT" in note for note in result.notes)
 
 
-def test_mr_is_scored_whatever_its_gain_and_offset(head, other_head):
+def test_the_score_of_an_mr_does_not_depend_on_gain_and_offset(head, other_head):
     reference, other = t2_volume(head), t2_volume(other_head)
     louder = other.replace(array=other.array * 7 + 300)
     mask = head_mask(reference)
@@ -174,7 +174,7 @@ def test_another_grid_is_resampled_onto_the_references():
     )
 
 
-def test_what_lies_outside_the_field_of_view_is_left_out(head):
+def test_voxels_outside_the_field_of_view_are_left_out(head):
     reference = ct_volume(head)
     lower = reference.replace(array=reference.array[:, :, :20])
     result = evaluate_volumes(lower, reference, baseline=reference)

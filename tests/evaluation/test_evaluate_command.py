@@ -140,7 +140,7 @@ def test_sessions_of_a_patient_count_as_one(files, monkeypatch):
     assert "3 cases of one patient" in refused.stderr
 
 
-def test_the_mask_that_was_made_is_saved(files):
+def test_the_computed_mask_is_saved(files):
     run(files / "fake/c0.nii.gz", files / "ref/c0.nii.gz", "--save-mask", files / "made.nii.gz")
     made, given = read_volume(files / "made.nii.gz"), read_volume(files / "mask/c0.nii.gz")
     assert np.array_equal(made.array, given.array)

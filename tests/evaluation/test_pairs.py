@@ -35,12 +35,12 @@ def found(root, **more):
     return [(p.case, *(None if v is None else v.name for v in (p.reference, p.mask, p.source))) for p in pairs]
 
 
-def test_two_single_volumes_are_a_pair_whatever_their_names(tmp_path, put):
+def test_two_single_volumes_are_a_pair_regardless_of_their_names(tmp_path, put):
     put("fakes/a.nii.gz", "refs/b.mha", "masks/m.nii")
     assert found(tmp_path, mask="masks/m.nii") == [("a", "b", "m", None)]
 
 
-def test_folders_are_matched_by_name_whatever_the_ending(tmp_path, put):
+def test_folders_are_matched_by_name_regardless_of_the_ending(tmp_path, put):
     put("fakes/a.nii.gz", "fakes/p/c.nii", "refs/a.mha", "refs/p/c.nii.gz", "refs/unused.nii", "in/a.nii", "in/p/c.nii")
     assert found(tmp_path, source="in") == [("a", "a", None, "a"), ("p/c", "p/c", None, "p/c")]
 
@@ -136,7 +136,7 @@ def test_a_csv_that_says_too_little_is_refused(tmp_path, put, text, said):
         read_pairs(tmp_path / "pairs.csv")
 
 
-def test_a_patients_sessions_are_told_by_their_names(tmp_path, put, caplog):
+def test_sessions_of_a_patient_are_distinguished_by_their_names(tmp_path, put, caplog):
     names = ["sub-01_ses-1_T2w", "sub-01_ses-2_T2w", "P02_visit1", "P02_visit2", "c/one", "c/two", "alone"]
     put(*(f"{folder}/{name}.nii" for folder in ("fakes", "refs") for name in names))
     pairs = find_pairs(tmp_path / "fakes", tmp_path / "refs", options=ReadOptions())

@@ -23,7 +23,7 @@ def test_statistics_by_hand():
     assert summarize([{"mae": 4.0}])["mae"]["sd"] is None
 
 
-def test_a_patient_counts_once_whatever_his_sessions():
+def test_a_patient_counts_once_regardless_of_the_number_of_sessions():
     rows = [{"patient": "a", "mae": value} for value in (10.0, 20.0, 30.0)] + [{"patient": "b", "mae": 40.0}]
     summary = summarize(rows)["mae"]
     assert (summary["patients"], summary["cases"]) == (2, 4)

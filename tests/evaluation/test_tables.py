@@ -39,7 +39,7 @@ def case(name, mae, psnr=20.0, picture=None, patient=None):
     return CaseScores(name, scores, picture, patient)
 
 
-def test_json_says_infinity_in_a_way_that_all_parsers_take():
+def test_infinity_in_json_is_readable_for_all_parsers():
     text = to_json({"psnr": math.inf, "note": '": Infinity', "list": [{"psnr": math.inf}]})
     read = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert read == {"psnr": math.inf, "note": '": Infinity', "list": [{"psnr": math.inf}]}

@@ -84,7 +84,7 @@ def test_a_model_folder_is_made_a_graph_on_the_way(caplog):
 def test_the_way_back_is_computed_by_the_other_graph(exported):
     bundles = load_models(exported[0])
     computing = InferenceOptions(backend="onnx")
-    done = translate(head_ct(), bundles, "mr", computing)
+    done = translate(head_ct(), bundles, bundles[0].direction("mr"), computing)
     assert isinstance(done, Translation)
     assert assess(head_ct(), done, bundles, computing).cycle_error > 0
 

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 import torch
 from scipy import ndimage
-from support.models import CT_DOMAIN, GREY, HU, MR, MR_DOMAIN, identity_model, tiny_model
+from support.models import CT_DOMAIN, GREY, HU, MR_DOMAIN, identity_model, tiny_model
 from support.phantoms import head_ct, head_mr, make_affine
 from support.stores import make_row
 
@@ -96,7 +96,7 @@ def head(shape=(64, 64)):
     return given
 
 
-def test_dark_tissue_keeps_its_value_and_signal_beside_the_head_too():
+def test_dark_tissue_and_signal_next_to_the_head_keep_their_values():
     given = head()
     scaled = np.full(given.shape, -1.0)
     scaled[20, 10:50] = 0.5
@@ -163,7 +163,7 @@ def test_a_ct_input_shows_the_patient_above_its_threshold():
     assert 7.0 < result[42, 22] < 100.0
 
 
-def test_what_is_air_whatever_is_predicted_is_not_uncertain():
+def test_air_is_not_uncertain_regardless_of_the_predictions():
     given, deviation = head(), np.full((64, 64, 1), 3.0, np.float32)
     restored(given, np.full(given.shape, -1.0), deviation=deviation)
     assert np.all(deviation[:31] == 3.0)
@@ -184,24 +184,22 @@ def test_ct_pictures_and_the_identity_are_left_alone(model, monkeypatch):
 
 def test_the_spread_of_a_translation_shrinks_with_it(model):
     mr = head_mr((40, 48, 44), ISOTROPIC)
-    done = translate(mr, [model], "t2", InferenceOptions(planes="three"), spread=True)
+    done = translate(mr, [model], model.direction("t2"), InferenceOptions(planes="three"), spread=True)
     assert np.all(done.spread[air_of(mr)] == 0)
     assert done.spread.max() > 0
 
 
 def test_models_carry_the_median_air_of_their_training_volumes(tmp_path):
-    fields = {"kind": "percentile", "lower": 50.0, "upper": 900.0, "unit": "arbitrary units"}
+    fields = {"kind": "percentile", "lower": 50.0, "upper": 900.0, "unit": "arbitrary units", "air": None}
     rows = [make_row("t2", n, (4, 32, 32), scaling={**fields, "air": air}) for n, air in enumerate((3.0, 9.0, 4.0))]
     assert target_scaling(rows).air == 4.0
-    earlier = [make_row("t2", n, (4, 32, 32), scaling=fields) for n in range(2)]
-    assert target_scaling(earlier).air is None
-    assert target_scaling([*rows[:1], *earlier]).air == 3.0
+    unmeasured = [make_row("t2", n, (4, 32, 32), scaling=fields) for n in range(2)]
+    assert target_scaling(unmeasured).air is None
+    assert target_scaling([*rows[:1], *unmeasured]).air == 3.0
     model = tiny_model(MR_DOMAIN, T2_DOMAIN)
     folder = model.save(tmp_path / "model")
     assert json.loads((folder / "model.json").read_text())["domains"]["B"]["scaling"]["air"] == 7.0
     assert ModelBundle.load(folder).domains[1].scaling == T2
-    before = {**MR.to_dict()}
-    assert set(before) == {"kind", "lower", "upper", "unit"}, "models of earlier versions keep their fingerprint"
 
 
 def test_a_mean_of_ct_air_is_not_measured():

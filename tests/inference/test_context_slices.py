@@ -77,7 +77,10 @@ def test_a_translated_slice_depends_on_its_neighbours_and_no_further() -> None:
 
 def test_batches_and_the_way_back_and_mirroring_work() -> None:
     given, model = volume(), tiny(3)
-    one, many = (translate(given, [model], "b", InferenceOptions(device="cpu", batch_size=n, tta=True)) for n in (1, 4))
+    one, many = (
+        translate(given, [model], model.direction("b"), InferenceOptions(device="cpu", batch_size=n, tta=True))
+        for n in (1, 4)
+    )
     assert np.array_equal(one.volume.array, many.volume.array)
     assert 0 < cycle_error(given, one, [model], InferenceOptions(device="cpu"), [2, 10]) < 1
 
@@ -105,7 +108,7 @@ def test_onnx_gives_the_same_and_says_what_it_reads(tmp_path, kind) -> None:
     model = tiny(3, CT_DOMAIN, MR_DOMAIN, kind)
     parity = export_onnx(model, tmp_path / "onnx", volume=head_ct())
     assert [p.slices for p in parity] == ["real", "translated"]
-    assert graph_metadata(model, "G_AB")["context_slices"] == "3"
+    assert graph_metadata(model, model.directions[0])["context_slices"] == "3"
     mine, theirs = (
         translate_volume(head_ct(), one, "mr", backend=backend, device="cpu").array
         for one, backend in ((model, "torch"), (tmp_path / "onnx", "onnx"))

@@ -54,7 +54,7 @@ def test_three_planes_of_a_ct_stay_whole_hu():
     assert result.derivation.settings == ("median of axial, coronal and sagittal translations",)
 
 
-def test_the_cost_of_three_planes_is_said(caplog):
+def test_the_cost_of_three_planes_is_logged(caplog):
     with caplog.at_level(logging.INFO):
         translate_volume(head_ct((40, 40, 12), make_affine("LPS", (1.0, 1.0, 1.0))), CT_TO_CT, "ct2", planes="three")
     assert "three planes: 92 slices instead of 12" in caplog.text
@@ -75,8 +75,8 @@ def test_mirrored_slices_are_turned_back(monkeypatch):
     model = identity_model(MR_DOMAIN, DomainModel("t2", "MR", MR))
     straight = translate_volume(mr, model, "t2").array
     monkeypatch.setattr("support.models.identity_network", Leaning)
-    plain = translate(mr, [model], "t2", InferenceOptions(), spread=True)
-    both = translate(mr, [model], "t2", InferenceOptions(tta=True), spread=True)
+    plain = translate(mr, [model], model.direction("t2"), InferenceOptions(), spread=True)
+    both = translate(mr, [model], model.direction("t2"), InferenceOptions(tta=True), spread=True)
     assert plain.spread is None
     inside = straight[:, :, 12] > 100
     assert np.abs(plain.volume.array - straight)[:, :, 12][inside].max() > 25
@@ -94,7 +94,7 @@ def test_several_models_give_their_mean_and_spread():
         {"G_AB": other.weights["G_BA"], "G_BA": other.weights["G_AB"]},
     )  # fmt: skip
     alone = [translate_volume(ct, model, "mr").array for model in (one, swapped)]
-    together = translate(ct, [one, swapped], "mr", InferenceOptions(), spread=True)
+    together = translate(ct, [one, swapped], one.direction("mr"), InferenceOptions(), spread=True)
     assert np.abs(together.volume.array - np.mean(alone, axis=0)).max() < 0.1
     assert np.abs(together.spread - np.std(alone, axis=0)).max() < 1.0
     assert together.volume.derivation.settings == (f"Mean with model {swapped.fingerprint}",)

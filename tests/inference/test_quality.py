@@ -28,14 +28,15 @@ def judge(volume, provenance=None, model=None, *, fitness=None, **options):
     model = model or identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0)
     model = dataclasses.replace(model, provenance={"training_set": provenance} if provenance else {})
     model = with_fitness(model, **(fitness or {}))
-    done = translate(volume, [model], "t2", InferenceOptions(), force=True)
+    done = translate(volume, [model], model.direction("t2"), InferenceOptions(), force=True)
     return assess(volume, done, [model], InferenceOptions(), **options)
 
 
 @pytest.fixture
 def known():
     mr = head_mr()
-    done = translate(mr, [identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0)], "t2", InferenceOptions())
+    model = identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0)
+    done = translate(mr, [model], model.direction("t2"), InferenceOptions())
     return {"mr": described(mr, done.scaling)}
 
 
@@ -196,7 +197,7 @@ def test_an_unfit_model_is_never_ok(known, caplog):
     assert quality.reasons == ("the model was trained for 60 steps, fewer than 1000",)
     assert "quality: the model was trained for 60 steps" in caplog.text
     unknown = identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0)
-    done = translate(head_mr(), [unknown], "t2", InferenceOptions())
+    done = translate(head_mr(), [unknown], unknown.direction("t2"), InferenceOptions())
     quality = assess(head_mr(), done, [unknown], InferenceOptions())
     assert quality.verdict == "check"
     assert quality.reasons == ("the model does not record how it was trained, so its fitness is unknown",)
@@ -205,7 +206,7 @@ def test_an_unfit_model_is_never_ok(known, caplog):
 def test_of_several_models_the_worst_counts(known):
     model = dataclasses.replace(identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0), provenance={"training_set": known})
     models = [with_fitness(model), with_fitness(model, steps=999), with_fitness(model, steps=999)]
-    done = translate(head_mr(), models, "t2", InferenceOptions())
+    done = translate(head_mr(), models, models[0].direction("t2"), InferenceOptions())
     quality = assess(head_mr(), done, models, InferenceOptions())
     assert (quality.verdict, len(quality.reasons)) == ("check", 1)
 
@@ -216,7 +217,7 @@ def test_the_direction_decides_which_scores_and_warnings_count(known):
     there = judge(head_mr(), known, fitness=fitness)
     assert (there.verdict, len(there.reasons)) == ("check", 1)
     model = with_fitness(identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0), **fitness)
-    done = translate(head_mr(), [model], "mr", InferenceOptions())
+    done = translate(head_mr(), [model], model.direction("mr"), InferenceOptions())
     back = assess(head_mr(), done, [model], InferenceOptions())
     assert back.verdict == "doubtful"
     assert "'contrast inversion' of mr (step 900)" in back.reasons[0]

@@ -133,7 +133,7 @@ def test_the_other_direction_is_advised_only_where_it_fits(declared, to):
         translate_volume(ct, identity_model(), "ct")
 
 
-def test_an_unknown_volume_that_is_not_in_hu_is_told_what_fits():
+def test_the_error_for_an_unknown_volume_that_is_not_in_hu_names_what_fits():
     unknown = head_mr().replace(modality=None)
     with pytest.raises(IntensityError, match=r"not in HU.*; if it is not a CT, translate to ct with --to ct"):
         translate_volume(unknown, identity_model(), "mr")

@@ -14,8 +14,9 @@ from support.models import tiny_model
 from support.phantoms import head_ct, make_affine, write_nifti
 
 from medcyclegan import read_volume
-from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
+from medcyclegan.errors import IntensityError, MedCycleGANError, UsageError, WriteError
 from medcyclegan.inference import TranslationOptions, translate_file
+from medcyclegan.io import ReadOptions
 
 AFFINE = make_affine("LPS", (5.0, 5.0, 8.0), rotation_degrees=(5.0, 0.0, 3.0))
 
@@ -50,7 +51,11 @@ def test_a_series_becomes_a_series(tmp_path: Path, model: Path, scan: Path) -> N
     first = [pydicom.dcmread(path).SOPInstanceUID for path in sorted(out.iterdir())]
     translate_file(scan, out, model, TranslationOptions(to="mr", overwrite=True))
     assert [pydicom.dcmread(path).SOPInstanceUID for path in sorted(out.iterdir())] == first
-    back = TranslationOptions(to="ct", reading={"allow_synthetic": True})
+    for reading in (ReadOptions(nan="fill"), ReadOptions(allow_synthetic=False)):
+        options = TranslationOptions(to="ct", reading=reading, allow_synthetic=not reading.allow_synthetic)
+        with pytest.raises(IntensityError, match="--allow-synthetic"):
+            translate_file(out, tmp_path / "ct", model, options)
+    back = TranslationOptions(to="ct", allow_synthetic=True)
     synthetic = translate_file(out, tmp_path / "ct", model, back)
     assert pydicom.dcmread(synthetic / "0001.dcm").Modality == "CT"
 

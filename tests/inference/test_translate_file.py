@@ -12,7 +12,7 @@ from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 from medcyclegan.errors import MedCycleGANError, UsageError, WriteError
 from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
-from medcyclegan.io import read_volume, sidecar_path
+from medcyclegan.io import ReadOptions, read_volume, sidecar_path
 from medcyclegan.model import DomainModel
 from medcyclegan.pictures import preview
 
@@ -85,7 +85,7 @@ def everything(folder):
         ("out.nii.gz", {"uncertainty": "t.png"}, UsageError, "--uncertainty t.png: its name must end in .nii"),
         ("out.nii.gz", {"uncertainty": "t"}, UsageError, "--uncertainty t: its name must end in .nii"),
         ("out.nii.gz", {"computing": InferenceOptions(device="tpu")}, UsageError, "--device tpu"),
-        ("out.nii.gz", {"reading": {"volume": 3}}, MedCycleGANError, "volume 3"),
+        ("out.nii.gz", {"reading": ReadOptions(volume=3)}, MedCycleGANError, "volume 3"),
     ],
 )
 def test_a_refusal_leaves_nothing_and_touches_nothing(tmp_path, model, output, options, error, message):
@@ -148,6 +148,6 @@ def test_what_no_output_could_be_is_refused_before_the_work(tmp_path, monkeypatc
     assert everything(tmp_path) == before
 
 
-def test_the_folder_one_stands_in_has_its_sidecar_beside_it(tmp_path, monkeypatch):
+def test_the_sidecar_of_the_working_folder_is_next_to_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert sidecar_path(Path()) == tmp_path.with_name(f"{tmp_path.name}.json")

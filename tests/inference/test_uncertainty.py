@@ -24,7 +24,7 @@ class Lossy(torch.nn.Module):
 
 def test_uncertainty_is_low_where_the_cycle_restores_the_input():
     mr = head_mr()
-    done = translate(mr, [T1_TO_T2], "t2", InferenceOptions())
+    done = translate(mr, [T1_TO_T2], T1_TO_T2.direction("t2"), InferenceOptions())
     uncertainty = uncertainty_map(mr, done, [T1_TO_T2], InferenceOptions())
     assert uncertainty.shape == mr.shape
     assert np.array_equal(uncertainty.affine, mr.affine)
@@ -39,7 +39,7 @@ def test_what_does_not_come_back_is_marked_in_the_target_s_unit(monkeypatch):
     array = ct.array.copy()
     array[10:30, 14:34, 8:16] = 3071
     bright = ct.replace(array=array)
-    done = translate(bright, [model], "ct2", InferenceOptions())
+    done = translate(bright, [model], model.direction("ct2"), InferenceOptions())
     uncertainty = uncertainty_map(bright, done, [model], InferenceOptions())
     assert uncertainty.array[20, 24, 12] == pytest.approx(2047.5, rel=0.02), "half of the window is lost"
     assert uncertainty.array[2, 2, 2] < 10
@@ -75,7 +75,7 @@ def test_the_spread_adds_to_the_way_back():
     ct = head_ct()
     model = tiny_model()
     computing = InferenceOptions(tta=True)
-    done = translate(ct, [model], "mr", computing, spread=True)
+    done = translate(ct, [model], model.direction("mr"), computing, spread=True)
     both = uncertainty_map(ct, done, [model], computing).array
     assert (both >= done.spread - 1e-3).all()
     assert (both > done.spread + 1e-3).any()

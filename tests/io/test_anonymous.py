@@ -1,4 +1,4 @@
-"""What is kept of a refusal names no file, folder or series, and keeps its numbers and words."""
+"""The stored reason of a refusal names no file, folder or series, but keeps its numbers and its text."""
 
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def test_texts_of_headers_go():
 
 
 @pytest.mark.parametrize("tree", [".", "volumes", "../volumes", "/data/Smith_J"])
-def test_the_way_to_the_input_goes_whatever_it_is_called_by(tree, tmp_path, monkeypatch):
+def test_the_path_of_the_input_is_removed_however_it_was_named(tree, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = nifti("ct/P01.nii.gz", tree)
     for path in (found.path, found.path.resolve(), found.path.parent.resolve()):

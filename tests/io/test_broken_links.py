@@ -1,4 +1,4 @@
-"""A symbolic link whose target is gone is a volume or a slice that is missing: reported wherever it lies."""
+"""A symbolic link without a target is reported as a missing volume or slice."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_missing_volume_is_found_and_refused(name: str, target: str | None, tm
 
 @pytest.mark.parametrize("name", ["IM0010.dcm", "IM0010", "IM.5"])
 def test_a_missing_slice_refuses_its_series(name: str, tmp_path: Path) -> None:
-    """The stack is even without it: only the link tells that a slice is missing."""
+    """The stack is even without the slice; only the link shows that it is missing."""
     folder = tmp_path / "ct"
     made.save(made.slices_of(made.placed_volume())[:9], folder)
     link(folder / name)
@@ -66,8 +66,8 @@ def test_a_missing_slice_refuses_its_series(name: str, tmp_path: Path) -> None:
     assert read_volume(folder).shape == (12, 14, 9)
 
 
-def test_a_slice_beside_missing_ones_is_no_volume(tmp_path: Path) -> None:
-    """As a data set of which one file was fetched."""
+def test_a_slice_next_to_missing_ones_is_not_a_volume(tmp_path: Path) -> None:
+    """As in a data set of which only one file was downloaded."""
     (path,) = made.save(made.slices_of(made.placed_volume())[:1], tmp_path)
     link(tmp_path / "IM0002.dcm")
     with pytest.raises(ReadError, match=f"IM0002.dcm: {REASON}"):

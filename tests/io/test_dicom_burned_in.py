@@ -1,4 +1,4 @@
-"""Text burned into pixels: an output says of it what its source says, and is de-identified only where there is none."""
+"""Burned-in text: an output repeats the statement of its source, and is de-identified only if there is none."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOTE = "BurnedInAnnotation is YES: text in the pixels may name the patient, and 
 
 
 def series(folder: Path, *statements: str | None, volume: Volume | None = None) -> Path:
-    """Write a series whose slices say ``statements`` of burned-in text, in turn; None for no such attribute."""
+    """Write a series with ``statements`` as BurnedInAnnotation of its slices, in turn; None: without the attribute."""
     slices = made.slices_of(made.placed_volume() if volume is None else volume)
     for number, dataset in enumerate(slices):
         dataset.ReferringPhysicianName = dataset.AccessionNumber = dataset.StudyID = ""
@@ -76,7 +76,7 @@ def test_an_enhanced_sources_statement_is_copied(tmp_path: Path) -> None:
     assert stated(tmp_path / "out") == {"YES"}
 
 
-def test_a_templates_statement_counts_where_the_volume_was_made_from_it(tmp_path: Path) -> None:
+def test_the_statement_of_a_template_counts_if_the_volume_is_derived_from_it(tmp_path: Path) -> None:
     template = series(tmp_path / "template", "YES")
     volume = read_volume(write_nifti(made.placed_volume(), tmp_path / "ct.nii"))
     write_volume(peers.made_from(volume.replace(modality="CT"), "MR"), tmp_path / "from-ct", template=template)
@@ -89,7 +89,7 @@ def test_a_templates_statement_counts_where_the_volume_was_made_from_it(tmp_path
     assert stated(tmp_path / "from-mr") == {None}
 
 
-def test_it_is_said_when_read_and_inspected(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_is_logged_by_reading_and_listed_by_inspection(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = series(tmp_path / "in", "NO", "YES")
     with caplog.at_level(logging.WARNING):
         assert read_volume(source).notes == (NOTE,)

@@ -1,4 +1,4 @@
-"""How wide a gap between slices is interpolated: 10 mm with --allow-gap, more only with the width named."""
+"""Gaps between slices are interpolated up to 10 mm with --allow-gap, and beyond only with --allow-gap-mm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ THICK = phantoms.make_affine("LPS", (0.9, 1.1, 5.0), origin=(5.4, 7.7, -21.25))
 
 
 def series(folder: Path, kept: list[int], **fields: Any) -> Path:
-    """Write the ``kept`` slices of ten that are 5 mm apart; ``fields`` to every slice."""
+    """Write the ``kept`` slices of ten that are 5 mm apart, with ``fields`` in every slice."""
     slices = made.slices_of(made.placed_volume(affine=THICK))
     for dataset in slices:
         for keyword, value in fields.items():

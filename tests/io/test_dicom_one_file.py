@@ -1,4 +1,4 @@
-"""One DICOM file of a series, named alone, is never read silently as a volume of one slice."""
+"""One DICOM file of a series is never read as a volume of one slice without a warning."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_a_slice_of_a_series_is_refused_wherever_volumes_are_read(series: list[P
         translate_file(series[3], tmp_path / "out.nii.gz", model, TranslationOptions(to="mr"))
 
 
-def test_a_slice_in_a_folder_of_its_own_is_read(series: list[Path], tmp_path: Path) -> None:
-    """Files of other series, copies, localizers and junk beside it are no siblings."""
+def test_a_slice_alone_in_its_folder_is_read(series: list[Path], tmp_path: Path) -> None:
+    """Files of other series, copies, localizers and other files in the same folder do not count."""
     alone = tmp_path / "alone"
     alone.mkdir()
     for name in ("one.dcm", "copy.dcm"):
@@ -101,7 +101,7 @@ def test_a_multi_frame_file_is_read_and_its_siblings_are_reported(
 
 
 def test_one_file_of_a_template_is_enough(series: list[Path], tmp_path: Path) -> None:
-    """A template lends patient and study, which one of its files knows as well."""
+    """Patient and study are copied from a template, so one of its files is enough."""
     volume = made.placed_volume()
     write_volume(volume, tmp_path / "out", template=series[3])
     assert len(list((tmp_path / "out").iterdir())) == 10

@@ -1,4 +1,4 @@
-"""What a tree holds: every volume once, named after its place, bad files among them."""
+"""Discovery lists every volume of a tree once, named after its path, including unreadable files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_copies_of_a_series_in_two_folders_are_two(tmp_path):
     assert read_found_volume(found[1], ReadOptions()).shape == (12, 14, 10)
 
 
-def test_localizers_and_reports_are_left_out_aloud(tmp_path, caplog):
+def test_localizers_and_reports_are_left_out_with_a_warning(tmp_path, caplog):
     save_series(tmp_path / "ct")
     made.save([made.localizer(made.placed_volume(), "scout")], tmp_path / "ct", name=lambda number: "scout.dcm")
     made.save([made.localizer(made.placed_volume(), "other")], tmp_path / "scout")
@@ -130,7 +130,7 @@ def test_a_series_right_below_the_root_has_its_name(tmp_path):
     assert (volume.name, volume.path) == ("case", tmp_path / "case")
 
 
-def test_one_file_is_looked_at_alone(tmp_path):
+def test_one_file_is_inspected_alone(tmp_path):
     phantoms.write_nifti(phantoms.head_mr((8, 8, 4)), tmp_path / "a.nii.gz")
     phantoms.write_nifti(phantoms.head_mr((8, 8, 4)), tmp_path / "b.nii.gz")
     assert [volume.name for volume in found_in(tmp_path / "b.nii.gz")] == ["b"]

@@ -1,4 +1,4 @@
-"""The table of formats: its functions exist, its endings are unique, and both calls use it."""
+"""The table of formats: its functions exist, its endings are unique, and reading and writing use it."""
 
 from __future__ import annotations
 

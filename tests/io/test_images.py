@@ -1,4 +1,4 @@
-"""PNG and JPEG: the bit depth's range, the right way up, damage refused."""
+"""PNG and JPEG: the range of the bit depth, the orientation, and damaged files."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_grey_stored_as_colour_loses_nothing(tmp_path: Path, mode: str, caplog: 
     assert "without loss" in found.notes[0]
 
 
-def test_colour_becomes_luminance_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_color_becomes_luminance_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     colours = np.dstack([GREY8, GREY8 // 2, GREY8 // 3])
     with caplog.at_level(logging.WARNING):
         found = read_volume(save(colours, tmp_path / "a.png"))
@@ -66,7 +66,7 @@ def test_colour_becomes_luminance_aloud(tmp_path: Path, caplog: pytest.LogCaptur
     assert np.abs(found.array[..., 0].T - expected).max() <= 1
 
 
-def test_transparency_is_dropped_aloud(tmp_path: Path) -> None:
+def test_transparency_is_dropped_with_a_warning(tmp_path: Path) -> None:
     layers = np.dstack([GREY8, GREY8, GREY8, GREY8])
     found = read_volume(save(layers, tmp_path / "a.png"))
     assert "transparency" in found.notes[0]

@@ -1,4 +1,4 @@
-"""Inspection: a row for each volume, with a verdict that reading then keeps."""
+"""Inspection lists a row per volume, with the verdict that reading confirms."""
 
 from __future__ import annotations
 

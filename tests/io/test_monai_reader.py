@@ -1,4 +1,4 @@
-"""VolumeReader in a plain MONAI Compose: the same array and affine, and no other reader behind its back."""
+"""VolumeReader in a MONAI Compose returns the same array and affine, and no other reader replaces it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call for every format: which reader, which options, and voxels that are not finite."""
+"""Reading any format: the choice of the reader, the options, and voxels that are not finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the program made says so in every format, and is no input for training or translation unless allowed."""
+"""Outputs are marked as synthetic in every format and are refused as inputs unless allowed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SAYS = {
 
 
 def acquired(folder: Path, name: str) -> Volume:
-    """A volume of a format that can be written under ``name``, as if a scanner had made it."""
+    """Return a volume that can be written under ``name``, as if a scanner had acquired it."""
     if name.endswith((".png", ".jpg")):
         values = np.random.default_rng(0).integers(0, 256, (40, 40, 1)).astype(np.uint8)
         return Volume(values, IMAGE_AFFINE, value_range=(0.0, 255.0))
@@ -79,7 +79,7 @@ def test_what_is_written_says_so_and_is_refused_where_asked(name: str, tmp_path:
 
 @pytest.mark.parametrize("name", [name for name in SAYS if "." in name])
 def test_what_was_acquired_says_nothing(name: str, tmp_path: Path) -> None:
-    """A DICOM series written here is always a derived one; see test_dicom_write."""
+    """A DICOM series written here is always a derived one; see dicom/write/test_series.py."""
     volume = acquired(tmp_path, name)
     write_volume(volume, tmp_path / name)
     found = read_volume(tmp_path / name, allow_synthetic=False)
@@ -111,7 +111,7 @@ def test_an_enhanced_series_says_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_it_goes_on_from_format_to_format(name: str, tmp_path: Path) -> None:
+def test_the_mark_is_kept_between_formats(name: str, tmp_path: Path) -> None:
     write_volume(translated(acquired(tmp_path, name)), tmp_path / name)
     found = read_volume(tmp_path / name)
     for other in ("b.png", "b.jpg") if found.value_range else ("b.nii", "b.nii.gz", "b.mha", "b.nrrd"):
@@ -145,8 +145,8 @@ def test_the_mark_outlives_what_others_do_with_the_header(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_the_file_beside_a_volume_tells_it(name: str, tmp_path: Path) -> None:
-    """As of volumes that an earlier version wrote, or whose header another program made anew."""
+def test_the_sidecar_of_a_volume_marks_it(name: str, tmp_path: Path) -> None:
+    """As for volumes whose header was rewritten by another program."""
     path = tmp_path / name
     volume = acquired(tmp_path, name)
     if "." in name:
@@ -175,7 +175,7 @@ def test_dcm2niix_passes_it_on(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """``volumes/mr``: a scan, and one of each kind of output of ours, under a patient's name."""
+    """Write ``volumes/mr``: a scan, and one output of each format, named after a patient."""
     folder = tmp_path / "volumes" / "mr"
     scan = acquired(tmp_path, "a.nii")
     write_volume(scan, folder / "scan.nii.gz")
@@ -241,7 +241,7 @@ def test_translation_in_python_refuses_what_was_read(tmp_path: Path) -> None:
     assert "The input was synthetic" in again.derivation.settings
 
 
-def test_a_trust_map_is_marked_too(tmp_path: Path) -> None:
+def test_an_uncertainty_map_is_marked_too(tmp_path: Path) -> None:
     model = tiny_model().save(tmp_path / "model")
     write_nifti(head_ct((40, 40, 4), make_affine("LPS", (5.0, 5.0, 8.0))), tmp_path / "ct.nii.gz")
     options = TranslationOptions(to="mr", uncertainty=tmp_path / "uncertainty.nii.gz")
@@ -254,6 +254,13 @@ def test_every_reading_option_is_in_read_volume_too() -> None:
 
     taken = {name: given.default for name, given in inspect.signature(read_volume).parameters.items() if name != "path"}
     assert taken == {field.name: field.default for field in dataclasses.fields(ReadOptions)}
+
+
+def test_given_options_are_those_that_are_not_the_default() -> None:
+    assert ReadOptions().given() == {}
+    assert ReadOptions(volume=0, allow_gap=True).given() == {"volume": 0, "allow_gap": True}
+    assert ReadOptions().for_acquired(allow_synthetic=False).given() == {"allow_synthetic": False}
+    assert ReadOptions(nan="fill").for_acquired(allow_synthetic=True).given() == {"nan": "fill"}
 
 
 def test_dicom_keeps_its_own_statement(tmp_path: Path) -> None:

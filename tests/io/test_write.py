@@ -1,4 +1,4 @@
-"""Writing: the input's header field by field, every voxel compared, whole or not at all."""
+"""Writing keeps every header field and voxel, and files are complete or absent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TEXT_FIELDS = {"descrip", "aux_file", "intent_name", "db_name", "data_type"}
 
 
 def differing_fields(before: Path, after: Path) -> set[str]:
-    """The names of the header fields that differ, whatever the byte order."""
+    """Return the names of the header fields that differ, regardless of the byte order."""
     first, second = nib.load(before).header, nib.load(after).header
     raw_first, raw_second = raw_header(before), raw_header(after)
     assert type(first) is type(second)
@@ -45,7 +45,7 @@ def differing_fields(before: Path, after: Path) -> set[str]:
 
 
 def raw_header(path: Path) -> Any:
-    """The header as it lies in the file: nibabel's loader repairs some fields."""
+    """Return the header as stored in the file, because nibabel's loader repairs some fields."""
     with nib.openers.ImageOpener(path) as file:
         content = file.read(540)
     order = "<" if int(np.frombuffer(content, "<i4", 1)[0]) in (348, 540) else ">"
@@ -130,7 +130,7 @@ def test_one_volume_of_a_4d_file_gets_a_3d_header(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_a_volume_from_elsewhere_lies_where_it_should(tmp_path: Path, grid: Grid, ending: str) -> None:
+def test_a_volume_from_another_program_has_the_right_position(tmp_path: Path, grid: Grid, ending: str) -> None:
     volume = linear_volume(grid.shape, grid.affine)
     write_volume(volume, tmp_path / f"a{ending}")
     found = read_volume(tmp_path / f"a{ending}")
@@ -145,7 +145,7 @@ def test_a_volume_from_elsewhere_lies_where_it_should(tmp_path: Path, grid: Grid
         assert found.notes == ()
 
 
-def test_a_shear_lies_in_the_sform_alone(tmp_path: Path) -> None:
+def test_a_shear_is_in_the_sform_alone(tmp_path: Path) -> None:
     volume = linear_volume(TILTED_GRID.shape, TILTED_GRID.affine)
     write_volume(volume, tmp_path / "a.nii.gz")
     header = nib.load(tmp_path / "a.nii.gz").header

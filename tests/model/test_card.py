@@ -18,7 +18,7 @@ def card_of(folder):
     return (folder / "MODEL_CARD.md").read_text()
 
 
-def test_a_card_lies_beside_every_model_and_is_made_of_its_record(tmp_path):
+def test_every_model_has_a_card_that_follows_from_its_record(tmp_path):
     folder = tiny_model().save(tmp_path / "model")
     card = card_of(folder)
     record = json.loads((folder / "model.json").read_text())

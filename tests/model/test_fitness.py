@@ -46,7 +46,7 @@ def test_active_warnings_are_grave_for_their_own_direction():
     assert gravest(judged(warnings=(saturated,))) == "check"
 
 
-def test_a_model_that_learned_nothing_is_doubtful_and_told_once():
+def test_a_model_that_learned_nothing_is_doubtful_for_one_reason():
     nothing = ModelWarning("nothing learned", "t2", 500, "nothing is learned")
     assert judged(learned=False, warnings=(nothing,)) == [
         (

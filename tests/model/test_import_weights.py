@@ -40,7 +40,12 @@ def test_the_folder_translates_as_those_networks_do(files, tmp_path) -> None:
             expected = initialised(PublicResnet(4, 6), seed)(noise(64))
             torch.testing.assert_close(bundle.build(name)(noise(64)), expected, rtol=0, atol=1e-5)
     ct, mr = bundle.domains
-    assert (ct.modality, ct.scaling.lower, ct.scaling.upper, ct.rule.window_hu) == ("CT", -1000, 2000, (-1000, 2000))
+    assert (ct.modality, ct.scaling.lower, ct.scaling.upper, ct.input_scaling.window_hu) == (
+        "CT",
+        -1000,
+        2000,
+        (-1000, 2000),
+    )
     assert (mr.modality, mr.scaling.kind, mr.scaling.upper) == ("MR", "percentile", 900)
     assert bundle.preparation.fit == "stretch"
     assert str(tmp_path) not in json.dumps(dict(bundle.provenance))
@@ -105,7 +110,7 @@ def test_a_unet_says_which_size_it_reads(files, tmp_path) -> None:
     for path in files:
         spoil(path, PublicUnet(2, 7).state_dict())
     result = run(files, tmp_path, *RANGES, "--fit", "stretch")
-    assert "U-Net with 7 levels, for slices of 128: set --size" in result.output
+    assert "a unet with 7 levels, for slices of 128 pixels: set --size" in result.output
 
 
 def test_no_code_runs_from_a_file(files, tmp_path) -> None:

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from medcyclegan.config import Discriminator, Generator, Networks
-from medcyclegan.networks import build_cyclegan, build_discriminator, build_generator, canvas_multiple
+from medcyclegan.networks import (
+    build_cyclegan,
+    build_discriminator,
+    build_generator,
+    canvas_multiple,
+    levels_of_weights,
+    weight_levels,
+    weight_settings,
+)
 
 SMALL = Networks(generator=Generator(filters=8, blocks=2), discriminator=Discriminator(filters=8))
 
@@ -64,12 +72,32 @@ def test_canvas_multiples_are_those_that_the_generators_accept(kind, multiple) -
     assert build_generator(config, 64).eval()(canvas).shape == canvas.shape
 
 
+@pytest.mark.parametrize(
+    ("kind", "size", "own", "levels"),
+    [
+        ("resnet", 64, {"blocks": 6}, None),
+        ("resnet", 256, {"blocks": 9}, None),
+        ("unet", 64, {}, 6),
+    ],
+)
+def test_settings_and_levels_determine_the_weights(kind, size, own, levels) -> None:
+    config = Generator(kind=kind, filters=2, upsampling="resize", context_slices=3)
+    shared = {"kind": kind, "filters": 2, "upsampling": "resize", "context_slices": 3}
+    assert weight_settings(config, size) == shared | own
+    assert weight_levels(config, size) == levels
+    names = build_generator(config, size).state_dict()
+    assert levels_of_weights(config, names) == levels
+
+
 def test_a_kind_that_is_not_handled_raises() -> None:
     generator = Generator().model_copy(update={"kind": "transformer"})
     discriminator = Discriminator().model_copy(update={"kind": "transformer"})
     for call in (
         lambda: build_generator(generator, 64),
         lambda: canvas_multiple(generator, 64),
+        lambda: weight_settings(generator, 64),
+        lambda: weight_levels(generator, 64),
+        lambda: levels_of_weights(generator, []),
         lambda: build_discriminator(discriminator, 64),
     ):
         with pytest.raises(AssertionError, match="transformer"):

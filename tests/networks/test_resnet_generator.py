@@ -42,7 +42,7 @@ def test_parameter_count_of_the_published_size() -> None:
 
 @pytest.mark.parametrize("upsampling", ["transposed", "resize"])
 @pytest.mark.parametrize("shape", [(1, 1, 64, 64), (3, 1, 36, 52)])
-def test_output_has_the_shape_of_the_input_and_lies_in_its_range(upsampling, shape) -> None:
+def test_output_has_the_shape_and_the_range_of_the_input(upsampling, shape) -> None:
     torch.manual_seed(0)
     network = ResnetGenerator(filters=4, blocks=2, upsampling=upsampling)
     output = network(torch.rand(shape) * 2 - 1)

@@ -183,7 +183,7 @@ def test_one_series_that_is_named_says_nothing_of_the_others(tmp_path):
         made.save(made.slices_of(head_mr(SHAPE, seed=number), seed=str(number)), tmp_path / "t1" / str(number))
     slice_volumes(tmp_path / "t1", tmp_path / "slices", config=SMALL, domain="t1")
     (uid,) = {found.series_uid for found in find_volumes(tmp_path / "t1" / "2", ReadOptions())}
-    slice_volumes(tmp_path / "t1", tmp_path / "slices", config=SMALL, domain="t1", series=uid)
+    slice_volumes(tmp_path / "t1", tmp_path / "slices", config=SMALL, domain="t1", reading=ReadOptions(series=uid))
     assert len(cases(tmp_path / "slices")) == 2
 
 

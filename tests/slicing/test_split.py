@@ -37,7 +37,7 @@ def test_separate_cohorts_are_both_held_out():
         assert own.count("test") == own.count("validation") == 1
 
 
-def test_what_is_known_stands():
+def test_known_splits_are_kept():
     patients = {"a": {str(i) for i in range(10)}}
     first = split(patients)
     more = split({"a": patients["a"] | {"new1", "new2"}}, known=first)

@@ -15,7 +15,7 @@ logging.getLogger("medcyclegan").addHandler(logging.NullHandler())
 
 
 @given(found=patients, shares=fractions, seed=st.integers(0, 2**32 - 1), data=st.data())
-def test_every_patient_has_one_split_and_what_is_known_stands(found, shares, seed, data):
+def test_every_patient_has_one_split_and_known_splits_are_kept(found, shares, seed, data):
     everyone = sorted(set().union(*found.values()))
     known = data.draw(st.dictionaries(st.sampled_from(everyone), st.sampled_from(["train", "validation", "test"])))
     splits = assign_splits(found, seed=seed, fractions=shares, known=known)

@@ -46,7 +46,7 @@ def collector(cases: list[Case]) -> Callable[..., Callable[[Maker], Maker]]:
     def case(
         name: str, allowed: str, options: dict[str, Any] | None = None, *, resampled: bool = False
     ) -> Callable[[Maker], Maker]:
-        """Append what the decorated function writes; ``allowed`` is right, refused, or either."""
+        """Append the folder that the decorated function writes; ``allowed`` is right, refused, or either."""
 
         def append(make: Maker) -> Maker:
             cases.append(Case(name, make, allowed != "refused", allowed != "right", options, resampled))
@@ -76,7 +76,7 @@ def judge(chosen: Case, folder: Path, options: dict[str, Any]) -> tuple[str, str
 
 
 def _wrong(found: Volume, truth: Volume) -> str:
-    """Say how a volume differs from the truth, voxel for voxel; its axes may be flipped or swapped."""
+    """Describe how a volume differs from the truth, voxel for voxel; its axes may be flipped or swapped."""
     if found.modality != truth.modality:
         return f"modality {found.modality}"
     to_truth = np.linalg.inv(truth.affine) @ found.affine
@@ -98,7 +98,7 @@ def _wrong(found: Volume, truth: Volume) -> str:
 
 
 def _wrong_resampled(found: Volume, truth: Volume) -> str:
-    """Say how a resampled volume differs from what its places want, within the truth's stack, which it must cover."""
+    """Describe how a resampled volume differs from the values expected at its positions in the truth's stack."""
     to_truth = np.linalg.inv(truth.affine) @ found.affine
     last = np.array(truth.shape) - 1
     places = (to_truth @ np.array([*np.indices(found.shape).reshape(3, -1), np.ones(found.array.size)]))[:3].T
@@ -243,7 +243,7 @@ def _(folder: Path) -> Volume:
 
 
 def two(folder: Path, mark: Callable[[Dataset, int, int], None], modality: str = "MR") -> Volume:
-    """Write two volumes at one place, the second with doubled values; ``mark`` tells them apart."""
+    """Write two volumes at one position, the second with doubled values; ``mark`` distinguishes them."""
     volume = made.placed_volume(modality=modality)
     second = volume.replace(array=(volume.array + 100).astype(np.int16))
     slices = []

@@ -1,4 +1,4 @@
-"""Damaged DICOM: seeded mutations of whole series, and what reading them gives."""
+"""Damaged DICOM: seeded mutations of whole series, and the results of reading them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERIES = ("classic", "enhanced", "compressed")
 
 
 def write_series(root: Path) -> dict[str, Volume]:
-    """Write the three series below ``root``; return what each holds."""
+    """Write the three series below ``root``; return the volume of each."""
     truth = {}
     for name in SERIES:
         volume = made.placed_volume((12, 14, 8), modality="MR" if name == "enhanced" else "CT")
@@ -33,7 +33,7 @@ def write_series(root: Path) -> dict[str, Volume]:
 
 
 def mutate(folder: Path, rng: np.random.Generator) -> tuple[str, Path]:
-    """Damage one file of a series in one way; return the way and the file."""
+    """Damage one file of a series in one way; return the type of damage and the file."""
     path = rng.choice(sorted(folder.iterdir()))
     data = bytearray(path.read_bytes())
     pixels = data.rindex(b"\xe0\x7f\x10\x00") + 12
@@ -60,7 +60,7 @@ def mutate(folder: Path, rng: np.random.Generator) -> tuple[str, Path]:
 
 
 def outcome(source: Path, work: Path, truth: Volume, seed: int) -> tuple[str, str]:
-    """Mutate a copy of a series and read it: ``right``, ``refused`` or ``wrong``, and the kind of damage."""
+    """Mutate a copy of a series and read it: ``right``, ``refused`` or ``wrong``, and the type of damage."""
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(source, work)
     kind, _ = mutate(work, np.random.default_rng(seed))

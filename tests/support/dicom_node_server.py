@@ -17,7 +17,7 @@ CLASSES = (CTImageStorage, MRImageStorage)
 
 
 class Node:
-    """What a running node has: its ``port``, the ``images`` it took, the titles of its ``callers``."""
+    """A running node: its ``port``, the received ``images``, and the titles of its ``callers``."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -34,7 +34,7 @@ def running_node(
     answer: Callable[[int, Any], int] = lambda number, event: 0,
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[Node]:
-    """Run a node; ``answer`` gives the status of the n-th image (from 0), ``called`` the one title it goes by."""
+    """Run a node; ``answer`` returns the status of the n-th image (from 0); ``called`` is the only accepted title."""
     from pynetdicom import AE, evt
 
     node = Node()

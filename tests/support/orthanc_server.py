@@ -1,4 +1,4 @@
-"""A throw-away Orthanc (a DICOM server) on this machine's loopback, to send to and get back from."""
+"""A temporary Orthanc (a DICOM server) on this machine, to which tests send series and from which they read them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Orthanc:
         self.http_port, self.dicom_port = http_port, dicom_port
 
     def get(self, path: str) -> bytes:
-        """Return what lies at a path of the REST interface."""
+        """Return the content at a path of the REST interface."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=60) as answer:
             content: bytes = answer.read()
         return content

@@ -26,6 +26,9 @@ _DIRECTION = {
     "I": (0, 0, -1),
 }
 
+#: Converts points and affines between LPS+ and RAS+; not the package's own matrix.
+LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
 
 def make_affine(
     axcodes: str = "RAS",

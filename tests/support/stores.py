@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.config import Domain, Slicing
+from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import MANIFEST, SliceRow, rows_to_text
 from medcyclegan.slicing.case import preparation_of
 
@@ -33,10 +34,12 @@ def make_row(domain: str, number: int, shape: tuple[int, int, int], **changes: A
         "heights": tuple(float(h) for h in np.linspace(0, 1, count)) if count > 1 else (0.5,),
         "pixel_mm": (1.0, 1.0),
         "modality": "MR",
-        "scaling": {"kind": "percentile", "lower": 0.0, "upper": 100.0 + number, "unit": "arbitrary units"},
+        "scaling": IntensityScaling("percentile", 0.0, 100.0 + number, "arbitrary units").to_dict(),
         "preparation": preparation_of(Slicing(size=size), Domain()),
         "input": case,
         "cropped": False,
+        "content": hashlib.sha256(f"{domain} {number}".encode()).hexdigest(),
+        "patient_source": "name",
     }
     return SliceRow(**{**fields, **changes})
 

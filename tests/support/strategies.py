@@ -53,8 +53,9 @@ def slice_rows(draw: Any, domain: str, *, most: int = 4) -> list[SliceRow]:
                 domain=domain, case=case, patient=case, split="train", file=f"{domain}/{case}.npy", shape=(8, 8, 41),
                 affine=tuple(map(tuple, make_affine().tolist())), slices=tuple(kept),
                 heights=tuple((k - kept[0]) / span for k in kept), pixel_mm=(1.0, 1.0), modality="MR",
-                scaling={"kind": "percentile", "lower": 0.0, "upper": 1.0, "unit": "arbitrary units"},
+                scaling={"kind": "percentile", "lower": 0.0, "upper": 1.0, "unit": "arbitrary units", "air": None},
                 preparation={"size": 8, "fit": "physical", "pixel_mm": 1.0}, input="00" * 8, cropped=False,
+                content=f"{number:064x}", patient_source="name",
             )
         )  # fmt: skip
     return rows

@@ -141,8 +141,8 @@ def test_rows_in_another_order_make_the_same_plan(store: Path) -> None:
 
 
 UNITS = {
-    "HU": {"kind": "window", "lower": -1024.0, "upper": 3071.0, "unit": "HU"},
-    "arbitrary units": {"kind": "percentile", "lower": 0.0, "upper": 900.0, "unit": "arbitrary units"},
+    "HU": {"kind": "window", "lower": -1024.0, "upper": 3071.0, "unit": "HU", "air": None},
+    "arbitrary units": {"kind": "percentile", "lower": 0.0, "upper": 900.0, "unit": "arbitrary units", "air": None},
 }
 
 

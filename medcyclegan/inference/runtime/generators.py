@@ -109,9 +109,11 @@ def check_members(bundles: Sequence[ModelBundle]) -> None:
     slices that they read at once differ.
     """
     first, *others = bundles
-    known = [(d.name, d.modality, d.rule) for d in first.domains]
+    known = [(d.name, d.modality, d.input_scaling) for d in first.domains]
     for number, other in enumerate(others, start=2):
-        if [(d.name, d.modality, d.rule) for d in other.domains] != known or other.preparation != first.preparation:
+        if [
+            (d.name, d.modality, d.input_scaling) for d in other.domains
+        ] != known or other.preparation != first.preparation:
             raise ModelError(
                 f"--model number {number} has other domains or another preparation than the first: average only models "
                 "that were trained on equally prepared slices"

@@ -20,6 +20,8 @@ _PLACES = _IN * _IN
 _POINTS = (0.0, 2**-0.5, -(2**-0.5), 2**0.5, -(2**0.5))
 #: Tiles that are processed at a time: their data should fit into a CPU's cache.
 _STRIP = 128
+#: torch's operators that are called here; they are internal, so another version of torch may lack them.
+_OPERATORS = ("_convolution_pointwise", "_reorder_convolution_weight")
 _GROUPED = {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": _PLACES}
 
 
@@ -27,7 +29,8 @@ def winograd_pays(convolution: nn.Conv2d, dtype: torch.dtype) -> bool:
     """Return whether :class:`WinogradConvolution` in ``dtype`` is faster than ``convolution`` on this CPU.
 
     This is a rule and not a timing, so that the same machine always returns the same results. It holds for
-    convolutions dominated by multiplications: wide ones, except in bf16 on CPUs with matrix units for it (AMX).
+    convolutions dominated by multiplications: wide ones, except in bf16 on CPUs with matrix units for it (AMX). It is
+    False if torch lacks one of the operators: the convolution is then used as it is.
     """
     capabilities = torch.cpu.get_capabilities()
     return (
@@ -39,7 +42,7 @@ def winograd_pays(convolution: nn.Conv2d, dtype: torch.dtype) -> bool:
         and min(convolution.in_channels, convolution.out_channels) >= _FEWEST_CHANNELS
         and max(convolution.in_channels, convolution.out_channels) <= _MOST_CHANNELS
         and platform.machine() in ("x86_64", "AMD64")
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
         and bool(capabilities.get("avx2"))
         and (dtype == torch.float32 or not capabilities.get("amx_bf16"))
     )

@@ -34,15 +34,15 @@ __all__ = ["inspect_dicom"]
 def inspect_dicom(
     files: Sequence[Path],
     options: ReadOptions,
-    said: Callable[[Path], None],
+    on_file: Callable[[Path], None],
     *,
     named: Collection[Path] = (),
 ) -> tuple[list[InspectedVolume], Counter[str]]:
     """Return a row for each series among ``files``, and the number of files that are not images, by reason.
 
-    ``said`` is called after each file. ``named``: the files that the user named directly, not by their folder.
+    ``on_file`` is called after each file. ``named``: the files that the user named directly, not by their folder.
     """
-    scan = scan_files(files, options.split_by, said=said)
+    scan = scan_files(files, options.split_by, on_file=on_file)
     unplaced = find_unplaced(scan)
     places = find_series(scan, options.series)
     volumes = {folder for folder, series in places if not is_aside(series)}

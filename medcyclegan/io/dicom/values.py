@@ -58,8 +58,8 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
 
 def short_reason(error: BaseException) -> str:
     """Return the message of a library's error, shortened; its type if it has none."""
-    said = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return said if 0 < len(said) <= 80 else f"{said[:77]}..." if said else type(error).__name__
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return reason if 0 < len(reason) <= 80 else f"{reason[:77]}..." if reason else type(error).__name__
 
 
 @functools.cache

@@ -19,7 +19,7 @@ __all__ = ["SAME_PLACE_VOXELS", "corner_distance", "find_affine"]
 #: Two affines that differ by less than this many voxels at every corner of the grid are the same
 #: (a qform stores a rotation near 180 degrees no better).
 SAME_PLACE_VOXELS = 0.05
-#: Millimetres in the unit that the lower three bits of xyzt_units name; 0 is "not said", taken as mm.
+#: Millimetres in the unit that the lower three bits of xyzt_units name; 0, "not stated", is taken as mm.
 _UNIT_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _UNIT_NAME = {1: "metres", 3: "micrometres"}
 #: Codes of sform and qform: 0 unknown, 1 scanner, 2 aligned, 3 Talairach, 4 MNI 152, 5 another template.

@@ -143,7 +143,7 @@ def read_name(name: str, vocabulary: Vocabulary) -> Reading:
     own = split_words(re.sub(r"#\d+$", "", stem))
     words = _identifying(own, vocabulary)
     if not kept and (not words or all(is_label(word.key) for word in words)):
-        words = _second_look(own) or words or own or (Word("", stem),)
+        words = _numbered_words(own) or words or own or (Word("", stem),)
     return Reading(tuple(groups), tuple(kept), words)
 
 
@@ -191,7 +191,7 @@ def _identifying(words: tuple[Word, ...], vocabulary: Vocabulary) -> tuple[Word,
     return tuple(kept)
 
 
-def _second_look(words: tuple[Word, ...]) -> tuple[Word, ...]:
+def _numbered_words(words: tuple[Word, ...]) -> tuple[Word, ...]:
     """Return numbered words of a name that seems to hold only visits and contrasts: ``visit_2``, ``M12``, ``CT01``.
 
     One of them must name the patient. Of a numbered contrast only the number is returned, because the contrast differs

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
-from medcyclegan.config import Generator
 from medcyclegan.errors import TrainingError
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.fitness import Fitness
-from medcyclegan.networks import CycleGAN, resnet_blocks, unet_levels
+from medcyclegan.networks import CycleGAN, weight_levels, weight_settings
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.run.state import RunState
 
@@ -24,21 +22,7 @@ def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
     If the names differ, the domains are matched by their order and a warning is logged. Raises
     :class:`~medcyclegan.errors.TrainingError` for generators whose shape differs from the configuration's.
     """
-    theirs, ours = _shape(model.generator, model.preparation.size), _shape(plan.config.networks.generator, plan.size)
-    if model.graphs or theirs != ours:
-        # The levels of a unet follow from the size of its slices; no setting changes them.
-        changes = [
-            f"networks.generator.{key}={value}"
-            for key, value in theirs.items()
-            if key != "levels" and ours.get(key) != value
-        ]
-        if not changes and not model.graphs:
-            raise TrainingError(
-                f"--init-from: the unet has {theirs['levels']} levels for slices of {model.preparation.size} pixels; "
-                f"slices of {plan.size} need {ours['levels']}: name a model of that size, or slice with its size"
-            )
-        reason = "it holds ONNX graphs and no weights" if model.graphs else f"it has {', '.join(changes)}"
-        raise TrainingError(f"--init-from: {reason}: name a model with the configured generators, or --set those")
+    _check_generators(model, plan)
     names = {domain.name for domain in model.domains}
     if names == set(plan.domains):
         of = {name: model.direction(to).generator for name, to in zip(("G_BA", "G_AB"), plan.domains, strict=True)}
@@ -78,12 +62,20 @@ def steps_behind(model: ModelBundle) -> int:
     return steps if isinstance(steps, int) else 0
 
 
-def _shape(generator: Generator, size: int) -> dict[str, Any]:
-    """Return the settings that determine the names and shapes of a generator's weights."""
-    shape: dict[str, Any] = {"kind": generator.kind, "filters": generator.filters}
-    shape |= {"upsampling": generator.upsampling, "context_slices": generator.context_slices}
-    if generator.kind == "resnet":
-        shape["blocks"] = generator.blocks or resnet_blocks(size)
-    if generator.kind == "unet":
-        shape["levels"] = unet_levels(size)
-    return shape
+def _check_generators(model: ModelBundle, plan: Plan) -> None:
+    """Check that the weights of ``model`` fit the generators of the configuration."""
+    remedy = "name a model with the configured generators, or --set those"
+    if model.graphs:
+        raise TrainingError(f"--init-from: it holds ONNX graphs and no weights: {remedy}")
+    size, generator = model.preparation.size, plan.config.networks.generator
+    ours = weight_settings(generator, plan.size)
+    theirs = weight_settings(model.generator, size)
+    changes = [f"networks.generator.{key}={value}" for key, value in theirs.items() if ours.get(key) != value]
+    if changes:
+        raise TrainingError(f"--init-from: it has {', '.join(changes)}: {remedy}")
+    levels, needed = weight_levels(model.generator, size), weight_levels(generator, plan.size)
+    if levels != needed:
+        raise TrainingError(
+            f"--init-from: the {generator.kind} has {levels} levels for slices of {size} pixels; slices of {plan.size} "
+            f"need {needed}: name a model of that size, or slice with its size"
+        )

@@ -25,7 +25,7 @@ def test_what_cannot_be_is_refused(options, message):
         translate_volume(head_ct(), identity_model(), "mr", **options)
 
 
-def test_what_changes_the_values_is_said():
+def test_settings_that_change_values_are_described():
     assert InferenceOptions().settings == ()
     assert InferenceOptions(device="cpu", batch_size=3).settings == ()
     assert len(InferenceOptions(fast=True, tta=True, planes="three").settings) == 3

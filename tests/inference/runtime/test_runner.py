@@ -36,7 +36,7 @@ def slices():
     return torch.arange(10.0).reshape(10, 1, 1, 1)
 
 
-def test_a_batch_that_does_not_fit_is_halved_aloud(slices, caplog):
+def test_a_batch_that_does_not_fit_is_halved_with_a_warning(slices, caplog):
     generator = Doubler(capacity=3)
     with caplog.at_level(logging.WARNING), SliceRunner(generator, 8) as run:
         assert torch.equal(run(slices), slices * 2)
@@ -45,7 +45,7 @@ def test_a_batch_that_does_not_fit_is_halved_aloud(slices, caplog):
     assert caplog.text.count("memory ran out on meta") == 2
 
 
-def test_where_one_slice_does_not_fit_the_cpu_goes_on(slices, caplog):
+def test_if_one_slice_does_not_fit_the_cpu_continues(slices, caplog):
     generator = Doubler(capacity=0)
     with caplog.at_level(logging.WARNING), SliceRunner(generator, 2) as run:
         assert torch.equal(run(slices), slices * 2)

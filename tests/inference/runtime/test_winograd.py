@@ -1,11 +1,17 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import functional
 
 from medcyclegan.inference.runtime import winograd
+from medcyclegan.inference.runtime.cpu_layout import tune_for_cpu
 from medcyclegan.inference.runtime.winograd import WinogradConvolution, winograd_pays
 
-needs_onednn = pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_convolution_pointwise"), reason="needs oneDNN")
+OPERATORS = ("_convolution_pointwise", "_reorder_convolution_weight")
+needs_onednn = pytest.mark.skipif(
+    not all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS), reason="needs oneDNN's operators"
+)
 
 
 def direct(x, convolution, dtype):
@@ -58,7 +64,7 @@ def test_it_rounds_about_as_a_direct_convolution_does(dtype, factor):
 def test_it_is_for_wide_plain_convolutions_only(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     monkeypatch.setattr(winograd.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", None, raising=False)
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(**dict.fromkeys(OPERATORS)))
     wide = torch.nn.Conv2d(128, 256, 3, bias=False)
     assert winograd_pays(wide, torch.float32)
     assert winograd_pays(wide, torch.bfloat16)
@@ -76,3 +82,20 @@ def test_it_is_for_wide_plain_convolutions_only(monkeypatch):
     assert not winograd_pays(wide, torch.bfloat16)
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert not winograd_pays(wide, torch.float32)
+
+
+@pytest.mark.parametrize("missing", OPERATORS)
+def test_without_one_of_the_operators_convolutions_stay_as_they_are(monkeypatch, missing):
+    """The operators are internal to torch: a version that lacks one must still translate."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setattr(winograd.platform, "machine", lambda: "x86_64")
+    left = {name: None for name in OPERATORS if name != missing}
+    network = torch.nn.Sequential(torch.nn.ReflectionPad2d(1), torch.nn.Conv2d(128, 128, 3, bias=False))
+    x = smooth((1, 128, 12, 12)).float()
+    with torch.inference_mode():
+        expected = network(x)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.ops, "mkldnn", SimpleNamespace(**left))
+            tuned = tune_for_cpu(network)
+        assert not any(isinstance(module, WinogradConvolution) for module in tuned.modules())
+        assert (tuned(x) - expected).abs().max() < 1e-5

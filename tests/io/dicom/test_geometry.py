@@ -1,4 +1,4 @@
-"""Stacks from positions: order, affine, gaps, tilt, in numbers alone."""
+"""Stacks computed from positions: order, affine, gaps and tilt."""
 
 from __future__ import annotations
 

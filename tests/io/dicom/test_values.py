@@ -1,4 +1,4 @@
-"""Header values: right, absent, or refused by name."""
+"""Header values are read, absent, or refused with the name of the attribute."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medcyclegan.io.dicom.values import integer, items, numbers, text, texts, ve
 
 
 def raw(keyword: str, value: bytes, vr: str | None = None, *, little: bool = True) -> Dataset:
-    """A data set with one element as it lies in a file."""
+    """Return a data set with one element, as stored in a file."""
     tag = BaseTag(Tag(keyword))
     dataset = Dataset()
     dataset._dict[tag] = RawDataElement(tag, vr, len(value), value, 0, vr is None, little)

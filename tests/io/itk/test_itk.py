@@ -1,4 +1,4 @@
-"""MetaImage and NRRD: geometry as SimpleITK has it, voxels read to their checksum, doubt refused."""
+"""MetaImage and NRRD: the geometry is that of SimpleITK, checksums are verified, unclear headers are refused."""
 
 from __future__ import annotations
 
@@ -7,25 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from support.phantoms import GRIDS, TILTED_GRID, Grid, head_ct, linear_error, linear_volume, make_affine
+from support.itk_files import to_image, write_mha, write_nrrd
+from support.phantoms import GRIDS, LPS_RAS, TILTED_GRID, Grid, head_ct, linear_error, linear_volume, make_affine
 
 from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, ReadError
 from medcyclegan.io import ReadOptions, read_volume, write_volume
 from medcyclegan.io.inspect import inspect_paths
-from medcyclegan.volume import Volume
 
 ENDINGS = [".mha", ".nrrd", ".mhd"]
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def to_image(volume: Volume) -> sitk.Image:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(volume.array.T))
-    affine = LPS @ volume.affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-    return image
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -61,22 +50,8 @@ def test_what_we_write_simpleitk_reads(tmp_path: Path, ending: str) -> None:
     assert image.GetPixelID() == sitk.sitkInt16
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image).T, volume.array)
     for index in ((0, 0, 0), (3, 5, 7)):
-        place = LPS[:3, :3] @ image.TransformIndexToPhysicalPoint(index)
+        place = LPS_RAS[:3, :3] @ image.TransformIndexToPhysicalPoint(index)
         np.testing.assert_allclose(place, (volume.affine @ [*index, 1])[:3], atol=1e-9)
-
-
-def write_mha(path: Path, fields: dict[str, str | None], values: np.ndarray) -> Path:
-    header: dict[str, str | None] = {
-        "ObjectType": "Image", "NDims": "3", "BinaryData": "True", "BinaryDataByteOrderMSB": "False",
-        "CompressedData": "False", "TransformMatrix": "1 0 0 0 1 0 0 0 1", "Offset": "10 20 30",
-        "ElementSpacing": "1 2 3", "DimSize": "4 5 6", "ElementType": "MET_SHORT",
-    }  # fmt: skip
-    header |= fields
-    data_file = header.pop("ElementDataFile", "LOCAL")
-    lines = [f"{name} = {value}" for name, value in header.items() if value is not None]
-    text = "\n".join([*lines, f"ElementDataFile = {data_file}", ""])
-    path.write_bytes(text.encode() + values.tobytes(order="F"))
-    return path
 
 
 VALUES = np.random.default_rng(4).integers(-1000, 1000, (4, 5, 6)).astype("<i2")
@@ -86,7 +61,7 @@ VALUES = np.random.default_rng(4).integers(-1000, 1000, (4, 5, 6)).astype("<i2")
 def test_metaimage_by_hand(tmp_path: Path, modality: str) -> None:
     found = read_volume(write_mha(tmp_path / "a.mha", {"Modality": f"MET_MOD_{modality}"}, VALUES))
     np.testing.assert_array_equal(found.array, VALUES)
-    np.testing.assert_allclose(found.affine, LPS @ make_affine("RAS", (1, 2, 3), origin=(10, 20, 30)))
+    np.testing.assert_allclose(found.affine, LPS_RAS @ make_affine("RAS", (1, 2, 3), origin=(10, 20, 30)))
     assert found.modality == modality
 
 
@@ -113,7 +88,7 @@ def test_four_axes(tmp_path: Path) -> None:
         assert found.spacing_mm == (1, 1, 2)
 
 
-def test_two_axes_are_one_slice_aloud(tmp_path: Path) -> None:
+def test_two_axes_are_one_slice_with_a_warning(tmp_path: Path) -> None:
     fields = {"NDims": "2", "DimSize": "4 5", "TransformMatrix": "1 0 0 1", "Offset": "3 4", "ElementSpacing": "2 2"}
     found = read_volume(write_mha(tmp_path / "a.mha", fields, VALUES[..., 0]))
     assert found.shape == (4, 5, 1)
@@ -128,7 +103,7 @@ def test_an_origin_that_is_not_stated_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".mha", ".nrrd"])
 def test_axes_that_no_header_states(tmp_path: Path, ending: str) -> None:
-    """ITK itself takes them for LPS in silence."""
+    """ITK assumes LPS for these without a warning."""
     path = tmp_path / f"a{ending}"
     if ending == ".mha":
         write_mha(path, {"TransformMatrix": None}, VALUES)
@@ -145,7 +120,7 @@ def test_axes_that_no_header_states(tmp_path: Path, ending: str) -> None:
         np.testing.assert_array_equal(found.array, VALUES)
     origin = read_volume(path, assume_axes="RAS").affine[:3, 3]
     np.testing.assert_allclose(origin, read_volume(path, assume_axes="LPS").affine[:3, 3])
-    np.testing.assert_allclose(origin, LPS[:3, :3] @ sitk.ReadImage(path).GetOrigin())
+    np.testing.assert_allclose(origin, LPS_RAS[:3, :3] @ sitk.ReadImage(path).GetOrigin())
 
 
 MHA_REFUSED = {
@@ -183,18 +158,6 @@ def test_a_metaimage_that_cannot_be_believed(tmp_path: Path, case: str) -> None:
     assert str(refusal.value).startswith(str(path))
 
 
-def write_nrrd(path: Path, fields: dict[str, str | None], values: np.ndarray) -> Path:
-    header: dict[str, str | None] = {
-        "type": "short", "dimension": "3", "space": "left-posterior-superior", "sizes": "4 5 6",
-        "space directions": "(1,0,0) (0,2,0) (0,0,3)", "kinds": "domain domain domain", "endian": "little",
-        "encoding": "raw", "space origin": "(10,20,30)",
-    }  # fmt: skip
-    header |= fields
-    lines = ["NRRD0005", "# a comment", *(f"{name}: {value}" for name, value in header.items() if value is not None)]
-    path.write_bytes(("\n".join([*lines, "key:=value", "", ""])).encode() + values.tobytes(order="F"))
-    return path
-
-
 @pytest.mark.parametrize(
     ("space", "sign"),
     [("left-posterior-superior", (-1, -1)), ("LPS", (-1, -1)), ("right-anterior-superior", (1, 1)), ("LAS", (-1, 1))],
@@ -206,10 +169,10 @@ def test_nrrd_spaces(tmp_path: Path, space: str, sign: tuple[int, int]) -> None:
     np.testing.assert_allclose(found.affine, expected)
 
 
-def test_a_sheared_nrrd_is_kept_aloud(tmp_path: Path) -> None:
+def test_a_sheared_nrrd_is_kept_with_a_warning(tmp_path: Path) -> None:
     volume = linear_volume(TILTED_GRID.shape, TILTED_GRID.affine)
-    vectors = " ".join("({},{},{})".format(*column) for column in (LPS @ volume.affine)[:3, :3].T)
-    origin = "({},{},{})".format(*(LPS @ volume.affine)[:3, 3])
+    vectors = " ".join("({},{},{})".format(*column) for column in (LPS_RAS @ volume.affine)[:3, :3].T)
+    origin = "({},{},{})".format(*(LPS_RAS @ volume.affine)[:3, 3])
     fields = {"type": "float", "sizes": "12 14 10", "space directions": vectors, "space origin": origin}
     path = write_nrrd(tmp_path / "a.nrrd", fields, volume.array)
     found = read_volume(path)
@@ -257,7 +220,7 @@ def test_a_nrrd_origin_that_is_not_stated_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".mha", ".nrrd"])
 def test_no_flipped_bit_in_packed_voxels_goes_unseen(tmp_path: Path, ending: str) -> None:
-    """SimpleITK itself returns a full-size image from most of these .mha files."""
+    """SimpleITK returns a full-size image for most of these damaged .mha files."""
     path = tmp_path / f"a{ending}"
     write_volume(head_ct((10, 12, 8)), path)
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Reading NIfTI: the right array in the right place, or a refusal with its remedy."""
+"""NIfTI files are read with the right array and affine, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_big_endian(tmp_path: Path, version: int, slope: float) -> None:
     np.testing.assert_allclose(found.affine, make_affine("LPS"))
 
 
-def test_the_sform_wins_and_a_different_qform_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_sform_is_used_and_a_different_qform_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     volume = box_volume()
     with caplog.at_level(logging.WARNING):
         found = read_nifti(write_nifti(volume, tmp_path / "a.nii", qoffset_x=3.0))
@@ -165,7 +165,7 @@ def test_axes_that_are_none_are_refused(axes: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("units", "scale"), [("meter", 1000.0), ("micron", 0.001), ("mm", 1.0), ("unknown", 1.0)])
-def test_units_come_to_millimetres_aloud(tmp_path: Path, units: str, scale: float) -> None:
+def test_units_are_converted_to_millimeters_with_a_warning(tmp_path: Path, units: str, scale: float) -> None:
     place = make_affine("LPS", (1.0, 1.5, 2.0))
     small = place.copy()
     small[:3] /= scale
@@ -185,7 +185,7 @@ def test_metres_that_cannot_be_are_refused(tmp_path: Path) -> None:
         read_nifti(write_nifti(stored_box(), tmp_path / "a.nii", units="meter"))
 
 
-def test_pixdim_that_disagrees_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pixdim_that_disagrees_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for pixdim in ([1, -1, 1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 1, 1, 1, 1], [1, 2, 2, 2, 1, 1, 1, 1]):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
@@ -269,7 +269,7 @@ def test_modality_from_the_bids_sidecar(tmp_path: Path, content: object, modalit
     assert read_nifti(write_nifti(stored_box(), tmp_path / "sub-01_T1w.nii.gz")).modality == modality
 
 
-def test_a_broken_sidecar_is_said(tmp_path: Path) -> None:
+def test_a_broken_sidecar_is_logged(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     assert "sidecar" in read_nifti(write_nifti(stored_box(), tmp_path / "a.nii")).notes[0]
 

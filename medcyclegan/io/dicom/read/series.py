@@ -62,11 +62,11 @@ def scan_files(
     split_by: str | None = None,
     *,
     keep_datasets: bool = False,
-    said: Callable[[Path], None] | None = None,
+    on_file: Callable[[Path], None] | None = None,
 ) -> Scan:
     """Read the header of each file once, without its pixels.
 
-    ``keep_datasets`` keeps whole headers, for a volume that will be read; ``said`` is called after each file (a
+    ``keep_datasets`` keeps whole headers, for a volume that will be read; ``on_file`` is called after each file (a
     progress bar). Never raises for a bad file: it is among ``damaged``, with its reason.
     """
     keywords = SPLIT_KEYWORDS if split_by in (None, *SPLIT_KEYWORDS) else (*SPLIT_KEYWORDS, str(split_by))
@@ -87,8 +87,8 @@ def scan_files(
                 is_whole = not isinstance(error, ReadError)
                 refusal = ReadError.from_error(f"{path.name}: ", error)
                 damaged.append(DamagedFile(path, refusal, series_uid, is_whole=is_whole))
-        if said is not None:
-            said(path)
+        if on_file is not None:
+            on_file(path)
     return Scan(tuple(frames), tuple(others), tuple(damaged))
 
 

@@ -210,10 +210,10 @@ def _read_template(
 
 def _burned_in(headers: tuple[Dataset, ...]) -> str:
     """Return BurnedInAnnotation of a volume made from all these images; empty if one lacks it and no other is YES."""
-    said = {
+    statements = {
         text(header, "BurnedInAnnotation").upper() for header in {id(header): header for header in headers}.values()
     }
-    return "YES" if "YES" in said else "NO" if said == {"NO"} else ""
+    return "YES" if "YES" in statements else "NO" if statements == {"NO"} else ""
 
 
 def _check_one_study(headers: tuple[Dataset, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Series to a node on the loopback: pynetdicom's own, and Orthanc where it is installed."""
+"""Send series to a DICOM node on this machine: pynetdicom's, and Orthanc if it is installed."""
 
 import importlib
 import re
@@ -38,7 +38,7 @@ SLICES = 4
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    """A CT series, a model, and an empty folder for what is temporary."""
+    """A folder with a CT series and a model, and an empty folder for temporary files."""
     monkeypatch.chdir(tmp_path)
     made.save(made.slices_of(head_ct((20, 24, SLICES), make_affine("LPS", (9.0, 9.0, 9.0)))), tmp_path / "ct")
     tiny_model().save(tmp_path / "model")
@@ -52,7 +52,7 @@ def translate_to(address, *options):
 
 
 def error_of(result, workspace):
-    """The one line of a failure that left nothing behind."""
+    """Return the error line of a failed command, after checking that it left no file."""
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
     assert not list((workspace / "temporary").iterdir())
@@ -94,7 +94,7 @@ def test_a_node_that_takes_implicit_vr_only_gets_it(workspace):
         ({"classes": [pydicom.uid.SecondaryCaptureImageStorage]}, "takes neither CT nor MR images"),
     ],
 )
-def test_a_node_that_will_not_have_us_is_told_before_the_work(workspace, monkeypatch, settings, message):
+def test_a_node_that_rejects_the_association_is_reported_before_the_work(workspace, monkeypatch, settings, message):
     module = sys.modules["medcyclegan.inference.translate_file"]
     monkeypatch.setattr(module, "translate", lambda *_, **__: pytest.fail("it went to work"))
     with running_node(**settings) as node:
@@ -103,7 +103,7 @@ def test_a_node_that_will_not_have_us_is_told_before_the_work(workspace, monkeyp
     assert re.search(message, line), line
 
 
-def test_nobody_there_is_told_before_the_work(workspace):
+def test_an_unreachable_node_is_reported_before_the_work(workspace):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Files in a tree: image, junk or damaged."""
+"""Files in a tree are images, other files or damaged images."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_deflated_bomb_is_stopped(tmp_path, monkeypatch):
     [(1 << 26, 0, True), (2000, 0, True), (2000, 64, True), (2000, 1 << 24, False), (1 << 26, 1 << 28, False)],
 )
 def test_no_more_is_inflated_than_the_pixels_need(tmp_path, monkeypatch, header, behind, right):
-    """``behind``: bytes of trailing padding; the pixels themselves are 2 MB."""
+    """``behind``: bytes of trailing padding; the pixels take 2 MB."""
     monkeypatch.setattr(dicom_headers, "_MOST_HEADER", header)
     volume = head_ct((1024, 1024, 1))
     (dataset,) = made.slices_of(volume)

@@ -1,4 +1,4 @@
-"""Real scans of several vendors against the conversions of dcm2niix and dicom2nifti."""
+"""Real scans of several vendors, compared with the conversions of dcm2niix and dicom2nifti."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_several_volumes_are_refused(folder, count):
 
 
 def stored_slices(folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Each slice's values, (columns, rows), and corner in RAS+ mm, by pydicom alone."""
+    """Return the values ``(columns, rows)`` and the corner in RAS+ mm of each slice, read with pydicom alone."""
     import pydicom
 
     found = []

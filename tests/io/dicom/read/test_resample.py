@@ -1,4 +1,4 @@
-"""Resampling to even and upright grids: linear values stay linear, nothing is invented outside."""
+"""Resampling to even and upright grids keeps linear values linear and invents nothing outside the stack."""
 
 from __future__ import annotations
 

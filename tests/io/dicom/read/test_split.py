@@ -1,4 +1,4 @@
-"""Which frames make which volume, and in what order the volumes come."""
+"""How frames are assigned to volumes, and the order of the volumes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medcyclegan.io.dicom.read.split import split_volumes
 
 
 def groups_of(folder, times, split_by=None):
-    """Write a slice per entry, ``(place, elements)``; return each volume's name and instance numbers."""
+    """Write one slice per entry ``(position, elements)``; return the name and instance numbers of each volume."""
     slices = []
     patterns = made.slices_of(made.placed_volume((4, 4, 3)))
     for number, (place, elements) in enumerate(times, start=1):

@@ -130,7 +130,7 @@ def test_a_refusal_gives_value_rule_and_remedy(tmp_path):
     )
 
 
-def test_a_tilt_is_exact_and_said_aloud(tmp_path, caplog):
+def test_a_tilt_is_exact_and_logged(tmp_path, caplog):
     affine = phantoms.make_affine("LPS", (0.9, 1.1, 2.5), origin=(5.0, 7.0, -11.0), rotation_degrees=(15, 0, 0))
     affine[:3, 2] = (0, 0, 2.5)
     made.save(made.slices_of(made.placed_volume(affine=affine)), tmp_path / "in")
@@ -195,7 +195,7 @@ def test_one_file_is_one_slice(tmp_path):
     assert found.spacing_mm[2] == pytest.approx(2.5)
 
 
-def test_a_slice_of_unknown_thickness_is_said(tmp_path):
+def test_a_slice_of_unknown_thickness_is_logged(tmp_path):
     dataset = made.slices_of(made.placed_volume((12, 14, 1)))[0]
     del dataset.SliceThickness
     made.save([dataset], tmp_path / "in")
@@ -214,7 +214,7 @@ def test_two_slices_with_one_missing_between_are_refused(tmp_path):
     assert read_volume(tmp_path / "in", allow_gap=True).shape == (12, 14, 2)
 
 
-def test_an_evenly_thinned_stack_is_said(tmp_path):
+def test_an_evenly_thinned_stack_is_logged(tmp_path):
     slices = made.slices_of(made.placed_volume())
     for dataset in slices:
         dataset.SpacingBetweenSlices = 2.5

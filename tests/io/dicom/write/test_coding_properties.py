@@ -1,4 +1,4 @@
-"""What holds of any volume that is written: it comes back on its grid, and 16 bits hold what DICOM stores."""
+"""Properties of every written volume: it is read back on its grid, and its DICOM values fit into 16 bits."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""What a derived series takes from hostile or sloppy headers: valid values, or a refusal that says why."""
+"""A derived series copies only valid values from hostile or careless headers, or is refused with the reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODULES = ("patient", "clinical-trial-subject", "general-study", "patient-study"
 
 
 def header(tmp_path: Path, values: dict[str, bytes], charset: list[str] | None = None) -> Path:
-    """Write one slice whose attributes hold exactly these bytes."""
+    """Write one slice whose attributes consist of exactly these bytes."""
     dataset = made.slices_of(made.placed_volume((8, 8, 1)), intercept=-8192 * 4)[0]
     dataset.ReferringPhysicianName = dataset.AccessionNumber = dataset.StudyID = dataset.PositionReferenceIndicator = ""
     dataset.BodyPartExamined = "HEAD"
@@ -52,7 +52,7 @@ def placeholder(keyword: str, value: bytes) -> bytes:
 
 
 def written(source: Path) -> tuple[Dataset, bytes]:
-    """Write the slice as a derived image; return it and its bytes."""
+    """Write the slice as a derived image, and return the image and its bytes."""
     out = source.parent / "out"
     write_volume(peers.made_from(read_volume(source), "MR"), out)
     return pydicom.dcmread(out / "0001.dcm"), (out / "0001.dcm").read_bytes()
@@ -196,7 +196,7 @@ def test_the_list_is_that_of_the_standard() -> None:
 @given(values=st.dictionaries(st.sampled_from(PATIENT_AND_STUDY), st.binary(max_size=90), max_size=6), stated=st.text())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_copied_validly_or_refused(values: dict[str, bytes], stated: str) -> None:
-    """Whatever the bytes, what is copied can be written and comes back as it was, or there is a refusal."""
+    """Any bytes are either copied, written and read back unchanged, or refused."""
     dataset = Dataset()
     with quiet():
         for keyword, value in values.items():

@@ -1,4 +1,4 @@
-"""De-identified series: no marker of the source's in any byte, valid to dciodvfy, whole as a series."""
+"""De-identified series contain no identifier of the source, are complete, and are valid according to dciodvfy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real server takes derived series by REST and by DIMSE, gives them back identical, and knows one sent again."""
+"""A real server accepts derived series by REST and DIMSE, returns them unchanged, and recognizes a repeated one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A synthetic CT and a synthetic MR of one tilted series, and both made a second time."""
+    """Write a synthetic CT and a synthetic MR of one tilted series, each twice."""
     root = tmp_path_factory.mktemp("orthanc")
     made.save(made.slices_of(made.placed_volume(TILTED_GRID.shape, TILTED_GRID.affine), intercept=-8192), root / "in")
     for modality in ("CT", "MR"):
@@ -34,7 +34,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def by_rest(server: Orthanc, folder: Path) -> list[str]:
-    """Upload a folder; return the server's words on each file."""
+    """Upload a folder; return the server's status for each file."""
     return [server.post("/instances", path.read_bytes())["Status"] for path in sorted(folder.iterdir())]
 
 

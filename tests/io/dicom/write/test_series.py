@@ -1,4 +1,4 @@
-"""Derived DICOM series: in place, voxel for voxel, valid for other people's programs, whole or not there."""
+"""Derived DICOM series have the right geometry and voxels, are valid for other programs, and are never incomplete."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_mr_values_in_16_bits(values: tuple[float, float], signed: int, exponent
 
 
 def test_values_are_where_they_belong(tmp_path: Path) -> None:
-    """Every voxel is a linear function of its own place, in what pydicom alone finds in the files."""
+    """Every voxel, as read by pydicom alone, is a linear function of its position."""
     grid = STACKS["oblique"]
     volume = read_volume(series(tmp_path / "in", grid, "MR"))
     write_volume(volume.replace(modality="CT"), tmp_path / "out")

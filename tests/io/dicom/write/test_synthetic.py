@@ -1,4 +1,4 @@
-"""Made series: valid DICOM in the right place, read back voxel for voxel."""
+"""Synthetic series are valid DICOM with the right geometry and are read back voxel for voxel."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_dciodvfy_finds_nothing(tmp_path, image):
     assert consistent.stderr == ""
 
 
-def test_it_says_that_it_is_made(tmp_path):
+def test_it_is_marked_as_synthetic(tmp_path):
     volume = t2_volume(make_head(1, shape=(20, 20, 2), spacing_mm=(8.0, 10.0, 30.0)))
     write_made_series(volume, tmp_path / "series", number=3, description="MADE")
     image = pydicom.dcmread(tmp_path / "series" / "slice-0002.dcm")

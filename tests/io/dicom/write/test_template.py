@@ -1,4 +1,4 @@
-"""From NIfTI to DICOM: patient and study from a template, the place from the volume, the frame only if shared."""
+"""From NIfTI to DICOM: patient and study from a template, geometry from the volume, the frame only if shared."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def first(folder: Path) -> Dataset:
 
 
 def misplaced(folder: Path) -> float:
-    """Return how far, at most, a voxel's value is from what its place says."""
+    """Return the largest difference between a voxel's value and the value expected at its position."""
     found = read_volume(folder)
     return float(np.abs(found.array - linear_values(found.shape, found.affine, COEFFICIENTS)).max())
 
 
 @pytest.mark.parametrize("flips", [(), (0,), (1,), (2,), (0, 1), (0, 1, 2)])
 @pytest.mark.parametrize("swap", [False, True])
-def test_on_the_templates_grid_whatever_its_axes(flips: tuple[int, ...], swap: bool, tmp_path: Path) -> None:
-    """As dcm2niix and others flip and reorder: the output is on the template's slices, and says so."""
+def test_on_the_grid_of_the_template_regardless_of_the_axes(flips: tuple[int, ...], swap: bool, tmp_path: Path) -> None:
+    """Axes may be flipped and reordered, as by dcm2niix; the output then refers to the template's slices."""
     folder = template(tmp_path / "template")
     volume = placed(PLACE)
     axes = (2, 0, 1) if swap else (0, 1, 2)
@@ -76,7 +76,9 @@ def test_on_the_templates_grid_whatever_its_axes(flips: tuple[int, ...], swap: b
 
 @needs_tools
 @pytest.mark.parametrize("name", [*GRIDS, "tilted"])
-def test_off_its_grid_it_has_a_frame_of_its_own(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_off_the_grid_of_the_template_it_has_another_frame(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = template(tmp_path / "template")
     grid = TILTED_GRID if name == "tilted" else GRIDS[name]
     with caplog.at_level(logging.WARNING, "medcyclegan"):
@@ -107,7 +109,7 @@ def test_any_rotation_keeps_its_place(tmp_path: Path) -> None:
 
 
 def test_a_template_of_another_modality_shares_the_place_but_is_no_source(tmp_path: Path) -> None:
-    """An MR that was brought onto a CT's grid lies in the CT's frame, but was not made from its images."""
+    """An MR that was resampled to a CT's grid is in the CT's frame, but is not derived from its images."""
     folder = template(tmp_path / "template")
     source = pydicom.dcmread(folder / "IM0001.dcm")
     for modality, references in (("MR", False), ("CT", True)):

@@ -1,4 +1,4 @@
-"""Real scans of several vendors, written as the other modality: valid, in place, the same to every reader."""
+"""Real scans of several vendors, written as the other modality, are valid and the same for every reader."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_real_series_becomes_the_other_modality(name: str, tmp_path: Path) -> 
 
 
 def test_only_what_the_documents_defend_is_let_through() -> None:
-    """The defences are of warnings only, name each attribute in the documents, and need a source that lacks it."""
+    """Accepted warnings are warnings only, are documented by attribute, and need a source without that attribute."""
     page = (Path(__file__).parents[4] / "docs" / "howto" / "send_to_pacs.md").read_text()
     for words in peers.DEFENDED:
         for name in re.findall(r"[A-Z]\w+[a-z](?=[)|>$])|Study Date", words):

@@ -1,0 +1,41 @@
+"""The log messages of commands and scripts: one line each on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+from medcyclegan.errors import one_line
+
+__all__ = ["set_up_logging"]
+
+#: Libraries whose warnings users can rarely act on; ``debug`` shows them.
+_LIBRARIES = ("monai", "torch", "ignite", "nibabel", "pydicom", "pynetdicom", "highdicom", "PIL")
+_PREFIXES = {logging.WARNING: "Warning: ", logging.ERROR: "Error: "}
+
+
+class _OneLine(logging.Formatter):
+    """Format a message in one line, with a prefix for warnings and errors; control characters are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one printable line, followed by the traceback if the record has one."""
+        text = one_line(record.getMessage())
+        trace = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
+        return f"{_PREFIXES.get(record.levelno, '')}{text}{trace}"
+
+
+def set_up_logging(level: int = logging.INFO, *, debug: bool = False) -> None:
+    """Print the package's messages from ``level`` on to stderr; with ``debug``, those of other libraries too."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logger = logging.getLogger("medcyclegan")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(level)
+    if debug:
+        logging.getLogger().addHandler(handler)
+        return
+    for library in _LIBRARIES:
+        warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
+        logging.getLogger(library).setLevel(logging.CRITICAL)

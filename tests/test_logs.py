@@ -1,0 +1,46 @@
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from medcyclegan.cohort import run_script
+from medcyclegan.errors import ReadError
+
+SCRIPT = """
+import logging, sys
+from medcyclegan.logs import set_up_logging
+set_up_logging(getattr(logging, sys.argv[1]), debug=sys.argv[2:] == ["debug"])
+log = logging.getLogger("medcyclegan.any")
+log.debug("detail"); log.info("two\\nlines"); log.warning("careful"); log.error("wrong")
+logging.getLogger("pydicom").warning("of a library")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["INFO"], ["two lines", "Warning: careful", "Error: wrong"]),
+        (["ERROR"], ["Error: wrong"]),
+        (["DEBUG", "debug"], ["detail", "two lines", "Warning: careful", "Error: wrong", "Warning: of a library"]),
+    ],
+)
+def test_messages_are_one_line_each_on_stderr(arguments, lines):
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == lines
+
+
+def test_a_script_reports_like_a_command(capsys):
+    logger = logging.getLogger("medcyclegan")
+    before = logger.handlers[:], logger.propagate, logger.level
+
+    def fail():
+        raise ReadError("in.nii: no such\nfile")
+
+    try:
+        assert run_script(fail) == 1
+    finally:
+        logger.handlers[:], logger.propagate = before[:2]
+        logger.setLevel(before[2])
+    assert capsys.readouterr().err == "Error: in.nii: no such file\n"
