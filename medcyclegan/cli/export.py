@@ -14,7 +14,13 @@ from medcyclegan.cli.common import Command, read_options, reading_options
 @click.option(
     "--format", "form", type=click.Choice(["onnx", "monai-bundle"]), required=True, help="The format to write."
 )
-@click.option("--model", default="runs/latest/model", show_default=True, metavar="DIR", help="The model folder.")
+@click.option(
+    "--model",
+    default="runs/latest/model",
+    show_default=True,
+    metavar="DIR|NAME",
+    help="The model folder, or a shipped model.",
+)
 @click.option("--out", metavar="DIR", help="The folder to write.  [default: onnx or monai-bundle]")
 @click.option("--compare", metavar="IN", help="onnx: compare both backends on slices of this volume instead of noise.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing folder.")

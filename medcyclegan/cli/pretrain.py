@@ -24,7 +24,7 @@ from medcyclegan.cli.common import Command, config_options, device_option
     "--max-steps", type=click.IntRange(1), metavar="N", help="Train for N steps instead of the configured epochs."
 )
 @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Continue a run.  [default: OUT/latest]")
-@click.option("--init-from", metavar="MODEL", help="Start from the generators of this model folder.")
+@click.option("--init-from", metavar="MODEL", help="Start from the generators of this model folder or shipped model.")
 @device_option
 def command(labels: tuple[str, ...], **options: Any) -> None:
     """Train both generators on pairs of synthetic patients, before training on real slices.

@@ -20,7 +20,7 @@ from medcyclegan.cli.common import Command, config_options, device_option
     "--max-steps", type=click.IntRange(1), metavar="N", help="Train for N steps instead of the configured epochs."
 )
 @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Continue a run.  [default: OUT/latest]")
-@click.option("--init-from", metavar="MODEL", help="Start from the generators of this model folder.")
+@click.option("--init-from", metavar="MODEL", help="Start from the generators of this model folder or shipped model.")
 @device_option
 def command(**options: Any) -> None:
     """Train a CycleGAN on unpaired slices.

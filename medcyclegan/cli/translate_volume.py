@@ -17,8 +17,8 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
     multiple=True,
     default=["runs/latest/model"],
     show_default=True,
-    metavar="DIR",
-    help="The model folder; repeat it to average the outputs of several models.",
+    metavar="DIR|NAME",
+    help="The model folder, or the name of a shipped model; repeat it to average the outputs of several models.",
 )
 @click.option("--to", metavar="DOMAIN", help="The domain to translate to.  [default: the model's second domain]")
 @device_option

@@ -17,10 +17,11 @@ import numpy as np
 
 from medcyclegan.device import choose_device
 from medcyclegan.errors import IncompleteError, MedCycleGANError, ReadError, UsageError, WriteError
+from medcyclegan.inference.default_model import load_or_suggest
 from medcyclegan.inference.quality import assess
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.sidecar import build_record
-from medcyclegan.inference.translate import Model, Translation, load_models, translate
+from medcyclegan.inference.translate import Model, Translation, translate
 from medcyclegan.inference.uncertainty import uncertainty_map
 from medcyclegan.io import (
     ReadOptions,
@@ -107,7 +108,7 @@ def _translate_and_write(
 ) -> list[str]:
     """Write the translation ``out``, its sidecar, map and preview; return a phrase for each failure after ``out``."""
     _check_outputs(source, out, options)
-    bundles = load_models(model)
+    bundles = load_or_suggest(model, source, options.reading)
     if options.to is not None:
         bundles[0].direction(options.to)  # fails before the input is read
     computing = dataclasses.replace(options.computing, device=str(choose_device(options.computing.device)))

@@ -289,7 +289,10 @@ def _serialize(weights: Mapping[str, torch.Tensor]) -> bytes:
 def _read_record(path: Path) -> dict[str, Any]:
     file = path / _JSON
     if not path.is_dir():
-        raise ModelError(f"{path} is not a folder: train a model (medcyclegan train), or name one with --model")
+        raise ModelError(
+            f"{path} is neither a folder nor a shipped model: train a model (medcyclegan train), or name one with --model "
+            "(medcyclegan models lists the shipped ones)"
+        )
     try:
         if _inside(path, _JSON).stat().st_size > _LARGEST_RECORD:
             raise ModelError(f"{file} is larger than {_LARGEST_RECORD} bytes, the limit: name a model folder")

@@ -92,7 +92,7 @@ def test_values_that_no_training_writes_are_refused(folder, change):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (shutil.rmtree, "is not a folder"),
+        (shutil.rmtree, "is neither a folder nor a shipped model"),
         (lambda f: (f / "model.json").unlink(), "holds no model.json"),
         (lambda f: (f / "G_AB.safetensors").unlink(), "holds no G_AB.safetensors: .*incomplete"),
         (lambda f: (f / "G_BA.safetensors").write_bytes(b"x"), "SHA-256 differs"),

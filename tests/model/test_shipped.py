@@ -1,0 +1,114 @@
+"""The models that come with the package: found by name, listed, and suggested."""
+
+import dataclasses
+import json
+
+import pytest
+from click.testing import CliRunner
+from support.models import CT_DOMAIN, MR, tiny_model
+from support.phantoms import head_ct, head_mr
+
+from medcyclegan.cli import main
+from medcyclegan.errors import ModelError
+from medcyclegan.inference.default_model import DEFAULT_MODEL, load_or_suggest
+from medcyclegan.io import write_volume
+from medcyclegan.model import DomainModel, ModelBundle, shipped
+
+ABOUT = {
+    "title": "T1 and CT of heads",
+    "trained_on": ["9 synthetic patients"],
+    "measured": ["t1 to ct: MAE 50 HU"],
+    "limits": ["diagnosis"],
+}
+T1, T2 = (DomainModel(name, "MR", MR) for name in ("t1", "t2"))
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """Ship two untrained models."""
+    folder = tmp_path / "shipped"
+    monkeypatch.setattr(shipped, "SHIPPED", folder)
+    for name, a, b in (("head-t1-ct", T1, CT_DOMAIN), ("head-t1-t2", T1, T2)):
+        dataclasses.replace(tiny_model(a, b), provenance={"shipped": ABOUT}).save(folder / name)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return folder
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(main, list(arguments))
+
+
+class TestModelFolder:
+    def test_a_name_is_a_model_folder(self, models):
+        assert ModelBundle.load("head-t1-ct").fingerprint == ModelBundle.load(models / "head-t1-ct").fingerprint
+
+    def test_a_folder_of_that_name_takes_precedence(self, models, tmp_path):
+        own = tiny_model(T1, T2, size=64).save("head-t1-ct")
+        assert ModelBundle.load("head-t1-ct").fingerprint == ModelBundle.load(own.resolve()).fingerprint
+
+    @pytest.mark.parametrize("name", ["head-t1-pet", "../shipped/head-t9", "head_t1_ct"])
+    def test_an_unknown_name_is_refused_with_the_remedy(self, models, name):
+        with pytest.raises(ModelError, match=r"neither a folder nor a shipped model.*medcyclegan models lists"):
+            ModelBundle.load(name)
+
+
+class TestCommand:
+    def test_it_lists_all_models(self, models):
+        done = run("models")
+        assert done.exit_code == 0
+        for text in (
+            "head-t1-ct  t1 to ct and back",
+            "head-t1-t2  t1 to t2 and back",
+            *sum(map(list, ABOUT.values()), [])[18:],
+        ):
+            assert text in done.output
+        assert "MAE 50 HU" in done.output
+
+    def test_json_has_every_field(self, models):
+        rows = json.loads(run("models", "--json").output)
+        assert [row["name"] for row in rows] == ["head-t1-ct", "head-t1-t2"]
+        assert rows[0]["domains"] == {"t1": "MR", "ct": "CT"}
+        assert rows[0] | ABOUT == rows[0]
+
+    def test_a_name_prints_the_card(self, models):
+        done = run("models", "head-t1-ct")
+        assert done.output == (models / "head-t1-ct" / "MODEL_CARD.md").read_text()
+        for heading in ("## Sources and licenses", "## Measured on unseen heads", "## Not for"):
+            assert heading in done.output
+
+    def test_an_unknown_name_is_wrong_usage(self, models):
+        done = run("models", "head")
+        assert (done.exit_code, done.output) == (
+            2,
+            "Error: head: not a shipped model: name one of head-t1-ct, head-t1-t2\n",
+        )
+
+
+class TestSuggestions:
+    @pytest.mark.parametrize(
+        ("volume", "name", "fitting"),
+        [
+            (head_ct, "sub-1_ct.nii.gz", ["head-t1-ct"]),
+            (head_mr, "in.nii.gz", ["head-t1-ct", "head-t1-t2"]),
+            (head_mr, "sub-1_T2w.nii.gz", ["head-t1-t2"]),
+        ],
+    )
+    def test_without_a_model_the_fitting_ones_are_named(self, models, volume, name, fitting, tmp_path):
+        source = tmp_path / name
+        write_volume(volume((24, 24, 8)), source)
+        with pytest.raises(ModelError) as caught:
+            load_or_suggest([DEFAULT_MODEL], source)
+        assert str(caught.value).endswith(f"or use a shipped one: --model {' or --model '.join(fitting)}")
+
+    def test_the_command_says_so_in_one_line(self, models, tmp_path):
+        write_volume(head_ct((24, 24, 8)), tmp_path / "ct.nii.gz")
+        done = run("translate-volume", str(tmp_path / "ct.nii.gz"), "out.nii.gz")
+        assert done.exit_code == 1
+        assert done.output.splitlines()[-1].endswith("--model head-t1-ct")
+
+    def test_a_shipped_model_translates(self, models, tmp_path):
+        write_volume(head_mr((24, 24, 8)), tmp_path / "in.nii.gz")
+        done = run("translate-volume", str(tmp_path / "in.nii.gz"), "out.nii.gz", "--model", "head-t1-t2", "--to", "t2")
+        assert done.exit_code == 0, done.output
