@@ -1,4 +1,4 @@
-"""The model that a translation uses if none is named, and the shipped models to name if it does not exist."""
+"""The model that a translation uses by default, and the shipped models to suggest if it does not exist."""
 
 from __future__ import annotations
 

@@ -12,8 +12,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
@@ -22,6 +20,7 @@ from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
 from medcyclegan.model.card import CARD, model_card
+from medcyclegan.model.folder import CHECKSUM, FORMAT, MODEL_JSON, checksum_of, read_checked, read_record, read_weights
 from medcyclegan.model.shipped import model_folder
 from medcyclegan.networks import build_generator, canvas_multiple, keep_middle_slice
 from medcyclegan.plane import Preparation
@@ -31,12 +30,7 @@ from medcyclegan.storage import atomic_folder
 
 __all__ = ["Direction", "DomainModel", "ModelBundle", "target_scaling"]
 
-_FORMAT = 1
-_JSON = "model.json"
 _GENERATORS = ("G_AB", "G_BA")
-#: The key of model.json that holds the SHA-256 of all other keys.
-_CHECKSUM = "record_sha256"
-_LARGEST_RECORD = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +147,14 @@ class ModelBundle:
             network = keep_middle_slice(network)
         return network.eval().requires_grad_(False)
 
+    def halved(self) -> ModelBundle:
+        """Return the model with weights of 16 bits instead of 32, which are computed with as 32."""
+        weights = {
+            network: {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+            for network, state in self.weights.items()
+        }
+        return dataclasses.replace(self, weights=weights)
+
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the model folder, completely or not at all, and return its path.
 
@@ -171,12 +173,12 @@ class ModelBundle:
         for name, content in files.items():
             (folder / name).write_bytes(content)
         record = self._record(files)
-        (folder / _JSON).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+        (folder / MODEL_JSON).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
         (folder / CARD).write_text(model_card(record), "utf-8")
 
     def _record(self, files: Mapping[str, bytes]) -> dict[str, Any]:
         record = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "created": now(),
             "versions": versions(),
             "fingerprint": self.fingerprint,
@@ -189,7 +191,7 @@ class ModelBundle:
             "provenance": dict(self.provenance),
             "intended_use": "research only; not a medical device; every output is synthetic",
         }
-        return {**record, _CHECKSUM: _checksum(record)}
+        return {**record, CHECKSUM: checksum_of(record)}
 
     @classmethod
     def load(cls, folder: str | Path) -> ModelBundle:
@@ -199,18 +201,18 @@ class ModelBundle:
         SHA-256 of a weight file is not the one in ``model.json``.
         """
         path = model_folder(folder)
-        record = _read_record(path)
+        record = read_record(path)
         try:
             bundle = cls._without_weights(record)
             hashes = {name: str(record["weights"][name]["sha256"]) for name in _GENERATORS}
             is_onnx = all(record["weights"][name]["file"] == f"{name}.onnx" for name in _GENERATORS)
             exported_from = str(record["fingerprint"]) if is_onnx else ""
         except (KeyError, TypeError, ValueError, MedCycleGANError) as error:
-            raise ModelError(f"{path / _JSON} is not a model of medcyclegan: {error!r}") from None
+            raise ModelError(f"{path / MODEL_JSON} is not a model of medcyclegan: {error!r}") from None
         if is_onnx:
-            graphs = {name: _read_checked(path, f"{name}.onnx", hashes[name]) for name in _GENERATORS}
+            graphs = {name: read_checked(path, f"{name}.onnx", hashes[name]) for name in _GENERATORS}
             return dataclasses.replace(bundle, graphs=graphs, exported_from=exported_from)
-        weights = {name: _read_weights(path, name, hashes[name]) for name in _GENERATORS}
+        weights = {name: read_weights(path, name, hashes[name]) for name in _GENERATORS}
         bundle = dataclasses.replace(bundle, weights=weights)
         for name in _GENERATORS:
             bundle.build(name)
@@ -275,78 +277,7 @@ def _preparation_of(fields: Mapping[str, Any]) -> Preparation:
     return Preparation(**{name: getattr(checked, name) for name in fields})
 
 
-def _checksum(record: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all other keys of a record, after a round trip through JSON."""
-    return hash_json(json.loads(json.dumps({key: value for key, value in record.items() if key != _CHECKSUM})))
-
-
 def _serialize(weights: Mapping[str, torch.Tensor]) -> bytes:
     """Return the weights as safetensors bytes, which depend only on names and values."""
     plain = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in sorted(weights.items())}
     return save_tensors(plain)
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    file = path / _JSON
-    if not path.is_dir():
-        raise ModelError(
-            f"{path} is neither a folder nor a shipped model: train a model (medcyclegan train), or name one with --model "
-            "(medcyclegan models lists the shipped ones)"
-        )
-    try:
-        if _inside(path, _JSON).stat().st_size > _LARGEST_RECORD:
-            raise ModelError(f"{file} is larger than {_LARGEST_RECORD} bytes, the limit: name a model folder")
-        record = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{path} holds no {_JSON}: name a model folder, such as runs/latest/model") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file} cannot be read: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
-        found = record.get("format") if isinstance(record, dict) else type(record).__name__
-        raise ModelError(
-            f"{file}: format {found!r}, but this version reads format {_FORMAT}: use the version that wrote it"
-        )
-    if _CHECKSUM in record and record[_CHECKSUM] != _checksum(record):
-        raise ModelError(
-            f"{file} was changed after it was written ({_CHECKSUM} differs): copy it again, or remove "
-            "that key if you changed it yourself"
-        )
-    return record
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """Return ``folder / name``; raise ModelError if a link leads out of the folder."""
-    file = folder / name
-    if file.resolve().parent != folder.resolve():
-        raise ModelError(f"{file} leads out of the model folder: copy the file itself into it")
-    if file.exists() and not file.is_file():
-        raise ModelError(f"{file} is not a regular file: copy the model folder again")
-    return file
-
-
-def _read_checked(folder: Path, name: str, sha256: str) -> bytes:
-    """Return the bytes of a file of the model folder, after comparing their SHA-256 with the record's."""
-    file = _inside(folder, name)
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{folder} holds no {file.name}: the model folder is incomplete; copy all of it") from None
-    except OSError as error:
-        raise ModelError(f"{file} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ModelError(f"{file} is not the file that {_JSON} names (SHA-256 differs): copy the model folder again")
-    return data
-
-
-def _read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tensor]:
-    file = f"{name}.safetensors"
-    try:
-        weights: dict[str, torch.Tensor] = load_tensors(_read_checked(folder, file, sha256))
-    except SafetensorError as error:
-        raise ModelError(f"{folder / file} is not a safetensors file: {error}") from None
-    for key, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise ModelError(
-                f"{folder / file}: {key} contains NaN or infinite weights: train again from an earlier checkpoint"
-            )
-    return weights

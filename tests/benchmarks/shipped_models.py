@@ -3,9 +3,10 @@
 python tests/benchmarks/shipped_models.py LABELS OUT [--real SCANS] [--model NAME=DIR]... [--patients N]
 
 LABELS holds seg_03, seg_08, seg_14 and seg_20, which no shipped model was trained on. Inputs are scans by random
-protocols, with noise and bias field; the truth is the standard image of the same patient (standard_patient). Scores are
-those of medcyclegan.evaluate_volumes in the head, means over the patients, next to those of the input taken as the
-output (of water, for CT). OUT receives scores.json and a picture of each model. SCANS: the scans of docs/results.md.
+protocols, with noise and bias field; the truth is the standard image of the same patient (standard_patient). Weights
+have 16 bits. Scores are those of medcyclegan.evaluate_volumes in the head, means over the patients, next to those of
+the input taken as the output (of water, for CT). OUT receives scores.json and a picture of each model. SCANS: the scans
+of docs/results.md.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     models = dict(text.split("=", 1) for text in arguments.model) or {m.name: m.folder for m in shipped_models()}
-    bundles = {name: ModelBundle.load(folder) for name, folder in models.items()}
+    bundles = {name: ModelBundle.load(folder).halved() for name, folder in models.items()}
 
     rows, lesions, pictures = defaultdict(list), defaultdict(list), defaultdict(list)
     for number, map_ in enumerate(MAPS):

@@ -103,7 +103,7 @@ CASES = {
     "unknown domain": (["translate-volume", "volumes/ct/a.nii.gz", "o.nii.gz", "--to", "pet"], 1, "--to pet"),
     "output exists": (["translate-volume", "volumes/ct/a.nii.gz", "there.nii.gz"], 1, "--overwrite"),
     "no model": (["translate-volume", "volumes/ct/a.nii.gz", "o.nii.gz", "--model", "empty"], 1, "holds no model.json"),
-    "no model folder": (["translate-volume", "volumes/ct/a.nii.gz", "o.nii.gz", "--model", "no"], 1, "is neither a folder"),
+    "no model folder": (["translate-volume", "volumes/ct/a.nii.gz", "o.nii.gz", "--model", "no"], 1, "neither"),
     "model without weights": (
         ["translate-volume", "volumes/ct/a.nii.gz", "o.nii.gz", "--model", "hollow"], 1, "incomplete",
     ),

@@ -169,3 +169,17 @@ def test_what_could_not_be_loaded_again_is_refused_before_it_is_written() -> Non
     ):
         with pytest.raises(ModelError, match="no model can be made of these slices"):
             dataclasses.replace(model, **change).check()
+
+
+def test_halved_weights_take_half_the_space_and_compute_alike(tmp_path):
+    model = tiny_model()
+    halved = ModelBundle.load(model.halved().save(tmp_path / "halved"))
+    sizes = [(model.save(tmp_path / "whole") / "G_AB.safetensors").stat().st_size]
+    sizes.append((tmp_path / "halved" / "G_AB.safetensors").stat().st_size)
+    weights = sum(value.numel() for value in model.weights["G_AB"].values())
+    assert sizes[0] - sizes[1] == pytest.approx(2 * weights, abs=64)
+    assert halved.fingerprint != model.fingerprint
+    image = torch.linspace(-1, 1, 32 * 32).reshape(1, 1, 32, 32)
+    outputs = [bundle.build("G_AB")(image) for bundle in (model, halved)]
+    assert outputs[1].dtype == torch.float32
+    assert 0 < float((outputs[0] - outputs[1]).abs().max()) < 0.01

@@ -1,0 +1,99 @@
+"""The files of a model folder, read with every check: no links that lead out, and the SHA-256 of each file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+
+from medcyclegan.errors import ModelError
+from medcyclegan.provenance import hash_json
+
+__all__ = ["CHECKSUM", "FORMAT", "MODEL_JSON", "checksum_of", "read_checked", "read_record", "read_weights"]
+
+FORMAT = 1
+MODEL_JSON = "model.json"
+#: The key of model.json that holds the SHA-256 of all other keys.
+CHECKSUM = "record_sha256"
+_LARGEST_RECORD = 1 << 24
+
+
+def checksum_of(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all other keys of a record, after a round trip through JSON."""
+    return hash_json(json.loads(json.dumps({key: value for key, value in record.items() if key != CHECKSUM})))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the contents of ``model.json`` in the folder ``path``, after checking its format and its checksum."""
+    file = path / MODEL_JSON
+    if not path.is_dir():
+        raise ModelError(
+            f"{path} is neither a folder nor a shipped model: train a model (medcyclegan train), or name one with "
+            "--model (medcyclegan models lists the shipped ones)"
+        )
+    try:
+        if _inside(path, MODEL_JSON).stat().st_size > _LARGEST_RECORD:
+            raise ModelError(f"{file} is larger than {_LARGEST_RECORD} bytes, the limit: name a model folder")
+        record = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} holds no {MODEL_JSON}: name a model folder, such as runs/latest/model") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        found = record.get("format") if isinstance(record, dict) else type(record).__name__
+        raise ModelError(
+            f"{file}: format {found!r}, but this version reads format {FORMAT}: use the version that wrote it"
+        )
+    if CHECKSUM in record and record[CHECKSUM] != checksum_of(record):
+        raise ModelError(
+            f"{file} was changed after it was written ({CHECKSUM} differs): copy it again, or remove "
+            "that key if you changed it yourself"
+        )
+    return record
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return ``folder / name``; raise ModelError if a link leads out of the folder."""
+    file = folder / name
+    if file.resolve().parent != folder.resolve():
+        raise ModelError(f"{file} leads out of the model folder: copy the file itself into it")
+    if file.exists() and not file.is_file():
+        raise ModelError(f"{file} is not a regular file: copy the model folder again")
+    return file
+
+
+def read_checked(folder: Path, name: str, sha256: str) -> bytes:
+    """Return the bytes of a file of the model folder, after comparing their SHA-256 with the record's."""
+    file = _inside(folder, name)
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{folder} holds no {file.name}: the model folder is incomplete; copy all of it") from None
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ModelError(
+            f"{file} is not the file that {MODEL_JSON} names (SHA-256 differs): copy the model folder again"
+        )
+    return data
+
+
+def read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tensor]:
+    """Return the weights of the generator ``name``, after checking their file's SHA-256."""
+    file = f"{name}.safetensors"
+    try:
+        weights: dict[str, torch.Tensor] = load_tensors(read_checked(folder, file, sha256))
+    except SafetensorError as error:
+        raise ModelError(f"{folder / file} is not a safetensors file: {error}") from None
+    for key, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelError(
+                f"{folder / file}: {key} contains NaN or infinite weights: train again from an earlier checkpoint"
+            )
+    return weights
