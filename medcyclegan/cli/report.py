@@ -37,7 +37,7 @@ def command(target: str, **options: Any) -> None:
         names=options["names"],
         embedded_mb=options["embed_mb"],
         overwrite=options["overwrite"],
-        reading=read_options(options).given(),
+        reading=read_options(options),
     )
     click.echo(write_report(Path(target), chosen))
 

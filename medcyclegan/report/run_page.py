@@ -175,13 +175,13 @@ def _health_of_record(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
     A run that failed before its first step has none.
     """
-    health = record.get("health", {"warnings": [], "last_look": None})
+    health = record.get("health", {"warnings": [], "last_check": None})
     current: list[str] = []
     earlier: list[str] = []
     try:
         for warning in health["warnings"]:
             text = f"Step {warning['step']}: {warning['message']}"
-            if warning["last_step"] < health["last_look"]:
+            if warning["last_step"] < health["last_check"]:
                 earlier.append(f"{text} (last seen at step {warning['last_step']})")
             else:
                 current.append(text)

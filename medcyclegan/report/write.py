@@ -9,7 +9,7 @@ from typing import Any
 
 from medcyclegan.errors import IntensityError, ReadError, UsageError
 from medcyclegan.intensity import check_hu
-from medcyclegan.io import read_translation_record, read_volume
+from medcyclegan.io import ReadOptions, read_translation_record, read_with_options
 from medcyclegan.report.run_page import build_run_page, is_run
 from medcyclegan.report.table_page import build_table_page, is_table
 from medcyclegan.report.translation_page import build_translation_page
@@ -42,7 +42,7 @@ class ReportOptions:
     names: bool = False
     embedded_mb: float | None = None
     overwrite: bool = False
-    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
 
 
 def write_report(target: Path, options: ReportOptions | None = None) -> Path:
@@ -85,11 +85,11 @@ def _translation_files(target: Path, options: ReportOptions, out: Path) -> dict[
         "uncertainty": options.uncertainty,
     }
     chosen = options.source or target
-    shared = {name: value for name, value in options.reading.items() if name not in _CHOICES}
+    shared = dataclasses.replace(options.reading, **dict.fromkeys(_CHOICES))
     volumes = {}
     for name, path in paths.items():
         if path is not None:
-            volume = read_volume(path, **(options.reading if path == chosen else shared))
+            volume = read_with_options(path, options.reading if path == chosen else shared)
             volumes[name] = _with_modality(volume, modality if name in ("fake", "reference") else None)
     folder = out.parent / f"{out.stem}-volumes"
     most_mb = _EMBEDDED_MB if options.embedded_mb is None else options.embedded_mb
@@ -124,8 +124,8 @@ def _refuse(options: ReportOptions, target: Path, what: str, *, translation: boo
     for name, value in given.items():
         if translation and value is not None:
             raise UsageError(f"{name}: {target} is {what}, and {name} is only for a translated volume: leave it out")
-    if translation and options.reading:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in options.reading)
+    if translation and options.reading.given():
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in options.reading.given())
         raise UsageError(f"{named}: {target} is {what}, for which no volume is read: leave it out")
     if table and options.names:
         raise UsageError(f"--names: {target} is {what} and has no cases: leave it out")

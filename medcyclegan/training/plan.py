@@ -47,7 +47,7 @@ class PairSource(Protocol):
     """
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """A description of the pairs, for the log."""
 
     def opened(

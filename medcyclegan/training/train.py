@@ -213,7 +213,7 @@ def continue_run(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSign
                 f"with medcyclegan {plan.command} --resume {run.path}"
             )
         state.set_finished(plan.steps)
-    chosen = "" if watchers.validation is None else watchers.validation.words
+    chosen = "" if watchers.validation is None else watchers.validation.description
     log.info("finished after %d steps: the model is %s, %s", plan.steps, run.model, chosen)
     return run.path
 

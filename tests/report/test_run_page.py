@@ -15,6 +15,7 @@ from support.models import tiny_model, with_fitness
 
 from medcyclegan.cli import main
 from medcyclegan.errors import ReadError, UsageError, WriteError
+from medcyclegan.io import ReadOptions
 from medcyclegan.report import ReportOptions, write_report
 from medcyclegan.report.charts import curve_chart
 
@@ -77,7 +78,7 @@ def test_warnings_of_the_run_and_of_its_curves(run):
     record = json.loads((run / "run.json").read_text())
     record["health"] = {
         "warnings": [{"step": 50, "name": "x", "message": "the fakes are <nearly> their inputs", "last_step": 400}],
-        "last_look": 400,
+        "last_check": 400,
     }
     (run / "run.json").write_text(json.dumps(record))
     rows = [_row(step, discriminator_A=0.001, data_wait=0.5) for step in range(10, 401, 10)]
@@ -94,7 +95,7 @@ def test_only_warnings_active_at_the_last_check_are_current(run):
         {"step": 50, "name": "displacement AB", "message": "shifted <then>", "last_step": 90},
         {"step": 300, "name": "edges lost AB", "message": "edges gone now", "last_step": 400},
     ]
-    record["health"] = {"warnings": warnings, "last_look": 400}
+    record["health"] = {"warnings": warnings, "last_check": 400}
     (run / "run.json").write_text(json.dumps(record))
     page = page_of(run)
     assert re.findall(r'<p class="warning">(.*?)</p>', page) == ["Step 300: edges gone now"]
@@ -127,8 +128,8 @@ def test_the_models_own_verdict_is_shown(run):
     "health",
     [
         ["a warning"],
-        {"warnings": ["a warning"], "last_look": 400},
-        {"warnings": [{"step": 50, "message": "a warning"}], "last_look": 400},
+        {"warnings": ["a warning"], "last_check": 400},
+        {"warnings": [{"step": 50, "message": "a warning"}], "last_check": 400},
         {"warnings": [{"step": 50, "message": "a warning", "last_step": 50}]},
         None,
     ],
@@ -198,7 +199,7 @@ def test_what_cannot_be_reported_is_refused(run, tmp_path):
     with pytest.raises(UsageError, match="--names"):
         write_report(run, ReportOptions(names=True))
     with pytest.raises(UsageError, match=r"--split-by: .* no volume is read"):
-        write_report(run, ReportOptions(reading={"split_by": "EchoTime"}))
+        write_report(run, ReportOptions(reading=ReadOptions(split_by="EchoTime")))
     write_report(run)
     with pytest.raises(WriteError, match="--overwrite"):
         write_report(run)

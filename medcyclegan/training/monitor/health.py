@@ -176,14 +176,14 @@ class Health:
         self._have_learned = set(state["have_learned"])
         self._state.set_health(self._warnings, self._checks[-1].step if self._checks else None)
 
-    def look_at(self, step: int) -> HealthCheck | None:
+    def check_at(self, step: int) -> HealthCheck | None:
         """Return the last check up to ``step``, or the first one if all are later; None without any check."""
         earlier = [check for check in self._checks if check.step <= step]
         return earlier[-1] if earlier else self._checks[0] if self._checks else None
 
     def warnings_at(self, step: int) -> list[dict[str, Any]]:
-        """Return the warnings that were active at the check returned by :meth:`look_at`."""
-        check = self.look_at(step)
+        """Return the warnings that were active at the check returned by :meth:`check_at`."""
+        check = self.check_at(step)
         return [dict(w) for w in self._warnings if check is not None and w["name"] in check.active]
 
     def _check_if_due(self, engine: Engine) -> None:

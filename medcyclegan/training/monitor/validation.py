@@ -79,7 +79,7 @@ class Validation:
         return {}
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """A description of the chosen weights, for the last line of a run's log."""
         if self.best is None:
             return "of the last step, since no volumes are held out"

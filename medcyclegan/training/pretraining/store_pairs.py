@@ -42,7 +42,7 @@ class StorePairs:
         ]
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """A description of the pairs, for the log."""
         return f"of the slice store: {len(self.pairs)} pairs"
 

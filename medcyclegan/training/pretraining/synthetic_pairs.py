@@ -76,7 +76,7 @@ class SyntheticPairs:
     config: Config
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """A description of the pairs, for the log."""
         return f"of synthetic patients, drawn during the training from {_counted(len(self.maps))}"
 

@@ -158,7 +158,7 @@ class Checkpoints:
 def fitness_after(steps_done: int, plan: Plan, watchers: Watchers) -> Fitness:
     """Return the fitness of the generators after ``steps_done`` steps of this run."""
     health, validation = watchers.health, watchers.validation
-    look = None if health is None else health.look_at(steps_done)
+    check = None if health is None else health.check_at(steps_done)
     # "contrast inversion AB" is about synthetic B, "saturated discriminator A" about A.
     domains = dict(zip(("AB", "BA", "A", "B"), (*plan.domains[::-1], *plan.domains), strict=True))
     warnings = []
@@ -175,7 +175,7 @@ def fitness_after(steps_done: int, plan: Plan, watchers: Watchers) -> Fitness:
     return Fitness(
         steps=steps_done + (plan.initial.steps if plan.initial is not None else 0),
         patients=patients,
-        learned=None if look is None else look.learned,
+        learned=None if check is None else check.learned,
         warnings=tuple(warnings),
         scores=scores,
         input_scores=validation.input_scores if validation is not None and scores else {},

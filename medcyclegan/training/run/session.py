@@ -103,7 +103,7 @@ def announce(run: RunFolder, plan: Plan, step: CycleGANStep, first: int) -> None
     if world > 1:
         log.info("%d processes divide each batch: %d slices each", world, plan.config.training.batch_size // world)
     if plan.pairs is not None:
-        log.info("supervised, on pairs of slices %s", plan.pairs.words)
+        log.info("supervised, on pairs of slices %s", plan.pairs.description)
     if first:
         log.info("continuing after step %d", first)
     if step.device.type == "cpu":

@@ -113,9 +113,9 @@ class RunState:
         """Set the numbers of steps and the seed: all of config.yaml may be edited until the first checkpoint."""
         self._record.update(steps=plan.steps, epoch_length=plan.epoch_length, seed=plan.config.seed)
 
-    def set_health(self, warnings: Sequence[dict[str, Any]], last_look: int | None) -> None:
+    def set_health(self, warnings: Sequence[dict[str, Any]], last_check: int | None) -> None:
         """Set the health warnings so far, and the step of the last health check."""
-        self._record["health"] = {"warnings": list(warnings), "last_look": last_look}
+        self._record["health"] = {"warnings": list(warnings), "last_check": last_check}
 
     def set_stopped(self) -> None:
         """Record that a signal ended the run after its last checkpoint."""

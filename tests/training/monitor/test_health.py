@@ -70,7 +70,7 @@ def names_of(record: dict) -> set[str]:
 
 def test_sound_networks_are_passed_over_in_silence(plan: Plan, pairs, tmp_path: Path, caplog) -> None:
     _, record = watch(plan, pairs["nothing"], tmp_path / "metrics.jsonl")
-    assert record == {"warnings": [], "last_look": 40}
+    assert record == {"warnings": [], "last_check": 40}
     assert caplog.text == ""
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [10, 20, 30, 40]
@@ -105,8 +105,8 @@ def test_each_fault_is_seen_and_said_once(plan: Plan, pairs, tmp_path: Path, cap
 def test_networks_that_have_learned_nothing_are_waited_for(plan: Plan, tmp_path: Path, monkeypatch) -> None:
     """The output is grey for every input: that is a fault from half of the steps on, and the only one."""
     health, record = watch(plan, BLANK, tmp_path / "a.jsonl", steps=69)
-    assert record == {"warnings": [], "last_look": 60}
-    assert health.look_at(60).learned is False
+    assert record == {"warnings": [], "last_check": 60}
+    assert health.check_at(60).learned is False
     _, record = watch(plan, BLANK, tmp_path / "b.jsonl", steps=70)
     assert names_of(record) == {"nothing learned AB", "nothing learned BA"}
     assert "try a higher losses.cycle_weight" in record["warnings"][0]["message"]
@@ -124,7 +124,7 @@ def test_one_direction_does_not_wait_for_the_other(plan: Plan, pairs, tmp_path: 
 
 def test_networks_that_had_learned_and_fall_apart_are_warned_of(plan: Plan, pairs, tmp_path: Path) -> None:
     health, _ = watch(plan, pairs["nothing"], tmp_path / "a.jsonl", steps=20)
-    assert health.look_at(20).learned is True
+    assert health.check_at(20).learned is True
     _, record = watch(plan, BLANK, tmp_path / "b.jsonl", steps=30, state=health.state_dict())
     assert {"nothing learned AB", "edges lost AB"} <= names_of(record)
 
@@ -142,7 +142,7 @@ def test_warnings_of_a_step_are_those_that_held_at_its_look(plan: Plan, pairs, t
     health.attach(engine)
     for engine.state.iteration in range(41, 61):
         engine.fire_event(Events.ITERATION_COMPLETED)
-    assert health._state._record["health"]["last_look"] == 60
+    assert health._state._record["health"]["last_check"] == 60
     (warning,) = record["warnings"]
     assert (warning["step"], warning["last_step"]) == (30, 40)
     names = {n: [w["name"] for w in health.warnings_at(n)] for n in (1, 29, 30, 49, 50, 60, 99)}
@@ -150,7 +150,7 @@ def test_warnings_of_a_step_are_those_that_held_at_its_look(plan: Plan, pairs, t
     assert names == {1: [], 29: [], 30: held, 49: held, 50: [], 60: [], 99: []}
     again, _ = watch(plan, pairs["nothing"], tmp_path / "c.jsonl", steps=1, state=health.state_dict())
     assert again.warnings_at(49) == health.warnings_at(49)
-    assert again.look_at(0).step == 10, "before the first look, that one"
+    assert again.check_at(0).step == 10, "before the first check, that one"
 
 
 def test_one_bad_look_says_nothing_and_a_resumed_run_goes_on_counting(plan: Plan, pairs, tmp_path: Path) -> None:
