@@ -18,8 +18,6 @@ from medcyclegan.volume import Volume
 
 __all__ = ["ReportOptions", "write_report"]
 
-#: Reading options that select one of several volumes.
-_CHOICES = ("series", "split_by", "volume")
 #: Voxels of at most this size are put into the page itself.
 _EMBEDDED_MB = 60.0
 
@@ -85,7 +83,8 @@ def _translation_files(target: Path, options: ReportOptions, out: Path) -> dict[
         "uncertainty": options.uncertainty,
     }
     chosen = options.source or target
-    shared = dataclasses.replace(options.reading, **dict.fromkeys(_CHOICES))
+    # Which of several volumes is chosen applies to one file alone.
+    shared = dataclasses.replace(options.reading, series=None, split_by=None, volume=None)
     volumes = {}
     for name, path in paths.items():
         if path is not None:
