@@ -37,7 +37,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Command(click.Command):
     """A command with ``-q -v --debug`` that reports expected failures in one line on stderr.
 
-    Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line.
+    Exit codes: 0 for success, 1 for a failure, 2 for an error in the command line.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -99,7 +99,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 def reading_options(function: F) -> F:
     """Add the options for reading volumes, which are the same in all commands."""
     options = [
-        click.option("--series", metavar="UID", help="The DICOM series to read, if a folder holds several."),
+        click.option("--series", metavar="UID", help="The DICOM series to read, if a folder contains several."),
         click.option(
             "--split-by", metavar="KEYWORD", help="Split a DICOM series into volumes by this attribute, e.g. EchoTime."
         ),
@@ -113,7 +113,7 @@ def reading_options(function: F) -> F:
         click.option(
             "--allow-gap-mm", type=float, metavar="MM", help="Accept uneven gaps of at most MM, and resample."
         ),
-        click.option("--assume-axes", metavar="AXES", help="Axis directions, e.g. LAS, for files that state none."),
+        click.option("--assume-axes", metavar="AXES", help="Axis directions, e.g. LAS, of files that state none."),
         click.option(
             "--nan",
             type=click.Choice(["fill"]),
@@ -138,7 +138,7 @@ def synthetic_option(function: F) -> F:
 
 
 def read_options(values: dict[str, Any]) -> ReadOptions:
-    """Return the reading options among the ``values`` of a command line; some commands lack some of them."""
+    """Return the reading options among the ``values`` of a command line; not every command has all of them."""
     from medcyclegan.io.options import ReadOptions
 
     names = [field.name for field in dataclasses.fields(ReadOptions)]
@@ -173,5 +173,9 @@ def shard_options(function: F) -> F:
 def device_option(function: F) -> F:
     """Add ``--device``."""
     return click.option(
-        "--device", default="auto", show_default=True, metavar="NAME", help="Compute on auto, cpu, cuda or cuda:N."
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="The device to compute on: auto, cpu, cuda or cuda:N.",
     )(function)

@@ -16,13 +16,15 @@ _PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
 @click.argument("fake", required=False, metavar="FAKE")
 @click.argument("reference", required=False, metavar="REFERENCE")
 @click.option(
-    "--pairs", metavar="CSV", help="A table of pairs: columns fake, reference; optional: case, patient, input, mask."
+    "--pairs",
+    metavar="CSV",
+    help="Score the pairs of this table: columns fake, reference; optional: case, patient, input, mask.",
 )
 @click.option("--mask", metavar="MASK", help="Score inside this mask.  [default: computed from the reference]")
 @click.option("--save-mask", metavar="FILE|DIR", help="Write the mask that was used.")
 @click.option("--input", "--baseline", "source", metavar="IN", help="The input of the translation, for the baselines.")
 @click.option(
-    "--model", metavar="MODEL", help="The model, for its baseline in HU.  [default: from the sidecar of FAKE]"
+    "--model", metavar="MODEL", help="The model whose baseline in HU is used.  [default: from the JSON file of FAKE]"
 )
 @click.option(
     "--modality", type=click.Choice(["CT", "MR"]), help="The modality of the reference; overrides its header."
@@ -41,14 +43,15 @@ _PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
 @shard_options
 @reading_options
 def command(fake: str | None, reference: str | None, **options: Any) -> None:
-    """Score translations against references of the same patients with SynthRAD's metrics, inside a mask.
+    """Score translations against references of the same patients, inside a mask, with the metrics of SynthRAD.
 
     FAKE and REFERENCE are volumes, or folders of volumes that are matched by name or by BIDS entities. Volumes on
     another grid are resampled to the grid of the reference. --series, --split-by and --volume apply to REFERENCE.
 
-    The scores of baselines are printed with every score. For MR outputs, the baseline is the input (--input) taken
-    as the output. For outputs in HU, they are the best constant, water, and the mean CT number of each tissue class
-    of the input in the model's training set. Means are over patients; with 10 patients or more they have intervals.
+    The scores of baselines are printed with every score. For MR outputs, the baseline is the input (--input) taken as
+    the output. For outputs in HU, they are the best constant, water, and the mean CT number of each tissue class of the
+    input in the model's training set. Means are over patients; with 10 patients or more, they have confidence
+    intervals.
 
     --compare takes a folder of another model's volumes, a CSV of its pairs (as for --pairs), or a table that --out
     wrote for it; cases are matched by name.

@@ -22,14 +22,14 @@ from medcyclegan.cli.common import Command, read_options, reading_options
     help="The model folder, or a shipped model.",
 )
 @click.option("--out", metavar="DIR", help="The folder to write.  [default: onnx or monai-bundle]")
-@click.option("--compare", metavar="IN", help="onnx: compare both backends on slices of this volume instead of noise.")
+@click.option("--compare", metavar="IN", help="onnx: compare with PyTorch on slices of this volume instead of noise.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
 @reading_options
 def command(form: str, model: str, out: str | None, compare: str | None, overwrite: bool, **options: Any) -> None:
     """Export a model for other programs, as ONNX graphs or as a MONAI bundle.
 
-    onnx: two graphs for any batch size and image size, with preparation and scaling in their metadata. Prints the
-    differences between their outputs and PyTorch's. monai-bundle: a folder for python -m monai.bundle run.
+    onnx: two graphs for any batch size and image size, whose metadata describe the preparation and scaling of slices.
+    Prints how much their outputs differ from PyTorch's. monai-bundle: a folder for python -m monai.bundle run.
     """
     from medcyclegan.errors import UsageError
     from medcyclegan.export import export_monai_bundle, export_onnx

@@ -18,11 +18,15 @@ from medcyclegan.cli.common import Command, config_options
     type=(str, float, float),
     multiple=True,
     metavar="NAME LOWER UPPER",
-    help="The values of a domain that map to -1 and 1 (CT: HU); can be repeated.",
+    help="The values of a domain (CT: in HU) that map to -1 and 1; can be repeated.",
 )
-@click.option("--fit", type=click.Choice(["physical", "stretch"]), help="How slices were fitted to their size.")
+@click.option(
+    "--fit",
+    type=click.Choice(["physical", "stretch"]),
+    help="How slices were brought to their size: see slice-volumes.",
+)
 @click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Rows and columns of a slice.  [default: 256]")
-@click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size of --fit physical.")
+@click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size, with --fit physical.")
 @config_options
 @click.option("--out", required=True, metavar="DIR", help="The model folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
@@ -41,9 +45,10 @@ def command(
 ) -> None:
     """Create a model folder from two generators trained with the public PyTorch CycleGAN code.
 
-    Its checkpoints folder names them latest_net_G_A.pth (A to B) and latest_net_G_B.pth. They must be resnet_6blocks,
-    resnet_9blocks, unet_128 or unet_256 with instance normalization and one channel. Options (or --config) give what
-    the files lack: the domains, their value ranges, and how slices were made.
+    In the checkpoints folder of that code they are named latest_net_G_A.pth (A to B) and latest_net_G_B.pth (B to A).
+    They must be resnet_6blocks, resnet_9blocks, unet_128 or unet_256 with instance normalization and one channel. The
+    options (or --config) supply what the files do not contain: the domains, their value ranges, and how slices were
+    prepared.
     """
     from pathlib import Path
 

@@ -33,10 +33,10 @@ _STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left o
 def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """List the volumes in files and folders, one row per DICOM series or file, and whether each can be read.
 
-    Reads headers only. The verdict is the same as for training and translation: ok, ok with the options that reading
-    needs, or refused with the reason and the remedy. Files belong to a series by its UID, regardless of their folder;
-    scouts in the folder of a volume are left out. Size is columns x rows x slices (x volumes). Spacing and gap are in
-    mm; the gap is measured along the normal of the slices.
+    Reads headers only. The verdict is the same as in training and translation: ok, ok with certain options, or refused
+    with the reason and the remedy. Files are grouped into series by UID, regardless of their folder; scouts in the
+    folder of a volume are left out. Size is columns x rows x slices (x volumes). Spacing and gap are in mm; the gap is
+    measured along the normal of the slices.
     """
     from medcyclegan.io.formats import READABLE
     from medcyclegan.io.inspect import inspect_paths

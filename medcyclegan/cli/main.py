@@ -12,18 +12,18 @@ __all__ = ["main"]
 
 #: Command -> (module, one line of help). The line is here so that ``--help`` imports no command.
 _COMMANDS = {
-    "inspect": ("inspect", "List volumes, and whether each can be read."),
-    "slice-volumes": ("slice_volumes", "Cut volumes into axial slices: volumes/ to slices/."),
-    "train": ("train", "Train a CycleGAN on unpaired slices: slices/ to runs/."),
-    "pretrain": ("pretrain", "Train on pairs of synthetic patients of label maps, before real slices."),
-    "translate-volume": ("translate_volume", "Translate one volume, on its own grid."),
+    "inspect": ("inspect", "List volumes and whether each can be read."),
+    "slice-volumes": ("slice_volumes", "Cut volumes into axial slices (volumes/ to slices/)."),
+    "train": ("train", "Train a CycleGAN on unpaired slices (slices/ to runs/)."),
+    "pretrain": ("pretrain", "Train on pairs of synthetic patients, before training on real slices."),
+    "translate-volume": ("translate_volume", "Translate one volume; the output has the same grid."),
     "models": ("models", "List the models that come with medcyclegan."),
-    "evaluate": ("evaluate", "Score translations against references, or compare unpaired sets."),
+    "evaluate": ("evaluate", "Score translations against references, or compare two unpaired sets."),
     "export": ("export", "Export a model as ONNX graphs or as a MONAI bundle."),
     "import-weights": ("import_weights", "Create a model from weights of the public PyTorch CycleGAN code."),
     "report": ("report", "Write a web page about a run, a table of scores, or a translation."),
-    "synthesize": ("synthesize", "Draw synthetic patients from label maps of heads: to volumes/."),
-    "demo": ("demo", "Run all steps on synthetic heads, on a CPU, in minutes."),
+    "synthesize": ("synthesize", "Generate synthetic patients from label maps of heads."),
+    "demo": ("demo", "Run all steps on synthetic heads: minutes on a CPU."),
 }
 
 
@@ -53,12 +53,12 @@ class _LazyGroup(click.Group):
 def main() -> None:
     """Translate whole medical volumes from one contrast to another with a CycleGAN.
 
-    In a folder that holds volumes/<domain>/... for two domains (NIfTI files and DICOM folders):
+    In a folder that contains volumes/<domain>/... for two domains (NIfTI files and DICOM folders), run:
 
     \b
         medcyclegan slice-volumes
         medcyclegan train
         medcyclegan translate-volume in.nii.gz out.nii.gz
 
-    Research software, not a medical device: every output is synthetic and is marked as synthetic.
+    Research software, not a medical device: every output is synthetic and is marked as such.
     """

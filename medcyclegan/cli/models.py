@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def command(name: str | None, as_json: bool) -> None:
     """List the models that come with medcyclegan, or print the model card of one of them.
 
-    Pass a model's name as --model wherever a model folder is expected.
+    A model's name can be passed to --model and --init-from instead of a model folder.
     """
     from medcyclegan.errors import UsageError
     from medcyclegan.model.card import CARD

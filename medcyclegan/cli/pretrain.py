@@ -15,9 +15,11 @@ from medcyclegan.cli.common import Command, config_options, device_option
 @click.argument("labels", nargs=-1, metavar="[LABELS]...")
 @config_options
 @click.option("--slices", metavar="DIR", help="Train on the pairs of this slice store instead of label maps.")
-@click.option("--domains", nargs=2, metavar="A B", help="The two contrasts.  [default: t1 t2, or the store's two]")
+@click.option("--domains", nargs=2, metavar="A B", help="The two contrasts.  [default: t1 t2, or the two in the store]")
 @click.option(
-    "--labels-table", metavar="CSV", help="Columns label and tissue.  [default: the labels of FreeSurfer and SynthSeg]"
+    "--labels-table",
+    metavar="CSV",
+    help="The tissue of each label: columns label, tissue.  [default: the labels of FreeSurfer and SynthSeg]",
 )
 @click.option("--out", default="runs", show_default=True, metavar="DIR", help="The folder of runs.")
 @click.option(
@@ -29,13 +31,12 @@ from medcyclegan.cli.common import Command, config_options, device_option
 def command(labels: tuple[str, ...], **options: Any) -> None:
     """Train both generators on pairs of synthetic patients, before training on real slices.
 
-    LABELS are label maps of heads, or folders that hold them, as for synthesize: patients are drawn
-    during the training. Alternatively, --slices names a slice store of patients with both contrasts on
-    one grid.
+    LABELS are label maps of heads, or folders that contain them, as for synthesize; patients are generated during the
+    training. Alternatively, --slices names a slice store of patients with both contrasts on one grid.
 
-    Every run is written to a new folder in --out, as by train, and holds a model for translate-volume.
-    train --init-from continues from that model with real, unpaired slices. A run can be stopped at any
-    time; --resume continues it as if it had not been interrupted.
+    As with train, every run is written to a new folder in --out. It contains a model for translate-volume; train
+    --init-from continues from that model with real, unpaired slices. A run can be stopped at any time; --resume
+    continues it as if it had not been interrupted.
     """
     from pathlib import Path
 

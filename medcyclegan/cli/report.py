@@ -17,17 +17,19 @@ from medcyclegan.cli.common import Command, read_options, reading_options
 )
 @click.option("--input", "source", metavar="IN", help="For a translation: the volume that was translated.")
 @click.option("--reference", metavar="REF", help="For a translation: a true image of the same patient.")
-@click.option("--uncertainty", metavar="MAP", help="For a translation: the map that --uncertainty wrote.")
+@click.option(
+    "--uncertainty", metavar="MAP", help="For a translation: the map written by translate-volume --uncertainty."
+)
 @click.option("--names", is_flag=True, help="For a table: show the names of the cases, which may identify patients.")
 @click.option("--embed-mb", type=click.FloatRange(0), metavar="MB",
-              help="For a translation: write voxels above MB to files next to the page.  [default: 60]")  # fmt: skip
+              help="For a translation: store voxels beyond MB in separate files.  [default: 60]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 @reading_options
 def command(target: str, **options: Any) -> None:
     """Write a web page about a training run, a table of scores, or a translated volume.
 
-    The page needs no network and no server. RUN is a folder in runs/ (default: runs/latest), TABLE a file that
-    evaluate --out wrote, VOLUME an output of translate-volume. The page of a volume has an interactive viewer.
+    The page needs no network and no server. RUN is a folder in runs/ (default: runs/latest), TABLE a file written by
+    evaluate --out, VOLUME an output of translate-volume. The page of a volume has an interactive viewer.
     """
     from medcyclegan.report import ReportOptions, write_report
 

@@ -18,18 +18,22 @@ from medcyclegan.cli.common import (
 
 @click.command("slice-volumes", cls=Command)
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
-@click.option("--domain", metavar="NAME", help="Every INPUT holds volumes of this domain only.")
+@click.option("--domain", metavar="NAME", help="Every INPUT contains only volumes of this domain.")
 @click.option("--out", default="slices", show_default=True, metavar="DIR", help="The slice store to write.")
 @config_options
 @click.option("--size", type=int, metavar="PIXELS", help="Rows and columns of a slice.  [default: 256]")
 @click.option(
-    "--fit", type=click.Choice(["physical", "stretch"]), help="Resample to one pixel size, or stretch to one width."
+    "--fit",
+    type=click.Choice(["physical", "stretch"]),
+    help="Resample to --pixel-mm and pad or crop, or stretch to --size.",
 )
-@click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size of --fit physical.  [default: 1.0]")
+@click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size, with --fit physical.  [default: 1.0]")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="The number format of the stored slices.")
-@click.option("--split-file", metavar="CSV", help="Columns case, patient, split (train, validation, test).")
 @click.option(
-    "--write-split-file", metavar="CSV", help="Write a split file of all volumes, for you to correct, and exit."
+    "--split-file", metavar="CSV", help="Use these splits: columns case, patient, split (train, validation, test)."
+)
+@click.option(
+    "--write-split-file", metavar="CSV", help="Write a split file of all volumes, to be corrected by hand, and exit."
 )
 @click.option("--keep-missing", is_flag=True, help="Keep the slices of volumes that are no longer in the inputs.")
 @click.option(
@@ -41,14 +45,13 @@ from medcyclegan.cli.common import (
 def command(inputs: tuple[str, ...], **options: Any) -> None:
     """Cut volumes into axial slices for training.
 
-    Each INPUT (default: volumes/) is a folder of domains, volumes/<domain>/..., which may contain NIfTI
-    files, DICOM folders and images. Folders trainA, trainB, testA and testB name domain and split.
-    Finished volumes are skipped, so the command can be repeated. The slices of volumes that are no longer
-    in the inputs are removed. If volumes are refused, the others are still sliced, the reasons are
-    listed, and the exit code is 1.
+    Each INPUT (default: volumes/) is a folder of domains, volumes/<domain>/..., which may contain NIfTI files, DICOM
+    folders and images. The folder names trainA, trainB, testA and testB give domain and split. Finished volumes are
+    skipped, so the command can be repeated. The slices of volumes that are no longer in the inputs are removed. If
+    volumes are refused, the others are still sliced, the reasons are listed, and the exit code is 1.
 
-    Patients are identified by --split-file, DICOM PatientID or BIDS sub- labels; otherwise they are guessed
-    from names of folders and files. The guess is listed: check it.
+    Patients are identified by --split-file, DICOM PatientID or BIDS sub- labels; otherwise they are guessed from the
+    names of folders and files. The guess is printed: check it.
     """
     from medcyclegan.config import load_config
     from medcyclegan.shards import choose_shard

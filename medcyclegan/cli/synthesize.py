@@ -8,7 +8,7 @@ import click
 
 from medcyclegan.cli.common import Command, device_option, shard_options
 
-#: What ``--contrasts`` takes, as in ``medcyclegan.synthesis.CONTRASTS``: that would import torch for ``--help``.
+#: The values of ``--contrasts``: a copy of ``medcyclegan.synthesis.CONTRASTS``, whose import would load torch.
 _CONTRASTS = ("t1", "t2", "pd", "flair", "ct")
 
 
@@ -16,7 +16,7 @@ class _SynthesizeCommand(Command):
     """A command whose ``--contrasts`` takes one name or several."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Join the names after ``--contrasts`` to one value: click's options have a fixed number of them."""
+        """Join the names after ``--contrasts`` into one value: an option of click has a fixed number of values."""
         joined: list[str] = []
         words = list(args)
         while words:
@@ -32,27 +32,36 @@ class _SynthesizeCommand(Command):
 @click.command("synthesize", cls=_SynthesizeCommand)
 @click.argument("labels", nargs=-1, required=True, metavar="LABELS...")
 @click.option("--contrasts", default="t1 t2", show_default=True, metavar="NAMES",
-              help="What to draw, one or more: t1, t2, pd, flair, ct.")  # fmt: skip
-@click.option("--patients", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many.")
-@click.option("--out", default="volumes", show_default=True, metavar="DIR", help="A folder for each contrast in it.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other patients.")
-@click.option("--labels-table", metavar="CSV", help="Columns label and tissue.  [default: FreeSurfer's, SynthSeg's]")
-@click.option("--spacing-mm", type=float, metavar="MM", help="Isotropic voxels of this size.  [default: drawn]")
-@click.option("--lesions", type=click.FloatRange(0, 1), default=0.6, show_default=True, help="Share with lesions.")
-@click.option("--extracted", type=click.FloatRange(0, 1), default=0.0, show_default=True,
-              help="Share of brain-extracted patients.")  # fmt: skip
-@click.option("--format", "file_format", type=click.Choice(["nifti", "dicom"]), default="nifti", show_default=True)
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes.")
+              help="One or more contrasts: t1, t2, pd, flair, ct.")  # fmt: skip
+@click.option("--patients", type=click.IntRange(1), default=10, show_default=True, metavar="N",
+              help="Number of patients.")  # fmt: skip
+@click.option("--out", default="volumes", show_default=True, metavar="DIR",
+              help="The folder to write, with one subfolder per contrast.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+              help="Random seed; each seed gives different patients.")  # fmt: skip
+@click.option("--labels-table", metavar="CSV",
+              help="The tissue of each label: columns label, tissue.  "
+                   "[default: the labels of FreeSurfer and SynthSeg]")  # fmt: skip
+@click.option("--spacing-mm", type=float, metavar="MM",
+              help="Generate isotropic voxels of this size.  [default: random for each patient]")  # fmt: skip
+@click.option("--lesions", type=click.FloatRange(0, 1), default=0.6, show_default=True, metavar="FRACTION",
+              help="Fraction of patients with lesions.")  # fmt: skip
+@click.option("--extracted", type=click.FloatRange(0, 1), default=0.0, show_default=True, metavar="FRACTION",
+              help="Fraction of patients whose brain is extracted (skull-stripped).")  # fmt: skip
+@click.option("--format", "file_format", type=click.Choice(["nifti", "dicom"]), default="nifti", show_default=True,
+              help="The format of the volumes.")  # fmt: skip
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), metavar="N",
+              help="Number of processes.")  # fmt: skip
 @shard_options
 @device_option
 def command(labels: tuple[str, ...], **options: Any) -> None:
-    """Draw synthetic patients from label maps of heads.
+    """Generate synthetic patients from label maps of heads.
 
-    LABELS are files (NIfTI, .mha, .nrrd), or folders of them, whose voxels are label numbers. Each patient
-    has the anatomy of one of them, deformed, with contrasts, lesions, noise and voxels of its own; all of
-    its contrasts are on one grid. The volumes are in DIR/<contrast>/, as slice-volumes reads them; the true
-    tissues and all that was drawn are in DIR-truth/. Finished patients are skipped, so the command can be
-    repeated, with more patients or contrasts too.
+    LABELS are label maps (NIfTI, .mha or .nrrd files), or folders that contain them. Each patient has the deformed
+    anatomy of one label map. Contrasts, lesions, noise and voxel size are random; all contrasts of a patient are on the
+    same grid. The volumes are written to DIR/<contrast>/, which slice-volumes reads, and the true tissues and all
+    random parameters to DIR-truth/. Finished patients are skipped, so the command can be repeated, also with more
+    patients or contrasts.
     """
     from pathlib import Path
 

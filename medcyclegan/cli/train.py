@@ -14,7 +14,7 @@ from medcyclegan.cli.common import Command, config_options, device_option
 @click.command("train", cls=Command)
 @config_options
 @click.option("--slices", metavar="DIR", help="The slice store.  [default: slices]")
-@click.option("--domains", nargs=2, metavar="A B", help="The two domains.  [default: the store's two, sorted]")
+@click.option("--domains", nargs=2, metavar="A B", help="The two domains.  [default: the two in the store, sorted]")
 @click.option("--out", default="runs", show_default=True, metavar="DIR", help="The folder of runs.")
 @click.option(
     "--max-steps", type=click.IntRange(1), metavar="N", help="Train for N steps instead of the configured epochs."
@@ -25,8 +25,8 @@ from medcyclegan.cli.common import Command, config_options, device_option
 def command(**options: Any) -> None:
     """Train a CycleGAN on unpaired slices.
 
-    Every run is written to a new folder in --out: configuration, losses, images every 100 steps,
-    checkpoints and, from the first checkpoint on, the model. The link "latest" points to the newest run.
+    Every run is written to a new folder in --out: configuration, losses, example images, checkpoints and, from the
+    first checkpoint on, the model. The link "latest" points to the newest run.
 
     A run can be stopped at any time: SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint first (exit code 1).
     After that, or after a crash, --resume continues from the last checkpoint as if the run had not

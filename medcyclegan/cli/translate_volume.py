@@ -20,7 +20,11 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
     metavar="DIR|NAME",
     help="The model folder, or the name of a shipped model; repeat it to average the outputs of several models.",
 )
-@click.option("--to", metavar="DOMAIN", help="The domain to translate to.  [default: the model's second domain]")
+@click.option(
+    "--to",
+    metavar="DOMAIN",
+    help="The domain to translate to.  [default: the second one, or the first if IN fits only the second]",
+)
 @device_option
 @click.option("--batch-size", default="auto", show_default=True, metavar="N|auto", help="Slices per batch.")
 @click.option("--fast", is_flag=True, help="Compute in bf16 if the device supports it, and report the resulting error.")
@@ -29,22 +33,24 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
     type=click.Choice(["torch", "onnx"]),
     default="torch",
     show_default=True,
-    help="onnx: compute with ONNX Runtime (extra onnx); --model may be a folder that export --format onnx wrote.",
+    help="onnx: compute with ONNX Runtime (extra onnx); --model may be a folder written by export --format onnx.",
 )
-@click.option("--tta", is_flag=True, help="Also translate mirrored slices, and average; takes twice as long.")
+@click.option(
+    "--tta", is_flag=True, help="Also translate mirrored slices, and average the results; takes twice as long."
+)
 @click.option(
     "--planes",
     type=click.Choice(["axial", "three"]),
     default="axial",
     show_default=True,
-    help="three: also translate coronal and sagittal slices, and take the median.",
+    help="three: also translate coronal and sagittal slices, and take the median; takes several times as long.",
 )
 @click.option(
     "--dicom-template",
     metavar="DIR",
-    help="For a DICOM OUT if IN is not DICOM: the series to copy patient and study from.",
+    help="For DICOM output from an IN that is not DICOM: the series whose patient and study are copied.",
 )
-@click.option("--deidentify", is_flag=True, help="Remove patient, study and dates from a DICOM OUT (extra deid).")
+@click.option("--deidentify", is_flag=True, help="Remove patient, study and dates from DICOM output (extra deid).")
 @click.option("--uncertainty", metavar="FILE", help="Also write a map of the uncertainty of each voxel.")
 @click.option(
     "--preview", metavar="PNG", help="Also write a picture of input, output and uncertainty map in three planes."
@@ -56,9 +62,9 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
 def command(source: str, output: str, **options: Any) -> None:
     """Translate the volume IN and write the result to OUT, on the same grid as IN.
 
-    IN is a file, such as a NIfTI volume or an image, or a folder with one DICOM series. The format of OUT
-    follows from its file extension; without one, OUT is a folder for a derived DICOM series. A JSON file
-    next to OUT, with the same stem, records how OUT was made.
+    IN is a file, such as a NIfTI volume or an image, or a folder with one DICOM series. The file extension of OUT
+    determines its format; without an extension, OUT is a folder for a derived DICOM series. A JSON file next to OUT,
+    with the same stem, records how OUT was made.
 
     OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
     followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.
