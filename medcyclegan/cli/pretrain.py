@@ -48,7 +48,7 @@ def command(labels: tuple[str, ...], **options: Any) -> None:
     resume = options["resume"]
     named = ("config", "overrides", "slices", "domains", "labels_table")
     if resume is not None and (labels or any(options[name] for name in named)):
-        raise UsageError("--resume uses the label maps and the configuration of the run: leave all others out")
+        raise UsageError("--resume uses the run's label maps and configuration: pass no others")
     if resume and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
         raise UsageError(f"--resume {resume} writes to that folder: leave --out out, or use --resume without a run")
     data = config = None

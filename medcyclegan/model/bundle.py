@@ -98,7 +98,7 @@ class ModelBundle:
 
     def __post_init__(self) -> None:
         if self.domains[0].name == self.domains[1].name:
-            raise ModelError(f"both domains are named {self.domains[0].name!r}: a model translates between two")
+            raise ModelError(f"both domains are named {self.domains[0].name!r}: give them different names")
 
     @property
     def fingerprint(self) -> str:
@@ -135,7 +135,7 @@ class ModelBundle:
         is translated.
         """
         if self.graphs:
-            raise ModelError("this folder holds ONNX graphs and no weights: translate with --backend onnx")
+            raise ModelError("this folder contains ONNX graphs and no weights: translate with --backend onnx")
         with torch.device("meta"):  # skips initial weights, which take longer to draw than these to read
             network = build_generator(self.generator, self.preparation.size)
         network.to_empty(device="cpu")
@@ -236,7 +236,7 @@ class ModelBundle:
             self._without_weights(json.loads(json.dumps(record, allow_nan=False)))
             model_card(record)
         except (KeyError, TypeError, ValueError, MedCycleGANError) as error:
-            raise ModelError(f"no model can be made of these slices ({error!r}): slice the volumes again") from None
+            raise ModelError(f"no model can be built from these slices ({error!r}): slice the volumes again") from None
 
     def _hashes(self) -> dict[str, str]:
         return {name: hashlib.sha256(_serialize(self.weights[name])).hexdigest() for name in _GENERATORS}

@@ -84,10 +84,10 @@ def _pairing(pairs: Any) -> str:
         return f"Supervised, on {pairs['pairs']} pairs of slices of the same patients."
     maps = f"{pairs['label_maps']} label map{'' if pairs['label_maps'] == 1 else 's'}"
     return (
-        f"No image of a real patient was used. Synthetic patients, drawn from {maps} during the training: "
-        f"{pairs['patients']} patients, each in both domains, and the generators were trained on these pairs. The "
-        "slices and volumes listed here are those of a few of these patients, which were drawn first; the "
-        "scaling and the statistics of the model come from them."
+        f"No image of a real patient was used. {pairs['patients']} synthetic patients were generated from {maps} "
+        "during the training, each in both domains, and the generators were trained on these pairs. The slices and "
+        "volumes listed here are those of a few patients that were generated first; the scaling and the statistics "
+        "of the model are based on them."
     )
 
 

@@ -53,7 +53,7 @@ def read_record(path: Path) -> dict[str, Any]:
     if CHECKSUM in record and record[CHECKSUM] != checksum_of(record):
         raise ModelError(
             f"{file} was changed after it was written ({CHECKSUM} differs): copy it again, or remove "
-            "that key if you changed it yourself"
+            "that key if you made the change"
         )
     return record
 
@@ -62,7 +62,7 @@ def _inside(folder: Path, name: str) -> Path:
     """Return ``folder / name``; raise ModelError if a link leads out of the folder."""
     file = folder / name
     if file.resolve().parent != folder.resolve():
-        raise ModelError(f"{file} leads out of the model folder: copy the file itself into it")
+        raise ModelError(f"{file} is a link that leads out of the model folder: copy the file itself into the folder")
     if file.exists() and not file.is_file():
         raise ModelError(f"{file} is not a regular file: copy the model folder again")
     return file
@@ -74,7 +74,7 @@ def read_checked(folder: Path, name: str, sha256: str) -> bytes:
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise ModelError(f"{folder} holds no {file.name}: the model folder is incomplete; copy all of it") from None
+        raise ModelError(f"{folder} holds no {file.name}: the model folder is incomplete: copy all of it") from None
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != sha256:

@@ -85,7 +85,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError("no such file: name the two .pth files of the generators") from None
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise ModelError(
-            f"cannot be read as weights alone: {str(error).splitlines()[0] if str(error) else error!r}"
+            f"cannot be read as weights only: {str(error).splitlines()[0] if str(error) else error!r}"
         ) from None
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise ModelError("is not a state dict with named tensors: save network.state_dict()")

@@ -99,7 +99,7 @@ def _features_first(weight: torch.Tensor) -> torch.Tensor:
 
 def _take(state: Weights, key: str) -> torch.Tensor:
     if key not in state:
-        raise ModelError(f"{key} is missing: not a whole generator of the public CycleGAN code")
+        raise ModelError(f"{key} is missing: not a complete generator of the public CycleGAN code")
     return state[key].detach().float()
 
 
@@ -113,6 +113,6 @@ def _check_all_used(state: Weights, layers: Iterable[str]) -> None:
 def _check_channels(read: int, written: int) -> None:
     if (read, written) != (1, 1):
         raise ModelError(
-            f"the generator translates {read} channels to {written}: slices have one; train it with --input_nc 1 "
+            f"the generator translates {read} channels to {written}, but slices have one: train it with --input_nc 1 "
             "--output_nc 1, because colors have no unit"
         )

@@ -51,10 +51,10 @@ class Cohort:
     def __post_init__(self) -> None:
         unknown = [name for name in self.contrasts if name not in CONTRASTS]
         if unknown or not self.contrasts:
-            raise UsageError(f"contrasts {', '.join(unknown) or 'none'}: choose among {', '.join(CONTRASTS)}")
+            raise UsageError(f"contrasts {', '.join(unknown) or 'none'}: choose from {', '.join(CONTRASTS)}")
         if self.patients < 1 or self.seed < 0:
             raise UsageError(
-                f"{self.patients} patients of seed {self.seed}: at least 1 patient and a seed of 0 or more"
+                f"{self.patients} patients, seed {self.seed}: at least 1 patient and a seed of at least 0 are required"
             )
         if self.format not in ("nifti", "dicom"):
             raise UsageError(f"format {self.format!r}: choose nifti or dicom")
@@ -93,7 +93,9 @@ def synthesize(
     """
     cohort, table = cohort or Cohort(), FREESURFER if table is None else table
     if workers < 1 or not 0 <= shard[0] < shard[1]:
-        raise UsageError(f"{workers} workers, shard {shard[0]} of {shard[1]}: at least one worker, shards from 0")
+        raise UsageError(
+            f"{workers} workers, shard {shard[0]} of {shard[1]}: use at least 1 worker, and count shards from 0"
+        )
     out = Path(out)
     truth = out.with_name(f"{out.name}-truth")
     maps = find_label_maps([Path(path) for path in labels])
@@ -101,14 +103,14 @@ def synthesize(
     finished = [job for job in jobs if is_finished(job)]
     todo = [job for job in jobs if not is_finished(job)]
     if finished:
-        log.info("%d of %d patients are drawn already", len(finished), len(jobs))
+        log.info("%d of %d patients exist already", len(finished), len(jobs))
     if todo:
         _check_maps(maps, table)
         for folder in (truth, *(out / name for name in cohort.contrasts)):
             remove_leftovers(folder)
         _write_tissues(truth / _TISSUES_FILE)
         _run(_by_map(todo, table, device or torch.device("cpu")), workers)
-    log.info("%d patients in %s, their truth in %s", len(jobs), out, truth)
+    log.info("%d patients in %s, their true tissues in %s", len(jobs), out, truth)
     return CohortResult(out, truth, len(todo), len(finished))
 
 
@@ -121,7 +123,9 @@ def find_label_maps(labels: Sequence[Path]) -> list[Path]:
     for path in labels:
         own = [volume for volume in find_volumes(path, ReadOptions()) if volume.kind in ("nifti", "itk")]
         if not own:
-            raise ReadError(f"{path}: no label map here: name NIfTI, .mha or .nrrd files, or a folder that holds them")
+            raise ReadError(
+                f"{path} contains no label map: name NIfTI, .mha or .nrrd files, or a folder that contains them"
+            )
         found += [volume.path for volume in own]
     return list(dict.fromkeys(found))
 
@@ -171,7 +175,7 @@ def _by_map(jobs: Iterable[PatientJob], table: Mapping[int, str], device: torch.
 
 def _run(jobs: Sequence[PatientsJob], workers: int) -> None:
     total = sum(len(job.patients) for job in jobs)
-    with progress_bar("drawing patients", total) as bar:
+    with progress_bar("generating patients", total) as bar:
         if workers == 1 or total == 1:
             for job in jobs:
                 for _ in make_patients(job):
@@ -203,8 +207,8 @@ def _work(job: PatientsJob) -> ReadError | None:
 
 def _killed(job: PatientsJob) -> ReadError:
     return ReadError(
-        f"{job.labels}: the process that drew patients of it was killed, most often because memory ran out: use fewer "
-        "--workers"
+        f"{job.labels}: the process that generated patients from it was killed, most often because memory ran out: use "
+        "fewer --workers"
     )
 
 

@@ -135,16 +135,16 @@ def _read_tissues(volume: Volume, table: Mapping[int, str]) -> tuple[NDArray[np.
 def _check_grid(volume: Volume) -> None:
     if volume.shear_degrees > 0.1 or volume.oblique_degrees > _MOST_OBLIQUE_DEGREES:
         raise GeometryError(
-            f"a label map turned by {max(volume.oblique_degrees, volume.shear_degrees):.1f} degrees from the patient's "
-            f"axes, and at most {_MOST_OBLIQUE_DEGREES:g} are read: resample it with nearest-neighbour interpolation "
-            "to an upright grid"
+            f"the label map is rotated by {max(volume.oblique_degrees, volume.shear_degrees):.1f} degrees from the "
+            f"patient's axes, more than the limit of {_MOST_OBLIQUE_DEGREES:g}: resample it with nearest-neighbor "
+            "interpolation to an upright grid"
         )
     extent_mm = [n * mm for n, mm in zip(volume.shape, volume.spacing_mm, strict=True)]
     if max(volume.spacing_mm) > _LARGEST_VOXEL_MM or min(extent_mm) < 60:
         shape, spacing = "x".join(map(str, volume.shape)), "x".join(f"{mm:g}" for mm in volume.spacing_mm)
         raise GeometryError(
-            f"a label map of {shape} voxels of {spacing} mm: voxels of at most {_LARGEST_VOXEL_MM:g} mm and at least "
-            "60 mm along each axis are needed: take the map of a whole brain or head"
+            f"the label map has {shape} voxels of {spacing} mm, but voxels must be at most {_LARGEST_VOXEL_MM:g} mm "
+            "wide and cover at least 60 mm along each axis: use the map of a whole brain or head"
         )
 
 
@@ -162,12 +162,14 @@ def _whole_numbers(array: NDArray[np.generic]) -> NDArray[np.int32]:
         odd = array[array != np.rint(array)]
         if odd.size:
             raise IntensityError(
-                f"a label map with {odd.size} values that are no whole numbers, such as {float(odd[0]):g}: resample "
-                "labels with nearest-neighbour interpolation, or name the label map and not its image"
+                f"{odd.size} values of the label map are not whole numbers, such as {float(odd[0]):g}: resample "
+                "labels with nearest-neighbor interpolation, or name the label map instead of the image"
             )
     low, high = float(array.min()), float(array.max())
     if low < 0 or high > 100_000:
-        raise IntensityError(f"a label map with values from {low:g} to {high:g}: labels are 0 to 100000")
+        raise IntensityError(
+            f"the label map has values from {low:g} to {high:g}, but labels must be 0 to 100000: name a label map"
+        )
     return array.astype(np.int32)
 
 
@@ -179,8 +181,8 @@ def _tissues_of(labels: NDArray[np.int32], table: Mapping[int, str]) -> NDArray[
         listed = ", ".join(f"{label} ({counts[label]} voxels)" for label in unknown[:8])
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
         raise IntensityError(
-            f"labels that the table does not know: {listed}{more}: say what they are in a CSV with the columns label "
-            "and tissue, and pass it as --labels-table"
+            f"labels that are not in the table: {listed}{more}: give their tissues in a CSV file with the columns "
+            "label and tissue, and pass it with --labels-table"
         )
     lookup = np.zeros(len(counts), np.uint8)
     for label in present:
@@ -192,8 +194,8 @@ def _check_brain(is_brain: NDArray[np.bool_], spacing_mm: tuple[float, float, fl
     volume_cm3 = float(is_brain.sum()) * float(np.prod(spacing_mm)) / 1000
     if volume_cm3 < _LEAST_BRAIN_CM3:
         raise IntensityError(
-            f"a label map with {volume_cm3:.0f} cm3 of grey and white matter, and a head has at least "
-            f"{_LEAST_BRAIN_CM3:.0f}: name a label map of a head, or say what its labels are with --labels-table"
+            f"the label map has {volume_cm3:.0f} cm3 of grey and white matter, but a head has at least "
+            f"{_LEAST_BRAIN_CM3:.0f}: name a label map of a head, or describe its labels with --labels-table"
         )
     # On voxels of some 4 mm, grown by one: the hemispheres are one piece.
     step = [max(1, round(4 / mm)) for mm in spacing_mm]
@@ -201,7 +203,7 @@ def _check_brain(is_brain: NDArray[np.bool_], spacing_mm: tuple[float, float, fl
     pieces, count = ndimage.label(coarse)
     sizes = np.sort(np.bincount(pieces.ravel())[1:])[::-1]
     if count > 1 and sizes[1] > _SECOND_HEAD * sizes[0]:
-        raise IntensityError("a label map with two separate brains: keep one head in each map")
+        raise IntensityError("the label map contains two separate brains: keep one head per map")
 
 
 def _largest_piece(tissues: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -75,15 +75,15 @@ def read_labels_table(path: Path) -> dict[int, str]:
             label, tissue = (row["label"] or "").strip(), " ".join((row["tissue"] or "").lower().split())
             where = f"{path}, line {reader.line_num}"
             if not label.isdecimal():
-                raise ConfigError(f"{where}: the label {label!r} is not a whole number of 0 or more")
+                raise ConfigError(f"{where}: the label {label!r} is not a whole number of at least 0")
             if tissue not in names:
                 near = difflib.get_close_matches(tissue, names, n=1)
-                known = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+                known = f"did you mean {near[0]!r}?" if near else f"the tissues are {', '.join(names)}"
                 raise ConfigError(f"{where}: unknown tissue {tissue!r}: {known}")
             if table.setdefault(int(label), tissue) != tissue:
-                raise ConfigError(f"{where}: label {label} is {table[int(label)]} and {tissue}: keep one of them")
+                raise ConfigError(f"{where}: label {label} is {table[int(label)]} and {tissue}: keep one of the rows")
     except csv.Error as error:
         raise ConfigError(f"{path}, line {reader.line_num}: not a line of a CSV file ({error}): repair it") from None
     if not table:
-        raise ConfigError(f"{path}: holds no label: write one row for each number in the label maps")
+        raise ConfigError(f"{path} contains no label: write one row for each number in the label maps")
     return table

@@ -91,9 +91,9 @@ def draw_patient(
     """
     unknown = [name for name in contrasts if name not in CONTRASTS]
     if unknown or not contrasts:
-        raise UsageError(f"contrast {', '.join(unknown) or 'none'}: known are {', '.join(CONTRASTS)}")
+        raise UsageError(f"contrasts {', '.join(unknown) or 'none'}: choose from {', '.join(CONTRASTS)}")
     if seed < 0:
-        raise UsageError(f"seed {seed}: a patient's seed is 0 or a positive whole number")
+        raise UsageError(f"seed {seed}: a patient's seed must be at least 0")
     variation = variation or Variation()
     deformation = draw_deformation(Draws(seed, "deformation"), seed)
     physics = draw_physics(Draws(seed, "physics"))

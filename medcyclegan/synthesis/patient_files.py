@@ -101,13 +101,13 @@ def is_finished(job: PatientJob) -> bool:
         for contrast in job.contrasts:
             if job.volume(contrast).exists():
                 raise WriteError(
-                    f"{job.volume(contrast)} exists and was not drawn by synthesize: it is not replaced; choose "
+                    f"{job.volume(contrast)} exists and was not written by synthesize, so it is not replaced: choose "
                     "another --out"
                 )
         return False
     if record.get("recipe") != job.recipe:
         raise WriteError(
-            f"{job.out} holds {job.name} of another seed, label map or setting: choose another --out, or remove "
+            f"{job.out} contains {job.name} from another seed, label map or setting: choose another --out, or remove "
             f"{job.out} and {job.truth}"
         )
     present = all(job.volume(contrast).exists() for contrast in record["contrasts"])
@@ -179,7 +179,7 @@ def _read_record(job: PatientJob) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise WriteError(f"{job.record} cannot be read ({error}): remove it with the volumes of {job.name}") from None
+        raise WriteError(f"{job.record} cannot be read ({error}): remove it and the volumes of {job.name}") from None
     if not isinstance(record, dict) or record.get("made_by") != _MADE_BY:
         raise WriteError(f"{job.record} was not written by synthesize: choose another --out")
     return record

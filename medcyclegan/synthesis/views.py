@@ -40,11 +40,11 @@ class Variation:
     def __post_init__(self) -> None:
         for name in ("lesions", "extracted", "metal"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UsageError(f"{name} {getattr(self, name):g}: a share of the patients is 0 to 1")
+                raise UsageError(f"{name} {getattr(self, name):g}: a fraction of the patients must be 0 to 1")
         for name in ("spacing_mm", "finest_mm"):
             value = getattr(self, name)
             if value is not None and not 0.4 <= value <= 6.0:
-                raise UsageError(f"{name} {value:g}: voxels are 0.4 to 6 mm wide")
+                raise UsageError(f"{name} {value:g}: voxels must be 0.4 to 6 mm wide")
 
 
 def draw_grid(draws: Draws, head: LabelledHead, deformation: Deformation, variation: Variation) -> Grid:

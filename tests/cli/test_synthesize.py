@@ -28,7 +28,7 @@ def test_contrasts_are_named_one_after_the_other(workspace):
     assert sorted(p.name for p in (workspace / "heads").iterdir()) == ["ct", "t1", "t2"]
     again = run("--contrasts", "t1", "t2,ct", "head.nii.gz", "--patients=1", "--spacing-mm=5", "--out=heads")
     assert again.exit_code == 0
-    assert "1 of 1 patients are drawn already" in again.stderr
+    assert "1 of 1 patients exist already" in again.stderr
 
 
 def test_the_names_are_those_of_the_package():
@@ -56,8 +56,8 @@ def test_a_table_of_labels(workspace):
     ("arguments", "code", "message"),
     [
         (("none.nii.gz",), 1, "Error: none.nii.gz: no such file or folder"),
-        (("head.nii.gz", "--contrasts", "t3"), 2, "Error: contrasts t3: choose among t1, t2, pd, flair, ct"),
-        (("head.nii.gz", "--spacing-mm", "0.01"), 2, "Error: spacing_mm 0.01: voxels are 0.4 to 6 mm wide"),
+        (("head.nii.gz", "--contrasts", "t3"), 2, "Error: contrasts t3: choose from t1, t2, pd, flair, ct"),
+        (("head.nii.gz", "--spacing-mm", "0.01"), 2, "Error: spacing_mm 0.01: voxels must be 0.4 to 6 mm wide"),
         ((), 2, "Missing argument"),
     ],
 )

@@ -95,7 +95,7 @@ def spoil(path: str, value: object) -> None:
         (initialised(PublicResnet(2, 6)).state_dict(), "or their blocks differ"),
         (PublicUnet(2, 7).state_dict(), "or their blocks differ"),
         ([torch.ones(2)], "is not a state dict"),
-        (Path("x"), "cannot be read as weights alone"),
+        (Path("x"), "cannot be read as weights only"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(files, tmp_path, value, message) -> None:

@@ -51,14 +51,14 @@ def _model_cases() -> list[Case]:
         Case("model.json a pipe", replaced("model/model.json", os.mkfifo, TRANSLATE),
              "model.json is not a regular file"),
         Case("model.json a link out", replaced("model/model.json", link("../../outside/model.json"), TRANSLATE),
-             "model.json leads out of the model folder"),
+             "model.json is a link that leads out of the model folder"),
         Case("weights a pickle", _model_file("G_AB.safetensors", pickle.dumps(Payload())), no_tensors),
         Case("weights a torch pickle", _model_file("G_AB.safetensors", saved(Payload())), no_tensors),
         Case("weights of a huge header", _model_file("G_AB.safetensors", b"\xff" * 7 + b"\x7f" + b"{}"), no_tensors),
         Case("weights a pipe", replaced("model/G_AB.safetensors", os.mkfifo, TRANSLATE),
              "G_AB.* is not a regular file"),
         Case("weights a link out", replaced("model/G_AB.safetensors", link("../../outside/x"), TRANSLATE),
-             "G_AB.safetensors leads out of the model folder"),
+             "G_AB.safetensors is a link that leads out of the model folder"),
     ]  # fmt: skip
 
 

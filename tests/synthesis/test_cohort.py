@@ -138,14 +138,14 @@ def test_dicom_series_hold_the_same_voxels(maps, tmp_path):
 class TestRefusals:
     def test_patients_of_another_seed_in_the_same_folder(self, maps, tmp_path):
         synthesize([maps], tmp_path / "volumes", Cohort(("t1",), 1, variation=COARSE))
-        with pytest.raises(WriteError, match="holds sub-0001 of another seed, label map or setting"):
+        with pytest.raises(WriteError, match="contains sub-0001 from another seed, label map or setting"):
             synthesize([maps], tmp_path / "volumes", Cohort(("t1",), 1, seed=1, variation=COARSE))
 
     def test_real_volumes_are_never_replaced(self, maps, tmp_path):
         real = tmp_path / "volumes" / "t1" / "sub-0001_T1w.nii.gz"
         real.parent.mkdir(parents=True)
         real.write_bytes(b"a real scan")
-        with pytest.raises(WriteError, match="exists and was not drawn by synthesize"):
+        with pytest.raises(WriteError, match="exists and was not written by synthesize"):
             synthesize([maps], tmp_path / "volumes", Cohort(("t1",), 1, variation=COARSE))
         assert real.read_bytes() == b"a real scan"
 
@@ -153,7 +153,7 @@ class TestRefusals:
         labels = label_array()
         labels[24, 28, 30] = 777
         bad = write_labels(maps / "zzz.nii.gz", labels)
-        with pytest.raises(IntensityError, match=f"{bad}: labels that the table does not know: 777 \\(1 voxels\\)"):
+        with pytest.raises(IntensityError, match=f"{bad}: labels that are not in the table: 777 \\(1 voxels\\)"):
             synthesize([maps], tmp_path / "volumes", Cohort(("t1",), 1, variation=COARSE))
         assert not (tmp_path / "volumes").exists()
 
@@ -170,7 +170,7 @@ class TestRefusals:
         with pytest.raises(ReadError, match="no such file or folder"):
             synthesize([tmp_path / "none"], tmp_path / "volumes")
         (tmp_path / "empty").mkdir()
-        with pytest.raises(ReadError, match="no label map here"):
+        with pytest.raises(ReadError, match="contains no label map"):
             synthesize([tmp_path / "empty"], tmp_path / "volumes")
 
     @pytest.mark.parametrize("fields", [{"contrasts": ("t3",)}, {"contrasts": ()}, {"patients": 0}, {"format": "png"}])

@@ -36,7 +36,9 @@ class TestRefusals:
     def test_values_that_are_no_whole_numbers(self, build):
         labels = label_array().astype(np.float32)
         labels[10, 10, 10] = 3.5
-        assert "1 values that are no whole numbers, such as 3.5" in refusal(build, label_volume(labels), IntensityError)
+        assert "1 values of the label map are not whole numbers, such as 3.5" in refusal(
+            build, label_volume(labels), IntensityError
+        )
 
     def test_negative_labels(self, build):
         assert "from -1 to 515" in refusal(
@@ -53,7 +55,7 @@ class TestRefusals:
 
     def test_oblique(self, build):
         volume = label_volume(rotation_degrees=(0.0, 0.0, 9.0))
-        assert "turned by 9.0 degrees" in refusal(build, volume, GeometryError)
+        assert "rotated by 9.0 degrees" in refusal(build, volume, GeometryError)
 
     def test_a_single_slice(self, build):
         assert "48x56x1 voxels" in refusal(build, label_volume(label_array()[:, :, 30:31]), GeometryError)

@@ -38,9 +38,9 @@ def test_a_table_is_read_whatever_its_capitals_and_spaces(tmp_path):
         ("number,tissue\n1,air\n", "no column label"),
         ("label,tissue\n1.5,air\n", "line 2: the label '1.5' is not a whole number"),
         ("label,tissue\n1,gray matter\n", "unknown tissue 'gray matter': did you mean 'grey matter'"),
-        ("label,tissue\n1,xyzzy\n", "unknown tissue 'xyzzy': known are air, white matter"),
+        ("label,tissue\n1,xyzzy\n", "unknown tissue 'xyzzy': the tissues are air, white matter"),
         ("label,tissue\n1,air\n1,fat\n", "label 1 is air and fat"),
-        ("label,tissue\n", "holds no label"),
+        ("label,tissue\n", "contains no label"),
     ],
 )
 def test_a_wrong_table_is_refused_in_a_line(tmp_path, text, message):

@@ -326,7 +326,7 @@ def test_grids_are_those_that_scanners_use(head):
 
 
 def test_what_cannot_be_drawn_is_refused(head):
-    with pytest.raises(UsageError, match="contrast t3: known are t1, t2, pd, flair, ct"):
+    with pytest.raises(UsageError, match="contrasts t3: choose from t1, t2, pd, flair, ct"):
         draw_patient(0, head, ("t1", "t3"))
     with pytest.raises(UsageError, match="seed -1"):
         draw_patient(-1, head, ("t1",))

@@ -173,7 +173,7 @@ class TestPairs:
             for worker in psutil.Process().children(recursive=True):
                 if "spawn_main" in " ".join(worker.cmdline()):
                     worker.kill()
-            with pytest.raises(TrainingError, match="a process that draws patients was killed"):
+            with pytest.raises(TrainingError, match="a process that generates patients was killed"):
                 read(40)
 
     def test_a_worker_ignores_signals_and_ends_with_the_training(self, labels, small, tmp_path):
@@ -366,7 +366,7 @@ class TestRuns:
         assert bundle.provenance["fitness"]["patients"] == {"t1": -(-steps * 2 // 5), "t2": -(-steps * 2 // 5)}
         assert set(bundle.provenance["training_set"]) == {"t1", "t2"}
         card = (pretrained / "model-last" / "MODEL_CARD.md").read_text()
-        assert "Synthetic patients, drawn from 2 label maps during the training: 4 patients" in card
+        assert "4 synthetic patients were generated from 2 label maps during the training" in card
         assert "Unpaired" not in card
         assert "l1 weight 1.0" in card
         for file in (pretrained / "model").iterdir():
@@ -471,7 +471,7 @@ class TestStores:
         assert all(torch.equal(mirrored.flip(3), still) for still, mirrored in zip(*batches, strict=True))
 
     def test_a_store_without_pairs_is_refused(self, store, tiny, tmp_path):
-        with pytest.raises(StoreError, match="holds no pairs: no patient for training has both t1 and t2 on one grid"):
+        with pytest.raises(StoreError, match="contains no pairs: no training patient has both t1 and t2 on one grid"):
             pretrain(PretrainingData(slices=store), config=tiny, out=tmp_path / "runs", device="cpu")
 
 

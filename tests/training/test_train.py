@@ -284,7 +284,7 @@ def test_slices_of_which_no_model_can_be_made_are_refused_before_the_first_step(
     """The error is not delayed until the first checkpoint, hours later, or until the model is loaded."""
     text = (store / "manifest.jsonl").read_text("utf-8")
     (store / "manifest.jsonl").write_text(text.replace('"modality":"MR"', '"modality":"magnetic resonance"'), "utf-8")
-    with pytest.raises(ModelError, match=r"no model can be made of these slices .*magnetic resonance"):
+    with pytest.raises(ModelError, match=r"no model can be built from these slices .*magnetic resonance"):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")
     assert not (tmp_path / "runs").exists()
 

@@ -80,8 +80,8 @@ def pretrain(
     """
     if resume is not None and not all(value is None for value in (data, config, max_steps, init_from)):
         raise UsageError(
-            "a resumed run keeps its own label maps, configuration and steps: leave everything but --resume and "
-            "--device out (you may edit the run's config.yaml), or start a new run"
+            "a resumed run keeps its label maps, configuration and steps: pass only --resume and --device (the "
+            "run's config.yaml may be edited), or start a new run"
         )
     where = own_device(device)
     with joined(where) as ranks, StopSignals() as stop, stopping_before_the_run(stop):
@@ -147,8 +147,8 @@ def _with_store_pairs(plan: Plan) -> Plan:
     pairs = StorePairs(plan.store, plan.training, plan.config.training.slices_on_device)
     if not pairs.pairs:
         raise StoreError(
-            f"{plan.store} holds no pairs: no patient for training has both {' and '.join(plan.domains)} on one grid; "
-            "draw patients with medcyclegan synthesize, or name label maps"
+            f"{plan.store} contains no pairs: no training patient has both {' and '.join(plan.domains)} on one grid; "
+            "generate patients with medcyclegan synthesize, or name label maps"
         )
     return dataclasses.replace(plan, pairs=pairs)
 
@@ -160,5 +160,5 @@ def _with_key_metric(config: Config) -> Config:
 
 def _check_domains(domains: Sequence[str]) -> tuple[str, str]:
     if len(domains) != 2 or domains[0] == domains[1] or not set(domains) <= set(CONTRASTS):
-        raise UsageError(f"--domains {' '.join(domains)}: name two different contrasts of {', '.join(CONTRASTS)}")
+        raise UsageError(f"--domains {' '.join(domains)}: name two different contrasts from {', '.join(CONTRASTS)}")
     return domains[0], domains[1]

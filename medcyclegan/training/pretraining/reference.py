@@ -41,7 +41,7 @@ def draw_reference(store: Path, pairs: SyntheticPairs, device: torch.device) -> 
     config, domains = pairs.config, pairs.domains
     section = config.pretraining
     log.info(
-        "drawing %d patients for reference and %d for validation before the first step",
+        "generating %d reference patients and %d validation patients before the first step",
         *(section.reference_patients, section.validation_patients),
     )
     parts = [
@@ -66,4 +66,6 @@ def draw_reference(store: Path, pairs: SyntheticPairs, device: torch.device) -> 
             csv.writer(file).writerows(rows)
         result = slice_volumes(found, store, config=config, split_file=root / "splits.csv")
     if result.refused:
-        raise TrainingError(f"{len(result.refused)} volumes of the reference were refused: {result.refused[0].reason}")
+        raise TrainingError(
+            f"{len(result.refused)} volumes of reference patients were refused: {result.refused[0].reason}"
+        )

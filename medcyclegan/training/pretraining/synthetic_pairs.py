@@ -78,7 +78,7 @@ class SyntheticPairs:
     @property
     def description(self) -> str:
         """A description of the pairs, for the log."""
-        return f"of synthetic patients, drawn during the training from {_counted(len(self.maps))}"
+        return f"of synthetic patients, generated during the training from {_counted(len(self.maps))}"
 
     def describe(self, steps: int) -> dict[str, Any]:
         """Return what ``model.json`` records: the numbers of label maps, and of patients that ``steps`` steps saw."""
@@ -113,7 +113,7 @@ class SyntheticPairs:
             for path, entry in zip(found, files, strict=True):
                 if not path.is_file() or hash_file(path) != entry["sha256"]:
                     raise TrainingError(
-                        f"{path}: the label map is missing or has changed since the run was started: put it back, or "
+                        f"{path}: the label map is missing or has changed since the run was started: restore it, or "
                         "start a new run"
                     )
             return tuple(found)
@@ -196,8 +196,8 @@ class _Drawn:
             return self._patients[patient].result()[number]
         except BrokenExecutor:
             raise TrainingError(
-                "a process that draws patients was killed, most often because memory ran out: continue with "
-                "--resume, with fewer pretraining.workers in the run's config.yaml if there are several"
+                "a process that generates patients was killed, most often because memory ran out: continue with "
+                "--resume; if there are several pretraining.workers, reduce their number in the run's config.yaml"
             ) from None
 
     def close(self) -> None:
