@@ -231,27 +231,28 @@ class Validation(_Section):
 
 
 class Pretraining(_Section):
-    """How ``pretrain`` differs from ``train``: the patients that it draws, and the loss of fakes and their targets.
+    """Settings of ``pretrain``: the patients that it generates, and the loss between fakes and their targets.
 
-    Of the section ``losses`` it uses ``adversarial`` and ``discriminator_weight``, and those only if
-    ``adversarial_weight`` is above 0; of ``training`` all but ``pairing``.
+    Of the section ``losses``, ``pretrain`` uses only ``adversarial`` and ``discriminator_weight``, and these only if
+    ``adversarial_weight`` is above 0; of the section ``training``, it uses everything except ``pairing``.
     """
 
     l1_weight: Weight = 1.0
     """Weight of the mean absolute difference between a fake and its target, in the scaled range [-1, 1]."""
     gradient_weight: Weight = 1.0
-    """Weight of the mean absolute difference between their image gradients, which keeps edges sharp; 0: none."""
+    """Weight of the mean absolute difference between their image gradients, which keeps edges sharp; 0 disables it."""
     ssim_weight: Weight = 0.0
-    """Weight of 1 - SSIM; 0: none."""
+    """Weight of 1 - SSIM; 0 disables it."""
     adversarial_weight: Weight = 0.0
     """Weight of the adversarial term; with 0 the discriminators are neither run nor trained."""
     targets: Literal["standard", "clean", "scan"] = "standard"
-    """What the fakes are compared with. ``standard``: each contrast by one protocol for all patients, without noise,
-    bias field and streaks, so that the contrast of outputs does not depend on chance. ``clean``: by the protocol of
-    the patient, also without them. ``scan``: as scanned, like the inputs. Pairs of a slice store are used as they
-    are."""
+    """The images with which fakes are compared. ``standard``: each contrast with the same protocol for all patients,
+    without noise, bias field and streaks, so that the contrast of outputs does not depend on chance. ``clean``: with
+    the protocol of the patient, also without noise, bias field and streaks. ``scan``: as scanned, like the inputs.
+    Pairs in a slice store are used without changes."""
     slices_per_patient: Annotated[int, Field(ge=1, le=1024)] = 48
-    """Slices that are cut from each synthetic patient, at random heights. More slices cost less time per slice."""
+    """Number of slices that are cut from each synthetic patient, at random heights. With more slices, each takes less
+    time."""
     patients_at_once: Annotated[int, Field(ge=1, le=256)] = 8
     """Number of patients whose slices are mixed."""
     lesion_fraction: Fraction = 0.6
@@ -261,15 +262,16 @@ class Pretraining(_Section):
     metal_fraction: Fraction = 0.06
     """Fraction of the patients that have metal in their teeth."""
     reference_patients: Annotated[int, Field(ge=1, le=1000)] = 6
-    """Patients that are drawn before the first step. Their slices represent the training set in ``model.json``: output
-    scaling, histograms, the length of an epoch."""
+    """Number of patients that are generated before the first step. Their slices represent the training set: they
+    determine the output scaling and histograms in ``model.json``, and the length of an epoch."""
     validation_patients: Annotated[int, Field(ge=0, le=1000)] = 2
-    """Patients that are drawn before the first step and held out for validation."""
+    """Number of patients that are generated before the first step and held out for validation."""
     key_metric: Literal["mae", "psnr", "ssim", "sliced_wasserstein", "histogram", "cycle"] = "mae"
-    """Metric that selects the best checkpoint, instead of ``validation.key_metric``: true pairs allow a better one."""
+    """Metric that selects the best checkpoint, instead of ``validation.key_metric``, because true pairs allow a better
+    metric."""
     workers: Annotated[int, Field(ge=0, le=256)] = 1
-    """Processes that draw patients ahead of the training on a CPU; 0: a thread of the training does. On a CUDA device
-    a thread draws them on the device."""
+    """Number of processes that generate patients ahead of the training on a CPU; with 0, a thread of the training
+    process generates them. On a CUDA device, a thread generates them on the device."""
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> Pretraining:

@@ -1,4 +1,4 @@
-"""A trained model as a folder: ``model.json`` and two weight files, everything that translation needs."""
+"""A trained model, stored as a folder with everything that a translation needs: ``model.json`` and two weight files."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _GENERATORS = ("G_AB", "G_BA")
 class DomainModel:
     """One domain of a model: its name, its modality, and the scaling of outputs and inputs.
 
-    ``scaling``: converts outputs in this domain from [-1, 1] back to its unit. ``input_scaling``: how an input of this
-    domain is scaled (for CT by the window, for MR by the percentiles of the volume's own foreground).
+    ``scaling``: converts outputs in this domain from [-1, 1] back to its unit. ``input_scaling``: the settings for
+    scaling an input of this domain (CT by the window, MR by percentiles of the volume's own foreground).
     """
 
     name: str
@@ -125,18 +125,20 @@ class ModelBundle:
         raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
 
     def canvas_multiple(self) -> int:
-        """Return the number of which a canvas's rows and columns must be multiples for these generators."""
+        """Return the number of which the rows and columns of a canvas must be multiples for these generators."""
         return canvas_multiple(self.generator, self.preparation.size)
 
     def build(self, name: str) -> nn.Module:
         """Build the generator ``name`` (``"G_AB"`` or ``"G_BA"``) with its weights, in evaluation mode.
 
-        It maps ``(N, C, H, W)`` to ``(N, 1, H, W)``: of C input slices (``generator.context_slices``) the middle one
-        is translated.
+        It maps ``(N, C, H, W)`` to ``(N, 1, H, W)``, the translation of the middle one of C input slices
+        (``generator.context_slices``).
         """
         if self.graphs:
             raise ModelError("this folder contains ONNX graphs and no weights: translate with --backend onnx")
-        with torch.device("meta"):  # skips initial weights, which take longer to draw than these to read
+        with torch.device(
+            "meta"
+        ):  # skips the initial weights, because drawing them takes longer than reading the trained ones
             network = build_generator(self.generator, self.preparation.size)
         network.to_empty(device="cpu")
         try:
@@ -148,7 +150,7 @@ class ModelBundle:
         return network.eval().requires_grad_(False)
 
     def halved(self) -> ModelBundle:
-        """Return the model with weights of 16 bits instead of 32, which are computed with as 32."""
+        """Return the model with its weights rounded to 16 bits; computations still use 32 bits."""
         weights = {
             network: {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
             for network, state in self.weights.items()
@@ -272,7 +274,7 @@ def _domain_of(fields: Mapping[str, Any]) -> DomainModel:
 
 
 def _preparation_of(fields: Mapping[str, Any]) -> Preparation:
-    """Return how slices are prepared, checked against the limits of the configuration."""
+    """Return the preparation of slices, checked against the limits of the configuration."""
     checked = Slicing.model_validate(dict(fields))
     return Preparation(**{name: getattr(checked, name) for name in fields})
 

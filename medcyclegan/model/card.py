@@ -1,4 +1,4 @@
-"""The model card, a description of a model for readers, written next to ``model.json`` from its contents alone.
+"""The model card: a readable description of a model, written from the contents of ``model.json`` alone.
 
 Sections as in Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019, arXiv 1810.03993).
 """
@@ -24,9 +24,9 @@ implants) is outside its training distribution. Every output is labeled as synth
 
 
 def model_card(record: Mapping[str, Any]) -> str:
-    """Return the card (Markdown) of the model whose ``model.json`` holds ``record``; no patient data, no path.
+    """Return the Markdown card of a model from its ``model.json``, ``record``; it contains no patient data and no path.
 
-    Anything that the record does not hold is listed as not recorded.
+    Anything that the record does not contain is listed as not recorded.
     """
     a, b = record["domains"]["A"], record["domains"]["B"]
     provenance, preparation = record.get("provenance", {}), record["preparation"]

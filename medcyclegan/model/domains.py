@@ -109,5 +109,5 @@ def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) 
 
 
 def half_range(scaling: IntensityScaling) -> float:
-    """Return the length of 1 in the scaled range [-1, 1], in the scaling's unit."""
+    """Return the difference, in the scaling's unit, that corresponds to 1 in the scaled range [-1, 1]."""
     return (scaling.upper - scaling.lower) / 2

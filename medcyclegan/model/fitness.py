@@ -1,4 +1,4 @@
-"""How fit a model is for use, judged by its training: steps, patients, warnings and scores, from ``model.json``."""
+"""The fitness of a model for use, judged by its training: steps, patients, warnings and scores, from ``model.json``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ Finding = tuple[Verdict, str]
 #: From the best to the worst.
 _VERDICTS: tuple[Verdict, ...] = ("ok", "check", "doubtful")
 
-#: With fewer steps than the first the contrast has not settled; with fewer than the second nothing usable is learned.
+#: With fewer steps than the first number, the contrast has not settled; with fewer than the second, nothing usable is
+#: learned.
 _FEW_STEPS, _HANDFUL_OF_STEPS = 1000, 200
 #: With fewer patients of a domain than this, a generator learns individuals.
 _FEW_PATIENTS = 5
 #: The name of the warning that the networks have learned nothing, which ``Fitness.learned`` repeats.
 NOT_LEARNED = "nothing learned"
-#: Scores for which lower is better, which are compared with the input's own: name -> description.
+#: Scores for which lower is better and which are compared with the scores of the input: name -> description.
 _DISTANCES = {"mae": "mean absolute error of held-out pairs", "sliced_wasserstein": "distance of held-out patches"}
 
 

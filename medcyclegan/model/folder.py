@@ -1,4 +1,4 @@
-"""The files of a model folder, read with every check: no links that lead out, and the SHA-256 of each file."""
+"""Read the files of a model folder, and check that no link leads out and that the SHA-256 of each file is right."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def read_checked(folder: Path, name: str, sha256: str) -> bytes:
-    """Return the bytes of a file of the model folder, after comparing their SHA-256 with the record's."""
+    """Return the bytes of a file in the model folder, after comparing their SHA-256 with the one in the record."""
     file = _inside(folder, name)
     try:
         data = file.read_bytes()

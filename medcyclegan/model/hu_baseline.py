@@ -23,7 +23,7 @@ __all__ = ["fit_tissue_means"]
 
 log = logging.getLogger(__name__)
 
-#: Volumes or pairs that are used, evenly spaced, and voxels of each.
+#: The numbers of volumes or pairs, and of voxels of each, that are used; both evenly spaced.
 _MOST_VOLUMES, _MOST_VOXELS = 12, 200_000
 
 _T = TypeVar("_T")
@@ -32,10 +32,10 @@ _T = TypeVar("_T")
 def fit_tissue_means(inputs: Sequence[SliceRow], targets: Sequence[SliceRow], store: Path) -> TissueMeans | None:
     """Return the mean CT number of each tissue class of the input over the training volumes of two domains.
 
-    ``inputs``, ``targets``: the training rows of the source and of the target domain. Patients with both images on
-    one grid give the means of up to 32 classes; if there are none, the shares of air, bone and soft tissue give the
-    means of two (:func:`~medcyclegan.metrics.tissue_means.means_of_shares`). Returns None if the target is not in HU,
-    if the input is in HU (it is then its own baseline), or if no volume shows a head.
+    ``inputs``, ``targets``: the training rows of the source and of the target domain. From patients with both images on
+    one grid, the means of up to 32 classes are calculated; if there are none, the means of two classes, from the
+    fractions of air, bone and soft tissue (:func:`~medcyclegan.metrics.tissue_means.means_of_shares`). Returns None if
+    the target is not in HU, if the input is in HU (it is then its own baseline), or if no volume shows a head.
     """
     if not inputs or _unit(targets) != "HU" or _unit(inputs) == "HU":
         return None

@@ -27,7 +27,7 @@ def import_generators(
     """Build a model from two generators of the public PyTorch CycleGAN code: ``files`` are A to B and B to A.
 
     The files are ``latest_net_G_A.pth`` and ``latest_net_G_B.pth``; only tensors are read from them. ``domains`` and
-    ``preparation`` describe what the files do not hold: how values and slices were prepared in that training. Raises
+    ``preparation`` describe what the files do not contain: how values and slices were prepared for the training. Raises
     :class:`~medcyclegan.errors.ModelError` for files that are not such generators, or that do not fit each other or
     ``preparation.size``.
     """

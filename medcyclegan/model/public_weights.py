@@ -1,4 +1,4 @@
-"""Convert generators trained with the well-known public PyTorch CycleGAN and pix2pix code.
+"""Convert generators trained with the public PyTorch CycleGAN and pix2pix code.
 
 Its ``ResnetGenerator`` is one long ``Sequential`` (``model.1.weight``, …, ``model.10.conv_block.1.weight``), its
 ``UnetGenerator`` nested blocks (``model.model.1.model.3.model.1.weight``, …). The networks compute the same functions
@@ -92,7 +92,7 @@ def _convert_unet(state: Weights) -> tuple[Generator, dict[str, torch.Tensor]]:
 
 
 def _features_first(weight: torch.Tensor) -> torch.Tensor:
-    """Swap the halves of a convolution's inputs: in the public code the skip comes first, in ours it comes last."""
+    """Swap the halves of a convolution's inputs: the skip connection is first in the public code and last in ours."""
     skip, features = weight.chunk(2, dim=0)
     return torch.cat([features, skip])
 

@@ -1,4 +1,4 @@
-"""The models that come with the package, by name: folders like any other model's."""
+"""Find the models that come with the package by their names; each is an ordinary model folder."""
 
 from __future__ import annotations
 

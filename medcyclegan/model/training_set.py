@@ -28,9 +28,9 @@ __all__ = [
     "tissue_means_fields",
 ]
 
-#: Quantiles that represent a histogram.
+#: The number of quantiles that represent a histogram.
 _QUANTILES = 64
-#: Volumes that are used, evenly spaced, and slices of each.
+#: The numbers of volumes, and of slices of each, that are used; both evenly spaced.
 _MOST_VOLUMES, _MOST_SLICES = 48, 16
 
 

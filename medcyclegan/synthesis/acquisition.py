@@ -1,4 +1,4 @@
-"""What a scanner does to an image: blur, receiver bias, gamma, noise; in CT, noise and streaks."""
+"""The effects of a scanner on an image: blur, receiver bias, gamma and noise in MR; blur and noise in CT."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from medcyclegan.synthesis.fields import SmoothField
 
 __all__ = ["DARKEST_FLUID", "Acquisition", "blurred", "draw_acquisition", "keep_above_noise", "scan_ct", "scan_mr"]
 
-#: The darkest fluid in T1 images, relative to white matter, and its least distance from the mean background, in
-#: standard deviations of the noise: fluid that is as black as air cannot be told from it.
+#: The darkest fluid in T1 images, relative to white matter, and its smallest distance from the mean background, in
+#: standard deviations of the noise: fluid that is as black as air cannot be distinguished from it.
 DARKEST_FLUID, _FLUID_ABOVE_AIR = 0.08, 3.0
 #: The mean of Rician noise without a signal, in standard deviations of each channel.
 _RAYLEIGH_MEAN = math.sqrt(math.pi / 2)
 
-#: The width over which a coil's sensitivity falls off.
+#: The distance over which a coil's sensitivity falls off.
 _FADE_MM = 22.0
 #: The values that a CT scanner stores, in HU.
 _LOWEST_HU, _HIGHEST_HU = -1024.0, 3071.0
@@ -27,16 +27,17 @@ _LOWEST_HU, _HIGHEST_HU = -1024.0, 3071.0
 
 @dataclasses.dataclass(frozen=True)
 class Acquisition:
-    """How one contrast's image differs from the tissues' values.
+    """The scanner's effects on the image of one contrast.
 
-    ``blur_mm``: the standard deviation of the point spread, besides the voxels'. ``noise``: of MR, the noise of each
-    channel relative to white matter; of CT, in HU. ``noise_blur``: its correlation, as a standard deviation in voxels.
-    ``bias``: standard deviation of the logarithm of the receiver's sensitivity, ``bias_knots_mm`` its scale.
-    ``surface``: how much the sensitivity grows towards the surface, as of coil arrays (logarithm at 90 mm from the
-    centre). ``fade_mm``: how far from the brain's centre, towards the face and neck, the sensitivity begins to fall to
-    nothing, as outside a head coil; None: it does not. ``gamma``: exponent of the intensities. ``floor``: what is
-    subtracted, in standard deviations of the noise, as scanners do to make the background black. ``gain``: of white
-    matter in the file's units. ``seed`` draws the bias and the noise.
+    ``blur_mm``: the standard deviation of the point spread function, in addition to averaging over the voxel.
+    ``noise``: in MR, the standard deviation in each channel, relative to white matter; in CT, in HU. ``noise_blur``:
+    the correlation of the noise, as a standard deviation in voxels. ``bias``: the standard deviation of the logarithm
+    of the receiver's sensitivity, ``bias_knots_mm`` its length scale. ``surface``: the increase of the sensitivity
+    towards the surface, as with coil arrays (its logarithm at 90 mm from the center). ``fade_mm``: the distance from
+    the brain's center, towards the face and neck, at which the sensitivity begins to fall to zero, as outside a head
+    coil; None if it does not. ``gamma``: the exponent of the intensities. ``floor``: an offset that is subtracted, in
+    standard deviations of the noise, as scanners do to make the background black. ``gain``: the value of white matter
+    in the file's units. ``seed``: determines the bias and the noise.
     """
 
     blur_mm: float
@@ -53,10 +54,10 @@ class Acquisition:
 
 
 def draw_acquisition(draws: Draws, name: str, seed: int, corrected: float = 0.2) -> Acquisition:
-    """Return how the contrast ``name`` is scanned.
+    """Draw the scanner's effects on the contrast ``name``.
 
-    ``corrected``: the share of MR images whose sensitivity was divided out by the scanner or in preprocessing; what
-    remains is small.
+    ``corrected``: the fraction of MR images whose sensitivity was divided out by the scanner or in preprocessing; the
+    remaining bias is small.
     """
     if name == "ct":
         noise, noise_blur = draws.log_uniform(2, 20), draws.uniform(0.3, 1.0)
@@ -78,7 +79,7 @@ def draw_acquisition(draws: Draws, name: str, seed: int, corrected: float = 0.2)
 
 
 def keep_above_noise(acquisition: Acquisition, signal: float) -> Acquisition:
-    """Return the acquisition with gamma and noise as low as a tissue of this signal needs to differ from air.
+    """Return the acquisition with gamma and noise low enough that a tissue of this signal differs from air.
 
     ``signal``: relative to white matter, 0 to 1, before gamma.
     """
@@ -88,7 +89,7 @@ def keep_above_noise(acquisition: Acquisition, signal: float) -> Acquisition:
 
 
 def blurred(image: torch.Tensor, deviations: tuple[float, ...]) -> torch.Tensor:
-    """Return ``(X, Y, Z)`` after a Gaussian of these standard deviations in voxels; the border's values continue."""
+    """Convolve ``(X, Y, Z)`` with a Gaussian of these standard deviations in voxels; border values are repeated."""
     for axis, deviation in enumerate(deviations):
         length = image.shape[axis]
         radius = min(math.ceil(2.5 * deviation), length - 1)
@@ -108,17 +109,17 @@ def blurred(image: torch.Tensor, deviations: tuple[float, ...]) -> torch.Tensor:
 
 
 def _weights(deviation: float, radius: int) -> list[float]:
-    """Return a Gaussian's weights at 0, 1, ... ``radius`` voxels, of which both sides add up to 1."""
+    """Return a Gaussian's weights at 0, 1, ... ``radius`` voxels; over both sides they sum to 1."""
     weights = [math.exp(-0.5 * (n / deviation) ** 2) for n in range(radius + 1)]
     total = weights[0] + 2 * sum(weights[1:])
     return [weight / total for weight in weights]
 
 
 def scan_mr(image: torch.Tensor, grid: Grid, acquisition: Acquisition, white: float) -> torch.Tensor:
-    """Return the magnitude image ``(X, Y, Z)`` of tissue signals whose white matter is ``white``.
+    """Return the magnitude image ``(X, Y, Z)`` of tissue signals in which white matter has the value ``white``.
 
-    Rician noise (Gudbjartsson and Patz 1995, Magn Reson Med 34:910); arbitrary units, white matter about
-    ``acquisition.gain`` at the brain's centre.
+    The noise is Rician (Gudbjartsson and Patz 1995, Magn Reson Med 34:910). Units are arbitrary; white matter is about
+    ``acquisition.gain`` at the brain's center.
     """
     scaled = image.clamp(min=0.0) / white
     if acquisition.gamma != 1.0:
@@ -132,7 +133,7 @@ def scan_mr(image: torch.Tensor, grid: Grid, acquisition: Acquisition, white: fl
 
 
 def scan_ct(image: torch.Tensor, grid: Grid, acquisition: Acquisition) -> torch.Tensor:
-    """Return the CT image ``(X, Y, Z)`` in HU: Gaussian noise of the reconstruction, and a scanner's range."""
+    """Return the CT image ``(X, Y, Z)`` in HU, with Gaussian reconstruction noise, clipped to a scanner's range."""
     noisy = image + _noise(grid, acquisition, "ct", image.device) * acquisition.noise
     return noisy.clamp(_LOWEST_HU, _HIGHEST_HU)
 
@@ -146,14 +147,14 @@ def _sensitivity(grid: Grid, acquisition: Acquisition, device: torch.device) -> 
             squared = acquisition.surface * (axes[axis] / 90.0) ** 2
             logarithm += squared.clamp(max=2 * acquisition.surface).view([-1 if n == axis else 1 for n in range(3)])
     if acquisition.fade_mm is not None:
-        # Towards the face and the neck, half and half.
+        # The direction halfway between the face and the neck.
         towards = (axes[1][None, :, None] - axes[2][None, None, :]) * math.sqrt(0.5)
         logarithm -= ((towards - acquisition.fade_mm).clamp(min=0.0) / _FADE_MM) ** 2
     return logarithm.exp_()
 
 
 def _noise(grid: Grid, acquisition: Acquisition, name: str, device: torch.device) -> torch.Tensor:
-    """Return noise of unit variance: drawn on the device, for it is as large as the image."""
+    """Return noise of unit variance, drawn on the device because it is as large as the image."""
     seed = Draws(acquisition.seed, "noise", name).integer(0, 2**31 - 1)
     generator = torch.Generator(device).manual_seed(seed)
     noise = torch.randn(grid.shape, generator=generator, device=device)

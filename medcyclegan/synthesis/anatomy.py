@@ -1,7 +1,8 @@
-"""What a label map leaves open: skin, fat and muscle, the spongy layer of the skull, the dura.
+"""Tissues that label maps do not distinguish: skin, fat and muscle, the spongy layer of the skull, the dura.
 
-Label maps hold everything between skin and bone as one label and most of the skull as another. In MR these tissues
-differ as much as any: fat is the brightest in T1, muscle is dark in T2. Each patient has layers and sheets of his own.
+Label maps combine everything between skin and bone into one label and most of the skull into another. In MR these
+tissues differ as much as any others: fat is the brightest in T1, muscle is dark in T2. Each patient has different
+layers.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ __all__ = ["Anatomy", "draw_anatomy", "map_axes_mm", "paint_anatomy"]
 class Anatomy:
     """The layers of one patient, in mm of the label map.
 
-    ``skin_mm``: thickness of the skin. ``fat_mm``, ``fat_variation``: thickness of the fat below it, and its relative
-    standard deviation from place to place. ``septa``: the share of deep soft tissue in sheets of fat between muscles.
-    ``lobules``: the share in pads of fat. ``table_mm``:
-    thickness of the skull's dense tables. ``diploe``: the share of the thick skull that is spongy between them.
-    ``dura_mm``: thickness of the dura below the bone. ``seed``: draws where all of this is.
+    ``skin_mm``: thickness of the skin. ``fat_mm``, ``fat_variation``: thickness of the fat below the skin, and its
+    relative standard deviation from place to place. ``septa``: the fraction of deep soft tissue that is sheets of fat
+    between muscles. ``lobules``: the fraction that is pads of fat. ``table_mm``: thickness of the dense tables of the
+    skull. ``diploe``: the fraction of the bone between the tables that is spongy. ``dura_mm``: thickness of the dura
+    below the bone. ``seed``: determines the positions of all of these.
     """
 
     skin_mm: float
@@ -41,7 +42,7 @@ class Anatomy:
 
 
 def draw_anatomy(draws: Draws, seed: int) -> Anatomy:
-    """Return one patient's layers."""
+    """Draw the layers of one patient."""
     return Anatomy(
         skin_mm=draws.uniform(1.1, 2.4),
         fat_mm=draws.log_uniform(2.5, 7.5),
@@ -56,7 +57,7 @@ def draw_anatomy(draws: Draws, seed: int) -> Anatomy:
 
 
 def map_axes_mm(head: LabelledHead) -> list[torch.Tensor]:
-    """Return the places of the label map's voxels along each axis, in mm from the brain's centre."""
+    """Return the positions of the label map's voxels along each axis, in mm from the brain's center."""
     return [
         (torch.arange(n, device=head.tissues.device) - centre) * mm
         for n, centre, mm in zip(head.tissues.shape, head.centre, head.spacing_mm, strict=True)
@@ -64,10 +65,10 @@ def map_axes_mm(head: LabelledHead) -> list[torch.Tensor]:
 
 
 def paint_anatomy(head: LabelledHead, anatomy: Anatomy) -> torch.Tensor:
-    """Return the patient's tissues on the label map's grid, uint8 ``(X, Y, Z)``; no composite is left."""
+    """Return the patient's tissues on the label map's grid, uint8 ``(X, Y, Z)``, with every composite label divided."""
     tissues, axes = head.tissues.clone(), map_axes_mm(head)
     depth = head.depth_mm.float()
-    # Names of streams, not numbers: a layer more leaves the others where they are.
+    # Random streams have names, not numbers: another layer does not change the existing ones.
     fat_depth = anatomy.fat_mm * (1 + anatomy.fat_variation * _field(anatomy, "fat", (28, 28, 28), axes))
     scalp, soft = tissues == tissue_index("scalp"), tissues == tissue_index("soft tissue")
     is_skin = scalp & (depth < anatomy.skin_mm)
@@ -95,6 +96,6 @@ def _put(tissues: torch.Tensor, where: torch.Tensor, name: str) -> None:
 
 
 def _quantile(share: float) -> float:
-    """Return the value that a standard normal number is below with probability ``share``."""
+    """Return the quantile of the standard normal distribution at probability ``share``."""
     share = min(max(share, 1e-4), 1 - 1e-4)
     return float(torch.special.ndtri(torch.tensor(share, dtype=torch.float64)))

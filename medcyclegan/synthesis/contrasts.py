@@ -1,4 +1,4 @@
-"""One contrast of one patient: the values of every tissue, from drawn physical properties and a drawn protocol."""
+"""One contrast of one patient: the value of every tissue, from random physical properties and a random protocol."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from medcyclegan.synthesis.tissues import TISSUES, tissue_index, tissue_indices
 
 __all__ = ["Physics", "Protocol", "draw_physics", "draw_protocol", "standard_protocol", "tissue_values"]
 
-#: What a contrast agent shortens the T1 of: blood, and tissue without a barrier to it.
+#: Tissues whose T1 a contrast agent shortens: blood, and tissue without a barrier to the agent.
 _ENHANCING = ("artery", "vein", "choroid plexus", "dura", "mucosa", "tumour")
-#: How strongly tissues lose signal by magnetisation transfer in multi-slice sequences, relative to white matter; others
-#: do not (after Stanisz et al. 2005).
+#: Signal loss by magnetization transfer in multi-slice sequences, relative to that of white matter; all other tissues
+#: have none (after Stanisz et al. 2005).
 _TRANSFER = {
     "white matter": 1.0, "cerebellar white matter": 1.0, "brain stem": 0.95, "spinal cord": 0.95, "optic nerve": 0.9,
     "thalamus": 0.85, "pallidum": 0.9, "ventral diencephalon": 0.9, "putamen": 0.75, "muscle": 0.9,
     "grey matter": 0.65, "cerebellar grey matter": 0.65, "caudate": 0.7, "hippocampus": 0.65, "amygdala": 0.65,
     "accumbens": 0.65, "plaque": 0.5, "white matter lesion": 0.5, "skin": 0.9, "soft tissue": 0.9,
 }  # fmt: skip
-#: Tissues that differ from the prior together, and the standard deviations of the factors that they share: of T1, of
-#: T2, of the signal in one contrast. Cortex and cerebellum of one patient look alike.
+#: Tissues that deviate from the prior together, and the standard deviations of the factors that they share: for T1, for
+#: T2, for the signal in one contrast. Cortex and cerebellum of one patient look alike.
 _FAMILIES = (
     (
         (
@@ -40,22 +40,22 @@ _FAMILIES = (
     (("thalamus", "putamen", "pallidum"), (0.05, 0.05, 0.02)),
     (("fat", "scalp", "marrow"), (0.05, 0.08, 0.10)),
 )  # fmt: skip
-#: How often a protocol is drawn before the last one is taken.
+#: The number of protocols that are drawn before the last one is used in any case.
 _TRIES = 400
-#: The share of protocols that are drawn from ranges wider than those of protocols in use: networks trained on contrasts
-#: beyond those of real scans generalize better (Billot et al. 2023, Med Image Anal 86:102789).
+#: The fraction of protocols that are drawn from wider ranges than those of clinical protocols: networks trained on
+#: contrasts beyond those of real scans generalize better (Billot et al. 2023, Med Image Anal 86:102789).
 _WIDE_SHARE = 0.3
-#: What a wide draw multiplies the standard deviations of signals by, and the standard deviations of the logarithms of
-#: its timing and its exponent.
+#: For protocols from wide ranges: the factor of the standard deviations of signals, and the standard deviations of the
+#: logarithms of the timing and of the exponent.
 _WIDER, _WIDE_TIMING, _WIDE_EXPONENT = 3.0, 0.2, 0.3
-#: The most marrow that cortical bone contains, as a share of its signal. Real compact bone is not black in MR: pores,
-#: the marrow next to it within one voxel, and ghosts add up to 5 to 20 % of white matter in the scans compared by
+#: The largest fraction of marrow signal in cortical bone. Real compact bone is not black in MR: pores, the marrow next
+#: to it within one voxel, and ghosts add up to 5 to 20 % of white matter in the scans compared by
 #: ``tests/benchmarks/synthetic_contrasts.py``.
 _MOST_MARROW_IN_BONE = 0.2
-#: How much this share differs from place to place: its relative standard deviation.
+#: The relative standard deviation of this fraction from place to place.
 _MARROW_VARIATION = 0.8
-#: Ranges of signals relative to white matter. A protocol outside of them is drawn again: it would not be recognized as
-#: its contrast, and in T1 fluid must differ from air.
+#: Accepted ranges of signals relative to white matter. A protocol outside of these ranges is drawn again: it would not
+#: be recognized as its contrast, and in T1 fluid must differ from air.
 _USUAL = {
     "t1": {"grey matter": (0.45, 1.03), "cerebrospinal fluid": (DARKEST_FLUID, 0.66), "fat": (0.0, 5.0)},
     "t2": {"grey matter": (1.0, 2.3), "cerebrospinal fluid": (1.6, 6.5), "fat": (0.0, 4.5)},
@@ -66,11 +66,10 @@ _USUAL = {
 
 @dataclasses.dataclass(frozen=True)
 class Physics:
-    """A patient's tissues: tuples in the order of :data:`~medcyclegan.synthesis.TISSUES`.
+    """The physical properties of a patient's tissues: tuples in the order of :data:`~medcyclegan.synthesis.TISSUES`.
 
     ``field_tesla``: 1.5 or 3. ``density``, ``t1_ms``, ``t2_ms``, ``hu`` as in
-    :class:`~medcyclegan.synthesis.TissuePrior`.
-    ``marrow_in_bone``: what cortical bone shows of the signal of marrow.
+    :class:`~medcyclegan.synthesis.TissuePrior`. ``marrow_in_bone``: the fraction of marrow signal in cortical bone.
     """
 
     field_tesla: float
@@ -83,15 +82,16 @@ class Physics:
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How one contrast is acquired, as far as the values of tissues go.
+    """The parameters of an acquisition that determine the values of tissues.
 
-    ``name``: ``t1``, ``t2``, ``pd``, ``flair`` or ``ct``; CT has no ``sequence``. ``t2_prime_ms``: the decay that
-    the field's inhomogeneity adds in gradient echoes. ``fat_t2_factor``: how much longer fat's T2 seems in an echo
-    train (Henkelman et al. 1994, J Magn Reson Imaging 4:533). ``fat_signal``: the share of it that fat suppression
-    leaves, 1 without. ``transfer``: white matter's loss by magnetisation transfer. ``agent``: the factor of T1 in
-    tissues that take up a contrast agent, 1 without. ``scales``: a factor for each tissue's signal, for what is not
-    modelled; of blood, its flow. ``exponent``: that of the signal relative to white matter. ``wide``: drawn from ranges
-    wider than those of protocols in use.
+    ``name``: ``t1``, ``t2``, ``pd``, ``flair`` or ``ct``; CT has no ``sequence``. ``t2_prime_ms``: T2', the additional
+    decay by field inhomogeneity in gradient echoes. ``fat_t2_factor``: the factor by which the T2 of fat appears longer
+    in an echo train (Henkelman et al. 1994, J Magn Reson Imaging 4:533). ``fat_signal``: the fraction of the fat signal
+    that remains after fat suppression, 1 without suppression. ``transfer``: the signal loss of white matter by
+    magnetization transfer. ``agent``: the factor of T1 in tissues that take up a contrast agent, 1 without an agent.
+    ``scales``: a factor for each tissue's signal, for effects that are not modeled; for blood, its flow. ``exponent``:
+    the exponent of the signal relative to white matter. ``wide``: whether the protocol was drawn from wider ranges than
+    those of clinical protocols.
     """
 
     name: str
@@ -107,7 +107,10 @@ class Protocol:
 
 
 def draw_physics(draws: Draws) -> Physics:
-    """Return one patient's tissues at 1.5 or 3 T; what all tissues have in common varies less than each alone."""
+    """Draw the physical properties of one patient's tissues, at 1.5 or 3 T.
+
+    The factors that all tissues share vary less than those of single tissues.
+    """
     tesla = draws.choice([(0.5, 1.5), (0.5, 3.0)])
     at, common_t1, common_t2 = int(tesla > 2), draws.factor(0.05), draws.factor(0.05)
     density, t1, t2, hu = [], [], [], []
@@ -126,7 +129,7 @@ def draw_physics(draws: Draws) -> Physics:
 
 
 def draw_protocol(draws: Draws, name: str, physics: Physics) -> Protocol:
-    """Return how the contrast ``name`` is acquired of a patient with these tissues."""
+    """Draw a protocol of the contrast ``name`` for a patient with these tissues."""
     if name == "ct":
         return Protocol(name, None)
     for _ in range(_TRIES):
@@ -137,7 +140,7 @@ def draw_protocol(draws: Draws, name: str, physics: Physics) -> Protocol:
 
 
 def standard_protocol(name: str) -> Protocol:
-    """Return the protocol of the contrast ``name`` that all patients have in common, in the middle of clinical ranges.
+    """Return the standard protocol of the contrast ``name``: the same for all patients, with typical clinical values.
 
     T1: MPRAGE. T2: fast spin echo without fat suppression. PD: the same with a short echo time. FLAIR: an inversion
     that nulls fluid.
@@ -176,15 +179,15 @@ def _draw_mr(draws: Draws, name: str) -> Protocol:
 
 
 def _draw_scales(draws: Draws, name: str, sequence: Sequence, wider: float, enhanced: bool) -> tuple[float, ...]:
-    """Return the factors of all tissues' signals; their standard deviations are ``wider`` than usual."""
-    # The tissues with the largest deviations are not scanners' but patients': these do not widen.
+    """Draw a factor for each tissue's signal; ``wider`` multiplies the usual standard deviations."""
+    # The largest deviations are differences between patients, not between scanners: they are not widened.
     scales = [draws.factor(min(wider * prior.signal_spread, max(0.2, prior.signal_spread))) for prior in TISSUES]
     for names, (_, _, deviation) in _FAMILIES:
         common = draws.factor(wider * deviation)
         for n in tissue_indices(*names):
             scales[n] *= common
     artery, vein = tissue_index("artery"), tissue_index("vein")
-    if sequence.is_gradient_echo:  # inflow, which a contrast agent leaves little to add to
+    if sequence.is_gradient_echo:  # inflow, which has little effect after a contrast agent
         scales[artery] = draws.uniform(1.0, 1.3 if enhanced else 2.6)
         scales[vein] = draws.uniform(0.7, 1.2 if enhanced else 1.8)
     else:
@@ -206,10 +209,10 @@ def _is_usual(protocol: Protocol, physics: Physics) -> bool:
 
 
 def tissue_values(protocol: Protocol, physics: Physics) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return each tissue's value in this contrast, and what one standard deviation of its texture adds; ``(T,)``.
+    """Return each tissue's value in this contrast, and the change by one standard deviation of its texture; ``(T,)``.
 
-    MR: relative to water at rest; texture is water content, which lengthens both times and adds protons. CT: HU above
-    air, so that in every contrast what is outside the label map is 0.
+    MR: relative to water at rest; the texture is water content, which lengthens both times and adds protons. CT: HU
+    above air, so that in every contrast the value outside the label map is 0.
     """
     if protocol.sequence is None:
         texture = [-prior.hu_texture for prior in TISSUES]

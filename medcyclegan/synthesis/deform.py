@@ -1,4 +1,4 @@
-"""From a label map to one patient's head: an affine map and a smooth deformation, sampled on the patient's grid."""
+"""Deform a label map into one patient's head by an affine map and a smooth field, sampled on the patient's grid."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Deformation", "Grid", "draw_deformation", "map_index", "sample_label
 
 Matrix = tuple[tuple[float, float, float], ...]
 
-#: Voxels whose places are worked out at a time.
+#: The number of voxels whose positions are calculated at a time.
 _BLOCK = 1 << 21
-#: Voxels wider than this share of a label map's are averaged over several places, so that nothing aliases.
+#: Voxels wider than a label map's by more than this factor are averaged over several positions to avoid aliasing.
 _COARSE = 1.3
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The voxels of a patient's volumes, in RAS+ order: ``origin_mm`` is the centre of the first one.
+    """The voxels of a patient's volumes, in RAS+ order.
 
-    Millimetres count from the brain's centre.
+    ``origin_mm`` is the center of the first voxel, relative to the brain's center.
     """
 
     shape: tuple[int, int, int]
@@ -34,14 +34,14 @@ class Grid:
     origin_mm: tuple[float, float, float]
 
     def part(self, box: tuple[slice, slice, slice]) -> Grid:
-        """Return the voxels of ``box``, whose slices have both ends."""
+        """Return the grid of the voxels in ``box``, whose slices have a start and a stop."""
         starts = [int(along.start) for along in box]
         x, y, z = (int(along.stop) - start for along, start in zip(box, starts, strict=True))
         a, b, c = (mm0 + start * mm for mm0, start, mm in zip(self.origin_mm, starts, self.spacing_mm, strict=True))
         return Grid((x, y, z), self.spacing_mm, (a, b, c))
 
     def axes_mm(self, device: torch.device, parts: tuple[int, int, int] = (1, 1, 1)) -> list[torch.Tensor]:
-        """Return the places of voxel centres along each axis, or of ``parts`` evenly spaced places in each voxel."""
+        """Return the positions of voxel centers along each axis, or of ``parts`` evenly spaced points in each voxel."""
         axes = []
         for n, mm, start, k in zip(self.shape, self.spacing_mm, self.origin_mm, parts, strict=True):
             places = (torch.arange(n * k, dtype=torch.float64, device=device) + 0.5) / k - 0.5
@@ -51,10 +51,10 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Deformation:
-    """Where a patient's millimetre is in the label map: ``matrix @ (place + displacement(place))``.
+    """The map from a position in the patient to the label map: ``matrix @ (position + displacement(position))``, in mm.
 
-    The displacement is a sum of two smooth fields; ``coarse_mm`` and ``fine_mm`` are their standard deviations along
-    each axis, ``coarse_knots_mm`` and ``fine_knots_mm`` their scales. ``seed`` draws them.
+    The displacement is the sum of two smooth fields; ``coarse_mm`` and ``fine_mm`` are their standard deviations along
+    each axis, ``coarse_knots_mm`` and ``fine_knots_mm`` their length scales. ``seed`` determines them.
     """
 
     matrix: Matrix
@@ -72,7 +72,7 @@ class Deformation:
 
 
 def draw_deformation(draws: Draws, seed: int) -> Deformation:
-    """Return a head's size, proportions, tilt and shape: left and right may change places."""
+    """Draw a head's size, proportions, tilt and shape; left and right may be exchanged."""
     angles = [math.radians(draws.normal(0.0, sd)) for sd in (6.0, 4.0, 5.0)]
     size = draws.normal(1.0, 0.05)
     stretch = [size * draws.normal(1.0, 0.035) for _ in range(3)]
@@ -90,22 +90,22 @@ def draw_deformation(draws: Draws, seed: int) -> Deformation:
         shear[first, second] = draws.normal(0.0, 0.02)
         matrix = matrix @ shear
     rows = tuple((float(row[0]), float(row[1]), float(row[2])) for row in matrix)
-    # Steepness stays below 0.3 or so: nothing folds.
+    # The gradient of the displacement stays below about 0.3, so the map does not fold.
     return Deformation(rows, draws.uniform(0.6, 2.4), 42.0, draws.uniform(0.2, 0.8), 13.0, seed)
 
 
 def sample_maps(maps: torch.Tensor, head: LabelledHead, deformation: Deformation, grid: Grid) -> torch.Tensor:
-    """Return maps ``(C, X, Y, Z)`` on the label map's grid as the patient's volumes ``(C, *grid.shape)``.
+    """Resample maps ``(C, X, Y, Z)`` on the label map's grid to the patient's volumes ``(C, *grid.shape)``.
 
-    Linear in the maps: what comes out is the mean of the tissues in a voxel. Voxels larger than the label map's are
-    averaged over several places. Outside the map everything is 0.
+    The result is linear in the maps: a voxel has the mean value of its tissues. Voxels larger than the label map's are
+    averaged over several positions. Outside the map, all values are 0.
     """
     x, y, z = (max(1, math.ceil(mm / (min(head.spacing_mm) * _COARSE))) for mm in grid.spacing_mm)
     return _sample(maps, head, deformation, grid, (x, y, z), "bilinear")
 
 
 def sample_labels(labels: torch.Tensor, head: LabelledHead, deformation: Deformation, grid: Grid) -> torch.Tensor:
-    """Return the labels ``(X, Y, Z)`` at the centres of the patient's voxels, uint8, outside the map 0."""
+    """Return the labels ``(X, Y, Z)`` at the centers of the patient's voxels, uint8; 0 outside the map."""
     return _sample(labels[None].float(), head, deformation, grid, (1, 1, 1), "nearest")[0].round().to(torch.uint8)
 
 
@@ -132,7 +132,7 @@ def _sample(
 
 
 def map_index(axes_mm: list[torch.Tensor], head: LabelledHead, deformation: Deformation) -> torch.Tensor:
-    """Return where places are in the label map, as indices of its voxels: ``(3, X, Y, Z)``."""
+    """Return the positions in the label map, as voxel indices, of positions in the patient: ``(3, X, Y, Z)``."""
     moved = deformation.displacement(axes_mm)
     for axis in range(3):
         shape = [1, 1, 1]
@@ -146,7 +146,7 @@ def map_index(axes_mm: list[torch.Tensor], head: LabelledHead, deformation: Defo
 
 
 def _to_map(axes_mm: list[torch.Tensor], head: LabelledHead, deformation: Deformation) -> torch.Tensor:
-    """Return where places are in the label map, as ``grid_sample`` counts: ``(X, Y, Z, 3)``, last axis first."""
+    """Return positions in the label map in the coordinates of ``grid_sample``: ``(X, Y, Z, 3)``, last axis first."""
     index = map_index(axes_mm, head, deformation)
     places = torch.empty((*index.shape[1:], 3), device=index.device)
     for axis in range(3):

@@ -1,4 +1,4 @@
-"""Distances and growth on a voxel grid, in torch, as far as a few millimetres."""
+"""Distances and region growing on a voxel grid, in torch, over a few millimeters."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import torch
 
 __all__ = ["distance_to", "grow_within"]
 
-#: Squared distances are whole numbers of (1/8 mm)^2, and "far" is 15.8 mm: far plus far still fits int16.
+#: Squared distances are whole numbers of (1/8 mm)^2. "Far" is 15.8 mm, so that the sum of two still fits into int16.
 _PER_MM = 8.0
 _FAR = 16000
 
 
 def distance_to(mask: torch.Tensor, spacing_mm: tuple[float, float, float], reach_mm: float) -> torch.Tensor:
-    """Return the Euclidean distance in mm of every voxel of ``(X, Y, Z)`` to the nearest one of ``mask``, float32.
+    """Return the Euclidean distance in mm of every voxel ``(X, Y, Z)`` to the nearest voxel of ``mask``, float32.
 
-    Exact (to 1/8 mm) up to ``reach_mm``, at most 15; beyond it is ``reach_mm``. Axis by axis: the least of the squared
-    distance of a neighbour plus the square of the way to it (Felzenszwalb and Huttenlocher 2012, Theory of Computing
-    8:415, here with a bounded reach).
+    Exact (to 1/8 mm) up to ``reach_mm``, which is at most 15; larger distances are set to ``reach_mm``. Along each axis
+    in turn, the result is the minimum, over the neighbors, of their squared distance plus the square of the distance to
+    them (Felzenszwalb and Huttenlocher 2012, Theory of Computing 8:415, here with a bounded reach).
     """
     squared = torch.full(mask.shape, _FAR, dtype=torch.int16, device=mask.device)
     squared[mask] = 0
@@ -33,7 +33,7 @@ def distance_to(mask: torch.Tensor, spacing_mm: tuple[float, float, float], reac
 
 
 def grow_within(seeds: torch.Tensor, within: torch.Tensor, steps: int) -> torch.Tensor:
-    """Return the voxels of ``within`` that are reached from ``seeds`` in ``steps`` steps to face neighbours."""
+    """Return the voxels of ``within`` that can be reached from ``seeds`` in ``steps`` steps to face neighbors."""
     grown = seeds.clone()
     if bool(grown.any()):
         for _ in range(steps):

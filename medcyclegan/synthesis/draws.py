@@ -13,20 +13,20 @@ __all__ = ["Draws"]
 
 T = TypeVar("T")
 
-#: Normal draws are limited to this many standard deviations, so that no patient is a freak.
+#: Normal draws are limited to this number of standard deviations, so that no patient is extreme.
 _MOST_DEVIATIONS = 2.5
 
 
 class Draws:
     """A stream of random numbers that depends on ``seed`` and ``names`` alone.
 
-    The state is a ``torch.Generator`` of its own, on the CPU: the same numbers come on every device, and a stream
-    does not depend on what others have drawn.
+    Each stream has a separate ``torch.Generator`` on the CPU. The numbers are therefore the same with every device, and
+    a stream does not depend on what other streams have drawn.
     """
 
     def __init__(self, seed: int, *names: str | int) -> None:
         text = "/".join(str(part) for part in (seed, *names))
-        # The CPU's generator reads 32 bits of a seed.
+        # The CPU's generator uses 32 bits of a seed.
         number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
         self._generator = torch.Generator().manual_seed(number)
 
@@ -39,12 +39,12 @@ class Draws:
         return math.exp(self.uniform(math.log(low), math.log(high)))
 
     def normal(self, mean: float, deviation: float) -> float:
-        """Return a normal number, at most 2.5 standard deviations from ``mean``."""
+        """Return a normally distributed number, at most 2.5 standard deviations from ``mean``."""
         value = float(torch.randn((), generator=self._generator, dtype=torch.float64))
         return mean + deviation * max(-_MOST_DEVIATIONS, min(_MOST_DEVIATIONS, value))
 
     def factor(self, deviation: float) -> float:
-        """Return a factor around 1 whose logarithm is normal with this standard deviation."""
+        """Return a factor around 1 whose logarithm is normally distributed with this standard deviation."""
         return math.exp(self.normal(0.0, deviation))
 
     def chance(self, probability: float) -> bool:
@@ -60,7 +60,7 @@ class Draws:
         return torch.randperm(count, generator=self._generator).tolist()
 
     def choice(self, options: Sequence[tuple[float, T]]) -> T:
-        """Return one of ``options``, each given with its weight."""
+        """Return one of ``options``, which are pairs of weight and value."""
         left = self.uniform(0.0, sum(weight for weight, _ in options))
         for weight, option in options:
             left -= weight

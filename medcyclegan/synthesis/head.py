@@ -1,4 +1,4 @@
-"""One labelled head: the tissues of a label map on an upright grid, with what painting needs to know of places."""
+"""One labeled head: the tissues of a label map on an upright grid, with depths and distances for painting tissues."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = ["Extent", "LabelledHead", "build_head", "check_head"]
 
 Extent = tuple[tuple[float, float], ...]
 
-#: A label map turned further than this from the patient's axes is refused.
+#: A label map rotated by more than this from the patient's axes is refused.
 _MOST_OBLIQUE_DEGREES = 2.0
-#: Voxels above this size, in mm, hold no cortex.
+#: Voxels larger than this, in mm, do not resolve the cortex.
 _LARGEST_VOXEL_MM = 4.5
-#: The least grey and white matter of a head, in cm3; a newborn has some 350.
+#: The smallest volume of grey and white matter that is accepted, in cm3; a newborn has about 350.
 _LEAST_BRAIN_CM3 = 100.0
-#: A second piece of brain with this share of the first is a second head.
+#: A second piece of brain larger than this fraction of the first is a second head.
 _SECOND_HEAD = 0.3
-#: Smaller bubbles of air inside a head are errors of its label map.
+#: Smaller bubbles of air inside a head are errors in its label map.
 _LEAST_AIR_MM3 = 40.0
-#: How far distances are followed, in mm.
+#: The largest distance that is calculated, in mm.
 _REACH_MM = 14.0
-#: Orbital fat lies within this of the muscles and the nerve of the eye, as far as soft tissue reaches.
+#: Soft tissue connected to the muscles and the nerve of the eye within this distance is orbital fat.
 _ORBIT_MM = 9.0
 
 
@@ -43,19 +43,19 @@ class LabelledHead:
     """The tissues of one label map.
 
     ``tissues``
-        Indices into :data:`~medcyclegan.synthesis.TISSUES`, uint8 ``(X, Y, Z)``: RAS+ order, cropped to the head with
-        one voxel of air around it where the map continues.
+        Indices into :data:`~medcyclegan.synthesis.TISSUES`, uint8 ``(X, Y, Z)``, in RAS+ order, cropped to the head
+        plus one voxel on each side if the map extends that far.
     ``spacing_mm``
         The distance between voxels along the three axes.
     ``centre``
-        The index, along each axis, of the brain's centre of mass: the origin of a patient's millimetres.
+        The index, along each axis, of the brain's center of mass, which is the origin of positions in mm.
     ``depth_mm``
         float16 ``(X, Y, Z)``, at most 14: of the scalp, the depth below the air; of other soft tissue, the distance
         from the scalp; of bone and marrow, the depth within the bone; of fluid, the distance from the bone.
     ``orbit``
         bool ``(X, Y, Z)``: soft tissue behind the eyes.
     ``sha256``
-        Of the label map's values and place.
+        The hash of the label map's values and geometry.
     """
 
     tissues: torch.Tensor
@@ -71,23 +71,23 @@ class LabelledHead:
         return dataclasses.replace(self, **moved)
 
     def part(self, box: tuple[slice, slice, slice]) -> LabelledHead:
-        """Return the voxels of ``box`` with the same millimetres; views, not copies."""
+        """Return the voxels of ``box``, with the same origin in mm, as views."""
         x, y, z = (centre - along.start for centre, along in zip(self.centre, box, strict=True))
         parts = {name: getattr(self, name)[box] for name in ("tissues", "depth_mm", "orbit")}
         return dataclasses.replace(self, centre=(x, y, z), **parts)
 
     @functools.cached_property
     def brain_mm(self) -> Extent:
-        """The lowest and highest millimetre of the brain along each axis."""
+        """The lowest and highest position of the brain along each axis, in mm."""
         return self.extent_mm(BRAIN)
 
     @functools.cached_property
     def whole_mm(self) -> Extent:
-        """The lowest and highest millimetre of the head along each axis."""
+        """The lowest and highest position of the head along each axis, in mm."""
         return self.extent_mm()
 
     def extent_mm(self, names: tuple[str, ...] | None = None) -> Extent:
-        """Return the lowest and highest millimetre, along each axis, of some tissues (of all but air, by default)."""
+        """Return the lowest and highest position of some tissues (default: all but air) along each axis, in mm."""
         mask = self.tissues != 0
         if names is not None:
             mask = torch.isin(self.tissues, torch.tensor(tissue_indices(*names), device=mask.device).to(torch.uint8))
@@ -101,12 +101,12 @@ class LabelledHead:
 
 
 def build_head(volume: Volume, table: Mapping[int, str] = FREESURFER) -> LabelledHead:
-    """Return the labelled head in ``volume``, whose values are the labels of ``table`` (label to tissue).
+    """Build the labeled head from ``volume``, whose values are labels in ``table`` (label to tissue).
 
-    What is not connected to the head is left out. Raises :class:`~medcyclegan.errors.GeometryError` for an oblique or
-    sheared map, one with voxels over 4.5 mm and one that is no volume of a head, and
-    :class:`~medcyclegan.errors.IntensityError` for values that are no whole numbers, labels that the table lacks, a map
-    with less than 100 cm3 of brain, and one with two heads.
+    Parts that are not connected to the head are removed. Raises :class:`~medcyclegan.errors.GeometryError` for a map
+    that is oblique or sheared, has voxels of more than 4.5 mm or is too small for a head, and
+    :class:`~medcyclegan.errors.IntensityError` for a map with values that are not whole numbers, labels that are not in
+    the table, less than 100 cm3 of brain, or two heads.
     """
     tissues, spacing_mm = _read_tissues(volume, table)
     tissues = _fill_specks(_crop(_largest_piece(tissues)), float(np.prod(spacing_mm)))
@@ -120,7 +120,7 @@ def build_head(volume: Volume, table: Mapping[int, str] = FREESURFER) -> Labelle
 
 
 def check_head(volume: Volume, table: Mapping[int, str] = FREESURFER) -> None:
-    """Raise what :func:`build_head` would raise, in a tenth of its time."""
+    """Raise the errors that :func:`build_head` would raise, in a tenth of its time."""
     _read_tissues(volume, table)
 
 
@@ -149,7 +149,7 @@ def _check_grid(volume: Volume) -> None:
 
 
 def _upright(volume: Volume) -> tuple[NDArray[np.generic], tuple[float, float, float]]:
-    """Return the array in RAS+ order, a view, and its spacing."""
+    """Return the array in RAS+ order, as a view, and its spacing."""
     codes = volume.orientation
     axes = [next(n for n in range(3) if codes[n] in pair) for pair in ("RL", "AP", "SI")]
     flips = tuple(slice(None, None, 1 if codes[axis] in "RAS" else -1) for axis in axes)
@@ -197,7 +197,7 @@ def _check_brain(is_brain: NDArray[np.bool_], spacing_mm: tuple[float, float, fl
             f"the label map has {volume_cm3:.0f} cm3 of grey and white matter, but a head has at least "
             f"{_LEAST_BRAIN_CM3:.0f}: name a label map of a head, or describe its labels with --labels-table"
         )
-    # On voxels of some 4 mm, grown by one: the hemispheres are one piece.
+    # On voxels of about 4 mm, dilated by one voxel, the hemispheres are one piece.
     step = [max(1, round(4 / mm)) for mm in spacing_mm]
     coarse = ndimage.binary_dilation(is_brain[:: step[0], :: step[1], :: step[2]])
     pieces, count = ndimage.label(coarse)
@@ -207,7 +207,7 @@ def _check_brain(is_brain: NDArray[np.bool_], spacing_mm: tuple[float, float, fl
 
 
 def _largest_piece(tissues: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the tissues with everything that is not connected to the largest piece made air."""
+    """Return the tissues with everything that is not connected to the largest piece replaced with air."""
     pieces, count = ndimage.label(tissues != 0)
     if count < 2:
         return tissues
@@ -216,9 +216,9 @@ def _largest_piece(tissues: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _fill_specks(tissues: NDArray[np.uint8], voxel_mm3: float) -> NDArray[np.uint8]:
-    """Return the tissues without enclosed bubbles of air under 40 mm3: in bone and muscle they are errors of the map.
+    """Fill enclosed bubbles of air below 40 mm3, which are errors of the map in bone and muscle.
 
-    Each voxel takes the tissue that is most frequent among its neighbours, from the bubble's border inwards.
+    Each voxel gets the tissue that is most frequent among its neighbors, from the bubble's border inwards.
     """
     pieces, _ = ndimage.label(tissues == 0)
     sizes = np.bincount(pieces.ravel())
@@ -255,10 +255,10 @@ def _places(tissues: torch.Tensor, spacing_mm: tuple[float, float, float]) -> tu
     depth = torch.zeros(tissues.shape, dtype=torch.float16)
     edge = scalp if bool(scalp.any()) else air
     for where, source in ((scalp, air), (soft, edge), (bone, ~bone), (fluid, bone)):
-        # From the border between voxels, not from the centre of the next one.
+        # From the border between voxels, not from the center of the next voxel.
         distance = distance_to(source, spacing_mm, _REACH_MM) - 0.5 * min(spacing_mm)
         depth[where] = distance[where].to(torch.float16)
-    # The muscles and the nerve of the eye have labels of their own in front of the brain's middle.
+    # The muscles and the nerve of the eye have separate labels, in front of the middle of the brain.
     seeds = (tissues == tissue_index("muscle")) & bool(soft.any())
     orbit = grow_within(seeds, soft, round(_ORBIT_MM / min(spacing_mm)))
     return depth, orbit

@@ -1,4 +1,4 @@
-"""What the numbers of a label map mean: the built-in table, and tables of the user's own."""
+"""The tissue of each number in a label map: the built-in table, and tables supplied by the user."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def _table(**groups: tuple[int, ...]) -> dict[int, str]:
 
 
 #: FreeSurfer's brain labels (FreeSurferColorLUT), and outside the brain those of the label maps of SynthSeg (Billot et
-#: al. 2023, Med Image Anal 86:102789), whose source gives no names: they were told from place, shape and brightness in
-#: the maps themselves. The cortical parcellations (1000 to 1035, 2000 to 2035) are grey matter.
+#: al. 2023, Med Image Anal 86:102789), whose source gives no names: they were identified by position, shape and
+#: brightness in the maps. The cortical parcellations (1000 to 1035, 2000 to 2035) are grey matter.
 FREESURFER: Mapping[int, str] = _table(
     air=(0, 130),
     white_matter=(2, 41, 251, 252, 253, 254, 255),
@@ -54,11 +54,11 @@ FREESURFER: Mapping[int, str] = _table(
 
 
 def read_labels_table(path: Path) -> dict[int, str]:
-    """Read a CSV with the columns ``label`` and ``tissue``, a row for each number in the user's label maps.
+    """Read a CSV file with the columns ``label`` and ``tissue`` and one row for each number in the user's label maps.
 
-    Tissues have the names of :data:`~medcyclegan.synthesis.TISSUES`. Raises
-    :class:`~medcyclegan.errors.ConfigError` for a missing file or column, a label that is no whole number or is named
-    twice, and an unknown tissue.
+    The names of tissues are those in :data:`~medcyclegan.synthesis.TISSUES`. Raises
+    :class:`~medcyclegan.errors.ConfigError` for a missing file or column, a label that is not a whole number or has two
+    tissues, and an unknown tissue.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()

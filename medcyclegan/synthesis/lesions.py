@@ -1,4 +1,4 @@
-"""Lesions of several kinds: where they are, how large, and their blobs in the images."""
+"""Lesions of several types: their number, positions, sizes and shapes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BRAIN = (
     *_CEREBRUM, "thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala", "accumbens", "brain stem",
     "ventral diencephalon", "cerebellar white matter", "cerebellar grey matter",
 )  # fmt: skip
-#: Places that are tried before a lesion is left out.
+#: The number of positions that are tried before a lesion is omitted.
 _TRIES = 400
 
 
@@ -28,9 +28,9 @@ _TRIES = 400
 class Lesion:
     """One blob of one tissue.
 
-    ``tissue``: what it is made of. ``centre_mm``: in the label map's mm from the brain's centre. ``radii_mm``: of the
-    ellipsoid that it is, apart from ``roughness`` (relative). ``edge_mm``: the width over which it fades.
-    ``within``: the tissues that it replaces. ``seed``: draws its shape.
+    ``tissue``: the tissue in the blob. ``centre_mm``: its center in the label map, in mm from the brain's center.
+    ``radii_mm``: the radii of its ellipsoid, before the deviations given by ``roughness`` (relative). ``edge_mm``: the
+    width over which it fades out. ``within``: the tissues that it replaces. ``seed``: determines its shape.
     """
 
     tissue: str
@@ -43,14 +43,14 @@ class Lesion:
 
 
 def draw_lesions(draws: Draws, head: LabelledHead) -> tuple[Lesion, ...]:
-    """Return a patient's lesions: one or two kinds, each in the number and the sizes that it comes in."""
+    """Draw a patient's lesions: one or two types, in typical numbers and sizes."""
     kinds = [
         (0.30, _plaques), (0.16, _tumour), (0.14, _infarct), (0.12, _haemorrhage), (0.10, _cavities),
         (0.10, _calcifications), (0.08, _small_bleeds),
     ]  # fmt: skip
     found: list[Lesion] = []
     for _ in range(draws.choice([(0.75, 1), (0.25, 2)])):
-        # Plaques where the label map lacks what the kind occurs in.
+        # Plaques, if the label map lacks the tissues in which the type occurs.
         found += draws.choice(kinds)(draws, head) or _plaques(draws, head)
     return tuple(found)
 
@@ -58,9 +58,9 @@ def draw_lesions(draws: Draws, head: LabelledHead) -> tuple[Lesion, ...]:
 def paint_lesion(
     head: LabelledHead, lesion: Lesion, tissues: torch.Tensor
 ) -> tuple[tuple[slice, slice, slice], torch.Tensor]:
-    """Return a lesion's box in the label map and the share of each of its voxels that it fills, 0 to 1.
+    """Return the lesion's box in the label map and the fraction of each voxel of the box that it fills, 0 to 1.
 
-    ``tissues``: the patient's tissues on the label map's grid, which say where the lesion may be.
+    ``tissues``: the patient's tissues on the label map's grid, which determine where the lesion can be.
     """
     reach = [radius * (1 + 2.5 * lesion.roughness) + lesion.edge_mm for radius in lesion.radii_mm]
     box, axes = [], []
@@ -82,17 +82,17 @@ def paint_lesion(
     shape = SmoothField(Draws(lesion.seed, "lesion"), knots, half_box_mm=max(reach)).on_grid(around)[0]
     outside_mm = (squared.sqrt() - 1.0 - lesion.roughness * shape) * smallest
     share = (0.5 - outside_mm / lesion.edge_mm).clamp(0.0, 1.0)
-    # Earlier blobs of the same lesion may lie here: a core replaces its oedema.
+    # Earlier blobs of the same lesion may be here: the core replaces part of its edema.
     allowed = torch.tensor(tissue_indices(*lesion.within), dtype=torch.uint8, device=tissues.device)
     return (box[0], box[1], box[2]), share * torch.isin(tissues[box[0], box[1], box[2]], allowed)
 
 
 def _place(draws: Draws, head: LabelledHead, names: tuple[str, ...]) -> tuple[float, float, float] | None:
-    """Return a place in some tissues, in mm from the brain's centre; None where they are hardly there."""
+    """Draw a position in one of some tissues, in mm from the brain's center; None if they are too small to be found."""
     allowed = set(tissue_indices(*names))
     extent = [s * mm for s, mm in zip(head.tissues.shape, head.spacing_mm, strict=True)]
     for _ in range(_TRIES):
-        # The brain is within 100 mm of its centre.
+        # The brain is within 100 mm of its center.
         place = [draws.uniform(-min(100.0, n), min(100.0, n)) for n in extent]
         index = [round(p / mm + c) for p, mm, c in zip(place, head.spacing_mm, head.centre, strict=True)]
         inside = all(0 <= i < n for i, n in zip(index, head.tissues.shape, strict=True))

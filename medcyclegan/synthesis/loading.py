@@ -1,4 +1,4 @@
-"""Label maps from disk to labelled heads, kept in memory: preparing one takes seconds."""
+"""Load label maps from disk as labeled heads, and keep them in memory, because preparing one takes seconds."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from medcyclegan.synthesis.head import LabelledHead, build_head
 
 __all__ = ["load_head", "load_heads"]
 
-#: A file, its time and size, and the rows of the table that explains it.
+#: A file, its modification time and size, and the rows of its table of labels.
 _Key = tuple[Path, tuple[int, int] | None, tuple[tuple[int, str], ...]]
-#: Heads that are kept: one of 256 x 256 x 256 voxels takes some 40 MB.
+#: The number of heads that are kept; one of 256 x 256 x 256 voxels takes about 40 MB.
 _MOST_KEPT = 24
-#: Label maps that are prepared at a time.
+#: The number of label maps that are prepared at a time.
 _THREADS = 8
 
 
 def load_head(labels: Path, table: Mapping[int, str], device: torch.device | None = None) -> LabelledHead:
-    """Return the head of a label map on ``device`` (default: the CPU), from memory where it was loaded lately.
+    """Return the head of a label map on ``device`` (default: the CPU), from memory if it was loaded recently.
 
-    Raises what :func:`~medcyclegan.io.read_volume` and :func:`~medcyclegan.synthesis.build_head` raise.
+    Raises the errors of :func:`~medcyclegan.io.read_volume` and :func:`~medcyclegan.synthesis.build_head`.
     """
     status = labels.stat() if labels.exists() else None
-    # The file as it is now: a changed one is read again.
+    # The key includes the file's state, so a changed file is read again.
     key = (labels, status and (status.st_mtime_ns, status.st_size), tuple(sorted(table.items())))
     return _head(key) if device is None or device.type == "cpu" else _head_on(key, str(device))
 
 
 def load_heads(labels: Sequence[Path], table: Mapping[int, str], device: torch.device) -> None:
-    """Prepare the heads of several label maps at once, as far as they are kept."""
+    """Prepare the heads of several label maps in parallel, at most as many as are kept."""
     with ThreadPoolExecutor(_THREADS) as threads:
         for _ in threads.map(lambda path: load_head(path, table, device), labels[:_MOST_KEPT]):
             pass

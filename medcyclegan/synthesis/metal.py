@@ -14,18 +14,19 @@ from medcyclegan.synthesis.tissues import tissue_index
 
 __all__ = ["Filling", "add_streaks", "draw_fillings", "lose_signal"]
 
-#: Metal is as bright as a scanner's range is long.
+#: The CT number of metal, far above a scanner's range.
 _METAL_HU = 8000.0
-#: Half the height of the jaws in which streaks are seen, in mm.
+#: The standard deviation of the streaks' strength along the patient's height, in mm.
 _HEIGHT_MM = 5.0
 _TRIES = 300
 
 
 @dataclasses.dataclass(frozen=True)
 class Filling:
-    """A filling or crown: its place in the patient's mm, radius, the strength of its streaks in HU, its loss in MR.
+    """A filling or crown in a tooth.
 
-    ``seed`` draws the streaks' directions.
+    ``centre_mm``: its position in the patient, in mm. ``radius_mm``: its radius. ``streaks_hu``: the strength of its
+    streaks in CT. ``void_mm``: the radius of the signal loss in MR. ``seed``: determines the directions of the streaks.
     """
 
     centre_mm: tuple[float, float, float]
@@ -36,7 +37,7 @@ class Filling:
 
 
 def draw_fillings(draws: Draws, head: LabelledHead, deformation: Deformation) -> tuple[Filling, ...]:
-    """Return one to four fillings in bone below and in front of the brain; none where the map does not reach so far."""
+    """Draw up to four fillings in bone below and in front of the brain; none if the map ends above the jaws."""
     bone, found = tissue_index("cortical bone"), []
     inverse = torch.linalg.inv(torch.tensor(deformation.matrix, dtype=torch.float64))
     for _ in range(draws.integer(1, 4)):
@@ -56,12 +57,12 @@ def draw_fillings(draws: Draws, head: LabelledHead, deformation: Deformation) ->
 
 
 def add_streaks(image: torch.Tensor, grid: Grid, filling: Filling) -> torch.Tensor:
-    """Return a CT image ``(X, Y, Z)`` in HU with a filling and the bright and dark rays that go out from it."""
+    """Add a filling and its bright and dark streaks to a CT image ``(X, Y, Z)`` in HU."""
     x, y, z = _offsets(grid, filling, image.device)
     draws = Draws(filling.seed, "streaks")
     angle = torch.atan2(y, x)
     rays = torch.zeros_like(angle)
-    for _ in range(10):  # even orders: a ray continues at the other side
+    for _ in range(10):  # even orders: a streak continues on the other side
         rays += draws.normal(0.0, 0.45) * torch.cos(2 * draws.integer(1, 14) * angle + draws.uniform(0, 2 * math.pi))
     distance = torch.hypot(x, y)
     height = torch.exp(-0.5 * (z / _HEIGHT_MM) ** 2)
@@ -71,7 +72,7 @@ def add_streaks(image: torch.Tensor, grid: Grid, filling: Filling) -> torch.Tens
 
 
 def lose_signal(image: torch.Tensor, grid: Grid, filling: Filling) -> torch.Tensor:
-    """Return an MR image ``(X, Y, Z)`` without the signal around a filling, whose field dephases it."""
+    """Remove the signal around a filling, which dephases it, from an MR image ``(X, Y, Z)``."""
     x, y, z = _offsets(grid, filling, image.device)
     return image * (1 - torch.exp(-(((x**2 + y**2 + z**2).sqrt() / filling.void_mm) ** 4)))
 

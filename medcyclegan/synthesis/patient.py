@@ -1,4 +1,4 @@
-"""One synthetic patient: all that is drawn, as a value, and its images from a label map."""
+"""One synthetic patient: its random parameters, and its images, rendered from a label map."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ from medcyclegan.synthesis.views import Variation, brain_box, draw_grid, seen_bo
 __all__ = ["Images", "Patient", "draw_patient", "render_patient", "standard_patient"]
 
 _AIR_HU = -1000.0
-#: The share of patients with images without the coils' sensitivity: of whole heads, and of extracted brains, which come
-#: from pipelines that mostly correct it.
+#: The fraction of MR images that are corrected for the coils' sensitivity: of whole heads, and of extracted brains,
+#: because pipelines that extract brains usually correct it.
 _CORRECTED = (0.2, 0.6)
-#: The blur of standard images, at the sharp end of what is drawn.
+#: The blur of standard images, near the smallest that is drawn.
 _STANDARD_BLUR_MM = 0.4
-#: What brain extraction keeps besides the brain: fluid and vessels inside it, and lesions.
+#: The tissues that count as brain in an extraction, which also keeps the fluid and vessels between them.
 _INSIDE = (*BRAIN, *LESIONS, "choroid plexus")
 
 
 @dataclasses.dataclass(frozen=True)
 class Patient:
-    """All that decides one patient's images besides the label map; plain numbers, so that it can be written down.
+    """All parameters of one patient's images, apart from the label map, as plain numbers that can be stored.
 
-    ``extraction``: of a brain-extracted patient, the share of brain nearby above which a voxel is kept; else None.
-    ``protocols`` and ``acquisitions`` belong together, one for each contrast.
+    ``extraction``: for a brain-extracted patient, the fraction of brain in the neighborhood above which a voxel is
+    kept; otherwise None. ``protocols`` and ``acquisitions`` have one entry for each contrast, in the same order.
     """
 
     seed: int
@@ -69,11 +69,11 @@ class Patient:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Images:
-    """What :func:`render_patient` makes; all on one grid, ``(I, J, K)`` in RAS+ order.
+    """The images that :func:`render_patient` returns, all on one grid, ``(I, J, K)`` in RAS+ order.
 
-    ``scans``: contrast to image, float32: MR in arbitrary units, CT in HU. ``clean``: the same before bias, gamma and
-    noise, where it was asked for; MR in the scan's units. ``truth``: indices into
-    :data:`~medcyclegan.synthesis.TISSUES`, uint8, where it was asked for.
+    ``scans``: contrast to image, float32; MR in arbitrary units, CT in HU. ``clean``: the same before bias, gamma and
+    noise, if requested; MR in the scan's units. ``truth``: indices into :data:`~medcyclegan.synthesis.TISSUES`, uint8,
+    if requested.
     """
 
     scans: dict[str, torch.Tensor]
@@ -84,9 +84,9 @@ class Images:
 def draw_patient(
     seed: int, head: LabelledHead, contrasts: Sequence[str], variation: Variation | None = None
 ) -> Patient:
-    """Draw the patient of ``seed`` with the anatomy of ``head``, which is on the CPU.
+    """Draw the patient of ``seed`` with the anatomy of ``head``, which must be on the CPU.
 
-    A contrast looks the same whichever others are drawn. Raises :class:`~medcyclegan.errors.UsageError` for an unknown
+    A contrast does not depend on which others are drawn. Raises :class:`~medcyclegan.errors.UsageError` for an unknown
     contrast or a negative seed.
     """
     unknown = [name for name in contrasts if name not in CONTRASTS]
@@ -117,7 +117,7 @@ def draw_patient(
 
 
 def standard_patient(patient: Patient) -> Patient:
-    """Return the same patient on the same grid, with each contrast by its standard protocol and sharpness."""
+    """Return the same patient on the same grid, with the standard protocol and sharpness of each contrast."""
     protocols = tuple(standard_protocol(protocol.name) for protocol in patient.protocols)
     acquisitions = tuple(
         acquisition if protocol.sequence is None else dataclasses.replace(acquisition, blur_mm=_STANDARD_BLUR_MM)
@@ -137,9 +137,9 @@ def _draw_acquisition(seed: int, protocol: Protocol, physics: Physics, corrected
 
 
 def render_patient(patient: Patient, head: LabelledHead, *, clean: bool = False, truth: bool = True) -> Images:
-    """Return the images of ``patient``, computed where ``head`` is; ``head`` must be the one it was drawn for.
+    """Render the images of ``patient`` on the device of ``head``, the head for which it was drawn.
 
-    Anatomy and parameters are the same on every device; the noise is drawn by the device.
+    Anatomy and parameters are the same on every device; the noise depends on the device.
     """
     grid = patient.grid
     box = None if patient.extraction is None else brain_box(grid, head, patient.deformation)
@@ -168,8 +168,8 @@ def _value_maps(
 ) -> torch.Tensor:
     """Return the values ``(C, X, Y, Z)`` of each contrast on the label map's grid, CT as HU above air.
 
-    ``tissues`` become those of the lesions, for the truth and the extraction. For an extracted brain there is one more
-    channel, still to be filled.
+    In lesions, ``tissues`` is overwritten with their tissues, for the truth and the extraction. For an extracted brain
+    there is one more channel, which the caller fills.
     """
     axes = map_axes_mm(head)
     fine = SmoothField(Draws(patient.seed, "texture", "fine"), (1.8, 1.8, 1.8), half_box_mm=145.0).on_grid(axes)[0]
@@ -194,7 +194,7 @@ def _value_maps(
 
 
 def _near_brain(head: LabelledHead, tissues: torch.Tensor) -> torch.Tensor:
-    """Return the share of brain around each voxel, 0 to 1, within some 3 mm."""
+    """Return the fraction of brain around each voxel, 0 to 1, within about 3 mm."""
     inside = torch.zeros(len(TISSUES), device=tissues.device)
     inside[list(tissue_indices(*_INSIDE))] = 1.0
     x, y, z = (3.0 / mm for mm in head.spacing_mm)
@@ -202,7 +202,7 @@ def _near_brain(head: LabelledHead, tissues: torch.Tensor) -> torch.Tensor:
 
 
 def _outside(protocol: Protocol) -> float:
-    """Return what an extracted brain's image holds around it."""
+    """Return the value around an extracted brain."""
     return _AIR_HU if protocol.sequence is None else 0.0
 
 
@@ -215,7 +215,7 @@ def _embedded(image: torch.Tensor, grid: Grid, box: tuple[slice, ...], outside: 
 def _scan(
     patient: Patient, grid: Grid, image: torch.Tensor, channel: int, white: float, kept: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the image before and after what the scanner does to it, both in the scan's units.
+    """Return the image before and after the scanner's effects, both in the scan's units.
 
     ``white``: the value of white matter in this contrast.
     """

@@ -1,4 +1,4 @@
-"""Patients to files: what a worker of ``synthesize`` does."""
+"""Write the files of synthetic patients: the work of a worker of ``synthesize``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from medcyclegan.volume import Volume
 __all__ = ["PatientJob", "PatientsJob", "grid_affine", "is_finished", "make_patients", "scan_volume"]
 
 _MADE_BY = "medcyclegan synthesize"
-#: A contrast's ending in BIDS.
+#: The BIDS suffix of each contrast.
 _SUFFIXES = {"t1": "T1w", "t2": "T2w", "pd": "PDw", "flair": "FLAIR", "ct": "ct"}
-#: It changes when the same seed gives another patient.
+#: A version that must be increased if the same seed no longer gives the same patient.
 _GENERATION = 1
 #: Scanners store at most 16 bits.
 _LARGEST_MR = 32767.0
@@ -37,9 +37,9 @@ _LARGEST_MR = 32767.0
 
 @dataclasses.dataclass(frozen=True)
 class PatientJob:
-    """One patient to be drawn: ``number`` from 1, its own ``seed``, and where it goes.
+    """One patient to be generated: its ``number`` from 1, its ``seed``, and its folders.
 
-    ``labels_sha256``: of the label map's file and of the table that explains it.
+    ``labels_sha256``: the hash of the label map's file and of the table of labels.
     """
 
     number: int
@@ -59,12 +59,12 @@ class PatientJob:
 
     @property
     def record(self) -> Path:
-        """The file of all that was drawn."""
+        """The file with all random parameters."""
         return self.truth / f"{self.name}.json"
 
     @property
     def recipe(self) -> str:
-        """A hash of what decides the patient, in addition to the contrasts, which do not depend on each other."""
+        """A hash of everything that determines the patient except its contrasts, which are independent."""
         return hash_json(
             {
                 "generation": _GENERATION,
@@ -76,7 +76,7 @@ class PatientJob:
         )
 
     def volume(self, contrast: str) -> Path:
-        """Return where the patient's volume in ``contrast`` goes."""
+        """Return the path of the patient's volume in ``contrast``."""
         name = f"{self.name}_{_SUFFIXES[contrast]}"
         return self.out / contrast / (f"{name}.nii.gz" if self.file_format == "nifti" else name)
 
@@ -92,9 +92,10 @@ class PatientsJob:
 
 
 def is_finished(job: PatientJob) -> bool:
-    """Return whether a patient is there in all of the job's contrasts.
+    """Return whether the patient exists in all of the job's contrasts.
 
-    Raises :class:`~medcyclegan.errors.WriteError` where a volume of that name is there that was not drawn so.
+    Raises :class:`~medcyclegan.errors.WriteError` if a volume of that name exists that was not generated in the same
+    way.
     """
     record = _read_record(job)
     if record is None:
@@ -115,7 +116,7 @@ def is_finished(job: PatientJob) -> bool:
 
 
 def make_patients(job: PatientsJob) -> Iterator[PatientJob]:
-    """Draw the patients of one label map and write them; yields each when all of its files are there."""
+    """Generate and write the patients of one label map; yield each when all of its files are complete."""
     on_cpu, head = (load_head(job.labels, job.table, torch.device(where)) for where in ("cpu", job.device))
     for one in job.patients:
         _make_patient(one, on_cpu, head)
@@ -124,7 +125,7 @@ def make_patients(job: PatientsJob) -> Iterator[PatientJob]:
 
 def _make_patient(job: PatientJob, on_cpu: LabelledHead, head: LabelledHead) -> None:
     earlier = _read_record(job)
-    # With the contrasts of an earlier call, so that one record tells of all.
+    # Include the contrasts of earlier calls, so that one record describes all of them.
     contrasts = tuple(dict.fromkeys((*(earlier["contrasts"] if earlier else ()), *job.contrasts)))
     patient = draw_patient(job.seed, on_cpu, contrasts, job.variation)
     record = {
@@ -137,12 +138,12 @@ def _make_patient(job: PatientJob, on_cpu: LabelledHead, head: LabelledHead) -> 
         "versions": versions(),
         "patient": dataclasses.asdict(patient),
     }
-    # First of all, so that what a kill leaves behind is known as ours.
+    # Written first, so that files left behind by a kill are recognized as ours.
     _save_record(job, record)
     images = render_patient(patient, head)
     for contrast in contrasts:
         _write(job, contrast, scan_volume(images, patient, contrast))
-    assert images.truth is not None  # noqa: S101 (asked for by default)
+    assert images.truth is not None  # noqa: S101 (rendered by default)
     tissues = Volume(images.truth.cpu().numpy(), grid_affine(patient))
     write_volume(tissues, job.truth / f"{job.name}_tissues.nii.gz")
     _save_record(job, record | {"state": "finished"})
@@ -153,7 +154,7 @@ def _write(job: PatientJob, contrast: str, volume: Volume) -> None:
     if job.file_format == "nifti":
         write_volume(volume, path)
         return
-    if path.exists():  # of an unfinished patient, by its record
+    if path.exists():  # its record shows that the patient is unfinished
         shutil.rmtree(path)
     write_made_series(volume, path, number=job.number, description=f"{_SUFFIXES[contrast]} synthetic")
 

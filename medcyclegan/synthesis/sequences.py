@@ -1,8 +1,8 @@
-"""MR sequences: the signal of a tissue from its relaxation times, and the timing that scanners use.
+"""MR sequences: the signal of a tissue from its relaxation times, and the timing of clinical sequences.
 
 Signal equations: Bernstein, King and Zhou 2004, Handbook of MRI Pulse Sequences (spin echo, inversion recovery, fast
-spin echo, spoiled gradient echo); MPRAGE after Deichmann et al. 2000, NeuroImage 12:112. Ranges of timing are those of
-clinical head protocols.
+spin echo, spoiled gradient echo); MPRAGE after Deichmann et al. 2000, NeuroImage 12:112. The ranges of timing are those
+of clinical head protocols.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from medcyclegan.synthesis.draws import Draws
 __all__ = ["CONTRASTS", "MR_CONTRASTS", "STANDARD", "Sequence", "draw_sequence", "signal"]
 
 MR_CONTRASTS = ("t1", "t2", "pd", "flair")
-#: What can be drawn of a head.
+#: The contrasts that can be generated.
 CONTRASTS = (*MR_CONTRASTS, "ct")
 
-#: A real inversion pulse leaves some magnetisation uninverted.
+#: The efficiency of an inversion pulse, which in practice leaves some magnetization uninverted.
 _INVERSION = 0.96
 #: The T1 of fluid that FLAIR nulls, in ms.
 _FLUID_T1_MS = 4150.0
@@ -41,16 +41,16 @@ class Sequence:
 
     @property
     def is_gradient_echo(self) -> bool:
-        """Whether T2* and inflowing blood count, rather than T2 and flow voids."""
+        """Whether the signal depends on T2* and inflowing blood, rather than on T2 and flow voids."""
         return self.kind in ("gradient echo", "mprage")
 
     @property
     def is_turbo(self) -> bool:
-        """Whether an echo train is read: fat is then brighter than its T2 says."""
+        """Whether an echo train is read, in which fat is brighter than its T2 implies."""
         return self.kind in ("fast spin echo", "inversion recovery")
 
     def scaled(self, recovery: float, echo: float) -> Sequence:
-        """Return the same sequence with repetition and inversion times, and the echo time, times these factors."""
+        """Return the same sequence with TR and TI multiplied by ``recovery`` and TE by ``echo``."""
         return dataclasses.replace(
             self, tr_ms=self.tr_ms * recovery, ti_ms=self.ti_ms * recovery, te_ms=self.te_ms * echo
         )
@@ -64,9 +64,9 @@ def signal(
     *,
     t2_prime_ms: float,
 ) -> torch.Tensor:
-    """Return the magnitude of the signal of tissues, relative to water at rest; all tensors of one shape.
+    """Return the magnitude of the signal of tissues, relative to water at rest; all tensors have the same shape.
 
-    ``t2_prime_ms``: what the field's inhomogeneity adds to the decay of a gradient echo, 1/T2* = 1/T2 + 1/T2'.
+    ``t2_prime_ms``: T2', the decay of a gradient echo by field inhomogeneity: 1/T2* = 1/T2 + 1/T2'.
     """
     if sequence.is_gradient_echo:
         t2_ms = 1.0 / (1.0 / t2_ms + 1.0 / t2_prime_ms)
@@ -86,9 +86,9 @@ def signal(
 
 
 def _mprage(sequence: Sequence, t1_ms: torch.Tensor) -> torch.Tensor:
-    """Return the transverse magnetisation at the middle of the readout, in the steady state, relative to 1.
+    """Return the transverse magnetization in the middle of the readout, in the steady state, relative to equilibrium.
 
-    Each part of the cycle maps the longitudinal magnetisation m to a m + b; the steady state is the fixed point.
+    Each part of the cycle maps the longitudinal magnetization m to a m + b; the steady state is the fixed point.
     """
     angle, half = math.radians(sequence.flip_degrees), sequence.pulses // 2
     one_pulse = torch.exp(-sequence.spacing_ms / t1_ms)
@@ -98,7 +98,7 @@ def _mprage(sequence: Sequence, t1_ms: torch.Tensor) -> torch.Tensor:
     before = max(0.0, sequence.ti_ms - half * sequence.spacing_ms)
     after = max(0.0, sequence.tr_ms - before - sequence.pulses * sequence.spacing_ms)
     first, last = torch.exp(-before / t1_ms), torch.exp(-after / t1_ms)
-    # From just before the inversion: inversion and recovery, half of the train, its rest, recovery.
+    # Starting just before the inversion: inversion and recovery, half of the train, its other half, recovery.
     a, b = -_INVERSION * first, 1.0 - first
     a_middle, b_middle = a * factor**half, b * factor**half + level * (1.0 - factor**half)
     rest = sequence.pulses - half
@@ -109,7 +109,7 @@ def _mprage(sequence: Sequence, t1_ms: torch.Tensor) -> torch.Tensor:
 
 
 def draw_sequence(draws: Draws, contrast: str) -> Sequence:
-    """Return a sequence as scanners use it for ``contrast``: ``t1``, ``t2``, ``pd`` or ``flair``."""
+    """Draw a sequence of the types used in clinics for ``contrast``: ``t1``, ``t2``, ``pd`` or ``flair``."""
     if contrast == "t1":
         return draws.choice(
             [(0.34, _t1_spin_echo), (0.10, _t1_inversion), (0.11, _t1_flash), (0.11, _t1_spoiled), (0.34, _t1_mprage)]
@@ -123,7 +123,7 @@ def draw_sequence(draws: Draws, contrast: str) -> Sequence:
     return Sequence("inversion recovery", tr, draws.uniform(80, 150), null * draws.uniform(0.88, 1.07))
 
 
-#: A usual sequence for each MR contrast.
+#: A typical sequence for each MR contrast.
 STANDARD = {
     "t1": Sequence("mprage", 2300.0, 3.0, 900.0, 9.0, 176, 7.2),
     "t2": Sequence("fast spin echo", 4500.0, 95.0),

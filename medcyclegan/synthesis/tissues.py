@@ -1,18 +1,18 @@
-"""The tissues of a head: what is known of their MR relaxation and CT numbers, and how much patients differ.
+"""The tissues of a head: literature values of their MR relaxation and CT numbers, and their spread between patients.
 
-MR. Times at 1.5 and 3 T are rounded means over the sources; the spread covers their disagreement as well as patients:
-Stanisz et al. 2005, Magn Reson Med 54:507 (white and grey matter, optic nerve, cord, muscle, blood); Wansapura et al.
-1999, J Magn Reson Imaging 9:531 (brain at 3 T); Bojorquez et al. 2017, Magn Reson Imaging 35:69 (review, 3 T); de
-Bazelaire et al. 2004, Radiology 230:652 (fat, marrow); Rooney et al. 2007, Magn Reson Med 57:308 (fluid). Proton
-densities: Tofts 2003, Quantitative MRI of the Brain, chapter 4; Kwan et al. 1999, IEEE Trans Med Imaging 18:1085. Ours:
-deep grey matter (between white and grey matter, by its brightness in T1 and T2 scans), mucosa, skin, dura, and lesions
-(longer times with more water, shorter ones with blood and calcium).
+MR. The times at 1.5 and 3 T are rounded means over the sources; the spread covers both the differences between sources
+and those between patients: Stanisz et al. 2005, Magn Reson Med 54:507 (white and grey matter, optic nerve, cord,
+muscle, blood); Wansapura et al. 1999, J Magn Reson Imaging 9:531 (brain at 3 T); Bojorquez et al. 2017, Magn Reson
+Imaging 35:69 (review, 3 T); de Bazelaire et al. 2004, Radiology 230:652 (fat, marrow); Rooney et al. 2007, Magn Reson
+Med 57:308 (fluid). Proton densities: Tofts 2003, Quantitative MRI of the Brain, chapter 4; Kwan et al. 1999, IEEE Trans
+Med Imaging 18:1085. Our estimates: deep grey matter (between white and grey matter, by its brightness in T1 and T2
+scans), mucosa, skin, dura, and lesions (longer times with more water, shorter times with blood and calcium).
 
 CT. Numbers of the ICRU Report 46 tissues by the formula of Schneider et al. 2000, Phys Med Biol 45:459 (cortical bone
 1524, mandible 1113, cranium 999, spongiosa 287, skin 74, blood 56, muscle 43, grey matter 40, white matter 34, fluid
-13, adipose tissue -77 HU), moved within their spread to what clinical scanners show at 120 kV (white matter 29, fat
--95); diploe is between spongiosa and cranium. Lesions: the usual ranges of radiology textbooks (oedema 20, fresh blood
-60 to 80, calcium over 130 HU).
+13, adipose tissue -77 HU), shifted within their spread to the values of clinical scanners at 120 kV (white matter 29,
+fat -95); diploe is between spongiosa and cranium. Lesions: the usual ranges of radiology textbooks (oedema 20, fresh
+blood 60 to 80, calcium over 130 HU).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["BRAIN", "COMPOSITES", "LESIONS", "TISSUES", "TissuePrior", "tissue_i
 
 @dataclasses.dataclass(frozen=True)
 class TissuePrior:
-    """What a tissue looks like before a patient is drawn.
+    """The distribution of a tissue's properties over patients.
 
     ``density``: proton density relative to water. ``t1_ms``, ``t2_ms``: at 1.5 and at 3 T. ``spread``: relative
-    standard deviation of both times between patients. ``signal_spread``: that of its MR signal in one contrast, beyond
-    what the times explain. ``hu``, ``hu_spread``: CT number and its standard deviation between patients.
-    ``texture``: relative standard deviation of the water content within the tissue; ``hu_texture``: that of the CT
-    number, in HU.
+    standard deviation of both times between patients. ``signal_spread``: relative standard deviation of the MR signal
+    in one contrast that the times do not explain. ``hu``, ``hu_spread``: CT number and its standard deviation between
+    patients. ``texture``: relative standard deviation of the water content within the tissue; ``hu_texture``: that of
+    the CT number, in HU.
     """
 
     name: str
@@ -46,7 +46,7 @@ class TissuePrior:
 
 
 _Prior = TissuePrior
-#: Their order is that of the truth's label numbers: new ones go to the end.
+#: The order determines the numbers in the files of true tissues, so new tissues must be added at the end.
 TISSUES: tuple[TissuePrior, ...] = (
     _Prior("air", 0.0, (1, 1), (1, 1), 0.0, 0.0, -1000, 0, 0.0, 0),
     _Prior("white matter", 0.70, (690, 880), (75, 70), 0.02, 0.015, 29, 2, 0.025, 1.0),
@@ -93,17 +93,17 @@ TISSUES: tuple[TissuePrior, ...] = (
 
 _INDEX = {tissue.name: index for index, tissue in enumerate(TISSUES)}
 
-#: Grey and white matter and what lies between them: what a head must have, and what brain extraction keeps.
+#: Grey and white matter and the structures between them: a head must have them, and brain extraction keeps them.
 BRAIN = (
     "white matter", "grey matter", "cerebellar white matter", "cerebellar grey matter", "thalamus", "caudate",
     "putamen", "pallidum", "hippocampus", "amygdala", "accumbens", "ventral diencephalon", "brain stem",
     "white matter lesion",
 )  # fmt: skip
 
-#: Labels that hold several tissues; a patient's anatomy parts them into skin, fat and muscle.
+#: Labels that combine several tissues; a patient's anatomy divides them into skin, fat and muscle.
 COMPOSITES = ("soft tissue", "scalp")
 
-#: What only lesions are made of.
+#: Tissues that occur only in lesions.
 LESIONS = (
     "plaque", "oedema", "tumour", "necrosis", "infarct", "cavity", "acute haemorrhage", "subacute haemorrhage",
     "haemosiderin", "calcification",
@@ -111,10 +111,10 @@ LESIONS = (
 
 
 def tissue_index(name: str) -> int:
-    """Return the place of the tissue ``name`` in :data:`TISSUES`; raises KeyError for an unknown one."""
+    """Return the index of the tissue ``name`` in :data:`TISSUES`; raise KeyError for an unknown tissue."""
     return _INDEX[name]
 
 
 def tissue_indices(*names: str) -> tuple[int, ...]:
-    """Return the places of several tissues in :data:`TISSUES`."""
+    """Return the indices of several tissues in :data:`TISSUES`."""
     return tuple(_INDEX[name] for name in names)

@@ -1,4 +1,4 @@
-"""Which part of a patient is scanned, and on which voxels."""
+"""The field of view and the voxels of a patient's volumes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ __all__ = ["Variation", "brain_box", "draw_grid", "seen_box"]
 
 Box = tuple[slice, slice, slice]
 
-#: How densely a deformation is followed to tell what a grid shows, in mm, and what is added on every side.
+#: The spacing of points at which a deformation is evaluated to find what a grid shows, and the margin on every side, in
+#: mm.
 _STEP_MM, _MARGIN_MM = 6.0, 5.0
-#: The largest grid, in voxels: beyond it, voxels are made larger.
+#: The largest number of voxels of a grid; if there would be more, the voxels are enlarged.
 _MOST_VOXELS = 20_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Variation:
-    """What a cohort's patients may be like.
+    """The range of a cohort's patients.
 
-    ``spacing_mm``: the voxels of every patient, isotropic; None: drawn, from 1 mm isotropic to slices of 6 mm.
-    ``finest_mm``: drawn voxels are not smaller. ``lesions``: the share of patients with lesions. ``extracted``: the
-    share that is brain-extracted. ``metal``: the share with metal in the teeth.
+    ``spacing_mm``: the isotropic voxel size of every patient; None: random, from about 1 mm isotropic to slices of 6
+    mm. ``finest_mm``: the smallest random voxel size. ``lesions``: the fraction of patients with lesions.
+    ``extracted``: the fraction that is brain-extracted. ``metal``: the fraction with metal in the teeth.
     """
 
     spacing_mm: float | None = None
@@ -48,14 +49,14 @@ class Variation:
 
 
 def draw_grid(draws: Draws, head: LabelledHead, deformation: Deformation, variation: Variation) -> Grid:
-    """Return the voxels of a patient's volumes: the field of view, from the vertex down to the skull base or the neck.
+    """Draw the grid of a patient's volumes: a field of view from the vertex down to the skull base or the neck.
 
-    Three patients in ten are cut a little at the vertex, and as much of the neck is there as is drawn.
+    In three of ten patients it cuts off a little of the vertex, and it includes a random part of the neck.
     """
     whole = _moved(head.whole_mm, deformation)
     brain = _moved(head.brain_mm, deformation)
     spacing = _draw_spacing(draws, variation)
-    # Thick axial slices end at the skull base, mostly; the map's own lower end is a cut, not a neck.
+    # Thick axial slices usually end at the skull base; the lower end of the map is a cut through the neck.
     base = brain[2][0] - draws.uniform(-10.0, 14.0)
     deepest = min(base, whole[2][0] + 4.0)
     low_z = base if draws.chance(0.8 if spacing[2] > 1.6 * spacing[0] else 0.3) else draws.uniform(deepest, base)
@@ -88,16 +89,16 @@ def _grid(ranges: list[tuple[float, float]], spacing_mm: tuple[float, float, flo
     factor = max(1.0, voxels / _MOST_VOXELS) ** (1 / 3)
     x, y, z = (mm * factor for mm in spacing_mm)
     shape = [max(4, round((high - low) / mm)) for (low, high), mm in zip(ranges, (x, y, z), strict=True)]
-    # Centred on the range, regardless of the rounding.
+    # Centered on the range, regardless of rounding.
     middles = [(low + high) / 2 for low, high in ranges]
     origin = [middle - (n - 1) / 2 * mm for middle, n, mm in zip(middles, shape, (x, y, z), strict=True)]
     return Grid((shape[0], shape[1], shape[2]), (x, y, z), (origin[0], origin[1], origin[2]))
 
 
 def _moved(extent: Extent, deformation: Deformation) -> Extent:
-    """Return the extent, along each axis, of a box of the label map in the patient's mm; without the smooth part.
+    """Return the extent along each axis, in the patient, of a box of the label map, without the smooth deformation.
 
-    Corners of the box are left out of account: heads are round.
+    The corners of the box are ignored, because heads are round.
     """
     inverse = torch.linalg.inv(torch.tensor(deformation.matrix, dtype=torch.float64))
     middle = torch.tensor([(low + high) / 2 for low, high in extent], dtype=torch.float64)
@@ -120,7 +121,7 @@ def seen_box(grid: Grid, head: LabelledHead, deformation: Deformation) -> Box:
 
 
 def brain_box(grid: Grid, head: LabelledHead, deformation: Deformation) -> Box:
-    """Return the part of a grid that the brain is in, with some millimetres around it."""
+    """Return the part of a grid that contains the brain, with a margin of a few millimeters."""
     axes, steps = _sparse(grid, head.tissues.device)
     index = map_index(axes, head, deformation)
     inside = torch.ones(index.shape[1:], dtype=torch.bool, device=index.device)
@@ -137,7 +138,7 @@ def brain_box(grid: Grid, head: LabelledHead, deformation: Deformation) -> Box:
 
 
 def _sparse(grid: Grid, device: torch.device) -> tuple[list[torch.Tensor], list[int]]:
-    """Return the places of every n-th voxel along each axis, and of the last one; and n."""
+    """Return the positions of every n-th voxel and of the last one along each axis, and n for each axis."""
     axes, steps = [], []
     for places, mm in zip(grid.axes_mm(device), grid.spacing_mm, strict=True):
         step = max(1, int(_STEP_MM / mm))

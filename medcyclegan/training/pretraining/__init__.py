@@ -1,1 +1,1 @@
-"""Supervised training on pairs: slices of synthetic patients that are drawn on the fly, or pairs of a slice store."""
+"""Supervised training on pairs: slices of synthetic patients, generated during the training, or of a slice store."""

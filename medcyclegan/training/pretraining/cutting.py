@@ -1,6 +1,6 @@
-"""Cut slices out of a synthetic patient: scaled and placed as ``slice-volumes`` does it (a test compares both).
+"""Cut slices from a synthetic patient, scaled and positioned as by ``slice-volumes`` (a test compares both).
 
-This is done on the device that drew the patient, and only for the slices that are used.
+This is done on the device that generated the patient, and only for the slices that are used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from medcyclegan.synthesis import Patient
 
 __all__ = ["cut_pairs"]
 
-#: Just above padding and clipped air in [-1, 1].
+#: A value in [-1, 1] just above padding and clipped air.
 _BACKGROUND = -0.99
 #: The number of evenly spaced voxels from which statistics are taken: fewer than ``slice-volumes`` uses, because with
 #: millions of voxels they would take longer than everything else here.
@@ -47,9 +47,9 @@ def cut_pairs(
     ``images`` are the inputs, ``wanted`` the targets: contrast to volume, ``(I, J, K)`` in RAS+ order on the patient's
     grid.
 
-    The second axis has the input of A, the input of B, the target of A and the target of B, all at the same place. N is
-    ``pretraining.slices_per_patient``; the heights are random ones at which the input of A shows the patient. Each
-    slice is between its neighbors, C of them (``networks.generator.context_slices``).
+    The second axis contains the input of A, the input of B, the target of A and the target of B, all at the same
+    position. N is ``pretraining.slices_per_patient``; the heights are random among those at which the input of A shows
+    the patient. C is ``networks.generator.context_slices``: each slice is in the middle of its neighbors.
     """
     slicing = config.slicing
     inputs = [_scaled(images[name], name, config) for name in domains]
@@ -72,14 +72,14 @@ def cut_pairs(
 def _scaled(scan: torch.Tensor, name: str, config: Config) -> _Scaled:
     modality = "CT" if name == "ct" else "MR"
     rule = config.domains.get(name, Domain()).scaling
-    # A scanner stores whole numbers.
+    # Scanners store whole numbers.
     values = scan.round()
     stride = max(1, round((values.numel() / _SAMPLE) ** (1 / 3)))
     sample = values[::stride, ::stride, ::stride].cpu().numpy()
     scaling = IntensityScaling.fit(sample, modality=modality, window_hu=rule.window_hu, percentiles=rule.percentiles)
     threshold = np.array([foreground_threshold(sample, modality)])
     scaled = ((values - scaling.lower) * (2.0 / (scaling.upper - scaling.lower)) - 1.0).clamp(-1.0, 1.0)
-    # RAS+ to slices whose rows go to posterior and columns to the patient's left.
+    # From RAS+ order to slices whose rows increase to posterior and columns to the patient's left.
     return _Scaled(scaled.flip(0, 1).permute(2, 1, 0), float(scaling.normalize(threshold)[0]))
 
 

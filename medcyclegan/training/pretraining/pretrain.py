@@ -1,4 +1,4 @@
-"""``pretrain``: train both generators on pairs of synthetic patients, in a run folder like any other."""
+"""Train both generators on pairs of synthetic patients, in a run folder like that of ``train``."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingData:
-    """What is trained on: ``labels`` (label maps, or folders that hold them) or the slice store ``slices``.
+    """The training data: ``labels`` (label maps, or folders that contain them) or the slice store ``slices``.
 
-    ``table``: label to tissue (default: FreeSurfer's and SynthSeg's labels). ``domains``: A and B; with label maps two
-    contrasts (default: t1 and t2), with a store two of its domains (default: its two).
+    ``table``: label to tissue (default: the labels of FreeSurfer and SynthSeg). ``domains``: A and B; with label maps
+    two contrasts (default: t1 and t2), with a store two of its domains (default: the two in the store).
     """
 
     labels: tuple[str | Path, ...] = ()
@@ -64,18 +64,18 @@ def pretrain(
     resume: str | Path | Literal[True] | None = None,
     init_from: str | Path | None = None,
 ) -> Path:
-    """Train both generators on pairs, supervised; return the run's folder, which holds a model like any other.
+    """Train both generators on pairs, supervised, and return the run's folder, which contains the model.
 
-    With ``data.labels`` the pairs are slices of synthetic patients, which are drawn during the training. A few patients
-    are drawn before it, into the slice store ``reference/`` of the run: they represent the training set in
-    ``model.json`` and serve for validation. With ``data.slices`` the pairs are those of a slice store: slices of
-    patients with both domains on one grid.
+    With ``data.labels``, the pairs are slices of synthetic patients that are generated during the training. A few
+    patients are generated before the first step and stored in the run's slice store ``reference/``: they represent the
+    training set in ``model.json`` and are used for validation. With ``data.slices``, the pairs are slices in a slice
+    store, of patients with both domains on one grid.
 
-    The section ``pretraining`` of the configuration has the loss and the patients. ``out``, ``max_steps``, ``resume``
-    and ``init_from`` are those of :func:`~medcyclegan.training.train`, and a resumed run continues as exactly.
-    ``train(init_from=run / "model")`` then continues with real slices.
+    The section ``pretraining`` of the configuration describes the loss and the patients. ``out``, ``max_steps``,
+    ``resume`` and ``init_from`` have the same meaning as in :func:`~medcyclegan.training.train`, and a resumed run is
+    reproduced as exactly. ``train(init_from=run / "model")`` continues with real slices.
 
-    Raises what :func:`~medcyclegan.training.train` and :func:`~medcyclegan.synthesis.synthesize` raise, and
+    Raises the errors of :func:`~medcyclegan.training.train` and :func:`~medcyclegan.synthesis.synthesize`, and
     :class:`~medcyclegan.errors.StoreError` for a store without pairs.
     """
     if resume is not None and not all(value is None for value in (data, config, max_steps, init_from)):
@@ -106,7 +106,7 @@ def _start_on_labels(
     training, held_out = split_maps(maps, config)
     pairs = SyntheticPairs(training, held_out, table, domains, config)
     out.mkdir(parents=True, exist_ok=True)
-    # On the same file system as the run, which takes it over.
+    # On the same file system as the run, into which it is moved.
     with tempfile.TemporaryDirectory(dir=out, prefix=".tmp-reference-") as name:
         store = Path(name) / "slices"
         plan = build_plan(from_first(lambda: _draw(store, pairs, place.device), place.ranks), config, domains)
@@ -115,7 +115,7 @@ def _start_on_labels(
 
 
 def _draw(store: Path, pairs: SyntheticPairs, device: torch.device) -> Path:
-    if device.type == "cuda":  # several maps are prepared at the same time, while the device has nothing else to do
+    if device.type == "cuda":  # prepare maps in parallel while the device is idle
         load_heads((*pairs.maps, *pairs.held_out), pairs.table, device)
     draw_reference(store, pairs, device)
     return store

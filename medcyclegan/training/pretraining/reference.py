@@ -1,4 +1,4 @@
-"""The reference of a pretraining: a few patients, drawn once, that represent all others and serve for validation."""
+"""The reference patients of a pretraining: a few that represent all others, and a few for validation."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["draw_reference", "split_maps"]
 
 log = logging.getLogger(__name__)
 
-#: From this number of label maps on, one is used for validation alone.
+#: From this number of label maps on, one is used only for validation.
 _FEWEST_TO_SPLIT = 4
 
 
 def split_maps(maps: tuple[Path, ...], config: Config) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Return the label maps for training and those for validation: one if there are four or more, else all in both."""
+    """Return the label maps for training and for validation: of four or more, one is held out; fewer serve both."""
     if config.pretraining.validation_patients == 0:
         return maps, ()
     if len(maps) < _FEWEST_TO_SPLIT:
@@ -37,7 +37,7 @@ def split_maps(maps: tuple[Path, ...], config: Config) -> tuple[tuple[Path, ...]
 
 
 def draw_reference(store: Path, pairs: SyntheticPairs, device: torch.device) -> None:
-    """Draw the reference's patients and cut them into the slice store ``store``; the volumes are not kept."""
+    """Generate the reference patients and cut them into the slice store ``store``; the volumes are not kept."""
     config, domains = pairs.config, pairs.domains
     section = config.pretraining
     log.info(
@@ -53,7 +53,7 @@ def draw_reference(store: Path, pairs: SyntheticPairs, device: torch.device) -> 
     with tempfile.TemporaryDirectory(prefix="medcyclegan-reference-") as name:
         root = Path(name)
         for split, maps, patients in (part for part in parts if part[2] > 0):
-            # The training numbers its patients in another stream and draws none of these.
+            # The training draws its patients from another random stream, so it uses none of these.
             seed = Draws(config.seed, "reference", split).integer(0, 2**31 - 1)
             cohort = Cohort(domains, patients, seed, variation_of(config))
             synthesize(maps, root / split, cohort, table=pairs.table, device=device)

@@ -1,4 +1,4 @@
-"""Pairs of slices from a slice store: of patients with both domains on one grid, such as ``synthesize`` draws."""
+"""Pairs of slices in a slice store, of patients with both domains on one grid, such as those of ``synthesize``."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Place = tuple[SliceRow, int]
 class StorePairs:
     """Batches of pairs from the slices of a store; sample ``i`` is a pure function of the seed and ``i``.
 
-    Each pass over the pairs uses a new random order. Both slices of a pair are mirrored together; the targets are the
-    inputs of the other domain.
+    Each pass over the pairs uses a new random order. Both slices of a pair are mirrored together; the target of a slice
+    is the other slice of its pair.
     """
 
     store: Path
@@ -51,11 +51,11 @@ class StorePairs:
         return {"kind": "slice store", "pairs": len(self.pairs)}
 
     def to_record(self, base: Path) -> dict[str, Any]:
-        """Return what ``run.json`` needs to continue, in addition to the store."""
+        """Return the entries of ``run.json`` for continuing, in addition to the store."""
         return {"kind": "slice store"}
 
     def bytes_in_memory(self) -> int:
-        """Return 0: the slices are memory-mapped, and slices on the device are counted as such."""
+        """Return 0: slices are memory-mapped, and slices on the device are counted elsewhere."""
         return 0
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Pairs of slices of synthetic patients, drawn from label maps ahead of the training."""
+"""Pairs of slices of synthetic patients, which are generated from label maps ahead of their use."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from medcyclegan.workers import interrupts_blocked
 
 __all__ = ["SyntheticPairs", "variation_of"]
 
-#: Patients that are drawn before their first slice is needed, for each worker.
+#: The number of patients per worker that are generated before their first slice is needed.
 _AHEAD = 2
-#: Memory for drawing a patient (a worker's peak was 1.7 GB with voxels of 1 mm), and for the prepared head of a label
-#: map, of which at most 24 are kept; in bytes.
+#: The memory, in bytes, for generating a patient (a worker's peak was 1.7 GB with voxels of 1 mm) and for the prepared
+#: head of a label map, and the number of heads that are kept.
 _DRAWING_BYTES, _HEAD_BYTES, _MOST_HEADS = 1_500_000_000, 40_000_000, 24
-#: The finest voxels that are drawn, relative to the pixels of the slices, and the range of what ``Variation`` accepts.
+#: The smallest voxel size, relative to the pixels of the slices, and the range that ``Variation`` accepts, in mm.
 _FINEST, _FINEST_MM, _COARSEST_MM = 0.75, 0.6, 6.0
 
 
 def variation_of(config: Config) -> Variation:
-    """Return the range of a pretraining's patients; their voxels are no finer than its slices need."""
+    """Return the range of a pretraining's patients, whose voxels are no smaller than its slices need."""
     section = config.pretraining
     finest = _FINEST_MM
     if config.slicing.fit == "physical":
@@ -64,9 +64,9 @@ class SyntheticPairs:
     """Batches of pairs from label maps; sample ``i`` is a pure function of the seed and ``i``.
 
     ``maps``: the label maps for training; ``held_out``: those for validation, which may be the same. ``table``: label
-    to tissue. Patients follow each other: round ``r`` mixes slices of patients ``r``, ``r - 1`` and so on, as many as
-    ``pretraining.patients_at_once``, and consists of ``pretraining.slices_per_patient`` samples. Each round needs one
-    new patient. It is drawn in advance: on a CPU by other processes, on a CUDA device by a thread.
+    to tissue. Round ``r`` consists of ``pretraining.slices_per_patient`` samples and mixes slices of the patients
+    ``r``, ``r - 1`` and so on, ``pretraining.patients_at_once`` in all. Each round needs one new patient, which is
+    generated in advance: on a CPU by other processes, on a CUDA device by a thread.
     """
 
     maps: tuple[Path, ...]
@@ -81,7 +81,7 @@ class SyntheticPairs:
         return f"of synthetic patients, generated during the training from {_counted(len(self.maps))}"
 
     def describe(self, steps: int) -> dict[str, Any]:
-        """Return what ``model.json`` records: the numbers of label maps, and of patients that ``steps`` steps saw."""
+        """Return the entries of ``model.json``: the numbers of label maps, and of patients used in ``steps`` steps."""
         rounds = -(-steps * self.config.training.batch_size // self.config.pretraining.slices_per_patient)
         return {
             "kind": "label maps",
@@ -91,7 +91,7 @@ class SyntheticPairs:
         }
 
     def to_record(self, base: Path) -> dict[str, Any]:
-        """Return what ``run.json`` needs to continue: the label maps, relative to ``base``, and their hashes."""
+        """Return the entries of ``run.json`` for continuing: the label maps, relative to ``base``, and their hashes."""
 
         def files(paths: Sequence[Path]) -> list[dict[str, str]]:
             return [{"file": os.path.relpath(path.resolve(), base), "sha256": hash_file(path)} for path in paths]
@@ -122,7 +122,7 @@ class SyntheticPairs:
         return cls(paths(record["maps"]), paths(record["held_out"]), table, domains, config)
 
     def bytes_in_memory(self) -> int:
-        """Return the memory of the workers, and of the patients whose slices are kept as 16-bit numbers."""
+        """Return the memory of the workers and of the patients' slices, which are kept as 16-bit numbers."""
         section, context = self.config.pretraining, self.config.networks.generator.context_slices
         workers = max(section.workers, 1)
         patients = section.patients_at_once + _AHEAD * workers
@@ -159,7 +159,7 @@ class SyntheticPairs:
 
 
 def _standard_images(patient: Patient, head: LabelledHead) -> dict[str, torch.Tensor]:
-    """Return the patient's MR contrasts by their standard protocols, clean; CT has no protocol that changes it."""
+    """Return the patient's MR contrasts with their standard protocols, clean; CT does not depend on a protocol."""
     mr = [n for n, protocol in enumerate(patient.protocols) if protocol.sequence is not None]
     chosen = standard_patient(
         dataclasses.replace(
@@ -172,7 +172,7 @@ def _standard_images(patient: Patient, head: LabelledHead) -> dict[str, torch.Te
 
 
 class _Drawn:
-    """The patients in use, and those that are drawn ahead of their use."""
+    """The patients in use, and those that are generated ahead of their use."""
 
     def __init__(self, pairs: SyntheticPairs, executor: Executor, device: torch.device, ahead: int) -> None:
         self._pairs = pairs
@@ -189,8 +189,8 @@ class _Drawn:
         round_, place = divmod(i, self._slices)
         self._draw_for(round_)
         number = self._order(round_)[place]
-        # Slice n is used as long after the patient's first round as n demands. The first rounds, which have no
-        # patients before them, use more slices of patient 0 instead.
+        # The number of the slice determines how many rounds before this one its patient was new. The first rounds have
+        # no earlier patients and use more slices of patient 0 instead.
         patient = max(0, round_ - number * self._at_once // self._slices)
         try:
             return self._patients[patient].result()[number]
@@ -201,7 +201,7 @@ class _Drawn:
             ) from None
 
     def close(self) -> None:
-        """Stop drawing."""
+        """Stop generating patients."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _draw_for(self, round_: int) -> None:
@@ -210,7 +210,8 @@ class _Drawn:
             del self._patients[patient]
         for patient in range(first, end):
             if patient not in self._patients:
-                # Ctrl-C reaches every process of a terminal; workers are started here, and the training ends them.
+                # Ctrl-C reaches every process of a terminal, but workers, which are started here, must be ended by the
+                # training.
                 with interrupts_blocked():
                     self._patients[patient] = self._executor.submit(self._pairs.patient, patient, self._device)
 
@@ -233,16 +234,16 @@ def _batch(drawn: _Drawn, sampling: Sampling, step: int) -> tuple[torch.Tensor, 
 
 
 def _start_worker() -> None:
-    """Prepare a process that draws patients: one thread, and an end together with the training."""
+    """Set up a process that generates patients: one thread, and an exit together with the training."""
     torch.set_num_threads(1)
-    # A signal to all processes of a job must not end this one before the training has saved its checkpoint.
+    # A signal to all processes of a job must not end this process before the training has saved its checkpoint.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_training, daemon=True).start()
 
 
 def _end_with_the_training() -> None:
-    """End this process when the one that started it has ended, even if that was killed."""
+    """End this process when the training process has ended, even if that was killed."""
     training = multiprocessing.parent_process()
     if training is not None:
         training.join()
