@@ -46,9 +46,9 @@ def test_a_run_from_label_maps_to_a_model_and_on(workspace):
     [
         ((), 2, "Error: name either label maps or, with --slices, a slice store"),
         (("labels", "--slices", "slices"), 2, "Error: name either label maps or, with --slices, a slice store"),
-        (("labels", "--domains", "t1", "t3"), 2, "Error: --domains t1 t3: name two different contrasts of t1, t2"),
+        (("labels", "--domains", "t1", "t3"), 2, "Error: --domains t1 t3: name two different contrasts from t1, t2"),
         (("none",), 1, "Error: none: no such file or folder"),
-        (("labels", "--resume", "runs/latest"), 2, "Error: --resume uses the label maps and the configuration"),
+        (("labels", "--resume", "runs/latest"), 2, "Error: --resume uses the run's label maps and configuration"),
         (("--resume", "runs/latest", "--out", "other"), 2, "Error: --resume runs/latest writes to that folder"),
         (("--resume",), 1, "Error: runs/latest: there is no run to continue"),
         (("labels", "--set", "pretraining.extracted_fraction=2"), 2, "pretraining.extracted_fraction"),

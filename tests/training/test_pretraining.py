@@ -488,5 +488,5 @@ class TestStores:
 def test_wrong_calls_are_refused(data, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         pretrain(data, out=tmp_path, device="cpu")
-    with pytest.raises(UsageError, match="a resumed run keeps its own label maps"):
+    with pytest.raises(UsageError, match="a resumed run keeps its label maps"):
         pretrain(PretrainingData(("a",)), resume=True)
