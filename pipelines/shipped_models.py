@@ -124,7 +124,7 @@ def line(row: dict[str, object]) -> str:
         f"MAE {mae:.0f} HU (water: {given:.0f})"
         if hu
         else f"PSNR {scores['psnr'][0]:.1f} dB (input: "
-        + (f"{scores['psnr'][1]:.1f}), SSIM {scores['ssim_2023'][0]:.2f} ({scores['ssim_2023'][1]:.2f})")
+        + (f"{scores['psnr'][1]:.1f}), SSIM {scores['ssim'][0]:.2f} ({scores['ssim'][1]:.2f})")
     )
     return f"{row['direction']}, {where}: {errors}"
 

@@ -4,9 +4,9 @@ python tests/benchmarks/shipped_models.py LABELS OUT [--real SCANS] [--model NAM
 
 LABELS holds seg_03, seg_08, seg_14 and seg_20, which no shipped model was trained on. Inputs are scans by random
 protocols, with noise and bias field; the truth is the standard image of the same patient (standard_patient). Weights
-have 16 bits. Scores are those of medcyclegan.evaluate_volumes in the head, means over the patients, next to those of
-the input taken as the output (of water, for CT). OUT receives scores.json and a picture of each model. SCANS: the scans
-of docs/results.md.
+have 16 bits. Scores are means over the patients in the head, next to those of the input taken as the output (of water,
+for CT). MR is scaled by the 0.5th and 99.5th percentile in the head, in output and truth alike. OUT receives
+scores.json and pictures of each model. SCANS: the scans of docs/results.md. Lesions are scored for models without CT.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import numpy as np
 from shipped_models_real import score_real
 from shipped_models_tissues import GROUPS, lesion_contrasts, tissue_errors
 
-from medcyclegan import ModelBundle, Volume, evaluate_volumes, translate_volume
-from medcyclegan.metrics import head_mask
+from medcyclegan import ModelBundle, Volume, translate_volume
+from medcyclegan.metrics import head_mask, mae, ncc, psnr, ssim
 from medcyclegan.model.shipped import shipped_models
 from medcyclegan.pictures import comparison_panel
 from medcyclegan.synthesis import Variation, draw_patient, load_head, render_patient, standard_patient
@@ -29,7 +29,7 @@ from medcyclegan.synthesis.patient_files import grid_affine, scan_volume
 
 MAPS = ("seg_03", "seg_08", "seg_14", "seg_20")
 #: Voxels of all patients, in mm.
-SPACING_MM = 1.0
+SPACING_MM = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +90,14 @@ def draw(labels: Path, seed: int, with_lesions: bool, extracted: bool) -> Case:
     return Case(labels.name.split(".")[0], scans, truth, tissues, head_mask(truth["t1"]))
 
 
+CT_RANGE = (-1024.0, 3071.0)
 RANGES = dict.fromkeys(("input", "fake", "truth"), (0.0, 1.0))
 
 
 def score(case: Case, name: str, bundle: ModelBundle, with_lesions: bool, rows, lesions, pictures) -> None:
     a, b = (domain.name for domain in bundle.domains)
+    if with_lesions and "ct" in (a, b):
+        return
     for source, target in ((a, b), (b, a)):
         fake = translate_volume(case.scans[source], bundle, to=target)
         direction, truth = f"{source} to {target}", case.truth[target]
@@ -102,13 +105,12 @@ def score(case: Case, name: str, bundle: ModelBundle, with_lesions: bool, rows, 
             for kind, kept in lesion_contrasts(to_unit(fake, case), to_unit(truth, case), case.tissues, SPACING_MM):
                 lesions[name, direction, kind].append(kept)
             continue
-        given = evaluate_volumes(fake, truth, mask=case.head, baseline=case.scans[source])
-        baseline = given.baselines["water" if target == "ct" else "input"]
-        found = {key: (getattr(given, key), getattr(baseline, key)) for key in ("mae", "psnr", "ssim_2023", "ncc")}
-        if target == "ct":
-            errors = tissue_errors(fake.array, truth.array, case.tissues, case.head)
-        else:
-            errors = tissue_errors(to_unit(fake, case), to_unit(truth, case), case.tissues, case.head)
+        ours, theirs = comparable(fake, case), comparable(truth, case)
+        given = np.zeros_like(theirs) if target == "ct" else comparable(case.scans[source], case)
+        found = {
+            key: (measure(ours, theirs), measure(given, theirs)) for key, measure in measures(case, target).items()
+        }
+        errors = tissue_errors(ours, theirs, case.tissues, case.head)
         rows[name, direction].append((found, errors))
         if case.name == MAPS[0]:
             planes = {"input": case.scans[source], "fake": fake, "truth": truth}
@@ -116,6 +118,23 @@ def score(case: Case, name: str, bundle: ModelBundle, with_lesions: bool, rows, 
             pictures[name].append(
                 {key: np.flip(to_unit(v, case)[:, :, k].T, 0).astype(np.float32) for key, v in planes.items()}
             )
+
+
+def measures(case: Case, target: str) -> dict:
+    """Return the measures of an output in the domain ``target``, functions of the output and the truth."""
+    value_range = CT_RANGE if target == "ct" else (0.0, 1.0)
+    inside = {"mask": case.head}
+    return {
+        "mae": lambda fake, truth: mae(fake, truth, **inside),
+        "psnr": lambda fake, truth: psnr(fake, truth, value_range=value_range, **inside),
+        "ssim": lambda fake, truth: ssim(fake, truth, value_range=value_range, **inside),
+        "ncc": lambda fake, truth: ncc(fake, truth, **inside),
+    }
+
+
+def comparable(volume: Volume, case: Case) -> np.ndarray:
+    """Return HU of a CT, and values from 0 to 1 of other volumes."""
+    return volume.array.astype(np.float32) if volume.modality == "CT" else to_unit(volume, case).astype(np.float32)
 
 
 def to_unit(volume: Volume, case: Case) -> np.ndarray:
@@ -132,11 +151,11 @@ def print_scores(rows) -> list[dict]:
         digits = 1 if direction.endswith("ct") else 3
         means = {
             key: tuple(float(np.mean([scores[key][side] for scores, _ in found])) for side in (0, 1))
-            for key in ("mae", "psnr", "ssim_2023", "ncc")
+            for key in ("mae", "psnr", "ssim", "ncc")
         }
         cells = [f"{means['mae'][0]:.{digits}f} / {means['mae'][1]:.{digits}f}"]
         cells += [f"{means[key][0]:.{d}f} / {means[key][1]:.{d}f}" for key, d in (("psnr", 2),)]
-        cells += [f"{means[key][0]:.3f} / {means[key][1]:.3f}" for key in ("ssim_2023", "ncc")]
+        cells += [f"{means[key][0]:.3f} / {means[key][1]:.3f}" for key in ("ssim", "ncc")]
         print(f"{name:<14}{direction:<11}{len(found):>6}{cells[0]:>18}{cells[1]:>18}{cells[2]:>16}{cells[3]:>16}")
         table.append({"model": name, "direction": direction, "heads": len(found), "scores": means})
     unit = "HU for CT, else of the range from 0 to 1"
