@@ -88,6 +88,36 @@ class TestCommand:
             "Error: head: not a shipped model: name one of head-t1-ct, head-t1-t2\n",
         )
 
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("{", "cannot be read"),
+            ("[]", "format 'list'"),
+            ('{"format": 1, "domains": {}}', "does not describe a shipped model"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "command",
+        [("models",), ("models", "head-t1-t2"), ("models", "--json"), ("translate-volume", "in.nii.gz", "o.nii")],
+    )
+    def test_a_damaged_model_is_one_line(self, models, command, text, message):
+        write_volume(head_mr((24, 24, 8)), "in.nii.gz")
+        (models / "head-t1-ct" / "model.json").write_text(text)
+        done = run(*command)
+        assert done.exit_code == 1
+        assert done.output.startswith("Error: ")
+        assert message in done.output
+        assert "Traceback" not in done.output
+        assert len(done.output.splitlines()) == 1
+
+    def test_without_any_model_it_says_so(self, models):
+        for folder in models.iterdir():
+            (folder / "model.json").unlink()
+        assert (run("models", "--json").exit_code, run("models", "--json").stdout) == (0, "[]\n")
+        assert "has no shipped models" in run("models").stderr
+        done = run("models", "head-t1-ct")
+        assert (done.exit_code, "has no shipped models: install medcyclegan again" in done.output) == (1, True)
+
 
 class TestSuggestions:
     @pytest.mark.parametrize(
@@ -104,6 +134,20 @@ class TestSuggestions:
         with pytest.raises(ModelError) as caught:
             load_or_suggest([DEFAULT_MODEL], source)
         assert str(caught.value).endswith(f"or use a shipped one: --model {' or --model '.join(fitting)}")
+
+    @pytest.mark.parametrize(
+        ("name", "fitting"),
+        [
+            ("subject1.nii.gz", ["head-t1-ct", "head-t1-t2"]),
+            ("patient2_extracted.nii.gz", ["head-t1-ct", "head-t1-t2"]),
+            ("visit2_t10.nii.gz", ["head-t1-ct", "head-t1-t2"]),
+            ("sub-1_T2w.nii.gz Sag T2 FSE", ["head-t1-t2"]),
+            ("3DT2 space", ["head-t1-t2"]),
+            ("patient_CT1.nii.gz", ["head-t1-ct"]),
+        ],
+    )
+    def test_a_contrast_is_a_word_of_the_name_not_part_of_one(self, models, name, fitting):
+        assert shipped.fitting_models(None, name) == fitting
 
     def test_the_command_says_so_in_one_line(self, models, tmp_path):
         write_volume(head_ct((24, 24, 8)), tmp_path / "ct.nii.gz")
