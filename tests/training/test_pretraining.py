@@ -27,6 +27,7 @@ from medcyclegan.model import ModelBundle
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.slicing import slice_volumes
 from medcyclegan.slicing.case import cut_slices
+from medcyclegan.storage import scratch_folder
 from medcyclegan.synthesis import FREESURFER, Cohort, Variation, build_head, draw_patient, render_patient, synthesize
 from medcyclegan.synthesis.patient_files import scan_volume
 from medcyclegan.training import train
@@ -394,6 +395,19 @@ class TestRuns:
         assert weights_of(run) == weights_of(pretrained)
         assert rows_of(run) == rows_of(pretrained)
         assert [s["first_step"] for s in record_of(run)["sessions"]] == [0, lost // 4 * 4]
+
+    def test_what_a_kill_leaves_is_removed(self, pretrained, labels, small, tmp_path):
+        """A killed process leaves its scratch folder; one that is in use, which is locked, stays."""
+        runs = tmp_path / "runs"
+        left = runs / ".tmp-0123abcd-reference"
+        config = changed(small, training={"max_steps": 1})
+        with scratch_folder(runs, "reference") as used:
+            for resume in (None, True):
+                (left / "slices").mkdir(parents=True)
+                data, settings = (None, None) if resume else (PretrainingData((labels,)), config)
+                pretrain(data, config=settings, out=runs, resume=resume, device="cpu")
+                assert sorted(runs.glob(".tmp-*")) == [used]
+        assert not list(runs.glob(".tmp-*"))
 
     def test_health_warnings_name_settings_that_pretrain_has(self, labels, small, tmp_path):
         config = changed(small, training={"max_steps": 40, "learning_rate": 1e-9, "panel_every": 2})

@@ -54,9 +54,14 @@ class StorePairs:
         """Return what ``run.json`` needs to continue, in addition to the store."""
         return {"kind": "slice store"}
 
-    def bytes_in_memory(self) -> int:
+    def bytes_in_memory(self, device: torch.device) -> int:
         """Return 0: the slices are memory-mapped, and slices on the device are counted as such."""
         return 0
+
+    @property
+    def smaller(self) -> str:
+        """An empty string: the pairs take no memory."""
+        return ""
 
     @contextlib.contextmanager
     def opened(self, device: torch.device, sampling: Sampling) -> Iterator[Callable[[int], tuple[torch.Tensor, ...]]]:

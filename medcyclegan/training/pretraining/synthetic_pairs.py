@@ -121,13 +121,19 @@ class SyntheticPairs:
         table = FREESURFER if record["table"] is None else {int(k): str(v) for k, v in record["table"].items()}
         return cls(paths(record["maps"]), paths(record["held_out"]), table, domains, config)
 
-    def bytes_in_memory(self) -> int:
+    def bytes_in_memory(self, device: torch.device) -> int:
         """Return the memory of the workers, and of the patients whose slices are kept as 16-bit numbers."""
         section, context = self.config.pretraining, self.config.networks.generator.context_slices
-        workers = max(section.workers, 1)
+        workers = 1 if device.type == "cuda" else max(section.workers, 1)
         patients = section.patients_at_once + _AHEAD * workers
         slices = patients * section.slices_per_patient * 4 * context * self.config.slicing.size**2 * 2
         return slices + workers * (_DRAWING_BYTES + _HEAD_BYTES * min(len(self.maps), _MOST_HEADS))
+
+    @property
+    def smaller(self) -> str:
+        """What to change so that the pairs take less memory."""
+        names = ("workers", "slices_per_patient", "patients_at_once")
+        return f"lower {', '.join(f'pretraining.{name}' for name in names)}"
 
     @contextlib.contextmanager
     def opened(self, device: torch.device, sampling: Sampling) -> Iterator[Callable[[int], tuple[torch.Tensor, ...]]]:
