@@ -26,7 +26,7 @@ from medcyclegan.synthesis.tissues import TISSUES
 from medcyclegan.synthesis.views import Variation
 from medcyclegan.workers import run_in_processes
 
-__all__ = ["Cohort", "CohortResult", "find_label_maps", "synthesize"]
+__all__ = ["Cohort", "CohortResult", "draw_of", "find_label_maps", "synthesize"]
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +112,16 @@ def synthesize(
     return CohortResult(out, truth, len(todo), len(finished))
 
 
+def draw_of(cohort: Cohort, number: int, maps: int) -> tuple[int, int]:
+    """Return which of ``maps`` label maps patient ``number`` of a cohort has, both counted from 0, and its own seed.
+
+    They do not depend on the number of patients.
+    """
+    turn, place = divmod(number, maps)
+    chosen = Draws(cohort.seed, "label maps", turn).permutation(maps)[place]
+    return chosen, Draws(cohort.seed, "patient", number).integer(0, 2**31 - 1)
+
+
 def find_label_maps(labels: Sequence[Path]) -> list[Path]:
     """Return the files of label maps, in the order of their folders and names.
 
@@ -143,12 +153,11 @@ def _plan(maps: Sequence[Path], out: Path, truth: Path, cohort: Cohort, table: M
     hashes = [hash_json([hash_file(path), sorted(table.items())]) for path in maps]
     jobs = []
     for number in range(cohort.patients):
-        turn, place = divmod(number, len(maps))
-        chosen = Draws(cohort.seed, "label maps", turn).permutation(len(maps))[place]
+        chosen, seed = draw_of(cohort, number, len(maps))
         jobs.append(
             PatientJob(
                 number=number + 1,
-                seed=Draws(cohort.seed, "patient", number).integer(0, 2**31 - 1),
+                seed=seed,
                 contrasts=cohort.contrasts,
                 variation=cohort.variation,
                 labels=maps[chosen],

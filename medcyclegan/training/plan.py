@@ -61,6 +61,16 @@ class PairSource(Protocol):
     def to_record(self, base: Path) -> dict[str, Any]:
         """Return what ``run.json`` needs to continue; paths are relative to ``base``, the run's folder."""
 
+    @property
+    def has_held_out(self) -> bool:
+        """Whether there are pairs for validation besides those of the plan's held-out volumes."""
+
+    def held_out(self, count: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Return at least ``count`` pairs for validation, as a batch on the CPU; empty if there are none.
+
+        They are computed on ``device``.
+        """
+
     def bytes_in_memory(self, device: torch.device) -> int:
         """Return the memory that the pairs take besides the batches, in a training on ``device``."""
 

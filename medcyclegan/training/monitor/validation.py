@@ -41,7 +41,7 @@ class Validation:
         self._plan = plan
         self._step = step
         self._metrics = metrics
-        self._slices = held_out_slices(plan)
+        self._slices = held_out_slices(plan, step.device)
         self._metric = plan.config.validation.key_metric
         missing = [name for name, images in zip(plan.domains, self._slices.inputs, strict=True) if not len(images)]
         if len(missing) == 2:
@@ -109,6 +109,8 @@ class Validation:
 def check_key_metric(plan: Plan) -> None:
     """Raise :class:`~medcyclegan.errors.ConfigError` for a key metric that the held-out volumes do not allow."""
     metric = plan.config.validation.key_metric
+    if plan.pairs is not None and plan.pairs.has_held_out:
+        return
     section = "validation" if plan.pairs is None else "pretraining"
     if any(plan.held_out) and metric in _NEED_PAIRS and not paired_places(plan, 1):
         raise ConfigError(

@@ -131,7 +131,7 @@ def _check_networks(config: Config, initial: ModelBundle | None) -> None:
 
 def _draw(store: Path, pairs: SyntheticPairs, device: torch.device) -> Path:
     if device.type == "cuda":  # several maps are prepared at the same time, while the device has nothing else to do
-        load_heads((*pairs.maps, *pairs.held_out), pairs.table, device)
+        load_heads((*pairs.maps, *pairs.held_out_maps), pairs.table, device)
     draw_reference(store, pairs, device)
     return store
 

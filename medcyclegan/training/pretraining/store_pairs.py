@@ -54,6 +54,15 @@ class StorePairs:
         """Return what ``run.json`` needs to continue, in addition to the store."""
         return {"kind": "slice store"}
 
+    @property
+    def has_held_out(self) -> bool:
+        """False: the pairs for validation are those of the store."""
+        return False
+
+    def held_out(self, count: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Return an empty batch: the pairs for validation are those of the store."""
+        return ()
+
     def bytes_in_memory(self, device: torch.device) -> int:
         """Return 0: the slices are memory-mapped, and slices on the device are counted as such."""
         return 0
