@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from medcyclegan.config import Config
+from medcyclegan.config import Config, Losses, Pretraining
 from medcyclegan.errors import StoreError, TrainingError, UsageError
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.networks import build_discriminator, build_generator
@@ -37,7 +37,7 @@ from medcyclegan.training.train import (
 )
 from medcyclegan.training.update.distributed import joined, own_device
 
-__all__ = ["PretrainingData", "pretrain"]
+__all__ = ["PretrainingData", "pretrain", "unused_settings"]
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,29 @@ class PretrainingData:
     slices: str | Path | None = None
     table: Mapping[int, str] | None = None
     domains: tuple[str, str] | None = None
+
+
+#: Settings of a configuration without effect on any pretraining, on one of a slice store, and on one of label maps.
+_UNUSED = (
+    *(f"losses.{name}" for name in Losses.model_fields if name not in ("adversarial", "discriminator_weight")),
+    "training.pairing",
+    "validation.key_metric",
+)
+_UNUSED_WITH_STORE = tuple(
+    f"pretraining.{name}"
+    for name in Pretraining.model_fields
+    if not name.endswith("_weight") and name not in ("key_metric", "workers")
+)
+_UNUSED_WITH_LABELS = ("slicing.validation_fraction", "slicing.test_fraction")
+
+
+def unused_settings(keys: Iterable[str], *, with_store: bool) -> list[str]:
+    """Return those of ``keys``, such as ``losses.cycle_weight``, that have no effect on a pretraining.
+
+    ``with_store``: whether it is one of a slice store, not of label maps.
+    """
+    unused = {*_UNUSED, *(_UNUSED_WITH_STORE if with_store else _UNUSED_WITH_LABELS)}
+    return [key for key in keys if key in unused]
 
 
 def pretrain(
