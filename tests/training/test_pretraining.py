@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -481,6 +482,28 @@ class TestRuns:
             train(resume=pretrained, device="cpu")
         with pytest.raises(TrainingError, match="is a run of train: continue it with medcyclegan train --resume"):
             pretrain(resume=whole_run, device="cpu")
+
+    def test_the_key_metric_may_be_edited(self, labels, small, tmp_path, caplog):
+        caplog.set_level("INFO")
+        config = changed(small, training={"max_steps": 1, "schedule": "constant"})
+        run = pretrain(PretrainingData((labels,)), config=config, out=tmp_path / "runs", device="cpu")
+        text = (run / "config.yaml").read_text()
+        assert text.count("key_metric: mae") == 2, "of the sections validation and pretraining"
+        head, tail = text.rsplit("key_metric: mae", 1)
+        edited = f"{head}key_metric: ssim{tail}"
+        assert "key_metric: ssim" in edited.partition("pretraining:")[2]
+        (run / "config.yaml").write_text(edited.replace("max_steps: 1", "max_steps: 2"))
+        pretrain(resume=run, device="cpu")
+        assert "the best by pretraining.key_metric ssim" in caplog.text
+        assert ModelBundle.load(run / "model").provenance["chosen_by"]["key_metric"] == "ssim"
+
+    @pytest.mark.parametrize("pairs", ["x", {}, {"kind": "label maps"}, {"kind": "label maps", "table": 3}])
+    def test_a_damaged_record_is_refused(self, pretrained, tmp_path, pairs):
+        run = shutil.copytree(pretrained, tmp_path / "run")
+        values = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(values | {"state": "stopped", "pairs": pairs}))
+        with pytest.raises(TrainingError, match=r"pairs.*cannot be read"):
+            pretrain(resume=run, device="cpu")
 
     def test_a_changed_label_map_is_refused(self, labels, small, tmp_path):
         maps = tmp_path / "labels"

@@ -164,7 +164,7 @@ def _resume(path: Path, place: Place) -> Path:
     if place.ranks.first:
         remove_leftovers(run.path.parent, REFERENCE)
     with locked(run, place.ranks):
-        state, config = RunState.load(run), run.load_config()
+        state, config = RunState.load(run), _with_key_metric(run.load_config())
         if state.pairs is None:
             raise TrainingError(f"{run.path} is a run of train: continue it with medcyclegan train --resume {run.path}")
         if state.is_complete(config):
@@ -173,7 +173,7 @@ def _resume(path: Path, place: Place) -> Path:
         plan = build_plan(state.store, config, state.domains)
         if plan.fingerprint != state.fingerprint:
             raise TrainingError(f"{plan.store} has changed since {run.path} was started: start a new run")
-        if state.pairs["kind"] == "label maps":
+        if state.pairs.get("kind") == "label maps":
             pairs = SyntheticPairs.from_record(state.pairs, run.path, plan.domains, plan.config)
             plan = dataclasses.replace(plan, pairs=pairs)
         else:

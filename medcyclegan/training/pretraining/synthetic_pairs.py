@@ -125,8 +125,13 @@ class SyntheticPairs:
                     )
             return tuple(found)
 
-        table = FREESURFER if record["table"] is None else {int(k): str(v) for k, v in record["table"].items()}
-        return cls(paths(record["maps"]), paths(record["held_out"]), table, domains, config)
+        try:
+            table = FREESURFER if record["table"] is None else {int(k): str(v) for k, v in record["table"].items()}
+            return cls(paths(record["maps"]), paths(record["held_out"]), table, domains, config)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TrainingError(
+                f"{base}: the pairs in its run.json cannot be read ({error!r}): copy it again"
+            ) from None
 
     def bytes_in_memory(self, device: torch.device) -> int:
         """Return the memory of the workers, and of the patients whose slices are kept as 16-bit numbers."""
