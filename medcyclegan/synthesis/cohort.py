@@ -95,6 +95,7 @@ def synthesize(
     if workers < 1 or not 0 <= shard[0] < shard[1]:
         raise UsageError(f"{workers} workers, shard {shard[0]} of {shard[1]}: at least one worker, shards from 0")
     out = Path(out)
+    _check_out(out, [Path(path) for path in labels])
     truth = out.with_name(f"{out.name}-truth")
     maps = find_label_maps([Path(path) for path in labels])
     jobs = share_of(_plan(maps, out, truth, cohort, table), shard)
@@ -110,6 +111,17 @@ def synthesize(
         _run(_by_map(todo, table, device or torch.device("cpu")), workers)
     log.info("%d patients in %s, their truth in %s", len(jobs), out, truth)
     return CohortResult(out, truth, len(todo), len(finished))
+
+
+def _check_out(out: Path, labels: Iterable[Path]) -> None:
+    if out.name in ("", ".."):
+        raise UsageError(f"--out {out}: give the folder a name: the truth is written to a second one, NAME-truth")
+    for path in labels:
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            raise UsageError(
+                f"--out {out} is inside {path}, where the next call would take its volumes for label maps: choose "
+                "another folder"
+            )
 
 
 def draw_of(cohort: Cohort, number: int, maps: int) -> tuple[int, int]:

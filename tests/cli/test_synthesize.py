@@ -58,6 +58,9 @@ def test_a_table_of_labels(workspace):
         (("none.nii.gz",), 1, "Error: none.nii.gz: no such file or folder"),
         (("head.nii.gz", "--contrasts", "t3"), 2, "Error: contrasts t3: choose among t1, t2, pd, flair, ct"),
         (("head.nii.gz", "--spacing-mm", "0.01"), 2, "Error: spacing_mm 0.01: voxels are 0.4 to 6 mm wide"),
+        (("head.nii.gz", "--out", "."), 2, "Error: --out .: give the folder a name"),
+        (("head.nii.gz", "--out", "x/.."), 2, "Error: --out x/..: give the folder a name"),
+        ((".",), 2, "Error: --out volumes is inside ., where the next call would take its volumes for label maps"),
         ((), 2, "Missing argument"),
     ],
 )
