@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from medcyclegan.errors import ReadError, UsageError, VolumeError
-from medcyclegan.io import ReadOptions, find_volumes, read_volume
+from medcyclegan.io import ReadOptions, find_volumes
 from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import hash_file, hash_json
 from medcyclegan.shards import share_of
@@ -20,6 +20,7 @@ from medcyclegan.storage import atomic_write, remove_leftovers
 from medcyclegan.synthesis.draws import Draws
 from medcyclegan.synthesis.head import check_head
 from medcyclegan.synthesis.labels import FREESURFER
+from medcyclegan.synthesis.loading import read_label_map
 from medcyclegan.synthesis.patient_files import PatientJob, PatientsJob, is_finished, make_patients
 from medcyclegan.synthesis.sequences import CONTRASTS
 from medcyclegan.synthesis.tissues import TISSUES
@@ -153,7 +154,7 @@ def _check_maps(maps: Sequence[Path], table: Mapping[int, str]) -> None:
     with progress_bar("checking label maps", len(maps)) as bar:
         for path in maps:
             try:
-                check_head(read_volume(path), table)
+                check_head(read_label_map(path), table)
             except VolumeError as error:
                 text = str(error)
                 raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from None
