@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import runpy
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -117,6 +119,22 @@ class TestCommand:
         assert "has no shipped models" in run("models").stderr
         done = run("models", "head-t1-ct")
         assert (done.exit_code, "has no shipped models: install medcyclegan again" in done.output) == (1, True)
+
+
+def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
+    pipeline = runpy.run_path(str(Path(__file__).parents[2] / "pipelines" / "shipped_models.py"))
+    pairs = {"kind": "label maps", "patients": 9, "label_maps": 2}
+    trained = dataclasses.replace(tiny_model(T1, T2), provenance={"pairs": pairs})
+    trained.save(tmp_path / "out" / "brain-t1-t2" / "latest" / "model-last")
+    monkeypatch.setitem(pipeline["install_model"].__globals__, "SHIPPED", models)
+    row = {"direction": "t1 to t2", "heads": 8, "scores": {"mae": [1, 2], "psnr": [24, 20], "ssim_2023": [0.9, 0.8]}}
+    with pytest.raises(SystemExit, match="the scores hold none of brain-t1-t2"):
+        pipeline["install_model"]("brain-t1-t2", tmp_path / "out", [{**row, "model": "head-t1-t2"}])
+    assert not (models / "brain-t1-t2").exists()
+    pipeline["install_model"]("brain-t1-t2", tmp_path / "out", [{**row, "model": "brain-t1-t2"}])
+    assert shipped.shipped_models()[0].about["measured"] == [
+        "t1 to t2, 8 synthetic heads of unseen label maps: PSNR 24.0 dB (input: 20.0), SSIM 0.90 (0.80)"
+    ]
 
 
 class TestSuggestions:
