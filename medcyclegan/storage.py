@@ -33,6 +33,7 @@ __all__ = [
     "remove_leftovers",
     "replace_link",
     "save_records",
+    "scratch_folder",
 ]
 
 T = TypeVar("T")
@@ -180,6 +181,28 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _flush_folder(path.parent)
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Yield a temporary folder in ``parent``, which is created; the folder is removed when the block ends.
+
+    Those of the same ``name`` that a killed process left are removed first. Raises
+    :class:`~medcyclegan.errors.WriteError`.
+    """
+    remove_leftovers(parent, name)
+    temporary = parent / f"{_MARK}{secrets.token_hex(4)}-{name}"
+    try:
+        temporary.mkdir(parents=True)
+        held = os.open(temporary, os.O_RDONLY)
+    except OSError as error:
+        raise WriteError(f"{parent} cannot be written: {error.strerror}") from None
+    try:
+        _hold(held)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(held)
 
 
 @contextlib.contextmanager

@@ -109,6 +109,8 @@ def describe(name: str, model: ModelBundle, scores: list[dict[str, object]]) -> 
     if start is not None:
         trained_on.insert(0, f"starts from {start}")
     measured = [line(row) for row in scores if row["model"] == name and "scores" in row]
+    if not measured:
+        raise SystemExit(f"the scores hold none of {name}: run the benchmark with --model {name}=FOLDER")
     return {"title": title, "trained_on": trained_on, "measured": measured, "limits": list(NOT_FOR)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import click
@@ -21,11 +22,16 @@ def command(name: str | None, as_json: bool) -> None:
 
     A model's name can be passed to --model and --init-from instead of a model folder.
     """
-    from medcyclegan.errors import UsageError
+    from medcyclegan.errors import ModelError, UsageError
     from medcyclegan.model.card import CARD
     from medcyclegan.model.shipped import shipped_models
 
     models = {model.name: model for model in shipped_models()}
+    if not models:
+        missing = "this installation has no shipped models: install medcyclegan again, or train one"
+        if name is not None:
+            raise ModelError(missing)
+        logging.getLogger(__name__).warning("%s", missing)
     if name is not None and name not in models:
         raise UsageError(f"{name}: not a shipped model: name one of {', '.join(models)}")
     if as_json:

@@ -43,7 +43,7 @@ def command(labels: tuple[str, ...], **options: Any) -> None:
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
     from medcyclegan.synthesis import read_labels_table
-    from medcyclegan.training.pretraining.pretrain import PretrainingData, pretrain
+    from medcyclegan.training.pretraining.pretrain import PretrainingData, pretrain, unused_settings
 
     resume = options["resume"]
     named = ("config", "overrides", "slices", "domains", "labels_table")
@@ -51,6 +51,11 @@ def command(labels: tuple[str, ...], **options: Any) -> None:
         raise UsageError("--resume uses the run's label maps and configuration: pass no others")
     if resume and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
         raise UsageError(f"--resume {resume} writes to that folder: leave --out out, or use --resume without a run")
+    keys = [override.partition("=")[0].strip() for override in options["overrides"]]
+    for key in unused_settings(keys, with_store=options["slices"] is not None):
+        raise UsageError(
+            f"--set {key}: pretrain does not use this setting here: leave it out (see section pretraining)"
+        )
     data = config = None
     if resume is None:
         config = load_config(options["config"] or "default", options["overrides"])

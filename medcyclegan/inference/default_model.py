@@ -34,4 +34,4 @@ def load_or_suggest(
     description = " ".join([source.name, *(row.description or "" for row in rows)])
     names = fitting_models(modality if modality in ("CT", "MR") else None, description)
     shipped = f", or use a shipped one: --model {' or --model '.join(names)}" if names else ""
-    raise ModelError(f"no model was named, and {DEFAULT_MODEL} does not exist: train one (medcyclegan train){shipped}")
+    raise ModelError(f"the default model, {DEFAULT_MODEL}, does not exist: train one (medcyclegan train){shipped}")

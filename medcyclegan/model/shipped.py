@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medcyclegan.errors import ModelError
+from medcyclegan.model.folder import MODEL_JSON, read_record
+
 __all__ = ["SHIPPED", "ShippedModel", "fitting_models", "model_folder", "shipped_models"]
 
 #: The folder that holds one model folder per shipped model.
 SHIPPED = Path(__file__).parent / "shipped"
+#: A contrast in a file name or a description: a word that begins with it, such as ``T1w`` or ``CT``, but not a part of
+#: another word, as in ``subject1``.
+_CONTRAST = re.compile(r"(?<![a-z0-9])(?:[23]d)?(?:(t[12])(?!\d)|(ct)(?![a-z]))", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +36,18 @@ class ShippedModel:
 
 
 def shipped_models() -> list[ShippedModel]:
-    """Return all shipped models, sorted by name."""
-    return [_read(folder) for folder in sorted(SHIPPED.glob("*/")) if (folder / "model.json").is_file()]
+    """Return all shipped models, sorted by name.
+
+    Raises :class:`~medcyclegan.errors.ModelError` for one whose ``model.json`` is damaged.
+    """
+    return [_read(folder) for folder in sorted(SHIPPED.glob("*/")) if (folder / MODEL_JSON).is_file()]
 
 
 def model_folder(model: str | Path) -> Path:
     """Return the folder of ``model``: a folder, or the name of a shipped model if no folder has that name."""
     path = Path(model)
     is_name = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", str(model)) is not None
-    if is_name and not path.exists() and (SHIPPED / str(model) / "model.json").is_file():
+    if is_name and not path.exists() and (SHIPPED / str(model) / MODEL_JSON).is_file():
         return SHIPPED / str(model)
     return path
 
@@ -51,13 +59,17 @@ def fitting_models(modality: str | None, name: str = "") -> list[str]:
     that domain are returned.
     """
     models = [m for m in shipped_models() if modality is None or modality in {kind for _, kind in m.domains}]
-    words = set(re.findall(r"t1|t2|ct", name.lower()))
+    words = {(mr or ct).lower() for mr, ct in _CONTRAST.findall(name)}
     named = [m for m in models if words & {domain for domain, kind in m.domains if modality in (None, kind)}]
     return [m.name for m in named or models]
 
 
 def _read(folder: Path) -> ShippedModel:
-    record = json.loads((folder / "model.json").read_text("utf-8"))
-    a, b = ((record["domains"][side]["name"], record["domains"][side]["modality"]) for side in "AB")
+    record = read_record(folder)
+    try:
+        a, b = ((str(record["domains"][side]["name"]), record["domains"][side]["modality"]) for side in "AB")
+        about = {key: record["provenance"]["shipped"][key] for key in ("title", "trained_on", "measured", "limits")}
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder / MODEL_JSON} does not describe a shipped model ({error!r}): reinstall") from None
     size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
-    return ShippedModel(folder.name, folder, (a, b), record["provenance"]["shipped"], size)
+    return ShippedModel(folder.name, folder, (a, b), about, size)

@@ -237,9 +237,12 @@ def _charts(rows: Sequence[Mapping[str, float]]) -> list[Chart]:
 
 
 def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the record as rows, without the path of the slice store."""
-    kept = {name: value for name, value in record.items() if name not in ("sessions", "health", "slices", "reason")}
-    rows = plain_rows(kept)
+    """Return the record as rows, without the paths of the slice store and of label maps."""
+    left_out = ("sessions", "health", "slices", "reason", "pairs")
+    rows = plain_rows({name: value for name, value in record.items() if name not in left_out})
+    pairs = record.get("pairs")
+    if isinstance(pairs, Mapping):
+        rows.append(("pairs of", str(pairs.get("kind"))))
     for number, entry in enumerate(record.get("sessions", ()), start=1):
         if isinstance(entry, dict):
             rows += plain_rows(entry, f"session {number}: ")

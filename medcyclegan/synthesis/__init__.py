@@ -1,6 +1,6 @@
 """Synthetic patients from label maps of heads: T1, T2, PD, FLAIR and CT volumes on one grid, with the truth."""
 
-from medcyclegan.synthesis.cohort import Cohort, CohortResult, find_label_maps, synthesize
+from medcyclegan.synthesis.cohort import Cohort, CohortResult, draw_of, find_label_maps, synthesize
 from medcyclegan.synthesis.head import LabelledHead, build_head
 from medcyclegan.synthesis.labels import FREESURFER, read_labels_table
 from medcyclegan.synthesis.loading import load_head, load_heads
@@ -20,6 +20,7 @@ __all__ = [
     "TISSUES",
     "Variation",
     "build_head",
+    "draw_of",
     "draw_patient",
     "find_label_maps",
     "load_head",

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from medcyclegan.errors import ReadError, UsageError, VolumeError
-from medcyclegan.io import ReadOptions, find_volumes, read_volume
+from medcyclegan.io import ReadOptions, find_volumes
 from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import hash_file, hash_json
 from medcyclegan.shards import share_of
@@ -20,13 +20,14 @@ from medcyclegan.storage import atomic_write, remove_leftovers
 from medcyclegan.synthesis.draws import Draws
 from medcyclegan.synthesis.head import check_head
 from medcyclegan.synthesis.labels import FREESURFER
+from medcyclegan.synthesis.loading import read_label_map
 from medcyclegan.synthesis.patient_files import PatientJob, PatientsJob, is_finished, make_patients
 from medcyclegan.synthesis.sequences import CONTRASTS
 from medcyclegan.synthesis.tissues import TISSUES
 from medcyclegan.synthesis.views import Variation
 from medcyclegan.workers import run_in_processes
 
-__all__ = ["Cohort", "CohortResult", "find_label_maps", "synthesize"]
+__all__ = ["Cohort", "CohortResult", "draw_of", "find_label_maps", "synthesize"]
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ def synthesize(
             f"{workers} workers, shard {shard[0]} of {shard[1]}: use at least 1 worker, and count shards from 0"
         )
     out = Path(out)
+    _check_out(out, [Path(path) for path in labels])
     truth = out.with_name(f"{out.name}-truth")
     maps = find_label_maps([Path(path) for path in labels])
     jobs = share_of(_plan(maps, out, truth, cohort, table), shard)
@@ -117,6 +119,27 @@ def synthesize(
         _run(_by_map(todo, table, device or torch.device("cpu")), workers)
     log.info("%d patients in %s, their true tissues in %s", len(jobs), out, truth)
     return CohortResult(out, truth, len(todo), len(finished))
+
+
+def _check_out(out: Path, labels: Iterable[Path]) -> None:
+    if out.name in ("", ".."):
+        raise UsageError(f"--out {out}: give the folder a name: the truth is written to a second one, NAME-truth")
+    for path in labels:
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            raise UsageError(
+                f"--out {out} is inside {path}, where the next call would take its volumes for label maps: choose "
+                "another folder"
+            )
+
+
+def draw_of(cohort: Cohort, number: int, maps: int) -> tuple[int, int]:
+    """Return which of ``maps`` label maps patient ``number`` of a cohort has, both counted from 0, and its own seed.
+
+    They do not depend on the number of patients.
+    """
+    turn, place = divmod(number, maps)
+    chosen = Draws(cohort.seed, "label maps", turn).permutation(maps)[place]
+    return chosen, Draws(cohort.seed, "patient", number).integer(0, 2**31 - 1)
 
 
 def find_label_maps(labels: Sequence[Path]) -> list[Path]:
@@ -140,7 +163,7 @@ def _check_maps(maps: Sequence[Path], table: Mapping[int, str]) -> None:
     with progress_bar("checking label maps", len(maps)) as bar:
         for path in maps:
             try:
-                check_head(read_volume(path), table)
+                check_head(read_label_map(path), table)
             except VolumeError as error:
                 text = str(error)
                 raise type(error)(text if text.startswith(str(path)) else f"{path}: {text}") from None
@@ -152,12 +175,11 @@ def _plan(maps: Sequence[Path], out: Path, truth: Path, cohort: Cohort, table: M
     hashes = [hash_json([hash_file(path), sorted(table.items())]) for path in maps]
     jobs = []
     for number in range(cohort.patients):
-        turn, place = divmod(number, len(maps))
-        chosen = Draws(cohort.seed, "label maps", turn).permutation(len(maps))[place]
+        chosen, seed = draw_of(cohort, number, len(maps))
         jobs.append(
             PatientJob(
                 number=number + 1,
-                seed=Draws(cohort.seed, "patient", number).integer(0, 2**31 - 1),
+                seed=seed,
                 contrasts=cohort.contrasts,
                 variation=cohort.variation,
                 labels=maps[chosen],

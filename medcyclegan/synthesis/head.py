@@ -30,6 +30,8 @@ _LARGEST_VOXEL_MM = 4.5
 _LEAST_BRAIN_CM3 = 100.0
 #: A second piece of brain larger than this fraction of the first is a second head.
 _SECOND_HEAD = 0.3
+#: A piece that is not connected to the others belongs to the head if it has at least this share of the brain.
+_LEAST_PIECE = 0.01
 #: Smaller bubbles of air inside a head are errors in its label map.
 _LEAST_AIR_MM3 = 40.0
 #: The largest distance that is calculated, in mm.
@@ -103,13 +105,13 @@ class LabelledHead:
 def build_head(volume: Volume, table: Mapping[int, str] = FREESURFER) -> LabelledHead:
     """Build the labeled head from ``volume``, whose values are labels in ``table`` (label to tissue).
 
-    Parts that are not connected to the head are removed. Raises :class:`~medcyclegan.errors.GeometryError` for a map
+    Parts that are not connected to the brain are removed. Raises :class:`~medcyclegan.errors.GeometryError` for a map
     that is oblique or sheared, has voxels of more than 4.5 mm or is too small for a head, and
     :class:`~medcyclegan.errors.IntensityError` for a map with values that are not whole numbers, labels that are not in
-    the table, less than 100 cm3 of brain, or two heads.
+    the table, less than 100 cm3 of brain, two heads, or a brain that is apart from most of the head.
     """
     tissues, spacing_mm = _read_tissues(volume, table)
-    tissues = _fill_specks(_crop(_largest_piece(tissues)), float(np.prod(spacing_mm)))
+    tissues = _fill_specks(_crop(tissues), float(np.prod(spacing_mm)))
     is_brain = np.isin(tissues, tissue_indices(*BRAIN))
     x, y, z = (float(value) for value in ndimage.center_of_mass(is_brain))
     on_cpu = torch.from_numpy(np.ascontiguousarray(tissues))
@@ -128,8 +130,9 @@ def _read_tissues(volume: Volume, table: Mapping[int, str]) -> tuple[NDArray[np.
     _check_grid(volume)
     array, spacing_mm = _upright(volume)
     tissues = _tissues_of(_whole_numbers(array), table)
-    _check_brain(np.isin(tissues, tissue_indices(*BRAIN)), spacing_mm)
-    return tissues, spacing_mm
+    is_brain = np.isin(tissues, tissue_indices(*BRAIN))
+    _check_brain(is_brain, spacing_mm)
+    return _pieces_of_head(tissues, is_brain), spacing_mm
 
 
 def _check_grid(volume: Volume) -> None:
@@ -206,13 +209,23 @@ def _check_brain(is_brain: NDArray[np.bool_], spacing_mm: tuple[float, float, fl
         raise IntensityError("the label map contains two separate brains: keep one head per map")
 
 
-def _largest_piece(tissues: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the tissues with everything that is not connected to the largest piece replaced with air."""
+def _pieces_of_head(tissues: NDArray[np.uint8], is_brain: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the tissues with everything that is not connected to the brain replaced with air.
+
+    Raises :class:`~medcyclegan.errors.IntensityError` if that would remove most of the head.
+    """
     pieces, count = ndimage.label(tissues != 0)
     if count < 2:
         return tissues
-    largest = int(np.argmax(np.bincount(pieces.ravel())[1:])) + 1
-    return np.where(pieces == largest, tissues, np.uint8(0))
+    sizes, of_brain = (np.bincount(of.ravel(), minlength=count + 1) for of in (pieces, pieces[is_brain]))
+    sizes[0] = 0
+    kept = of_brain >= _LEAST_PIECE * of_brain.sum()
+    if sizes[~kept].sum() > sizes[kept].sum():
+        raise IntensityError(
+            "a label map whose brain is not connected to the larger rest: give what lies between them, such as "
+            "fluid, a label of its own instead of that of air, or keep the brain alone"
+        )
+    return np.where(kept[pieces], tissues, np.uint8(0))
 
 
 def _fill_specks(tissues: NDArray[np.uint8], voxel_mm3: float) -> NDArray[np.uint8]:

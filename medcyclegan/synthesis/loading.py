@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
+from medcyclegan.errors import VolumeError
 from medcyclegan.io import read_volume
 from medcyclegan.synthesis.head import LabelledHead, build_head
+from medcyclegan.volume import Volume
 
-__all__ = ["load_head", "load_heads"]
+__all__ = ["load_head", "load_heads", "read_label_map"]
 
 #: A file, its modification time and size, and the rows of its table of labels.
 _Key = tuple[Path, tuple[int, int] | None, tuple[tuple[int, str], ...]]
@@ -22,10 +24,24 @@ _MOST_KEPT = 24
 _THREADS = 8
 
 
+def read_label_map(path: Path) -> Volume:
+    """Read a label map, which no option selects or repairs.
+
+    Raises what :func:`~medcyclegan.io.read_volume` raises, with a remedy that needs no option.
+    """
+    try:
+        return read_volume(path)
+    except VolumeError as error:
+        if " --" not in error.remedy:
+            raise
+        problem = str(error).removesuffix(error.remedy).removesuffix(": ")
+        raise type(error)(problem, remedy="save one label map of whole numbers, 3-D, in each file") from None
+
+
 def load_head(labels: Path, table: Mapping[int, str], device: torch.device | None = None) -> LabelledHead:
     """Return the head of a label map on ``device`` (default: the CPU), from memory if it was loaded recently.
 
-    Raises the errors of :func:`~medcyclegan.io.read_volume` and :func:`~medcyclegan.synthesis.build_head`.
+    Raises the errors of :func:`read_label_map` and :func:`~medcyclegan.synthesis.build_head`.
     """
     status = labels.stat() if labels.exists() else None
     # The key includes the file's state, so a changed file is read again.
@@ -43,7 +59,7 @@ def load_heads(labels: Sequence[Path], table: Mapping[int, str], device: torch.d
 @functools.lru_cache(maxsize=_MOST_KEPT)
 def _head(key: _Key) -> LabelledHead:
     labels, _, table = key
-    return build_head(read_volume(labels), dict(table))
+    return build_head(read_label_map(labels), dict(table))
 
 
 @functools.lru_cache(maxsize=_MOST_KEPT)

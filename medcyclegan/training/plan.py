@@ -61,8 +61,22 @@ class PairSource(Protocol):
     def to_record(self, base: Path) -> dict[str, Any]:
         """Return what ``run.json`` needs to continue; paths are relative to ``base``, the run's folder."""
 
-    def bytes_in_memory(self) -> int:
-        """Return the memory that the pairs take besides the batches."""
+    @property
+    def has_held_out(self) -> bool:
+        """Whether there are pairs for validation besides those of the plan's held-out volumes."""
+
+    def held_out(self, count: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Return at least ``count`` pairs for validation, as a batch on the CPU; empty if there are none.
+
+        They are computed on ``device``.
+        """
+
+    def bytes_in_memory(self, device: torch.device) -> int:
+        """Return the memory that the pairs take besides the batches, in a training on ``device``."""
+
+    @property
+    def smaller(self) -> str:
+        """What to change so that the pairs take less memory; an empty string if nothing does."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -161,7 +175,8 @@ def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None
     size = check_stacks(store, [row for own in chosen.values() for row in own if row.split != "test"])
     return Plan(
         config=_agree(config, chosen),
-        store=store,
+        # A link such as runs/latest points elsewhere when the run has been created.
+        store=store.resolve(),
         domains=(a, b),
         training=(_of_split(chosen[a], "train"), _of_split(chosen[b], "train")),
         held_out=(_of_split(chosen[a], "validation"), _of_split(chosen[b], "validation")),

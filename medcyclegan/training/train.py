@@ -93,7 +93,7 @@ def train(
         if resume is not None:
             return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, place)
         plan = build_plan(Path(slices or "slices"), with_steps(config or Config(), max_steps), domains)
-        return start_run(plan, Path(out), place, init_from)
+        return start_run(plan, Path(out), place, None if init_from is None else ModelBundle.load(init_from))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,13 +105,12 @@ class Place:
     stop: StopSignals
 
 
-def start_run(plan: Plan, out: Path, place: Place, init_from: str | Path | None, *, with_store: bool = False) -> Path:
+def start_run(plan: Plan, out: Path, place: Place, initial: ModelBundle | None, *, with_store: bool = False) -> Path:
     """Create a run's folder under ``out`` and train ``plan`` from the first step to the last; return the folder.
 
-    ``init_from``: a model folder with whose generators the run starts. ``with_store``: whether the plan's slice store
+    ``initial``: the model with whose generators the run starts. ``with_store``: whether the plan's slice store
     becomes part of the run's folder.
     """
-    initial = None if init_from is None else ModelBundle.load(init_from)
     plan = with_initial(plan, initial)
     step = build_networks_and_step(plan, place.device, place.ranks, initial)
 

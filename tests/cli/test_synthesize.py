@@ -1,5 +1,9 @@
 """``medcyclegan synthesize`` as a user types it."""
 
+import re
+
+import nibabel as nib
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.label_phantoms import label_array, write_labels
@@ -53,11 +57,34 @@ def test_a_table_of_labels(workspace):
 
 
 @pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.stack([label_array()] * 2, axis=-1), "a 4-D file of 2 volumes of 48 x 56 x 56 voxels"),
+        (np.where(label_array() == 2, np.nan, label_array()), "voxels are not finite (NaN or infinite)"),
+        (np.where(label_array() == 24, 0, label_array()), "whose brain is not connected to the larger rest"),
+        (np.zeros((48, 56, 56)), "0 cm3 of grey and white matter"),
+        (label_array()[20:24, 20:24, 20:24], "a label map of 4x4x4 voxels of 4x4x4 mm"),
+    ],
+)
+def test_a_bad_label_map_is_a_line_without_options_that_do_not_exist(workspace, array, message):
+    nib.save(nib.Nifti1Image(array.astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0])), workspace / "bad.nii.gz")
+    result = run("bad.nii.gz", "--patients", "1", "--device", "cpu")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "Error: bad.nii.gz: " in result.stderr
+    assert message in result.stderr
+    assert not set(re.findall(r"--[a-z-]+", result.stderr)) - {"--labels-table"}
+    assert not (workspace / "volumes").exists()
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (("none.nii.gz",), 1, "Error: none.nii.gz: no such file or folder"),
         (("head.nii.gz", "--contrasts", "t3"), 2, "Error: contrasts t3: choose from t1, t2, pd, flair, ct"),
         (("head.nii.gz", "--spacing-mm", "0.01"), 2, "Error: spacing_mm 0.01: voxels must be 0.4 to 6 mm wide"),
+        (("head.nii.gz", "--out", "."), 2, "Error: --out .: give the folder a name"),
+        (("head.nii.gz", "--out", "x/.."), 2, "Error: --out x/..: give the folder a name"),
+        ((".",), 2, "Error: --out volumes is inside ., where the next call would take its volumes for label maps"),
         ((), 2, "Missing argument"),
     ],
 )

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import runpy
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -88,6 +90,52 @@ class TestCommand:
             "Error: head: not a shipped model: name one of head-t1-ct, head-t1-t2\n",
         )
 
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("{", "cannot be read"),
+            ("[]", "format 'list'"),
+            ('{"format": 1, "domains": {}}', "does not describe a shipped model"),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "command",
+        [("models",), ("models", "head-t1-t2"), ("models", "--json"), ("translate-volume", "in.nii.gz", "o.nii")],
+    )
+    def test_a_damaged_model_is_one_line(self, models, command, text, message):
+        write_volume(head_mr((24, 24, 8)), "in.nii.gz")
+        (models / "head-t1-ct" / "model.json").write_text(text)
+        done = run(*command)
+        assert done.exit_code == 1
+        assert done.output.startswith("Error: ")
+        assert message in done.output
+        assert "Traceback" not in done.output
+        assert len(done.output.splitlines()) == 1
+
+    def test_without_any_model_it_says_so(self, models):
+        for folder in models.iterdir():
+            (folder / "model.json").unlink()
+        assert (run("models", "--json").exit_code, run("models", "--json").stdout) == (0, "[]\n")
+        assert "has no shipped models" in run("models").stderr
+        done = run("models", "head-t1-ct")
+        assert (done.exit_code, "has no shipped models: install medcyclegan again" in done.output) == (1, True)
+
+
+def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
+    pipeline = runpy.run_path(str(Path(__file__).parents[2] / "pipelines" / "shipped_models.py"))
+    pairs = {"kind": "label maps", "patients": 9, "label_maps": 2}
+    trained = dataclasses.replace(tiny_model(T1, T2), provenance={"pairs": pairs})
+    trained.save(tmp_path / "out" / "brain-t1-t2" / "latest" / "model-last")
+    monkeypatch.setitem(pipeline["install_model"].__globals__, "SHIPPED", models)
+    row = {"direction": "t1 to t2", "heads": 8, "scores": {"mae": [1, 2], "psnr": [24, 20], "ssim_2023": [0.9, 0.8]}}
+    with pytest.raises(SystemExit, match="the scores hold none of brain-t1-t2"):
+        pipeline["install_model"]("brain-t1-t2", tmp_path / "out", [{**row, "model": "head-t1-t2"}])
+    assert not (models / "brain-t1-t2").exists()
+    pipeline["install_model"]("brain-t1-t2", tmp_path / "out", [{**row, "model": "brain-t1-t2"}])
+    assert shipped.shipped_models()[0].about["measured"] == [
+        "t1 to t2, 8 synthetic heads of unseen label maps: PSNR 24.0 dB (input: 20.0), SSIM 0.90 (0.80)"
+    ]
+
 
 class TestSuggestions:
     @pytest.mark.parametrize(
@@ -104,6 +152,20 @@ class TestSuggestions:
         with pytest.raises(ModelError) as caught:
             load_or_suggest([DEFAULT_MODEL], source)
         assert str(caught.value).endswith(f"or use a shipped one: --model {' or --model '.join(fitting)}")
+
+    @pytest.mark.parametrize(
+        ("name", "fitting"),
+        [
+            ("subject1.nii.gz", ["head-t1-ct", "head-t1-t2"]),
+            ("patient2_extracted.nii.gz", ["head-t1-ct", "head-t1-t2"]),
+            ("visit2_t10.nii.gz", ["head-t1-ct", "head-t1-t2"]),
+            ("sub-1_T2w.nii.gz Sag T2 FSE", ["head-t1-t2"]),
+            ("3DT2 space", ["head-t1-t2"]),
+            ("patient_CT1.nii.gz", ["head-t1-ct"]),
+        ],
+    )
+    def test_a_contrast_is_a_word_of_the_name_not_part_of_one(self, models, name, fitting):
+        assert shipped.fitting_models(None, name) == fitting
 
     def test_the_command_says_so_in_one_line(self, models, tmp_path):
         write_volume(head_ct((24, 24, 8)), tmp_path / "ct.nii.gz")

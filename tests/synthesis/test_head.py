@@ -53,6 +53,11 @@ class TestRefusals:
         labels = np.concatenate([label_array(), label_array()])
         assert "two separate brains" in refusal(build, label_volume(labels), IntensityError)
 
+    def test_a_brain_apart_from_the_skull(self, build):
+        labels = np.where(label_array() == 24, 0, label_array())
+        message = refusal(build, label_volume(labels), IntensityError)
+        assert "brain is not connected to the larger rest: give what lies between them, such as fluid" in message
+
     def test_oblique(self, build):
         volume = label_volume(rotation_degrees=(0.0, 0.0, 9.0))
         assert "rotated by 9.0 degrees" in refusal(build, volume, GeometryError)
@@ -87,6 +92,13 @@ def test_what_is_not_connected_to_the_head_is_left_out(head):
     labels[:2, :2, :2] = 24
     other = build_head(label_volume(labels))
     assert torch.equal(head.tissues, other.tissues)
+
+
+def test_hemispheres_that_do_not_touch_are_one_head():
+    brain = np.where(np.isin(label_array(), (2, 3, 41, 42, 4, 43, 12, 51)), label_array(), 0)
+    halves = np.insert(brain, 24, 0, axis=0)
+    head = build_head(label_volume(halves))
+    assert int((head.tissues != 0).sum()) == np.count_nonzero(brain), "both hemispheres, though they do not touch"
 
 
 def test_bubbles_of_air_in_bone_become_bone_and_sinuses_stay():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,13 +24,17 @@ from medcyclegan.data.counter_random import Stream
 from medcyclegan.errors import StoreError, TrainingError, UsageError
 from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 from medcyclegan.io import read_volume
+from medcyclegan.manifest import load_manifest
 from medcyclegan.model import ModelBundle
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.slicing import slice_volumes
 from medcyclegan.slicing.case import cut_slices
+from medcyclegan.storage import scratch_folder
 from medcyclegan.synthesis import FREESURFER, Cohort, Variation, build_head, draw_patient, render_patient, synthesize
 from medcyclegan.synthesis.patient_files import scan_volume
 from medcyclegan.training import train
+from medcyclegan.training.monitor.scores import _compare, held_out_slices
+from medcyclegan.training.plan import build_plan
 from medcyclegan.training.pretraining.cutting import cut_pairs
 from medcyclegan.training.pretraining.pretrain import PretrainingData, pretrain
 from medcyclegan.training.pretraining.reference import split_maps
@@ -350,6 +355,42 @@ class TestStep:
         assert np.mean(errors[-5:]) < 0.5 * np.mean(errors[:5])
 
 
+class TestValidation:
+    """Fakes of held-out patients are compared with the targets of the training, not with other scans of them."""
+
+    @pytest.mark.parametrize("targets", ["standard", "scan"])
+    def test_the_targets_score_best(self, labels, small, pretrained, targets):
+        config = changed(small, pretraining={"targets": targets}, validation={"slices": 7})
+        plan = build_plan(pretrained / "reference", config, ("t1", "t2"))
+        pairs = synthetic_pairs([labels / "one.nii.gz"], plan.config)
+        slices = held_out_slices(dataclasses.replace(plan, pairs=pairs))
+        input_A, input_B, target_A, target_B = pairs.held_out(7, CPU)
+        assert input_A.shape == (7, 1, 32, 32)
+        assert all(torch.equal(*two) for two in zip(slices.inputs, (input_A, input_B), strict=True))
+        assert np.array_equal(slices.real[0], target_A[:, 0].numpy())
+        perfect = _compare(slices, 0, target_B[:, 0].numpy())
+        assert (perfect["mae_AB"], perfect["psnr_AB"]) == (0.0, 100.0)
+        scanned = _compare(slices, 0, input_B[:, 0].numpy())
+        assert (scanned["mae_AB"] == 0.0) == (targets == "scan")
+
+    def test_they_are_the_patients_of_the_reference(self, labels, small, pretrained):
+        """A slice of the reference's volume for validation is that which is drawn again, up to its scaling's sample."""
+        plan = build_plan(pretrained / "reference", small, ("t1", "t2"))
+        pairs = synthetic_pairs(sorted(labels.iterdir()), plan.config)
+        input_A, *_ = pairs.held_out(5, CPU)
+        row = plan.held_out[0][0]
+        stack = np.load(pretrained / "reference" / row.file).astype(np.float32)
+        for image in input_A[:, 0].numpy():
+            assert np.abs(stack - image).max(axis=(1, 2)).min() < 2e-3
+
+    def test_a_head_beyond_the_slices_is_validated_on_too(self, labels, small, tmp_path):
+        """Slices that were cropped are no pairs of a store, since each volume is cropped around its own foreground."""
+        config = changed(small, slicing={"pixel_mm": 4.0}, training={"max_steps": 1})
+        run = pretrain(PretrainingData((labels,)), config=config, out=tmp_path / "runs", device="cpu")
+        assert all(row.cropped for row in load_manifest(run / "reference"))
+        assert any("validation_mae_AB" in row for row in rows_of(run))
+
+
 class TestRuns:
     def test_a_run_gives_a_model_that_knows_what_it_was_trained_on(self, pretrained):
         record = record_of(pretrained)
@@ -395,6 +436,19 @@ class TestRuns:
         assert rows_of(run) == rows_of(pretrained)
         assert [s["first_step"] for s in record_of(run)["sessions"]] == [0, lost // 4 * 4]
 
+    def test_what_a_kill_leaves_is_removed(self, pretrained, labels, small, tmp_path):
+        """A killed process leaves its scratch folder; one that is in use, which is locked, stays."""
+        runs = tmp_path / "runs"
+        left = runs / ".tmp-0123abcd-reference"
+        config = changed(small, training={"max_steps": 1})
+        with scratch_folder(runs, "reference") as used:
+            for resume in (None, True):
+                (left / "slices").mkdir(parents=True)
+                data, settings = (None, None) if resume else (PretrainingData((labels,)), config)
+                pretrain(data, config=settings, out=runs, resume=resume, device="cpu")
+                assert sorted(runs.glob(".tmp-*")) == [used]
+        assert not list(runs.glob(".tmp-*"))
+
     def test_health_warnings_name_settings_that_pretrain_has(self, labels, small, tmp_path):
         config = changed(small, training={"max_steps": 40, "learning_rate": 1e-9, "panel_every": 2})
         run = pretrain(PretrainingData((labels,)), config=config, out=tmp_path / "runs", device="cpu")
@@ -429,6 +483,28 @@ class TestRuns:
         with pytest.raises(TrainingError, match="is a run of train: continue it with medcyclegan train --resume"):
             pretrain(resume=whole_run, device="cpu")
 
+    def test_the_key_metric_may_be_edited(self, labels, small, tmp_path, caplog):
+        caplog.set_level("INFO")
+        config = changed(small, training={"max_steps": 1, "schedule": "constant"})
+        run = pretrain(PretrainingData((labels,)), config=config, out=tmp_path / "runs", device="cpu")
+        text = (run / "config.yaml").read_text()
+        assert text.count("key_metric: mae") == 2, "of the sections validation and pretraining"
+        head, tail = text.rsplit("key_metric: mae", 1)
+        edited = f"{head}key_metric: ssim{tail}"
+        assert "key_metric: ssim" in edited.partition("pretraining:")[2]
+        (run / "config.yaml").write_text(edited.replace("max_steps: 1", "max_steps: 2"))
+        pretrain(resume=run, device="cpu")
+        assert "the best by pretraining.key_metric ssim" in caplog.text
+        assert ModelBundle.load(run / "model").provenance["chosen_by"]["key_metric"] == "ssim"
+
+    @pytest.mark.parametrize("pairs", ["x", {}, {"kind": "label maps"}, {"kind": "label maps", "table": 3}])
+    def test_a_damaged_record_is_refused(self, pretrained, tmp_path, pairs):
+        run = shutil.copytree(pretrained, tmp_path / "run")
+        values = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(values | {"state": "stopped", "pairs": pairs}))
+        with pytest.raises(TrainingError, match=r"pairs.*cannot be read"):
+            pretrain(resume=run, device="cpu")
+
     def test_a_changed_label_map_is_refused(self, labels, small, tmp_path):
         maps = tmp_path / "labels"
         write_labels(maps / "one.nii.gz")
@@ -456,7 +532,6 @@ class TestStores:
         assert pretrain(resume=whole, device="cpu") == whole
 
     def test_both_slices_of_a_pair_are_of_one_place_and_mirrored_together(self, paired_store, small):
-        from medcyclegan.training.plan import build_plan
         from medcyclegan.training.pretraining.store_pairs import StorePairs
 
         plan = build_plan(paired_store, small)

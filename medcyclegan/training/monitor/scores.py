@@ -25,6 +25,7 @@ Slices = NDArray[np.float32]
 #: Patches: their edge in pixels, the stride, how many are compared, and along how many directions.
 _EDGE, _STRIDE, _MOST_PATCHES, _PROJECTIONS = 8, 4, 8192, 128
 _RANGE = (-1.0, 1.0)
+_CPU = torch.device("cpu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +35,26 @@ class HeldOut:
     ``inputs``: slices of held-out volumes between their neighbors, ``(N, C, H, W)``, possibly none.
     ``real`` ``(M, H, W)``: real slices that fakes of that domain should resemble, of held-out volumes if there are any,
     else of training volumes.
-    ``levels``: the value above which each domain shows the patient. ``pairs``: the places in ``inputs`` of slices of
-    one patient at one place on one grid.
+    ``levels``: the value above which ``real`` shows the patient, in each domain. ``pairs``: the places of two slices of
+    one patient at one place on one grid: the first in A, the second in B, of ``inputs`` and of ``real``.
+    ``input_levels``: that of ``inputs``, if they are not the slices of ``real``.
     """
 
     inputs: tuple[torch.Tensor, torch.Tensor]
     real: tuple[Slices, Slices]
     levels: tuple[float, float]
     pairs: tuple[tuple[int, int], ...]
+    input_levels: tuple[float, float] | None = None
 
 
-def held_out_slices(plan: Plan) -> HeldOut:
-    """Return evenly spaced slices of the held-out volumes; of paired volumes, the same slices of both."""
+def held_out_slices(plan: Plan, device: torch.device = _CPU) -> HeldOut:
+    """Return evenly spaced slices of the held-out volumes; of paired volumes, the same slices of both.
+
+    If the plan's pairs have their own for validation, return those, computed on ``device``; ``real`` are their targets.
+    """
     count = plan.config.validation.slices
+    if plan.pairs is not None and plan.pairs.has_held_out:
+        return _held_out_pairs(*plan.pairs.held_out(count, device))
     reader, context = StackReader(plan.store), plan.config.networks.generator.context_slices
     places: tuple[list[tuple[SliceRow, int]], list[tuple[SliceRow, int]]] = ([], [])
     for first, second in paired_places(plan, count):
@@ -65,6 +73,17 @@ def held_out_slices(plan: Plan) -> HeldOut:
         real.append(np.stack([reader.read(*place) for place in shown]))
     levels = (foreground_threshold(real[0], None), foreground_threshold(real[1], None))
     return HeldOut((inputs[0], inputs[1]), (real[0], real[1]), levels, pairs)
+
+
+def _held_out_pairs(
+    input_A: torch.Tensor, input_B: torch.Tensor, target_A: torch.Tensor, target_B: torch.Tensor
+) -> HeldOut:
+    real, shown = (
+        (middle_slice(a)[:, 0].numpy(), middle_slice(b)[:, 0].numpy())
+        for a, b in ((target_A, target_B), (input_A, input_B))
+    )
+    levels, input_levels = ((foreground_threshold(a, None), foreground_threshold(b, None)) for a, b in (real, shown))
+    return HeldOut((input_A, input_B), real, levels, tuple((n, n) for n in range(len(input_A))), input_levels)
 
 
 def scores_of(step: CycleGANStep, slices: HeldOut) -> dict[str, float]:
@@ -99,7 +118,8 @@ def scores_of_inputs(slices: HeldOut) -> dict[str, float]:
 def _compare(slices: HeldOut, source: int, fake: Slices) -> dict[str, float]:
     """Return how fakes ``(N, H, W)`` of the held-out slices of domain ``source`` compare with real slices."""
     real, direction = slices.real[1 - source], "AB" if source == 0 else "BA"
-    head = _heads(middle_slice(slices.inputs[source])[:, 0].numpy(), slices.levels[source])
+    input_level = (slices.input_levels or slices.levels)[source]
+    head = _heads(middle_slice(slices.inputs[source])[:, 0].numpy(), input_level)
     real_head = _heads(real, slices.levels[1 - source])
     distance = sliced_wasserstein(patches_of(fake, head), patches_of(real, real_head), projections=_PROJECTIONS)
     scores = {

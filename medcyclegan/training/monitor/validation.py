@@ -41,7 +41,7 @@ class Validation:
         self._plan = plan
         self._step = step
         self._metrics = metrics
-        self._slices = held_out_slices(plan)
+        self._slices = held_out_slices(plan, step.device)
         self._metric = plan.config.validation.key_metric
         missing = [name for name, images in zip(plan.domains, self._slices.inputs, strict=True) if not len(images)]
         if len(missing) == 2:
@@ -83,9 +83,8 @@ class Validation:
         """A description of the chosen weights, for the last line of a run's log."""
         if self.best is None:
             return "of the last step, since no volumes are held out"
-        return (
-            f"of step {self.best['step']}, the best by validation.key_metric {self._metric} ({self.best['value']:.4g})"
-        )
+        key = f"{_section_of(self._plan)}.key_metric"
+        return f"of step {self.best['step']}, the best by {key} {self._metric} ({self.best['value']:.4g})"
 
     def _validate_if_due(self, engine: Engine) -> None:
         step = engine.state.iteration
@@ -106,10 +105,17 @@ class Validation:
             }
 
 
+def _section_of(plan: Plan) -> str:
+    """Return the section of the configuration that has the key metric."""
+    return "validation" if plan.pairs is None else "pretraining"
+
+
 def check_key_metric(plan: Plan) -> None:
     """Raise :class:`~medcyclegan.errors.ConfigError` for a key metric that the held-out volumes do not allow."""
     metric = plan.config.validation.key_metric
-    section = "validation" if plan.pairs is None else "pretraining"
+    if plan.pairs is not None and plan.pairs.has_held_out:
+        return
+    section = _section_of(plan)
     if any(plan.held_out) and metric in _NEED_PAIRS and not paired_places(plan, 1):
         raise ConfigError(
             f"{section}.key_metric = {metric} compares pairs, but no held-out patient has both domains on one grid: "

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from medcyclegan.config import Config
+from medcyclegan.config import Config, Losses, Pretraining
 from medcyclegan.errors import StoreError, TrainingError, UsageError
+from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.networks import build_discriminator, build_generator
+from medcyclegan.storage import remove_leftovers, scratch_folder
 from medcyclegan.synthesis import CONTRASTS, FREESURFER, find_label_maps, load_heads
 from medcyclegan.training.plan import Plan, build_plan
 from medcyclegan.training.pretraining.reference import draw_reference, split_maps
 from medcyclegan.training.pretraining.store_pairs import StorePairs
 from medcyclegan.training.pretraining.synthetic_pairs import SyntheticPairs
 from medcyclegan.training.run.build import build_networks_and_step
-from medcyclegan.training.run.folder import RunFolder, find_run
-from medcyclegan.training.run.init_from import initial_model
+from medcyclegan.training.run.folder import REFERENCE, RunFolder, find_run
+from medcyclegan.training.run.init_from import check_generators, initial_model
 from medcyclegan.training.run.signals import StopSignals
 from medcyclegan.training.run.state import RunState
 from medcyclegan.training.train import (
@@ -35,7 +37,7 @@ from medcyclegan.training.train import (
 )
 from medcyclegan.training.update.distributed import joined, own_device
 
-__all__ = ["PretrainingData", "pretrain"]
+__all__ = ["PretrainingData", "pretrain", "unused_settings"]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,29 @@ class PretrainingData:
     slices: str | Path | None = None
     table: Mapping[int, str] | None = None
     domains: tuple[str, str] | None = None
+
+
+#: Settings of a configuration without effect on any pretraining, on one of a slice store, and on one of label maps.
+_UNUSED = (
+    *(f"losses.{name}" for name in Losses.model_fields if name not in ("adversarial", "discriminator_weight")),
+    "training.pairing",
+    "validation.key_metric",
+)
+_UNUSED_WITH_STORE = tuple(
+    f"pretraining.{name}"
+    for name in Pretraining.model_fields
+    if not name.endswith("_weight") and name not in ("key_metric", "workers")
+)
+_UNUSED_WITH_LABELS = ("slicing.validation_fraction", "slicing.test_fraction")
+
+
+def unused_settings(keys: Iterable[str], *, with_store: bool) -> list[str]:
+    """Return those of ``keys``, such as ``losses.cycle_weight``, that have no effect on a pretraining.
+
+    ``with_store``: whether it is one of a slice store, not of label maps.
+    """
+    unused = {*_UNUSED, *(_UNUSED_WITH_STORE if with_store else _UNUSED_WITH_LABELS)}
+    return [key for key in keys if key in unused]
 
 
 def pretrain(
@@ -90,41 +115,56 @@ def pretrain(
             return _resume(Path(out) / "latest" if resume is True else Path(resume), place)
         if data is None or bool(data.labels) == (data.slices is not None):
             raise UsageError("name either label maps or, with --slices, a slice store")
+        if data.slices is not None and data.table is not None:
+            raise UsageError("--labels-table explains label maps, but --slices names a slice store: leave it out")
+        initial = None if init_from is None else ModelBundle.load(init_from)
         chosen = _with_key_metric(with_steps(config or Config(), max_steps))
         if data.slices is None:
-            return _start_on_labels(data, chosen, Path(out), place, init_from)
+            return _start_on_labels(data, chosen, Path(out), place, initial)
         plan = build_plan(Path(data.slices), chosen, data.domains)
-        return start_run(_with_store_pairs(plan), Path(out), place, init_from)
+        return start_run(_with_store_pairs(plan), Path(out), place, initial)
 
 
 def _start_on_labels(
-    data: PretrainingData, config: Config, out: Path, place: Place, init_from: str | Path | None
+    data: PretrainingData, config: Config, out: Path, place: Place, initial: ModelBundle | None
 ) -> Path:
+    _check_networks(config, initial)
     domains = _check_domains(data.domains or ("t1", "t2"))
     table = FREESURFER if data.table is None else data.table
     maps = tuple(find_label_maps([Path(path) for path in data.labels]))
     training, held_out = split_maps(maps, config)
     pairs = SyntheticPairs(training, held_out, table, domains, config)
-    out.mkdir(parents=True, exist_ok=True)
     # On the same file system as the run, into which it is moved.
-    with tempfile.TemporaryDirectory(dir=out, prefix=".tmp-reference-") as name:
-        store = Path(name) / "slices"
+    with scratch_folder(out, REFERENCE) as folder:
+        store = folder / "slices"
         plan = build_plan(from_first(lambda: _draw(store, pairs, place.device), place.ranks), config, domains)
         pairs = dataclasses.replace(pairs, config=plan.config)
-        return start_run(dataclasses.replace(plan, pairs=pairs), out, place, init_from, with_store=True)
+        return start_run(dataclasses.replace(plan, pairs=pairs), out, place, initial, with_store=True)
+
+
+def _check_networks(config: Config, initial: ModelBundle | None) -> None:
+    """Check, before any patient is drawn, that the networks fit the slices, and the initial model the networks."""
+    networks, size = config.networks, config.slicing.size
+    with torch.device("meta"):  # without weights
+        build_generator(networks.generator, size)
+        build_discriminator(networks.discriminator, size, networks.generator.context_slices)
+    if initial is not None:
+        check_generators(initial, networks.generator, size)
 
 
 def _draw(store: Path, pairs: SyntheticPairs, device: torch.device) -> Path:
     if device.type == "cuda":  # prepare maps in parallel while the device is idle
-        load_heads((*pairs.maps, *pairs.held_out), pairs.table, device)
+        load_heads((*pairs.maps, *pairs.held_out_maps), pairs.table, device)
     draw_reference(store, pairs, device)
     return store
 
 
 def _resume(path: Path, place: Place) -> Path:
     run = RunFolder(from_first(lambda: find_run(path).path, place.ranks))
+    if place.ranks.first:
+        remove_leftovers(run.path.parent, REFERENCE)
     with locked(run, place.ranks):
-        state, config = RunState.load(run), run.load_config()
+        state, config = RunState.load(run), _with_key_metric(run.load_config())
         if state.pairs is None:
             raise TrainingError(f"{run.path} is a run of train: continue it with medcyclegan train --resume {run.path}")
         if state.is_complete(config):
@@ -133,7 +173,7 @@ def _resume(path: Path, place: Place) -> Path:
         plan = build_plan(state.store, config, state.domains)
         if plan.fingerprint != state.fingerprint:
             raise TrainingError(f"{plan.store} has changed since {run.path} was started: start a new run")
-        if state.pairs["kind"] == "label maps":
+        if state.pairs.get("kind") == "label maps":
             pairs = SyntheticPairs.from_record(state.pairs, run.path, plan.domains, plan.config)
             plan = dataclasses.replace(plan, pairs=pairs)
         else:

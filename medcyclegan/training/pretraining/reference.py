@@ -14,9 +14,9 @@ from medcyclegan.config import Config
 from medcyclegan.errors import TrainingError
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
 from medcyclegan.slicing import slice_volumes
-from medcyclegan.synthesis import Cohort, synthesize
+from medcyclegan.synthesis import synthesize
 from medcyclegan.synthesis.draws import Draws
-from medcyclegan.training.pretraining.synthetic_pairs import SyntheticPairs, variation_of
+from medcyclegan.training.pretraining.synthetic_pairs import SyntheticPairs
 
 __all__ = ["draw_reference", "split_maps"]
 
@@ -46,17 +46,14 @@ def draw_reference(store: Path, pairs: SyntheticPairs, device: torch.device) -> 
     )
     parts = [
         ("train", pairs.maps, section.reference_patients),
-        ("validation", pairs.held_out, section.validation_patients),
+        ("validation", pairs.held_out_maps, section.validation_patients),
     ]
     found: dict[str, list[FoundVolume]] = {domain: [] for domain in domains}
     rows = [("case", "patient", "split")]
     with tempfile.TemporaryDirectory(prefix="medcyclegan-reference-") as name:
         root = Path(name)
-        for split, maps, patients in (part for part in parts if part[2] > 0):
-            # The training draws its patients from another random stream, so it uses none of these.
-            seed = Draws(config.seed, "reference", split).integer(0, 2**31 - 1)
-            cohort = Cohort(domains, patients, seed, variation_of(config))
-            synthesize(maps, root / split, cohort, table=pairs.table, device=device)
+        for split, maps, _ in (part for part in parts if part[2] > 0):
+            synthesize(maps, root / split, pairs.reference_cohort(split), table=pairs.table, device=device)
             for domain in domains:
                 for volume in find_volumes(root / split / domain, ReadOptions()):
                     case = f"{split}/{volume.name}"

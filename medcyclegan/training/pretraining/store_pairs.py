@@ -54,9 +54,23 @@ class StorePairs:
         """Return the entries of ``run.json`` for continuing, in addition to the store."""
         return {"kind": "slice store"}
 
-    def bytes_in_memory(self) -> int:
+    @property
+    def has_held_out(self) -> bool:
+        """False: the pairs for validation are those of the store."""
+        return False
+
+    def held_out(self, count: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Return an empty batch: the pairs for validation are those of the store."""
+        return ()
+
+    def bytes_in_memory(self, device: torch.device) -> int:
         """Return 0: slices are memory-mapped, and slices on the device are counted elsewhere."""
         return 0
+
+    @property
+    def smaller(self) -> str:
+        """An empty string: the pairs take no memory."""
+        return ""
 
     @contextlib.contextmanager
     def opened(self, device: torch.device, sampling: Sampling) -> Iterator[Callable[[int], tuple[torch.Tensor, ...]]]:

@@ -22,9 +22,11 @@ from medcyclegan.errors import TrainingError
 from medcyclegan.provenance import hash_file
 from medcyclegan.synthesis import (
     FREESURFER,
+    Cohort,
     LabelledHead,
     Patient,
     Variation,
+    draw_of,
     draw_patient,
     load_head,
     render_patient,
@@ -63,14 +65,14 @@ def variation_of(config: Config) -> Variation:
 class SyntheticPairs:
     """Batches of pairs from label maps; sample ``i`` is a pure function of the seed and ``i``.
 
-    ``maps``: the label maps for training; ``held_out``: those for validation, which may be the same. ``table``: label
-    to tissue. Round ``r`` consists of ``pretraining.slices_per_patient`` samples and mixes slices of the patients
+    ``maps``: the label maps for training; ``held_out_maps``: those for validation, which may be the same. ``table``:
+    label to tissue. Round ``r`` consists of ``pretraining.slices_per_patient`` samples and mixes slices of the patients
     ``r``, ``r - 1`` and so on, ``pretraining.patients_at_once`` in all. Each round needs one new patient, which is
     generated in advance: on a CPU by other processes, on a CUDA device by a thread.
     """
 
     maps: tuple[Path, ...]
-    held_out: tuple[Path, ...]
+    held_out_maps: tuple[Path, ...]
     table: Mapping[int, str]
     domains: tuple[str, str]
     config: Config
@@ -86,7 +88,7 @@ class SyntheticPairs:
         return {
             "kind": "label maps",
             "label_maps": len(self.maps),
-            "label_maps_for_validation": len(self.held_out),
+            "label_maps_for_validation": len(self.held_out_maps),
             "patients": rounds,
         }
 
@@ -97,7 +99,12 @@ class SyntheticPairs:
             return [{"file": os.path.relpath(path.resolve(), base), "sha256": hash_file(path)} for path in paths]
 
         own_table = None if self.table == FREESURFER else {str(label): name for label, name in self.table.items()}
-        return {"kind": "label maps", "maps": files(self.maps), "held_out": files(self.held_out), "table": own_table}
+        return {
+            "kind": "label maps",
+            "maps": files(self.maps),
+            "held_out": files(self.held_out_maps),
+            "table": own_table,
+        }
 
     @classmethod
     def from_record(
@@ -118,16 +125,27 @@ class SyntheticPairs:
                     )
             return tuple(found)
 
-        table = FREESURFER if record["table"] is None else {int(k): str(v) for k, v in record["table"].items()}
-        return cls(paths(record["maps"]), paths(record["held_out"]), table, domains, config)
+        try:
+            table = FREESURFER if record["table"] is None else {int(k): str(v) for k, v in record["table"].items()}
+            return cls(paths(record["maps"]), paths(record["held_out"]), table, domains, config)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TrainingError(
+                f"{base}: the pairs in its run.json cannot be read ({error!r}): copy it again"
+            ) from None
 
-    def bytes_in_memory(self) -> int:
+    def bytes_in_memory(self, device: torch.device) -> int:
         """Return the memory of the workers and of the patients' slices, which are kept as 16-bit numbers."""
         section, context = self.config.pretraining, self.config.networks.generator.context_slices
-        workers = max(section.workers, 1)
+        workers = 1 if device.type == "cuda" else max(section.workers, 1)
         patients = section.patients_at_once + _AHEAD * workers
         slices = patients * section.slices_per_patient * 4 * context * self.config.slicing.size**2 * 2
         return slices + workers * (_DRAWING_BYTES + _HEAD_BYTES * min(len(self.maps), _MOST_HEADS))
+
+    @property
+    def smaller(self) -> str:
+        """What to change so that the pairs take less memory."""
+        names = ("workers", "slices_per_patient", "patients_at_once")
+        return f"lower {', '.join(f'pretraining.{name}' for name in names)}"
 
     @contextlib.contextmanager
     def opened(self, device: torch.device, sampling: Sampling) -> Iterator[Callable[[int], tuple[torch.Tensor, ...]]]:
@@ -147,8 +165,43 @@ class SyntheticPairs:
         """Return the slices of patient ``number``, counted from 0 over the whole run: see :func:`cut_pairs`."""
         turn, place = divmod(number, len(self.maps))
         labels = self.maps[Draws(self.config.seed, "label maps", turn).permutation(len(self.maps))[place]]
+        return self._slices_of(labels, Draws(self.config.seed, "pretraining", number).integer(0, 2**31 - 1), device)
+
+    def reference_cohort(self, split: str) -> Cohort:
+        """Return the cohort that is drawn before the first step for ``split``, ``train`` or ``validation``."""
+        section = self.config.pretraining
+        patients = section.reference_patients if split == "train" else section.validation_patients
+        # The training numbers its patients in another stream and draws none of these.
+        seed = Draws(self.config.seed, "reference", split).integer(0, 2**31 - 1)
+        return Cohort(self.domains, patients, seed, variation_of(self.config))
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether patients are held out for validation."""
+        return bool(self.held_out_maps) and self.config.pretraining.validation_patients > 0
+
+    def held_out(self, count: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Return at least ``count`` pairs of the reference's patients for validation, as a batch on the CPU.
+
+        They are drawn again, like those for training: the reference holds the scans of these patients, but not the
+        targets of ``pretraining.targets``.
+        """
+        if not self.has_held_out:
+            return ()
+        cohort = self.reference_cohort("validation")
+        each = min(-(-count // cohort.patients), 1024)
+        section = self.config.pretraining.model_copy(update={"slices_per_patient": each})
+        like_training = dataclasses.replace(self, config=self.config.model_copy(update={"pretraining": section}))
+        patients = []
+        for number in range(cohort.patients):
+            chosen, seed = draw_of(cohort, number, len(self.held_out_maps))
+            patients.append(like_training._slices_of(self.held_out_maps[chosen], seed, device))
+        images = torch.cat(patients).cpu().float()
+        return images[:, 0], images[:, 1], images[:, 2], images[:, 3]
+
+    def _slices_of(self, labels: Path, seed: int, device: torch.device) -> torch.Tensor:
+        """Draw the patient of ``seed`` from a label map and return its slices."""
         on_cpu, head = (load_head(labels, self.table, where) for where in (None, device))
-        seed = Draws(self.config.seed, "pretraining", number).integer(0, 2**31 - 1)
         patient = draw_patient(seed, on_cpu, self.domains, variation_of(self.config))
         targets = self.config.pretraining.targets
         images = render_patient(patient, head, clean=targets != "scan", truth=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from medcyclegan.config import Generator
 from medcyclegan.errors import TrainingError
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.fitness import Fitness
@@ -11,7 +12,7 @@ from medcyclegan.networks import CycleGAN, weight_levels, weight_settings
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.run.state import RunState
 
-__all__ = ["initial_model", "put_generators", "steps_behind"]
+__all__ = ["check_generators", "initial_model", "put_generators", "steps_behind"]
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
     If the names differ, the domains are matched by their order and a warning is logged. Raises
     :class:`~medcyclegan.errors.TrainingError` for generators whose shape differs from the configuration's.
     """
-    _check_generators(model, plan)
+    check_generators(model, plan.config.networks.generator, plan.size)
     names = {domain.name for domain in model.domains}
     if names == set(plan.domains):
         of = {name: model.direction(to).generator for name, to in zip(("G_BA", "G_AB"), plan.domains, strict=True)}
@@ -62,20 +63,23 @@ def steps_behind(model: ModelBundle) -> int:
     return steps if isinstance(steps, int) else 0
 
 
-def _check_generators(model: ModelBundle, plan: Plan) -> None:
-    """Check that the weights of ``model`` fit the generators of the configuration."""
+def check_generators(model: ModelBundle, generator: Generator, slice_size: int) -> None:
+    """Check that the weights of ``model`` fit generators of the configuration for slices of ``slice_size`` pixels.
+
+    Raises :class:`~medcyclegan.errors.TrainingError` if not.
+    """
     remedy = "name a model with the configured generators, or --set those"
     if model.graphs:
         raise TrainingError(f"--init-from: it holds ONNX graphs and no weights: {remedy}")
-    size, generator = model.preparation.size, plan.config.networks.generator
-    ours = weight_settings(generator, plan.size)
+    size = model.preparation.size
+    ours = weight_settings(generator, slice_size)
     theirs = weight_settings(model.generator, size)
     changes = [f"networks.generator.{key}={value}" for key, value in theirs.items() if ours.get(key) != value]
     if changes:
         raise TrainingError(f"--init-from: it has {', '.join(changes)}: {remedy}")
-    levels, needed = weight_levels(model.generator, size), weight_levels(generator, plan.size)
+    levels, needed = weight_levels(model.generator, size), weight_levels(generator, slice_size)
     if levels != needed:
         raise TrainingError(
-            f"--init-from: the {generator.kind} has {levels} levels for slices of {size} pixels; slices of {plan.size} "
-            f"need {needed}: name a model of that size, or slice with its size"
+            f"--init-from: the {generator.kind} has {levels} levels for slices of {size} pixels; slices of "
+            f"{slice_size} need {needed}: name a model of that size, or slice with its size"
         )

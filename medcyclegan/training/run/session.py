@@ -28,6 +28,7 @@ _FREE = (
     "training.slices_on_device",
     "training.cuda_graphs",
     "training.memory_check",
+    "pretraining.key_metric",
     "pretraining.workers",
 )
 _STEPS = ("training.epochs", "training.max_steps")

@@ -97,6 +97,10 @@ class RunState:
         None for a run of ``train``.
         """
         pairs: dict[str, Any] | None = self._record.get("pairs")
+        if pairs is not None and not (isinstance(pairs, dict) and "kind" in pairs):
+            raise TrainingError(
+                f"{self.folder.path / RECORD_FILE}: its pairs cannot be read: copy the run's folder again"
+            )
         return pairs
 
     @property

@@ -58,9 +58,11 @@ def check_memory(plan: Plan, device: torch.device, precision: Precision, ranks: 
     log.debug("the training needs an estimated %.3f GiB; %.3f GiB are free", need / 2**30, free.bytes / 2**30)
     if need <= free.bytes:
         return
-    smaller = "fewer networks.generator.filters, or slices of a smaller size"
     most = _largest_share(needed, share, free.bytes)
-    remedy = f"set training.batch_size to at most {most * world}, or use {smaller}" if most else f"use {smaller}"
+    remedies = [f"set training.batch_size to at most {most * world}"] if most else []
+    remedies += [plan.pairs.smaller] if plan.pairs is not None and plan.pairs.smaller else []
+    remedies.append("use fewer networks.generator.filters, or slices of a smaller size")
+    remedy = ", or ".join(remedies)
     raise TrainingError(
         f"training.batch_size = {training.batch_size}: the training needs about {need / 2**30:.1f} GiB of memory, but "
         f"{free.place} has {free.bytes / 2**30:.1f} GiB free: {remedy}; training.memory_check=off trains regardless"
@@ -86,7 +88,7 @@ def training_bytes(plan: Plan, share: int, precision: Precision, device: torch.d
         total += sum(plan.slices) * plan.size**2 * (2 if config.slicing.dtype == "float16" else 4)
     if device.type == "cpu":
         total += images * (1 if plan.pairs is None else 2) * (BATCHES_AHEAD + 2)
-    total += 0 if plan.pairs is None else plan.pairs.bytes_in_memory()
+    total += 0 if plan.pairs is None else plan.pairs.bytes_in_memory(device)
     factor, besides = _TAKEN[device.type]
     return round(factor * total) + besides
 

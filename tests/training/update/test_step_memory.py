@@ -14,6 +14,7 @@ from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import TrainingError
 from medcyclegan.memory import FreeMemory
 from medcyclegan.training import train
+from medcyclegan.training.pretraining.synthetic_pairs import SyntheticPairs
 from medcyclegan.training.update import step_memory
 from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.step_memory import _Objective, check_memory, training_bytes
@@ -88,10 +89,20 @@ def test_what_pairs_keep_is_added() -> None:
     traced = step_memory._trace(
         _Objective(config_of().networks, config_of().losses, config_of().pretraining), 32, 1, "fp32"
     )
-    pairs = SimpleNamespace(bytes_in_memory=lambda: 10_000_000)
+    pairs = SimpleNamespace(bytes_in_memory=lambda device: 10_000_000)
     need = training_bytes(plan_of(config_of(pool_size=50), pairs=pairs), 1, "fp32", CPU)
     kept = 2 * traced.generator_weights + 6 * 4 * 4096 + 10_000_000
     assert (need - BESIDES) / ON_CPU - traced.peak == pytest.approx(kept, abs=3)
+
+
+def test_too_many_workers_are_named_as_what_to_lower(machine) -> None:
+    config = parse_config({"pretraining": {"workers": 200}}, "test")
+    pairs = SyntheticPairs((Path("a.nii.gz"),), (), {}, ("t1", "t2"), config)
+    assert pairs.bytes_in_memory(CPU) > 200e9
+    assert pairs.bytes_in_memory(CUDA) < 4e9, "one thread draws on the device"
+    machine(8 * 2**30)
+    with pytest.raises(TrainingError, match=r"this machine has 8\.0 GiB free: lower pretraining\.workers, pretraining"):
+        check_memory(plan_of(config, pairs=pairs), CPU, "fp32", Ranks())
 
 
 def test_tracing_computes_nothing_and_draws_no_random_number() -> None:
