@@ -63,7 +63,7 @@ def test_a_table_of_labels(workspace):
         (np.where(label_array() == 2, np.nan, label_array()), "voxels are not finite (NaN or infinite)"),
         (np.where(label_array() == 24, 0, label_array()), "whose brain is not connected to the larger rest"),
         (np.zeros((48, 56, 56)), "0 cm3 of grey and white matter"),
-        (label_array()[20:24, 20:24, 20:24], "a label map of 4x4x4 voxels of 4x4x4 mm"),
+        (label_array()[20:24, 20:24, 20:24], "the label map has 4x4x4 voxels of 4x4x4 mm"),
     ],
 )
 def test_a_bad_label_map_is_a_line_without_options_that_do_not_exist(workspace, array, message):

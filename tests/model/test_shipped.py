@@ -127,7 +127,7 @@ def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
     trained = dataclasses.replace(tiny_model(T1, T2), provenance={"pairs": pairs})
     trained.save(tmp_path / "out" / "brain-t1-t2" / "latest" / "model-last")
     monkeypatch.setitem(pipeline["install_model"].__globals__, "SHIPPED", models)
-    row = {"direction": "t1 to t2", "heads": 8, "scores": {"mae": [1, 2], "psnr": [24, 20], "ssim_2023": [0.9, 0.8]}}
+    row = {"direction": "t1 to t2", "heads": 8, "scores": {"mae": [1, 2], "psnr": [24, 20], "ssim": [0.9, 0.8]}}
     with pytest.raises(SystemExit, match="the scores hold none of brain-t1-t2"):
         pipeline["install_model"]("brain-t1-t2", tmp_path / "out", [{**row, "model": "head-t1-t2"}])
     assert not (models / "brain-t1-t2").exists()
