@@ -156,6 +156,7 @@ PREPARED = {
     "howto/image_folders": image_sets,
     "howto/patients": three_commands,
     "howto/synthetic_heads": label_maps,
+    "howto/shipped_models": lambda: write_nifti(head_mr(SHAPE, PLACE), Path("t1.nii.gz")),
     "howto/public_weights": public_files,
     "howto/send_to_pacs": to_a_node,
     "howto/evaluate": scored,
