@@ -106,7 +106,7 @@ def score(case: Case, name: str, bundle: ModelBundle, with_lesions: bool, rows, 
                 lesions[name, direction, kind].append(kept)
             continue
         ours, theirs = comparable(fake, case), comparable(truth, case)
-        given = np.zeros_like(theirs) if target == "ct" else comparable(case.scans[source], case)
+        given = np.zeros_like(theirs) if target == "ct" else to_unit(case.scans[source], case).astype(np.float32)
         found = {
             key: (measure(ours, theirs), measure(given, theirs)) for key, measure in measures(case, target).items()
         }

@@ -9,6 +9,7 @@ import SimpleITK
 from medcyclegan import ModelBundle, Volume, read_volume, translate_volume
 from medcyclegan.metrics import erode_mm, head_mask, mae, ncc, psnr, ssim
 from medcyclegan.pictures import comparison_panel
+from medcyclegan.pictures.drawing import grey_tile, join, labelled
 
 #: Test subjects with T1 and T2, by the start of the models' names. Nothing was trained on them.
 PAIRS = {"head": "openms_patient04", "brain": "openms_mni19"}
@@ -18,6 +19,8 @@ T1_HEADS = ("openms_patient04", "openms_patient12", "tcga_fg_6692")
 BONE_HU = 300.0
 #: Voxels further than this from the surface of the head count as brain.
 DEPTH_MM = 16.0
+#: Width and height of a tile, in pixels.
+TILE = (240, 256)
 MEASURES = {
     "mae": mae,
     "psnr": lambda fake, truth, mask: psnr(fake, truth, value_range=(0.0, 1.0), mask=mask),
@@ -88,15 +91,13 @@ def score_without_truth(scans: Path, name: str, bundle: ModelBundle, out: Path) 
         table.append({"model": name, "on": subject, "quartiles_hu": quartiles.tolist(), "bone": bone})
         for share in (0.45, 0.65):
             k = int(share * head.shape[2])
-            rows.append(
-                {
-                    "input": plane(to_unit(real.array, head), real, k),
-                    "fake": plane(np.clip((ct.array + 200) / 1400, 0, 1), real, k),
-                    "truth": plane(to_unit(back.array, head), real, k),
-                }
-            )
-    ranges = dict.fromkeys(("input", "fake", "truth"), (0.0, 1.0))
-    comparison_panel(rows, ranges=ranges, error_range=1.0).save(out / f"{name}-real.png")
+            images = {
+                source.upper(): to_unit(real.array, head),
+                "synthetic CT, -200 to 1200 HU": (ct.array + 200.0) / 1400.0,
+                f"{source.upper()} of the synthetic CT": to_unit(back.array, head),
+            }
+            rows.append([labelled(grey_tile(plane(i, real, k), 0, 1, size=TILE), title) for title, i in images.items()])
+    join(rows).save(out / f"{name}-real.png")
     return table
 
 
