@@ -28,6 +28,10 @@ ISOTROPIC = make_affine("LPS", (5.0, 5.0, 5.0))
 class Contrast(torch.nn.Module):
     """Return inverted tissue contrast, and air of -0.99 with noise of a few hundredths."""
 
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("unused", torch.ones(1))
+
     def forward(self, x):
         noise = 0.01 * torch.sin(1e3 * torch.arange(x.shape[3]))
         return torch.where(x > -0.9, 0.2 - 0.6 * x, -0.97 + noise)
@@ -36,7 +40,9 @@ class Contrast(torch.nn.Module):
 @pytest.fixture
 def model(monkeypatch):
     monkeypatch.setattr("medcyclegan.model.bundle.build_generator", lambda config, size: Contrast())
-    kind = dataclasses.replace(tiny_model(MR_DOMAIN, T2_DOMAIN), weights={"G_AB": {}, "G_BA": {}})
+    kind = dataclasses.replace(
+        tiny_model(MR_DOMAIN, T2_DOMAIN), weights={name: {"unused": torch.ones(1)} for name in ("G_AB", "G_BA")}
+    )
     return dataclasses.replace(kind, preparation=dataclasses.replace(kind.preparation, size=64, pixel_mm=5.0))
 
 
