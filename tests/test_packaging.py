@@ -38,6 +38,13 @@ def test_the_wheel_holds_the_package_and_its_configurations(wheel):
     assert not [name for name in names if name.startswith(("tests/", "pipelines/", "examples/"))]
 
 
+def test_the_wheel_holds_every_shipped_model_whole(wheel):
+    shipped = ROOT / "medcyclegan" / "model" / "shipped"
+    files = {f"medcyclegan/model/shipped/{path.relative_to(shipped).as_posix()}" for path in shipped.glob("*/*")}
+    assert {name.split("/")[3] for name in files} == {"head-t1-ct", "head-t1-t2"}
+    assert files <= set(zipfile.ZipFile(wheel).namelist())
+
+
 def test_the_wheel_alone_loads_its_configurations(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (

@@ -5,11 +5,14 @@ import json
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from support.models import CT_DOMAIN, MR, tiny_model
-from support.phantoms import head_ct, head_mr
+from support.phantoms import head_ct, head_mr, make_affine
 
+from medcyclegan import translate_volume
 from medcyclegan.cli import main
 from medcyclegan.errors import ModelError
 from medcyclegan.inference.default_model import DEFAULT_MODEL, load_or_suggest
@@ -177,3 +180,27 @@ class TestSuggestions:
         write_volume(head_mr((24, 24, 8)), tmp_path / "in.nii.gz")
         done = run("translate-volume", str(tmp_path / "in.nii.gz"), "out.nii.gz", "--model", "head-t1-t2", "--to", "t2")
         assert done.exit_code == 0, done.output
+
+
+class TestWhatIsShipped:
+    @pytest.mark.parametrize("model", shipped.shipped_models(), ids=lambda model: model.name)
+    def test_each_is_small_whole_and_described(self, model):
+        bundle = ModelBundle.load(model.folder)
+        assert tuple((domain.name, domain.modality) for domain in bundle.domains) == model.domains
+        assert model.name == f"head-{'-'.join(name for name, _ in model.domains)}"
+        assert model.size_mb <= 10
+        assert {value.dtype for state in bundle.weights.values() for value in state.values()} == {torch.float16}
+        assert {path.name for path in model.folder.iterdir()} == {
+            "G_AB.safetensors", "G_BA.safetensors", "MODEL_CARD.md", "model.json"
+        }  # fmt: skip
+        for key in ("trained_on", "measured", "limits"):
+            assert model.about[key]
+        assert any("Apache-2.0" in line for line in model.about["trained_on"])
+        card = (model.folder / "MODEL_CARD.md").read_text()
+        assert all(line in card for line in (*model.about["trained_on"], *model.about["measured"]))
+
+    def test_a_head_is_translated_to_ct_in_hounsfield_units(self, tmp_path):
+        head = head_mr((40, 48, 6), make_affine("LPS", (5.0, 5.0, 5.0)))
+        fake = translate_volume(head, "head-t1-ct", "ct").array
+        assert np.median(fake[head.array < 20]) < -900
+        assert -200 < np.median(fake[head.array > 110]) < 1500
