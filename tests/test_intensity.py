@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.phantoms import head_ct, head_mr
 
+from medcyclegan import intensity
 from medcyclegan.config import Scaling
 from medcyclegan.errors import IntensityError
 from medcyclegan.intensity import (
@@ -226,3 +227,34 @@ def test_air_is_measured_around_an_mr():
     assert cropped.background == pytest.approx(cropped.air)
     with pytest.raises(IntensityError, match="air"):
         IntensityScaling.from_dict({**scaling.to_dict(), "air": "nan"})
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps"),
+    [
+        ((40, 30, 20), (1, 1, 1)),
+        ((320, 320, 320), (3, 3, 3)),
+        ((1280, 1280, 8), (2, 2, 2)),
+        # a short axis is kept whole, although the others are strided
+        ((1280, 1280, 7), (2, 2, 1)),
+    ],
+)
+def test_large_arrays_are_sampled_evenly(shape, steps):
+    array = np.broadcast_to(np.arange(shape[2], dtype=np.int16), shape)
+    found = intensity._sample(array)
+    assert found.shape == tuple(-(-length // step) for length, step in zip(shape, steps, strict=True))
+    assert np.array_equal(found[0, 0], array[0, 0, :: steps[2]])
+
+
+@pytest.mark.parametrize(("value", "expected"), [(-1.5, 100.0), (1.5, 900.0), (0.0, 500.0)])
+def test_outputs_beyond_the_range_are_clipped_to_it(value, expected):
+    scaling = IntensityScaling("percentile", 100.0, 900.0, "arbitrary units")
+    assert scaling.denormalize(np.full((2, 2, 2), value)).tolist() == np.full((2, 2, 2), expected).tolist()
+
+
+def test_units_are_those_of_the_scaling():
+    assert (
+        IntensityScaling.fit(np.arange(256.0).reshape(4, 8, 8), modality=None, value_range=(0.0, 255.0)).unit
+        == "grey level"
+    )
+    assert IntensityScaling.fit(head_mr((24, 24, 8)).array, modality="MR").unit == "arbitrary units"

@@ -129,3 +129,15 @@ def test_an_empty_mask_is_refused():
     fake, reference, mask = made_case((10, 10, 10))
     with pytest.raises(IntensityError, match="empty mask"):
         mae(fake, reference, mask & False)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("offsets", [(0.0, 0.0), (1e6, -1e6)])
+def test_ncc_depends_neither_on_scale_nor_on_offset(scale: float, offsets: tuple[float, float]) -> None:
+    random = np.random.default_rng(1)
+    first, second = random.normal(size=(2, 20, 20, 20))
+    second = 0.6 * first + 0.8 * second
+    expected = np.corrcoef(first.ravel(), second.ravel())[0, 1]
+    if scale < 1.0:
+        offsets = (0.0, 0.0)
+    assert ncc(scale * first + offsets[0], scale * second + offsets[1]) == pytest.approx(expected, abs=1e-6)
