@@ -77,3 +77,38 @@ def test_erosion_stops_at_the_edge_of_the_grid():
     mask[0] = False
     assert erode_mm(mask, (1, 1, 1), 3)[4:].all()
     assert not erode_mm(mask, (1, 1, 1), 3)[:4].any()
+
+
+@pytest.mark.parametrize(("modality", "inside"), [("MR", True), ("CT", False)])
+def test_dark_tissue_counts_in_mr_and_not_in_ct(modality, inside):
+    """Otsu's threshold is halfway between air and bright tissue: half of it includes dark tissue, in MR alone."""
+    array = np.full((40, 40, 12), -200.0 if modality == "CT" else 0.0, dtype=np.float32)
+    low, high = (0.0, 200.0) if modality == "CT" else (200.0, 400.0)
+    array[8:32, 8:32, 2:10] = high
+    array[16:24, 32:39, 4:8] = low - 60.0 if modality == "CT" else 150.0
+    mask = head_mask(Volume(array, np.diag([1.0, 1.0, 1.0, 1.0]), modality=modality))
+    assert mask[10:30, 10:30, 3:9].all()
+    assert mask[18:22, 37, 5:7].all() == inside
+
+
+@pytest.mark.parametrize("spacing_mm", [(1.0, 1.0, 4.0), (4.0, 1.0, 1.0), (1.0, 4.0, 1.0)])
+@pytest.mark.parametrize(("gap_mm", "closed"), [(6, True), (12, False)])
+def test_gaps_are_closed_up_to_a_width_in_mm(spacing_mm, gap_mm, closed):
+    """The gap, open on three sides, is across each axis in turn; its width is the same in mm."""
+    for axis in range(3):
+        shape = [round(64 / mm) for mm in spacing_mm]
+        array = np.zeros(shape, dtype=np.float32)
+        array[tuple(slice(n // 8, n - n // 8) for n in shape)] = 100.0
+        width = max(1, round(gap_mm / spacing_mm[axis]))
+        if width * spacing_mm[axis] > 8 and closed:
+            continue
+        start = shape[axis] // 2
+        cut = [slice(None)] * 3
+        cut[axis] = slice(start, start + width)
+        other = (axis + 1) % 3
+        cut[other] = slice(0, shape[other] // 2)
+        array[tuple(cut)] = 0.0
+        mask = head_mask(Volume(array, np.diag([*spacing_mm, 1.0]), modality="MR"))
+        middle = [n // 2 for n in shape]
+        middle[axis], middle[other] = start, shape[other] // 4
+        assert mask[tuple(middle)] == closed, (axis, spacing_mm)
