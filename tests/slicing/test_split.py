@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from medcyclegan.errors import ConfigError, WriteError
-from medcyclegan.slicing.split import assign_splits, read_split_file, write_split_file
+from medcyclegan.slicing.split import FEWEST_TO_SPLIT, assign_splits, read_split_file, write_split_file
 
 
 def split(patients, known=None, seed=0):
@@ -85,3 +85,37 @@ def test_a_split_file_that_was_written_is_read(tmp_path):
         with pytest.raises(ConfigError, match="rename the volume"):
             write_split_file(tmp_path / "other.csv", [((name, "p", "train"), "name")])
     assert not (tmp_path / "other.csv").exists()
+
+
+def counts(fractions, patients, known=None):
+    splits = assign_splits(patients, seed=0, fractions=fractions, known=known or {})
+    return [list(splits.values()).count(split) for split in ("train", "validation", "test")]
+
+
+@pytest.mark.parametrize(
+    ("fractions", "expected"),
+    [((0.1, 0.3), [12, 2, 6]), ((0.3, 0.1), [12, 6, 2]), ((0.0, 0.3), [14, 0, 6]), ((0.3, 0.0), [14, 6, 0])],
+)
+def test_each_split_gets_its_own_fraction_and_none_for_0(fractions, expected):
+    assert counts(fractions, {"ct": {f"p{n}" for n in range(20)}}) == expected
+
+
+def test_the_fewest_patients_to_split_are_split():
+    names = [f"p{n}" for n in range(FEWEST_TO_SPLIT)]
+    assert counts((0.1, 0.1), {"ct": set(names)}) == [FEWEST_TO_SPLIT - 2, 1, 1]
+    assert counts((0.1, 0.1), {"ct": set(names[:-1])}) == [FEWEST_TO_SPLIT - 1, 0, 0]
+
+
+def test_a_domain_with_few_patients_comes_first_whatever_its_name():
+    """Otherwise the large domain could hold out the patients of the small one, which has none to spare."""
+    many = {f"p{n}" for n in range(30)}
+    for small, large in (("a", "z"), ("z", "a")):
+        for patient in sorted(many):
+            splits = assign_splits({small: {patient}, large: many}, seed=0, fractions=(0.3, 0.3), known={})
+            assert splits[patient] == "train"
+
+
+def test_a_domain_whose_patients_are_all_known_does_not_end_the_assignment():
+    patients = {"a": {"known"}, "b": {f"p{n}" for n in range(20)}}
+    splits = assign_splits(patients, seed=0, fractions=(0.1, 0.1), known={"known": "train"})
+    assert set(splits) == patients["a"] | patients["b"]
