@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "PADDING_HU",
     "IntensityScaling",
     "check_hu",
+    "even_sample",
     "foreground_mask",
     "foreground_threshold",
     "looks_like_hu",
@@ -236,8 +237,14 @@ def foreground_mask(array: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
     return filled
 
 
+def even_sample(shape: Sequence[int], voxels: int = _SAMPLE) -> tuple[slice, ...]:
+    """Return the index of an evenly strided view of about ``voxels`` voxels of an array ``(I, J, K)``.
+
+    An axis of fewer than four strides is kept whole.
+    """
+    stride = max(1, round((math.prod(shape) / voxels) ** (1 / 3)))
+    return tuple(slice(None, None, stride if n >= 4 * stride else 1) for n in shape)
+
+
 def _sample(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an evenly strided view of about ``_SAMPLE`` voxels at most, still ``(I, J, K)``."""
-    stride = max(1, round((array.size / _SAMPLE) ** (1 / 3)))
-    steps = [stride if n >= 4 * stride else 1 for n in array.shape]
-    return array[tuple(slice(None, None, step) for step in steps)]
+    return array[even_sample(array.shape)]

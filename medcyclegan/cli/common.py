@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from medcyclegan.errors import MedCycleGANError, one_line
 from medcyclegan.logs import set_up_logging
@@ -168,6 +171,48 @@ def shard_options(function: F) -> F:
         help="The number of this call, from 0.  [default: SLURM_ARRAY_TASK_ID]",
     )
     return number(which(function))
+
+
+def training_options(function: F) -> F:
+    """Add ``--out``, ``--max-steps``, ``--resume`` and ``--init-from``."""
+    options = [
+        click.option("--out", default="runs", show_default=True, metavar="DIR", help="The folder of runs."),
+        click.option(
+            "--max-steps",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Train for N steps instead of the configured epochs.",
+        ),
+        click.option(
+            "--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Continue a run.  [default: OUT/latest]"
+        ),
+        click.option(
+            "--init-from", metavar="MODEL", help="Start from the generators of this model folder or shipped model."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def training_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of :func:`training_options` and ``--device`` as arguments of ``train`` and ``pretrain``.
+
+    Raises :class:`~medcyclegan.errors.UsageError` if both a run and ``--out`` are named.
+    """
+    from medcyclegan.errors import UsageError
+
+    resume = options["resume"]
+    if resume and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
+        raise UsageError(f"--resume {resume} writes to that folder: leave --out out, or use --resume without a run")
+    named = {name: options[name] for name in ("out", "max_steps", "device", "init_from")}
+    return {**named, "resume": True if resume == "" else resume}
+
+
+def print_run(run: Path) -> None:
+    """Print the folder of a finished run; of several processes, only the first one prints."""
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(run)
 
 
 def device_option(function: F) -> F:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from medcyclegan.cli.common import Command, config_options, device_option
+from medcyclegan.cli.common import (
+    Command,
+    config_options,
+    device_option,
+    print_run,
+    training_arguments,
+    training_options,
+)
 
 
 @click.command("pretrain", cls=Command)
@@ -21,12 +26,7 @@ from medcyclegan.cli.common import Command, config_options, device_option
     metavar="CSV",
     help="The tissue of each label: columns label, tissue.  [default: the labels of FreeSurfer and SynthSeg]",
 )
-@click.option("--out", default="runs", show_default=True, metavar="DIR", help="The folder of runs.")
-@click.option(
-    "--max-steps", type=click.IntRange(1), metavar="N", help="Train for N steps instead of the configured epochs."
-)
-@click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Continue a run.  [default: OUT/latest]")
-@click.option("--init-from", metavar="MODEL", help="Start from the generators of this model folder or shipped model.")
+@training_options
 @device_option
 def command(labels: tuple[str, ...], **options: Any) -> None:
     """Train both generators on pairs of synthetic patients, before training on real slices.
@@ -45,12 +45,10 @@ def command(labels: tuple[str, ...], **options: Any) -> None:
     from medcyclegan.synthesis import read_labels_table
     from medcyclegan.training.pretraining.pretrain import PretrainingData, pretrain, unused_settings
 
-    resume = options["resume"]
+    resume, arguments = options["resume"], training_arguments(options)
     named = ("config", "overrides", "slices", "domains", "labels_table")
     if resume is not None and (labels or any(options[name] for name in named)):
         raise UsageError("--resume uses the run's label maps and configuration: pass no others")
-    if resume and click.get_current_context().get_parameter_source("out") is ParameterSource.COMMANDLINE:
-        raise UsageError(f"--resume {resume} writes to that folder: leave --out out, or use --resume without a run")
     keys = [override.partition("=")[0].strip() for override in options["overrides"]]
     for key in unused_settings(keys, with_store=options["slices"] is not None):
         raise UsageError(
@@ -61,14 +59,4 @@ def command(labels: tuple[str, ...], **options: Any) -> None:
         config = load_config(options["config"] or "default", options["overrides"])
         table = None if options["labels_table"] is None else read_labels_table(Path(options["labels_table"]))
         data = PretrainingData(labels, options["slices"], table, options["domains"])
-    run = pretrain(
-        data,
-        config=config,
-        out=options["out"],
-        max_steps=options["max_steps"],
-        device=options["device"],
-        resume=True if resume == "" else resume,
-        init_from=options["init_from"],
-    )
-    if os.environ.get("RANK", "0") == "0":  # only the first of several processes prints
-        click.echo(run)
+    print_run(pretrain(data, config=config, **arguments))

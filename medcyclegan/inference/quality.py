@@ -12,6 +12,7 @@ from medcyclegan.inference.planes import spread_slices
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
 from medcyclegan.inference.uncertainty import cycle_error
+from medcyclegan.intensity import even_sample
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.fitness import Finding, Fitness, Verdict, gravest, judge_model
 from medcyclegan.model.training_set import TrainingSet, acquisition, axial_spacing, histogram_of
@@ -29,6 +30,8 @@ _MOST_CLIPPED, _MOST_FLICKER, _MOST_CYCLE_ERROR = 0.01, 0.15, 0.1
 _ODD_HISTOGRAM, _ALIEN_HISTOGRAM = 2.0, 6.0
 #: Minimum spread, because one or two training volumes have almost none; scaled units.
 _LEAST_SPREAD = 0.02
+#: About this many voxels of an output make its histogram.
+_HISTOGRAM_VOXELS = 1_000_000
 #: Spacing outside the training set's range by more than this factor is a finding.
 _SPACING_FACTOR = 1.5
 
@@ -157,8 +160,7 @@ def _training_set(bundle: ModelBundle, domain: str) -> TrainingSet | None:
 
 
 def _histogram_score(volume: Volume, done: Translation, known: TrainingSet) -> float | None:
-    step = max(1, round((volume.array.size / 1e6) ** (1 / 3)))
-    sample = volume.array[tuple(slice(None, None, step if n >= 4 * step else 1) for n in volume.shape)]
+    sample = volume.array[even_sample(volume.shape, _HISTOGRAM_VOXELS)]
     histogram = histogram_of(done.scaling.normalize(sample))
     if histogram is None:
         return None

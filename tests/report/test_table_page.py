@@ -110,7 +110,7 @@ def test_sessions_of_a_patient_are_counted_as_one(tmp_path):
 
 @pytest.mark.parametrize("ending", ["json", "csv"])
 def test_every_baseline_is_drawn_and_tabled(tmp_path, ending):
-    """The maximum number of groups, of which none is dropped for lack of a color."""
+    """With the maximum number of groups, every group has a color of its own."""
     scored = ("input", "tissue_means", "flat", "water")
     found = {name: dataclasses.replace(FLAT, mae=200.0 + n, scored=name) for n, name in enumerate(scored)}
     evaluations = [dataclasses.replace(each.evaluation, baselines=found) for each in cases(50.0, 60.0)]

@@ -13,7 +13,7 @@ import torch
 
 from medcyclegan.config import Config, Domain
 from medcyclegan.data.stacks import neighbours
-from medcyclegan.intensity import IntensityScaling, foreground_threshold
+from medcyclegan.intensity import IntensityScaling, even_sample, foreground_threshold
 from medcyclegan.plane import PlaneFit, Preparation, cut_fit, to_plane
 from medcyclegan.synthesis import Patient
 
@@ -74,8 +74,7 @@ def _scaled(scan: torch.Tensor, name: str, config: Config) -> _Scaled:
     rule = config.domains.get(name, Domain()).scaling
     # Scanners store whole numbers.
     values = scan.round()
-    stride = max(1, round((values.numel() / _SAMPLE) ** (1 / 3)))
-    sample = values[::stride, ::stride, ::stride].cpu().numpy()
+    sample = values[even_sample(values.shape, _SAMPLE)].cpu().numpy()
     scaling = IntensityScaling.fit(sample, modality=modality, window_hu=rule.window_hu, percentiles=rule.percentiles)
     threshold = np.array([foreground_threshold(sample, modality)])
     scaled = ((values - scaling.lower) * (2.0 / (scaling.upper - scaling.lower)) - 1.0).clamp(-1.0, 1.0)
