@@ -115,7 +115,7 @@ def _translate_and_write(
     clock = [time.monotonic()]
     volume = read_with_options(source, options.reading.for_acquired(allow_synthetic=options.allow_synthetic))
     clock.append(time.monotonic())
-    direction = choose_direction(volume, bundles[0], options.to)
+    direction = choose_direction(volume, bundles[0], options.to, name=source.name)
     expected = _expected(volume, direction.target)
     check_writable(expected, out, template=options.template, deidentify=options.deidentify)
     if options.uncertainty is not None:

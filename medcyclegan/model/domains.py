@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from medcyclegan.errors import IntensityError
+from medcyclegan.errors import IntensityError, UsageError
 from medcyclegan.intensity import IntensityScaling, check_hu
 from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle
+from medcyclegan.model.contrast_names import contrasts_in
 from medcyclegan.volume import Volume
 
 __all__ = [
@@ -31,10 +32,12 @@ def output_modality(volume: Volume, target: DomainModel) -> str | None:
     return target.modality if target.modality in ("CT", "MR") else volume.modality
 
 
-def choose_direction(volume: Volume, bundle: ModelBundle, to: str | None = None) -> Direction:
+def choose_direction(volume: Volume, bundle: ModelBundle, to: str | None = None, *, name: str = "") -> Direction:
     """Return the direction into the domain ``to``; by default into B, or into A if the input fits only B.
 
-    Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have.
+    ``name``: that of the input's file. Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does
+    not have, and :class:`~medcyclegan.errors.UsageError` without ``to`` if ``name`` contains the contrast that the
+    output would have, and not the other one.
     """
     if to:
         return bundle.direction(to)
@@ -42,6 +45,12 @@ def choose_direction(volume: Volume, bundle: ModelBundle, to: str | None = None)
     fits_a, fits_b = (fits_domain(volume, domain) for domain in (a, b))
     a_to_b, b_to_a = bundle.directions
     chosen = b_to_a if fits_b and not fits_a else a_to_b
+    source, target = chosen.source.name.lower(), chosen.target.name.lower()
+    if {target} == contrasts_in(name) & {source, target}:
+        raise UsageError(
+            f"{name} is {chosen.target.name} by its name, and so would be the output without --to",
+            remedy=f"choose with --to {chosen.source.name} or --to {chosen.target.name}",
+        )
     log.warning("translating to %s (choose with --to %s or --to %s)", chosen.target.name, a.name, b.name)
     return chosen
 

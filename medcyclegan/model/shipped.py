@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from medcyclegan.errors import ModelError
+from medcyclegan.model.contrast_names import contrasts_in
 from medcyclegan.model.folder import MODEL_JSON, read_record
 
 __all__ = ["SHIPPED", "ShippedModel", "fitting_models", "model_folder", "shipped_models"]
 
 #: The folder that holds one model folder per shipped model.
 SHIPPED = Path(__file__).parent / "shipped"
-#: A contrast in a file name or a description: a word that begins with it, such as ``T1w`` or ``CT``, but not a part of
-#: another word, as in ``subject1``.
-_CONTRAST = re.compile(r"(?<![a-z0-9])(?:[23]d)?(?:(t[12])(?!\d)|(ct)(?![a-z]))", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +57,7 @@ def fitting_models(modality: str | None, name: str = "") -> list[str]:
     that domain are returned.
     """
     models = [m for m in shipped_models() if modality is None or modality in {kind for _, kind in m.domains}]
-    words = {(mr or ct).lower() for mr, ct in _CONTRAST.findall(name)}
+    words = contrasts_in(name)
     named = [m for m in models if words & {domain for domain, kind in m.domains if modality in (None, kind)}]
     return [m.name for m in named or models]
 

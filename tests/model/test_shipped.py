@@ -182,6 +182,29 @@ class TestSuggestions:
         assert done.exit_code == 0, done.output
 
 
+class TestInputsNamedLikeTheOutput:
+    @pytest.mark.parametrize("name", ["sub-1_T2w.nii.gz", "t2.nii.gz", "brain-T2.nii.gz"])
+    def test_they_need_a_direction(self, models, tmp_path, name):
+        write_volume(head_mr((24, 24, 8)), tmp_path / name)
+        arguments = ("translate-volume", str(tmp_path / name), "out.nii.gz", "--model", "head-t1-t2")
+        refused = run(*arguments)
+        assert refused.exit_code == 2
+        assert refused.output.endswith(
+            f"Error: {name} is t2 by its name, and so would be the output without --to: "
+            "choose with --to t1 or --to t2\n"
+        )
+        assert not (tmp_path / "work" / "out.nii.gz").exists()
+        for to in ("t1", "t2"):
+            done = run(*arguments, "--to", to, "--overwrite")
+            assert done.exit_code == 0, done.output
+
+    @pytest.mark.parametrize("name", ["t1.nii.gz", "t1_on_t2.nii.gz", "patient2.nii.gz", "in.nii.gz"])
+    def test_other_names_do_not(self, models, tmp_path, name):
+        write_volume(head_mr((24, 24, 8)), tmp_path / name)
+        done = run("translate-volume", str(tmp_path / name), "out.nii.gz", "--model", "head-t1-t2")
+        assert done.exit_code == 0, done.output
+
+
 class TestWhatIsShipped:
     @pytest.mark.parametrize("model", shipped.shipped_models(), ids=lambda model: model.name)
     def test_each_is_small_whole_and_described(self, model):
