@@ -66,6 +66,17 @@ class TestPairs:
             together = np.corrcoef(images[:, input_].flatten(), images[:, target].flatten())[0, 1]
             assert together > 0.7, "of the same places"
 
+    def test_standard_targets_have_one_protocol_and_ct_has_none_to_change(self, labels, small):
+        found = {}
+        for targets in ("standard", "clean"):
+            config = changed(small, pretraining={"targets": targets})
+            pairs = synthetic_pairs([labels / "one.nii.gz"], config)
+            found[targets] = dataclasses.replace(pairs, domains=("t1", "ct")).patient(0, CPU)
+        standard, clean = found["standard"], found["clean"]
+        assert torch.equal(standard[:, :2], clean[:, :2]), "the inputs are the same scans"
+        assert torch.equal(standard[:, 3], clean[:, 3]), "the CT is the same"
+        assert not torch.allclose(standard[:, 2], clean[:, 2], atol=0.02)
+
     def test_a_sample_is_a_function_of_the_seed_and_its_number(self, labels, small):
         pairs = synthetic_pairs(labels.iterdir(), small)
         sampling = Sampling(seed=small.seed, batch_size=2)
