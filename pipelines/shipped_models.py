@@ -27,9 +27,9 @@ SOURCE = (
     "Billot et al. 2023, Med Image Anal 86:102789: label maps of whole heads from SynthSeg's training set (Apache-2.0)"
 )
 NOT_FOR = (
-    "diagnosis, or anything else than research: every output is synthetic",
+    "diagnosis, or anything other than research: every output is synthetic",
     "scans that show no head, children, implants, or contrasts other than those named",
-    "lesions: some kinds are weakened or lost (docs/results.md)",
+    "lesions: some kinds are weakened, lost or inverted (see the page of results)",
 )
 
 
@@ -102,7 +102,7 @@ def describe(name: str, model: ModelBundle, scores: list[dict[str, object]]) -> 
     """Return what ``medcyclegan models`` and the model card say about a shipped model."""
     pairs = model.provenance["pairs"]
     trained_on = [
-        f"{pairs['patients']} synthetic patients, drawn from {pairs['label_maps']} label maps; no scan of a person",
+        f"{pairs['patients']} synthetic patients, generated from {pairs['label_maps']} label maps; no scan of a person",
         SOURCE,
     ]
     title, _, _, start = TRAININGS[name]
