@@ -1,4 +1,3 @@
-import logging
 import subprocess
 import sys
 
@@ -32,15 +31,8 @@ def test_messages_are_one_line_each_on_stderr(arguments, lines):
 
 
 def test_a_script_reports_like_a_command(capsys):
-    logger = logging.getLogger("medcyclegan")
-    before = logger.handlers[:], logger.propagate, logger.level
-
     def fail():
         raise ReadError("in.nii: no such\nfile")
 
-    try:
-        assert run_script(fail) == 1
-    finally:
-        logger.handlers[:], logger.propagate = before[:2]
-        logger.setLevel(before[2])
+    assert run_script(fail) == 1
     assert capsys.readouterr().err == "Error: in.nii: no such file\n"

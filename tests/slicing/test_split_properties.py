@@ -1,7 +1,5 @@
 """Properties of splits: each patient has one split, known splits are kept, and order does not matter."""
 
-import logging
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +9,6 @@ patients = st.dictionaries(
     st.sampled_from(["ct", "mr", "t1"]), st.sets(st.integers(0, 40).map(str), min_size=1, max_size=30), min_size=1
 )
 fractions = st.tuples(st.floats(0.0, 0.4), st.floats(0.0, 0.4))
-logging.getLogger("medcyclegan").addHandler(logging.NullHandler())
 
 
 @given(found=patients, shares=fractions, seed=st.integers(0, 2**32 - 1), data=st.data())
