@@ -33,10 +33,12 @@ NOT_FOR = (
 )
 
 
-#: What the second of two models differs in: it starts from the first.
-CONTINUED = ("training.max_steps=1500", "training.learning_rate=0.0002", "validation.every_steps=500")
-#: Title, the domains A and B, changes to the configuration ``pretrain``, and the model to start from; in the order of
-#: training.
+#: The settings of each training's stages, in order. Each stage starts from the model of the previous one.
+COARSE = ("slicing.pixel_mm=2", "slicing.size=128", "training.batch_size=4")
+FINE = ("training.learning_rate=0.0003",)
+#: What the second of two models differs in: it has one stage, which starts from the first model.
+CONTINUED = ("training.max_steps=1500", "training.learning_rate=0.0003", "validation.every_steps=500")
+#: Title, the domains A and B, settings of all stages, and the model to start from; in the order of training.
 TRAININGS = {
     "head-t1-t2": ("T1 and T2 of heads with skull", ("t1", "t2"), ("pretraining.extracted_fraction=0.2",), None),
     "head-t1-ct": ("T1 and CT of heads", ("t1", "ct"), (), None),
@@ -74,21 +76,32 @@ def main() -> int:
 
 def train_model(name: str, labels: Path, out: Path, device: str) -> None:
     """Train one model, or continue its training; it is then ``out/NAME/latest/model-last``."""
-    (_, domains, settings, init_from), runs = TRAININGS[name], out / name
-    if (runs / "latest").exists():
-        pretrain(out=runs, resume=True, device=device)
-        return
+    _, domains, settings, first = TRAININGS[name]
     maps = tuple(path for path in sorted(labels.glob("*.nii.gz")) if path.name.split(".")[0] not in LEFT_OUT)
     data = PretrainingData(labels=maps, domains=domains)
-    start = None if init_from is None else out / init_from / "latest" / "model-last"
-    config = load_config("pretrain", list(settings))
-    pretrain(data, config=config, out=runs, device=device, init_from=start)
+    stages = {name: settings} if first else {f"{name}-coarse": COARSE + settings, name: FINE + settings}
+    start = None if first is None else last_model(out, first)
+    for folder, own in stages.items():
+        if (out / folder / "latest").exists():
+            pretrain(out=out / folder, resume=True, device=device)
+        else:
+            config = load_config("pretrain", list(own))
+            pretrain(data, config=config, out=out / folder, device=device, init_from=start)
+        start = last_model(out, folder)
+
+
+def last_model(out: Path, folder: str) -> Path:
+    """Return the folder of the model after the last step of a training."""
+    return out / folder / "latest" / "model-last"
 
 
 def install_model(name: str, out: Path, scores: list[dict[str, object]]) -> None:
     """Write the model into the package, with half the precision and the scores of the benchmark."""
-    trained = ModelBundle.load(out / name / "latest" / "model-last")
-    provenance = {**trained.provenance, "shipped": describe(name, trained, scores)}
+    trained = ModelBundle.load(last_model(out, name))
+    stages = [trained]
+    if (out / f"{name}-coarse").is_dir():
+        stages.append(ModelBundle.load(last_model(out, f"{name}-coarse")))
+    provenance = {**trained.provenance, "shipped": describe(name, stages, scores)}
     halved = dataclasses.replace(trained.halved(), provenance=provenance)
     with tempfile.TemporaryDirectory(dir=SHIPPED.parent) as folder:
         files = halved.save(Path(folder) / name)
@@ -98,11 +111,12 @@ def install_model(name: str, out: Path, scores: list[dict[str, object]]) -> None
             file.replace(target / file.name)
 
 
-def describe(name: str, model: ModelBundle, scores: list[dict[str, object]]) -> dict[str, object]:
-    """Return what ``medcyclegan models`` and the model card say about a shipped model."""
-    pairs = model.provenance["pairs"]
+def describe(name: str, stages: list[ModelBundle], scores: list[dict[str, object]]) -> dict[str, object]:
+    """Return what ``medcyclegan models`` and the model card say about a shipped model; ``stages``: its models."""
+    pairs = [model.provenance["pairs"] for model in stages]
+    patients, maps = sum(found["patients"] for found in pairs), pairs[0]["label_maps"]
     trained_on = [
-        f"{pairs['patients']} synthetic patients, generated from {pairs['label_maps']} label maps; no scan of a person",
+        f"{patients} synthetic patients, generated from {maps} label maps; no scan of a person",
         SOURCE,
     ]
     title, _, _, start = TRAININGS[name]

@@ -13,6 +13,7 @@ from medcyclegan.networks.generators import (
 )
 from medcyclegan.networks.normalization import InstanceNorm
 from medcyclegan.networks.resnet_generator import ResnetGenerator, resnet_blocks
+from medcyclegan.networks.subpixel_unet_generator import SubpixelUnetGenerator, subpixel_levels
 from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "InstanceNorm",
     "PatchDiscriminator",
     "ResnetGenerator",
+    "SubpixelUnetGenerator",
     "UnetGenerator",
     "build_cyclegan",
     "build_discriminator",
@@ -31,6 +33,7 @@ __all__ = [
     "levels_of_weights",
     "middle_slice",
     "resnet_blocks",
+    "subpixel_levels",
     "unet_levels",
     "weight_levels",
     "weight_settings",

@@ -9,6 +9,7 @@ from torch import nn
 
 from medcyclegan.config import Generator
 from medcyclegan.networks.resnet_generator import ResnetGenerator
+from medcyclegan.networks.subpixel_unet_generator import SubpixelUnetGenerator
 from medcyclegan.networks.unet_generator import UnetGenerator
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
 ]
 
 
-def generator_class(config: Generator) -> type[ResnetGenerator | UnetGenerator]:
+def generator_class(config: Generator) -> type[ResnetGenerator | UnetGenerator | SubpixelUnetGenerator]:
     """Return the class of a generator; an architecture without a class here raises AssertionError."""
     if config.kind == "unet":
         return UnetGenerator
+    if config.kind == "subpixel_unet":
+        return SubpixelUnetGenerator
     if config.kind == "resnet":
         return ResnetGenerator
     assert_never(config.kind)
@@ -38,7 +41,8 @@ def build_generator(config: Generator, size: int) -> nn.Module:
     one pass each, and discriminators see whether adjacent slices are consistent. Translation keeps only the
     middle slice (:func:`~medcyclegan.networks.keep_middle_slice`).
 
-    Larger canvases are accepted: multiples of 4 for ``resnet``, of 2**levels (256) for ``unet``. Raises
+    Larger canvases are accepted: multiples of 4 for ``resnet``, of 2**levels for ``unet`` (256) and ``subpixel_unet``
+    (32). Raises
     :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
     """
     return generator_class(config).from_config(config, size)

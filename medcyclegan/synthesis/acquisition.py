@@ -51,6 +51,7 @@ class Acquisition:
     floor: float
     gain: float
     seed: int
+    subtracted: float = 0.0
 
 
 def draw_acquisition(draws: Draws, name: str, seed: int, corrected: float = 0.2) -> Acquisition:
@@ -129,6 +130,8 @@ def scan_mr(image: torch.Tensor, grid: Grid, acquisition: Acquisition, white: fl
     magnitude = torch.hypot(scaled + real * acquisition.noise, imaginary * acquisition.noise)
     if acquisition.floor:
         magnitude = (magnitude - acquisition.floor * acquisition.noise).clamp(min=0.0)
+    if acquisition.subtracted:
+        magnitude = (magnitude - acquisition.subtracted).clamp(min=0.0)
     return magnitude * acquisition.gain
 
 

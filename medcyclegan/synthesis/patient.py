@@ -41,6 +41,10 @@ _AIR_HU = -1000.0
 #: The fraction of MR images that are corrected for the coils' sensitivity: of whole heads, and of extracted brains,
 #: because pipelines that extract brains usually correct it.
 _CORRECTED = (0.2, 0.6)
+#: The fraction of T1 images of extracted brains from which preprocessing subtracted an offset, and the range of this
+#: offset, relative to the signal of grey matter. Fluid then is as black as what surrounds the brain, as in a tenth of
+#: the voxels of openms_mni19.
+_WITH_OFFSET, _OFFSET = 0.6, (0.2, 0.7)
 #: The blur of standard images, near the smallest that is drawn.
 _STANDARD_BLUR_MM = 0.4
 #: The tissues that count as brain in an extraction, which also keeps the fluid and vessels between them.
@@ -101,7 +105,6 @@ def draw_patient(
     choices = Draws(seed, "choices")
     with_lesions, extracted, metal = (choices.uniform(0, 1) for _ in range(3))
     extraction = choices.uniform(0.3, 0.75) if extracted < variation.extracted else None
-    corrected = _CORRECTED[extraction is not None]
     return Patient(
         seed=seed,
         deformation=deformation,
@@ -110,7 +113,7 @@ def draw_patient(
         lesions=draw_lesions(Draws(seed, "lesions"), head) if with_lesions < variation.lesions else (),
         physics=physics,
         protocols=protocols,
-        acquisitions=tuple(_draw_acquisition(seed, protocol, physics, corrected) for protocol in protocols),
+        acquisitions=tuple(_draw_acquisition(seed, protocol, physics, extraction is not None) for protocol in protocols),
         fillings=draw_fillings(Draws(seed, "metal"), head, deformation) if metal < variation.metal else (),
         extraction=extraction,
     )
@@ -126,14 +129,21 @@ def standard_patient(patient: Patient) -> Patient:
     return dataclasses.replace(patient, protocols=protocols, acquisitions=acquisitions)
 
 
-def _draw_acquisition(seed: int, protocol: Protocol, physics: Physics, corrected: float) -> Acquisition:
+def _draw_acquisition(seed: int, protocol: Protocol, physics: Physics, extracted: bool) -> Acquisition:
     draws = Draws(seed, "acquisition", protocol.name)
-    acquisition = draw_acquisition(draws, protocol.name, draws.integer(0, 2**31 - 1), corrected)
+    acquisition = draw_acquisition(draws, protocol.name, draws.integer(0, 2**31 - 1), _CORRECTED[extracted])
     if protocol.name != "t1":
         return acquisition
     values, _ = tissue_values(protocol, physics)
-    fluid, white = (float(values[n]) for n in tissue_indices("cerebrospinal fluid", "white matter"))
-    return keep_above_noise(acquisition, fluid / white)
+    fluid, grey, white = (
+        float(values[n]) for n in tissue_indices("cerebrospinal fluid", "grey matter", "white matter")
+    )
+    acquisition = keep_above_noise(acquisition, fluid / white)
+    # Around an extracted brain there is nothing for which black fluid could be taken.
+    if extracted and draws.chance(_WITH_OFFSET):
+        offset = draws.uniform(*_OFFSET) * (grey / white) ** acquisition.gamma
+        return dataclasses.replace(acquisition, subtracted=offset)
+    return acquisition
 
 
 def render_patient(patient: Patient, head: LabelledHead, *, clean: bool = False, truth: bool = True) -> Images:
