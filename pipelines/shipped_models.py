@@ -34,10 +34,10 @@ NOT_FOR = (
 
 
 #: The settings of each training's stages, in order. Each stage starts from the model of the previous one.
-COARSE = ("slicing.pixel_mm=2", "slicing.size=128", "training.batch_size=4")
+COARSE = ("slicing.pixel_mm=2", "slicing.size=128", "training.batch_size=4", "training.max_steps=4000")
 FINE = ("training.learning_rate=0.0003",)
 #: What the second of two models differs in: it has one stage, which starts from the first model.
-CONTINUED = ("training.max_steps=1500", "training.learning_rate=0.0003", "validation.every_steps=500")
+CONTINUED = ("training.max_steps=1200", "training.learning_rate=0.0003", "validation.every_steps=400")
 #: Title, the domains A and B, settings of all stages, and the model to start from; in the order of training.
 TRAININGS = {
     "head-t1-t2": ("T1 and T2 of heads with skull", ("t1", "t2"), ("pretraining.extracted_fraction=0.2",), None),

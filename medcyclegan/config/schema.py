@@ -93,8 +93,8 @@ class Generator(_Section):
     """The network that translates a slice."""
 
     kind: Literal["resnet", "unet", "subpixel_unet"] = "resnet"
-    """``resnet``: Johnson et al. 2016 as in CycleGAN; ``unet``: as in pix2pix; ``subpixel_unet``: a U-Net between a pixel
-    unshuffle and a pixel shuffle (Shi et al. 2016), which is sharper than ``unet`` and faster than ``resnet``."""
+    """``resnet``: Johnson et al. 2016 as in CycleGAN; ``unet``: as in pix2pix; ``subpixel_unet``: a U-Net at
+    half the resolution with a sub-pixel convolution (Shi et al. 2016), which is faster than ``resnet``."""
     filters: Annotated[int, Field(ge=2, le=512)] = 64
     """Channels of the first layer."""
     blocks: Annotated[int, Field(ge=1, le=30)] | None = None

@@ -22,16 +22,19 @@ class _Middle(nn.Module):
 def keep_middle_slice(network: nn.Module) -> nn.Module:
     """Change a generator that returns C slices, in place, to return only the middle one; return the generator.
 
-    The output channels of the other slices are removed from its last convolution, so they are not computed.
+    The output channels of the other slices are removed from its last convolution, so they are not computed. A pixel
+    shuffle after it makes each slice of several channels.
     """
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     if not convolutions:
         return _Middle()
     last = convolutions[-1]
-    middle = slice(last.out_channels // 2, last.out_channels // 2 + 1)
+    per_slice = max((m.upscale_factor**2 for m in network.modules() if isinstance(m, nn.PixelShuffle)), default=1)
+    first = last.out_channels // per_slice // 2 * per_slice
+    middle = slice(first, first + per_slice)
     kept = last.weight[middle] if isinstance(last, nn.Conv2d) else last.weight[:, middle]
     last.weight = nn.Parameter(kept.detach().clone(), requires_grad=last.weight.requires_grad)
     if last.bias is not None:
         last.bias = nn.Parameter(last.bias[middle].detach().clone(), requires_grad=last.bias.requires_grad)
-    last.out_channels = 1
+    last.out_channels = per_slice
     return network

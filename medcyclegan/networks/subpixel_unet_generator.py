@@ -1,7 +1,8 @@
-"""A U-Net that works at half the resolution, with four pixels in the channels of one (Shi et al. 2016)."""
+"""A U-Net that works at half the resolution and ends with a sub-pixel convolution (Shi et al. 2016)."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -34,15 +35,16 @@ def subpixel_levels(size: int) -> int:
 
 
 class SubpixelUnetGenerator(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) between a pixel unshuffle and a pixel shuffle (Shi et al. 2016).
+    """A U-Net (Ronneberger et al. 2015) at half the resolution, with a sub-pixel convolution at the end.
 
-    ``(N, channels, H, W)`` to the same shape. Each 2 x 2 pixels become four channels, on which ``levels`` levels of two
-    3 x 3 convolutions follow, the first of which halves rows and columns from the second level on. The number of
-    channels starts at ``filters`` and doubles up to four times that. LeakyReLU 0.2, and instance normalization except
-    after the first convolution, which keeps the values of the input. At the end four channels become 2 x 2 pixels
-    again, and tanh. H and W must be multiples of 2**levels.
+    ``(N, channels, H, W)`` to the same shape. A 6 x 6 convolution halves rows and columns; ``levels`` levels of two
+    convolutions follow, the others of 3 x 3 pixels. From the second level on, the first of them halves rows and columns
+    again. The number of channels starts at ``filters`` and doubles up to four times that. LeakyReLU 0.2, and instance
+    normalization except after the first convolution, which keeps the values of the input. The last convolution has four
+    channels per slice, which become 2 x 2 pixels (Shi et al. 2016, arXiv 1609.05158), and tanh. H and W must be
+    multiples of 2**levels.
 
-    Unlike in the U-Net of pix2pix, every pixel of the slice reaches the output through the uppermost skip connection,
+    Unlike in the U-Net of pix2pix, single pixels of the slice reach the output through the uppermost skip connection,
     so that edges can be as sharp as in the input. ``upsampling``: ``"transposed"`` convolutions of 2 x 2 pixels, as in
     the original U-Net, or ``"resize"``, nearest-neighbor interpolation.
     """
@@ -56,12 +58,12 @@ class SubpixelUnetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         widths = [filters * min(4, 2**level) for level in range(levels)]
-        first = [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1), nn.LeakyReLU(0.2)]
+        first = [nn.Conv2d(channels, widths[0], 6, stride=2, padding=2), nn.LeakyReLU(0.2)]
         self.down = nn.ModuleList([nn.Sequential(*first, *_convolution(widths[0], widths[0]))])
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in itertools.pairwise(widths):
             self.down.append(nn.Sequential(*_convolution(narrow, wide, stride=2), *_convolution(wide, wide)))
         self.enlarge, self.up = nn.ModuleList(), nn.ModuleList()
-        for narrow, wide in reversed(list(zip(widths, widths[1:], strict=False))):
+        for narrow, wide in reversed(list(itertools.pairwise(widths))):
             self.enlarge.append(_upsample(wide, upsampling))
             self.up.append(nn.Sequential(*_convolution(wide + narrow, narrow), *_convolution(narrow, narrow)))
         self.last = nn.Sequential(nn.Conv2d(widths[0], 4 * channels, 3, padding=1), nn.PixelShuffle(2))
@@ -73,7 +75,7 @@ class SubpixelUnetGenerator(nn.Module):
 
     @staticmethod
     def canvas_multiple(size: int) -> int:
-        """Return 2**levels: rows and columns are halved once per level, the first time by the pixel unshuffle."""
+        """Return 2**levels: rows and columns are halved once per level."""
         return int(2 ** subpixel_levels(size))
 
     @staticmethod

@@ -113,7 +113,9 @@ def draw_patient(
         lesions=draw_lesions(Draws(seed, "lesions"), head) if with_lesions < variation.lesions else (),
         physics=physics,
         protocols=protocols,
-        acquisitions=tuple(_draw_acquisition(seed, protocol, physics, extraction is not None) for protocol in protocols),
+        acquisitions=tuple(
+            _draw_acquisition(seed, protocol, physics, extraction is not None) for protocol in protocols
+        ),
         fillings=draw_fillings(Draws(seed, "metal"), head, deformation) if metal < variation.metal else (),
         extraction=extraction,
     )

@@ -14,7 +14,7 @@ SETTINGS = {
     "slicing.pixel_mm": st.floats(0.01, 20.0),
     "domains.ct.modality": st.sampled_from(["CT", "MR"]),
     "domains.t1.scaling.percentiles": st.tuples(st.floats(0, 49), st.floats(50, 100)).map(list),
-    "networks.generator.kind": st.sampled_from(["resnet", "unet"]),
+    "networks.generator.kind": st.sampled_from(["resnet", "unet", "subpixel_unet"]),
     "losses.cycle_weight": st.floats(0, 1e6),
     "training.epochs": st.integers(1, 10**6),
     "training.learning_rate": st.floats(1e-12, 1.0),

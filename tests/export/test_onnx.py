@@ -89,10 +89,10 @@ def test_the_way_back_is_computed_by_the_other_graph(exported):
     assert assess(head_ct(), done, bundles, computing).cycle_error > 0
 
 
-@pytest.mark.parametrize("kind", ["unet", "resnet"])
+@pytest.mark.parametrize("kind", ["unet", "subpixel_unet", "resnet"])
 def test_any_batch_and_size_goes_through(kind):
     network = build_generator(Generator(kind=kind, filters=2, blocks=1, upsampling="resize"), 32).eval()
-    multiple = 32 if kind == "unet" else 4
+    multiple = {"unet": 32, "subpixel_unet": 16, "resnet": 4}[kind]
     run = OnnxGenerator(to_onnx(build_with(network, kind), multiple), multiple=multiple)
     for shape in ((1, 1, 32, 32), (3, 1, 64, 96), (2, 1, 96, 32)):
         slices = torch.rand(shape) * 2 - 1

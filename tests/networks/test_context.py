@@ -11,6 +11,7 @@ KINDS = [
     {"kind": "resnet", "blocks": 1, "upsampling": "resize"},
     {"kind": "unet"},
     {"kind": "unet", "upsampling": "resize"},
+    {"kind": "subpixel_unet"},
 ]
 
 

@@ -36,7 +36,7 @@ def test_the_global_random_state_is_left_alone() -> None:
 
 
 def test_weights_are_normal_with_the_published_spread_and_biases_zero() -> None:
-    for kind in ("unet", "resnet"):
+    for kind in ("unet", "subpixel_unet", "resnet"):
         networks = build_cyclegan(SMALL.model_copy(update={"generator": Generator(kind=kind, filters=8)}), 64, seed=0)
         for name, parameter in networks.state_dict().items():
             if name.endswith("bias"):
@@ -64,7 +64,7 @@ def test_a_classifier_and_a_unet_are_built_from_the_configuration() -> None:
     assert networks.D_A(networks.G_AB(torch.zeros(1, 1, 64, 64))).shape == (1, 1)
 
 
-@pytest.mark.parametrize(("kind", "multiple"), [("resnet", 4), ("unet", 64)])
+@pytest.mark.parametrize(("kind", "multiple"), [("resnet", 4), ("unet", 64), ("subpixel_unet", 32)])
 def test_canvas_multiples_are_those_that_the_generators_accept(kind, multiple) -> None:
     config = Generator(kind=kind, filters=2, blocks=1)
     assert canvas_multiple(config, 64) == multiple
@@ -78,6 +78,8 @@ def test_canvas_multiples_are_those_that_the_generators_accept(kind, multiple) -
         ("resnet", 64, {"blocks": 6}, None),
         ("resnet", 256, {"blocks": 9}, None),
         ("unet", 64, {}, 6),
+        ("subpixel_unet", 32, {}, 4),
+        ("subpixel_unet", 256, {}, 5),
     ],
 )
 def test_settings_and_levels_determine_the_weights(kind, size, own, levels) -> None:

@@ -16,8 +16,8 @@ INPUT, OUTPUT = "image", "translated"
 #: The operators of exported generators, and two that other versions of the exporter may use instead.
 #: None of them reads a file, repeats or selects a part of the graph, or creates a tensor whose size is a value.
 _OPERATORS = {
-    "Add", "Concat", "Constant", "Conv", "ConvTranspose", "Div", "Identity", "LeakyRelu", "Mul", "Pad", "Pow",
-    "Reciprocal", "ReduceMean", "Relu", "Resize", "Sqrt", "Sub", "Tanh",
+    "Add", "Concat", "Constant", "Conv", "ConvTranspose", "DepthToSpace", "Div", "Identity", "LeakyRelu", "Mul", "Pad",
+    "Pow", "Reciprocal", "ReduceMean", "Relu", "Resize", "Sqrt", "Sub", "Tanh",
 }  # fmt: skip
 #: Maximum size of a feature map, as a multiple of the input's pixels: 512 filters, doubled by concatenation.
 _MOST_CHANNELS = 1024

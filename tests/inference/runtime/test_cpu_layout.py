@@ -15,7 +15,7 @@ def build(kind, upsampling="transposed"):
 
 
 @pytest.mark.parametrize("upsampling", ["transposed", "resize"])
-@pytest.mark.parametrize("kind", ["resnet", "unet"])
+@pytest.mark.parametrize("kind", ["resnet", "unet", "subpixel_unet"])
 def test_a_tuned_generator_is_the_same_function(kind, upsampling):
     image = torch.rand(2, 1, 64, 128, generator=torch.Generator().manual_seed(1)) * 2 - 1
     plain, tuned = build(kind, upsampling), tune_for_cpu(build(kind, upsampling))
@@ -39,7 +39,7 @@ def test_wide_residual_blocks_are_computed_by_winograd(few, expected, monkeypatc
         assert (plain(image) - tuned(image)).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("kind", ["resnet", "unet"])
+@pytest.mark.parametrize("kind", ["resnet", "unet", "subpixel_unet"])
 def test_a_slice_of_air_keeps_its_precision(kind):
     """Noise of 0.004 around -1, the air of a CT: in one pass, its variance is lost in the squared mean."""
     noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

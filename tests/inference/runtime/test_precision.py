@@ -19,8 +19,8 @@ def bf16(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
 
 
-@pytest.mark.parametrize("kind", ["resnet", "unet"])
-def test_both_networks_compute_in_bf16_between_their_ends(kind):
+@pytest.mark.parametrize("kind", ["resnet", "unet", "subpixel_unet"])
+def test_all_networks_compute_in_bf16_between_their_ends(kind):
     network = build_generator(Generator(kind=kind, filters=4, blocks=1), 32).eval().requires_grad_(False)
     image = torch.rand(1, 1, 32, 32) * 2 - 1
     exact = network(image)
