@@ -6,9 +6,9 @@ import dataclasses
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from medcyclegan.inference import TranslationOptions, translate_file
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.io import read_volume, write_volume
 from medcyclegan.io.dicom.write.synthetic import write_made_series
+from medcyclegan.model.shipped import model_folder
 from medcyclegan.phantom import Head, make_head, t1_volume, t2_volume
 from medcyclegan.pictures import comparison_panel, png_bytes
 from medcyclegan.progress import progress_bar
@@ -33,6 +34,10 @@ __all__ = ["DemoResult", "run_demo"]
 log = logging.getLogger(__name__)
 
 _RECORD = "demo.json"
+#: The shipped model that also translates the unseen heads. It was trained on other heads, with real anatomy.
+_SHIPPED = "head-t1-t2"
+#: The columns of the picture, in order, which are followed by the error of "fake".
+_COLUMNS = ("input", "fake", "shipped model", "truth")
 #: Fraction of the fat signal that remains after fat suppression (water excitation, as in many T1 protocols).
 _FAT_SIGNAL = 0.25
 #: Voxels of a synthetic head and their size in mm; coarse, so that the demo takes minutes.
@@ -43,18 +48,32 @@ _T1_SEEDS, _T2_SEEDS, _TEST_SEEDS = 100, 200, 300
 
 @dataclasses.dataclass(frozen=True)
 class DemoResult:
-    """The result of :func:`run_demo`: the scores of each unseen head, and the path of the picture."""
+    """The result of :func:`run_demo`: the scores of each unseen head, and the path of the picture.
+
+    ``scores``: of the model that the demo trained. ``shipped``: of the shipped model ``head-t1-t2``.
+    """
 
     scores: tuple[Evaluation, ...]
+    shipped: tuple[Evaluation, ...]
     picture: Path
+
+    def record(self) -> dict[str, Any]:
+        """Return the scores as JSON values."""
+        return {
+            "made_by": "medcyclegan demo",
+            "scores": [score.to_dict() for score in self.scores],
+            "shipped": {"model": _SHIPPED, "scores": [score.to_dict() for score in self.shipped]},
+        }
 
     def table(self) -> str:
         """Return the scores as text, each followed by the score of the input taken as the output."""
         lines = [f"{'inside the head':<28}{'PSNR (dB)':>10}{'SSIM':>8}{'MAE':>8}"]
-        for number, score in enumerate(self.scores, start=1):
+        for number, (score, shipped) in enumerate(zip(self.scores, self.shipped, strict=True), start=1):
             lines.append(_line(f"unseen head {number}, synthetic T2", [score]))
+            lines.append(_line(f"  by the shipped {_SHIPPED}", [shipped]))
             lines.append(_line("  its T1 taken as T2", [score.baseline]))
         lines.append(_line("mean, synthetic T2", self.scores))
+        lines.append(_line(f"  by the shipped {_SHIPPED}", self.shipped))
         lines.append(_line("  T1 taken as T2", [score.baseline for score in self.scores]))
         lines.append("Both scaled to [0, 1] by their percentiles in the head; SSIM as in SynthRAD2023.")
         return "\n".join(lines)
@@ -73,7 +92,8 @@ def run_demo(
     ``heads``: the number of synthetic heads of each contrast to train on, and the number to test on. T1
     heads are written as NIfTI files, and T2 heads of other subjects as DICOM series. The networks of
     configuration ``demo`` are trained on their slices. Then T1 volumes of unseen heads are translated
-    and compared with their true T2 inside the head; the baseline is the T1 itself taken as the output.
+    and compared with their true T2 inside the head, next to the translations of the shipped model
+    ``head-t1-t2``; the baseline is the T1 itself taken as the output.
 
     Raises :class:`~medcyclegan.errors.WriteError` if ``out`` exists, unless ``overwrite`` is set and
     ``out`` was written by a demo.
@@ -84,23 +104,26 @@ def run_demo(
     _write_heads(folder, heads)
     slice_volumes(folder / "volumes", folder / "slices", config=config, allow_synthetic=True)
     run = train(folder / "slices", config=config, out=folder / "runs", device=device)
-    scores, rows = [], []
-    for number in range(heads[1]):
-        source = folder / "unseen" / f"head-{number + 1}_T1w.nii.gz"
-        target = folder / "translated" / f"head-{number + 1}_T2w.nii.gz"
-        translate_file(source, target, run / "model", TranslationOptions("t2", InferenceOptions(device=device)))
-        truth = read_volume(folder / "unseen" / f"head-{number + 1}_T2w.nii.gz")
-        fake, given = read_volume(target), read_volume(source)
-        scores.append(evaluate_volumes(fake, truth, baseline=given))
-        rows += _planes(given, fake, truth)
-    picture = folder / "demo.png"
-    with atomic_write(picture) as file:
-        ranges = dict.fromkeys(("input", "fake", "truth"), (0.0, 1.0))
-        file.write(png_bytes(comparison_panel(rows, ranges=ranges, error_range=1.0)))
-    result = DemoResult(tuple(scores), picture)
+    models = {"translated": run / "model", f"translated-{_SHIPPED}": model_folder(_SHIPPED)}
+    options = TranslationOptions("t2", InferenceOptions(device=device))
+    scores: dict[str, list[Evaluation]] = {name: [] for name in models}
+    rows = []
+    for head in (f"head-{number + 1}" for number in range(heads[1])):
+        source = folder / "unseen" / f"{head}_T1w.nii.gz"
+        given, truth = read_volume(source), read_volume(folder / "unseen" / f"{head}_T2w.nii.gz")
+        fakes = []
+        for name, model in models.items():
+            translate_file(source, folder / name / f"{head}_T2w.nii.gz", model, options)
+            fakes.append(read_volume(folder / name / f"{head}_T2w.nii.gz"))
+            scores[name].append(evaluate_volumes(fakes[-1], truth, baseline=given))
+        rows += _planes(dict(zip(_COLUMNS, (given, *fakes, truth), strict=True)))
+    own, shipped = scores.values()
+    result = DemoResult(tuple(own), tuple(shipped), folder / "demo.png")
+    with atomic_write(result.picture) as file:
+        ranges = dict.fromkeys(_COLUMNS, (0.0, 1.0))
+        file.write(png_bytes(comparison_panel(rows, ranges=ranges, error_range=1.0, names=_COLUMNS)))
     with atomic_write(folder / _RECORD) as file:
-        record = {"made_by": "medcyclegan demo", "scores": [score.to_dict() for score in scores]}
-        file.write((json.dumps(record, indent=2) + "\n").encode())
+        file.write((json.dumps(result.record(), indent=2) + "\n").encode())
     return result
 
 
@@ -138,13 +161,13 @@ def _head(seed: int, orientation: Literal["RAS", "LPS"] = "RAS") -> Head:
     return make_head(seed, shape=_SHAPE, spacing_mm=_SPACING_MM, orientation=orientation)
 
 
-def _planes(given: Volume, fake: Volume, truth: Volume) -> list[dict[str, NDArray[np.float32]]]:
+def _planes(volumes: Mapping[str, Volume]) -> list[dict[str, NDArray[np.float32]]]:
     """Return two axial planes of a head, upright, each volume scaled to [0, 1] by its own percentiles."""
     scaled = {}
-    for name, volume in (("input", given), ("fake", fake), ("truth", truth)):
+    for name, volume in volumes.items():
         low, high = np.percentile(volume.array[volume.array > volume.array.mean() / 2], (0.5, 99.5))
         scaled[name] = np.clip((volume.array - low) / (high - low), 0, 1).astype(np.float32)
-    depth = given.shape[2]
+    depth = volumes["input"].shape[2]
     return [
         {name: np.ascontiguousarray(array[::-1, ::-1, k].T) for name, array in scaled.items()}
         for k in (int(0.45 * depth), int(0.62 * depth))

@@ -38,7 +38,12 @@ def test_the_whole_job_is_done(demo):
 
 def test_the_picture_shows_two_planes_of_the_unseen_head(demo):
     out, _ = demo
-    files = ("unseen/head-1_T1w.nii.gz", "translated/head-1_T2w.nii.gz", "unseen/head-1_T2w.nii.gz")
+    files = (
+        "unseen/head-1_T1w.nii.gz",
+        "translated/head-1_T2w.nii.gz",
+        "translated-head-t1-t2/head-1_T2w.nii.gz",
+        "unseen/head-1_T2w.nii.gz",
+    )
     scaled = []
     for volume in (read_volume(out / file) for file in files):
         head = volume.array[volume.array > volume.array.mean() / 2]
@@ -46,8 +51,9 @@ def test_the_picture_shows_two_planes_of_the_unseen_head(demo):
         scaled.append(((volume.array - low) / (high - low)).clip(0, 1).astype(np.float32))
     # Arrays are RAS+; the pictures show anterior above and the patient's right on the left.
     planes = [[np.flip(array[:, :, k]).T for array in scaled] for k in (18, 24)]
-    rows = [dict(zip(("input", "fake", "truth"), row, strict=True)) for row in planes]
-    expected = comparison_panel(rows, ranges=dict.fromkeys(rows[0], (0.0, 1.0)), error_range=1.0)
+    names = ("input", "fake", "shipped model", "truth")
+    rows = [dict(zip(names, row, strict=True)) for row in planes]
+    expected = comparison_panel(rows, ranges=dict.fromkeys(names, (0.0, 1.0)), error_range=1.0, names=names)
     assert np.array_equal(np.asarray(Image.open(out / "demo.png")), np.asarray(expected))
 
 
@@ -61,7 +67,11 @@ def test_the_report_of_a_translation_repeats_how_the_model_was_trained(demo, tmp
 
 def test_the_table_says_what_the_record_says(demo):
     out, printed = demo
-    (score,) = json.loads((out / "demo.json").read_text())["scores"]
+    record = json.loads((out / "demo.json").read_text())
+    (score,) = record["scores"]
+    (shipped,) = record["shipped"]["scores"]
+    assert record["shipped"]["model"] == "head-t1-t2"
+    assert f"by the shipped head-t1-t2{shipped['psnr']:>11.2f}" in printed
     assert f"{score['psnr']:.2f}" in printed
     assert f"{score['baselines']['input']['psnr']:.2f}" in printed
     assert score["scored"] == "fake"

@@ -34,15 +34,17 @@ def comparison_panel(
     ranges: Mapping[str, tuple[float, float]],
     error_range: float,
     unit: str = "",
+    names: Sequence[str] = ("input", "fake", "truth"),
 ) -> Image.Image:
     """Return rows of input | fake | truth | error, where error is |fake - truth|.
 
-    Each row holds planes ``(H, W)`` named ``input``, ``fake`` and ``truth``; ``ranges`` gives, for each
-    name, the values shown black and white, and ``error_range`` the error shown white, in ``unit``.
+    Each row holds planes ``(H, W)``, which are shown in the order of ``names``: ``input``, ``fake``, ``truth`` and
+    others; ``ranges`` gives, for each name, the values shown black and white, and ``error_range`` the error shown
+    white, in ``unit``.
     """
     tiles = []
     for row in rows:
-        line = [labelled(_enlarged(row[name], ranges[name]), name) for name in ("input", "fake", "truth")]
+        line = [labelled(_enlarged(row[name], ranges[name]), name) for name in names]
         error = np.abs(np.asarray(row["fake"], dtype=np.float32) - np.asarray(row["truth"], dtype=np.float32))
         title = f"error, 0 to {error_range:.4g} {unit}".rstrip()
         line.append(labelled(heat_tile(error, error_range, size=_size(error)), title))
