@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medcyclegan.synthesis.acquisition import blurred, draw_acquisition, scan_ct, scan_mr
+from medcyclegan.synthesis.acquisition import Acquisition, blurred, draw_acquisition, scan_ct, scan_mr
 from medcyclegan.synthesis.deform import Deformation, Grid, sample_labels, sample_maps
 from medcyclegan.synthesis.draws import Draws
 from medcyclegan.synthesis.tissues import tissue_index
@@ -94,3 +94,11 @@ def test_a_blur_keeps_constants_and_sums_and_widens_a_point():
     assert torch.equal(wide.sum(dim=(0, 2)) > 0, offsets == 0)
     assert torch.allclose(blurred(torch.ones(9, 9, 9), (2.0, 2.0, 2.0)), torch.ones(9, 9, 9), atol=1e-6)
     assert image[10, 10, 10] == 1, "the input is left alone"
+
+
+def test_an_offset_is_subtracted_after_the_noise():
+    grid = Grid((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    plain = Acquisition(0.0, 1e-6, 0.0, 0.0, 100.0, 0.0, None, 1.0, 0.0, 200.0, 1)
+    image = torch.tensor([0.1, 0.3, 0.7, 1.0]).expand(4, 4, 4)
+    scanned = scan_mr(image, grid, dataclasses.replace(plain, subtracted=0.3), 1.0)
+    assert torch.allclose(scanned[0, 0], torch.tensor([0.0, 0.0, 80.0, 140.0]), atol=0.01)

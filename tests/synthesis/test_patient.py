@@ -120,8 +120,9 @@ def test_composites_are_parted_into_skin_fat_and_muscle(pair):
 def test_extraction_leaves_the_brain_alone(head):
     patient = draw_patient(6, head, ("t1", "ct"), Variation(spacing_mm=3.0, extracted=1.0))
     images = render_patient(patient, head)
-    kept = images.scans["t1"] > 0
+    kept = images.scans["ct"] > -900.0
     assert float((images.scans["ct"][~kept]).max()) == -1000.0
+    assert float((images.scans["t1"][~kept]).max()) == 0.0
     bone = (images.truth == tissue_index("cortical bone")) | (images.truth == tissue_index("fat"))
     assert not kept[bone].any()
     assert float(kept[inner(images, "white matter")].float().mean()) == 1.0
@@ -281,3 +282,18 @@ class TestStandardPatient:
     def test_ct_stays_as_it_is(self, head):
         patient = draw_patient(3, head, ("ct",))
         assert standard_patient(patient) == patient
+
+
+def test_in_most_extracted_t1_an_offset_makes_fluid_black(head):
+    """Only there: around a whole head, black fluid could not be distinguished from air."""
+    patients = [
+        draw_patient(seed, head, ("t1", "t2"), Variation(extracted=extracted))
+        for extracted in (0.0, 1.0)
+        for seed in range(60)
+    ]
+    offsets = [[one.subtracted for one in patient.acquisitions] for patient in patients]
+    assert all(offset == [0.0, 0.0] for offset in offsets[:60])
+    assert all(t2 == 0.0 for _, t2 in offsets)
+    drawn = [t1 for t1, _ in offsets[60:] if t1]
+    assert 24 < len(drawn) < 48
+    assert 0.1 < min(drawn) < 0.2 < 0.5 < max(drawn) < 0.75
