@@ -37,7 +37,7 @@ NOT_FOR = (
 COARSE = ("slicing.pixel_mm=2", "slicing.size=128", "training.batch_size=4", "training.max_steps=4000")
 FINE = ("training.learning_rate=0.0003",)
 #: What the second of two models differs in: it has one stage, which starts from the first model.
-CONTINUED = ("training.max_steps=1200", "training.learning_rate=0.0003", "validation.every_steps=400")
+CONTINUED = ("seed=1", "training.max_steps=1200", "training.learning_rate=0.0003", "validation.every_steps=400")
 #: Title, the domains A and B, settings of all stages, and the model to start from; in the order of training.
 TRAININGS = {
     "head-t1-t2": ("T1 and T2 of heads with skull", ("t1", "t2"), ("pretraining.extracted_fraction=0.2",), None),
@@ -114,7 +114,8 @@ def install_model(name: str, out: Path, scores: list[dict[str, object]]) -> None
 def describe(name: str, stages: list[ModelBundle], scores: list[dict[str, object]]) -> dict[str, object]:
     """Return what ``medcyclegan models`` and the model card say about a shipped model; ``stages``: its models."""
     pairs = [model.provenance["pairs"] for model in stages]
-    patients, maps = sum(found["patients"] for found in pairs), pairs[0]["label_maps"]
+    # The stages share the seed: the shorter one generates the first patients of the longer one again.
+    patients, maps = max(found["patients"] for found in pairs), pairs[0]["label_maps"]
     trained_on = [
         f"{patients} synthetic patients, generated from {maps} label maps; no scan of a person",
         SOURCE,

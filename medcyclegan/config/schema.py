@@ -47,7 +47,8 @@ class Slicing(_Section):
     """How volumes are cut into axial slices."""
 
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=4)] = 256
-    """Rows and columns of a slice, in pixels; a multiple of 4 (of 256 for a U-Net of 8 levels)."""
+    """Rows and columns of a slice, in pixels; a multiple of 4 (of 256 for a ``unet`` of 8 levels, of 32 for a
+    ``subpixel_unet``)."""
     fit: Literal["physical", "stretch"] = "physical"
     """``physical``: resample to ``pixel_mm``, then pad or crop to ``size``; ``stretch``: resize to ``size``."""
     pixel_mm: Annotated[float, Field(gt=0.0, le=20.0)] = 1.0
@@ -100,9 +101,10 @@ class Generator(_Section):
     blocks: Annotated[int, Field(ge=1, le=30)] | None = None
     """Number of residual blocks of the ``resnet``; null: 9, or 6 for slices of at most 128 pixels."""
     upsampling: Literal["transposed", "resize"] = "transposed"
-    """``transposed``: as published; ``resize``: nearest neighbor and a convolution, without checkerboard artifacts."""
+    """``transposed``: as published; ``resize``: nearest neighbor and a convolution, without checkerboard artifacts (the
+    last layer of a ``subpixel_unet`` is a sub-pixel convolution in any case)."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
-    """Dropout in the three deepest up-blocks of the ``unet``; not used by the ``resnet``."""
+    """Dropout in the three deepest up-blocks of the ``unet``; not used by the other kinds."""
     context_slices: Literal[1, 3, 5] = 1
     """Number of slices that a generator reads and translates at once, as channels: a single slice, or a slice with its
     neighbors (2.5-D). Discriminators see all of them; translation keeps the middle one."""

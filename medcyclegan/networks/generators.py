@@ -42,8 +42,7 @@ def build_generator(config: Generator, size: int) -> nn.Module:
     middle slice (:func:`~medcyclegan.networks.keep_middle_slice`).
 
     Larger canvases are accepted: multiples of 4 for ``resnet``, of 2**levels for ``unet`` (256) and ``subpixel_unet``
-    (32). Raises
-    :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
+    (32). Raises :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
     """
     return generator_class(config).from_config(config, size)
 

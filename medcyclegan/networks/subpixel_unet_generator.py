@@ -37,16 +37,15 @@ def subpixel_levels(size: int) -> int:
 class SubpixelUnetGenerator(nn.Module):
     """A U-Net (Ronneberger et al. 2015) at half the resolution, with a sub-pixel convolution at the end.
 
-    ``(N, channels, H, W)`` to the same shape. A 6 x 6 convolution halves rows and columns; ``levels`` levels of two
-    convolutions follow, the others of 3 x 3 pixels. From the second level on, the first of them halves rows and columns
-    again. The number of channels starts at ``filters`` and doubles up to four times that. LeakyReLU 0.2, and instance
-    normalization except after the first convolution, which keeps the values of the input. The last convolution has four
-    channels per slice, which become 2 x 2 pixels (Shi et al. 2016, arXiv 1609.05158), and tanh. H and W must be
-    multiples of 2**levels.
+    ``(N, channels, H, W)`` to the same shape. ``levels`` levels of two convolutions, the first of which halves rows and
+    columns: in the uppermost level it has 6 x 6 pixels, all others have 3 x 3. The number of channels starts at
+    ``filters`` and doubles up to four times that. LeakyReLU 0.2, and instance normalization except after the first
+    convolution. The last convolution has four channels per slice, which become 2 x 2 pixels (Shi et al. 2016, arXiv
+    1609.05158), and tanh. H and W must be multiples of 2**levels.
 
-    Unlike in the U-Net of pix2pix, single pixels of the slice reach the output through the uppermost skip connection,
-    so that edges can be as sharp as in the input. ``upsampling``: ``"transposed"`` convolutions of 2 x 2 pixels, as in
-    the original U-Net, or ``"resize"``, nearest-neighbor interpolation.
+    Edges can be as sharp as in the input, unlike in :class:`UnetGenerator` with ``upsampling="resize"``, whose last
+    layer enlarges a coarser image. ``upsampling`` between the levels: ``"transposed"`` convolutions of 2 x 2 pixels, as
+    in the original U-Net, or ``"resize"``, nearest-neighbor interpolation.
     """
 
     def __init__(

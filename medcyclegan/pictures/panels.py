@@ -36,7 +36,7 @@ def comparison_panel(
     unit: str = "",
     names: Sequence[str] = ("input", "fake", "truth"),
 ) -> Image.Image:
-    """Return rows of input | fake | truth | error, where error is |fake - truth|.
+    """Return rows of planes, by default input | fake | truth, each followed by the error |fake - truth|.
 
     Each row holds planes ``(H, W)``, which are shown in the order of ``names``: ``input``, ``fake``, ``truth`` and
     others; ``ranges`` gives, for each name, the values shown black and white, and ``error_range`` the error shown

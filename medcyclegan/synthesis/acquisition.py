@@ -37,7 +37,8 @@ class Acquisition:
     the brain's center, towards the face and neck, at which the sensitivity begins to fall to zero, as outside a head
     coil; None if it does not. ``gamma``: the exponent of the intensities. ``floor``: an offset that is subtracted, in
     standard deviations of the noise, as scanners do to make the background black. ``gain``: the value of white matter
-    in the file's units. ``seed``: determines the bias and the noise.
+    in the file's units. ``seed``: determines the bias and the noise. ``subtracted``: an offset that preprocessing
+    subtracts after all of this, relative to white matter; what is darker becomes 0.
     """
 
     blur_mm: float

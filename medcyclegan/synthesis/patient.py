@@ -42,8 +42,8 @@ _AIR_HU = -1000.0
 #: because pipelines that extract brains usually correct it.
 _CORRECTED = (0.2, 0.6)
 #: The fraction of T1 images of extracted brains from which preprocessing subtracted an offset, and the range of this
-#: offset, relative to the signal of grey matter. Fluid then is as black as what surrounds the brain, as in a tenth of
-#: the voxels of openms_mni19.
+#: offset, relative to the signal of grey matter. It is at least the signal of fluid, unless that is above the range:
+#: fluid becomes as black as what surrounds the brain, as in openms_mni19.
 _WITH_OFFSET, _OFFSET = 0.6, (0.2, 0.7)
 #: The blur of standard images, near the smallest that is drawn.
 _STANDARD_BLUR_MM = 0.4
@@ -75,9 +75,9 @@ class Patient:
 class Images:
     """The images that :func:`render_patient` returns, all on one grid, ``(I, J, K)`` in RAS+ order.
 
-    ``scans``: contrast to image, float32; MR in arbitrary units, CT in HU. ``clean``: the same before bias, gamma and
-    noise, if requested; MR in the scan's units. ``truth``: indices into :data:`~medcyclegan.synthesis.TISSUES`, uint8,
-    if requested.
+    ``scans``: contrast to image, float32; MR in arbitrary units, CT in HU. ``clean``: the same before bias, gamma,
+    noise and offset, if requested; MR in the scan's units. ``truth``: indices into
+    :data:`~medcyclegan.synthesis.TISSUES`, uint8, if requested.
     """
 
     scans: dict[str, torch.Tensor]
@@ -143,7 +143,8 @@ def _draw_acquisition(seed: int, protocol: Protocol, physics: Physics, extracted
     acquisition = keep_above_noise(acquisition, fluid / white)
     # Around an extracted brain there is nothing for which black fluid could be taken.
     if extracted and draws.chance(_WITH_OFFSET):
-        offset = draws.uniform(*_OFFSET) * (grey / white) ** acquisition.gamma
+        darkest, drawn = (fluid / grey) ** acquisition.gamma, draws.uniform(*_OFFSET)
+        offset = max(drawn, min(darkest, _OFFSET[1])) * (grey / white) ** acquisition.gamma
         return dataclasses.replace(acquisition, subtracted=offset)
     return acquisition
 

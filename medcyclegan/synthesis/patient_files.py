@@ -30,7 +30,7 @@ _MADE_BY = "medcyclegan synthesize"
 #: The BIDS suffix of each contrast.
 _SUFFIXES = {"t1": "T1w", "t2": "T2w", "pd": "PDw", "flair": "FLAIR", "ct": "ct"}
 #: A version that must be increased if the same seed no longer gives the same patient.
-_GENERATION = 1
+_GENERATION = 2
 #: Scanners store at most 16 bits.
 _LARGEST_MR = 32767.0
 

@@ -6,7 +6,8 @@ LABELS holds seg_03, seg_08, seg_14 and seg_20, which no shipped model was train
 protocols, with noise and bias field; the truth is the standard image of the same patient (standard_patient). Weights
 have 16 bits. Scores are means over the patients in the head, next to those of the input taken as the output (of water,
 for CT). MR is scaled by the 0.5th and 99.5th percentile in the head, in output and truth alike. OUT receives
-scores.json and pictures of each model. SCANS: the scans of docs/results.md. Lesions are scored for models without CT.
+scores.json and pictures of each model. SCANS: the scans of docs/results.md; the
+folder dicom next to it contains ct_ge_hispeed_tilt. Lesions are scored for models without CT.
 """
 
 import argparse

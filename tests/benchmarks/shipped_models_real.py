@@ -103,12 +103,15 @@ def score_without_truth(scans: Path, name: str, bundle: ModelBundle, out: Path) 
 
 
 def score_ct_heads(scans: Path, name: str, bundle: ModelBundle, out: Path) -> list[dict]:
-    """Translate real CT heads, which have no MR, to MR and back: how much of the CT is restored."""
+    """Translate real CT heads, which have no MR, to MR and back: how much of the CT is restored.
+
+    The second one is resampled from thick slices with gaps, so its error includes that of the interpolation.
+    """
     target = next(domain.name for domain in bundle.domains if domain.name != "ct")
     vtk = read_volume(scans / "ct_head_vtk_headsq.nii.gz")
     tilted = scans.parent / "dicom" / "ct_ge_hispeed_tilt" / "in"
     heads = {
-        # This file holds HU + 1024.
+        # This file holds about HU + 1024.
         "ct_head_vtk_headsq": dataclasses.replace(vtk, array=vtk.array.astype(np.float32) - 1024.0, modality="CT"),
         "ct_ge_hispeed_tilt": read_volume(tilted, resample_tilt=True, allow_gap=True),
     }

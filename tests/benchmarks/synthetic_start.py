@@ -4,9 +4,10 @@ python tests/benchmarks/synthetic_start.py DATA LABELS OUT [--split brain|skull]
 
 DATA contains the scans of docs/results.md, LABELS label maps. All arms have the networks of examples/real_heads.yaml,
 pixels of 2 mm, and as many steps: on the unpaired slices of two real subjects; on pairs of synthetic patients; one half
-of each; and, as a ceiling, on the same two subjects paired. Supervised steps take two pairs, unpaired ones a slice of
-each domain. A third subject is scored. Printed: mean and standard deviation over the seeds, and the number of seeds
-that ended in the wrong contrast, a negative correlation with the truth. Runs that are already in OUT are not repeated.
+of each; and, as a ceiling, on the same two subjects paired (without follow-up scans). Supervised steps take two pairs,
+unpaired ones a slice of each domain. A third subject is scored. Printed: mean and standard deviation over the seeds,
+and the number of seeds that ended in the wrong contrast, a negative correlation with the truth. Runs of the same length
+that are already in OUT are not repeated.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def score(job: tuple[str, str, tuple[Path, ...], Path, int, int]) -> None:
     """Train one arm with one seed, and write its scores on the unseen subject."""
     arm, split, labels, out, seed, steps = job
     result = result_file(out, arm, seed)
-    if result.is_file():
+    if result.is_file() and json.loads(result.read_text())["steps"] == steps:
         return
     torch.set_num_threads(1)
     bundle = ModelBundle.load(train_arm(arm, split, labels, out, seed, steps))
@@ -162,7 +163,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--split", choices=("brain", "skull"), default="brain")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--seeds", type=int, default=3, help="2 or more")
+    parser.add_argument("--seeds", type=int, choices=range(2, 100), default=3, metavar="N", help="2 or more")
     parser.add_argument("--processes", type=int, default=2, help="runs at once, of one thread each")
     arguments = parser.parse_args()
     out = arguments.out / arguments.split

@@ -29,7 +29,7 @@ MR_DOMAIN = DomainModel("mr", "MR", MR)
 class AnyGenerator(Generator):
     """A generator of a configuration, or ``identity``, which returns its input and has no weights."""
 
-    kind: Literal["resnet", "unet", "identity"] = "identity"
+    kind: Literal["resnet", "unet", "subpixel_unet", "identity"] = "identity"
 
 
 class IdentityModel(ModelBundle):

@@ -294,6 +294,22 @@ def test_in_most_extracted_t1_an_offset_makes_fluid_black(head):
     offsets = [[one.subtracted for one in patient.acquisitions] for patient in patients]
     assert all(offset == [0.0, 0.0] for offset in offsets[:60])
     assert all(t2 == 0.0 for _, t2 in offsets)
-    drawn = [t1 for t1, _ in offsets[60:] if t1]
-    assert 24 < len(drawn) < 48
-    assert 0.1 < min(drawn) < 0.2 < 0.5 < max(drawn) < 0.75
+    assert 24 < sum(t1 > 0 for t1, _ in offsets[60:]) < 48
+
+
+def test_fluid_is_black_after_the_offset(head):
+    variation = Variation(spacing_mm=3.0, extracted=1.0, lesions=0.0)
+    black = {True: [], False: []}
+    for seed in range(24):
+        patient = draw_patient(seed, head, ("t1", "ct"), variation)
+        even = {"bias": 0.0, "surface": 0.0, "fade_mm": None}
+        patient = dataclasses.replace(
+            patient, acquisitions=tuple(dataclasses.replace(one, **even) for one in patient.acquisitions)
+        )
+        images = render_patient(patient, head)
+        scan, kept = images.scans["t1"], images.scans["ct"] > -900.0
+        fluid = kept & inner(images, "cerebrospinal fluid")
+        if fluid.any():
+            ratio = float(scan[fluid].quantile(0.1) / scan[inner(images, "white matter")].median())
+            black[patient.acquisitions[0].subtracted > 0].append(ratio)
+    assert np.median(black[True]) < 0.1 < 0.3 < np.median(black[False])

@@ -89,13 +89,14 @@ def test_a_step_never_waits_for_the_device(precision, graphs) -> None:
     [
         {},
         {"networks": {"generator": {"kind": "unet", "filters": 8, "dropout": 0.0}, "discriminator": {"filters": 8}}},
+        {"networks": {"generator": {"kind": "subpixel_unet", "filters": 8}, "discriminator": {"filters": 8}}},
         {"networks": {"generator": {"filters": 8, "blocks": 1, "upsampling": "resize", "context_slices": 3}}},
         {"networks": {"generator": {"filters": 8, "blocks": 1}, "discriminator": {"kind": "classifier", "filters": 8}}},
         {"losses": {"adversarial": "log", "identity_weight": 0.0, "structure": "lncc"}},
         {"losses": {"structure": "mutual_information"}},
         {"training": {"gradient_clip": 0.5, "ema_decay": 0.9}},
     ],
-    ids=["default", "unet", "context", "classifier", "log, lncc", "mutual information", "clip, ema"],
+    ids=["default", "unet", "subpixel unet", "context", "classifier", "log, lncc", "mutual information", "clip, ema"],
 )
 def test_a_captured_step_follows_an_eager_one(changes) -> None:
     start, eager, captured = (make("fp32", graphs=graphs, **changes) for graphs in ("off", "off", "on"))
