@@ -37,8 +37,7 @@ from real_heads_stages import SPLITS  # noqa: E402
 ARMS = {
     "real": (0.0, 1.0, ()),
     "synthetic": (1.0, 0.0, ()),
-    "synthetic, then real": (0.5, 0.5, ("training.learning_rate=0.0002",)),
-    "synthetic, then real at a low rate": (0.5, 0.5, ("training.learning_rate=0.00005",)),
+    "synthetic, then real": (0.5, 0.5, ("training.learning_rate=0.0001",)),
     "paired": None,
 }
 COMMON = ("slicing.pixel_mm=2", "slicing.size=96", "training.learning_rate=0.0005", "training.ema_decay=0.998")
@@ -162,7 +161,7 @@ def main() -> None:
     parser.add_argument("labels", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--split", choices=("brain", "skull"), default="brain")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, choices=range(2, 100), default=3, metavar="N", help="2 or more")
     parser.add_argument("--processes", type=int, default=2, help="runs at once, of one thread each")
     arguments = parser.parse_args()
