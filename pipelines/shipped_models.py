@@ -33,22 +33,35 @@ NOT_FOR = (
 )
 
 
-#: The settings of each training's stages, in order. Each stage starts from the model of the previous one.
+#: Settings of stages. Each stage starts from the model of the previous one.
 COARSE = ("slicing.pixel_mm=2", "slicing.size=128", "training.batch_size=4", "training.max_steps=4000")
 FINE = ("training.learning_rate=0.0003",)
-#: What the second of two models differs in: it has one stage, which starts from the first model.
-CONTINUED = ("seed=1", "training.max_steps=1200", "training.learning_rate=0.0003", "validation.every_steps=400")
-#: Title, the domains A and B, settings of all stages, and the model to start from; in the order of training.
+SOME_EXTRACTED, EXTRACTED = "pretraining.extracted_fraction=0.2", "pretraining.extracted_fraction=1"
+#: Title, the domains A and B, the stages (the suffix of the folder and the settings), and the model to start from; in
+#: the order of training.
 TRAININGS = {
-    "head-t1-t2": ("T1 and T2 of heads with skull", ("t1", "t2"), ("pretraining.extracted_fraction=0.2",), None),
-    "head-t1-ct": ("T1 and CT of heads", ("t1", "ct"), (), None),
+    "head-t1-t2": (
+        "T1 and T2 of heads with skull",
+        ("t1", "t2"),
+        {"-coarse": (*COARSE, SOME_EXTRACTED), "": (*FINE, SOME_EXTRACTED)},
+        None,
+    ),
+    "head-t1-ct": ("T1 and CT of heads", ("t1", "ct"), {"-coarse": COARSE, "": FINE}, None),
     "brain-t1-t2": (
         "T1 and T2 of extracted brains",
         ("t1", "t2"),
-        ("pretraining.extracted_fraction=1", *CONTINUED),
+        {
+            "-first": (*FINE, EXTRACTED, "seed=1", "training.max_steps=1200"),
+            "": (*FINE, EXTRACTED, "seed=2", "training.max_steps=1300"),
+        },
         "head-t1-t2",
     ),
-    "head-t2-ct": ("T2 and CT of heads", ("t2", "ct"), CONTINUED, "head-t1-ct"),
+    "head-t2-ct": (
+        "T2 and CT of heads",
+        ("t2", "ct"),
+        {"": (*FINE, "seed=1", "training.max_steps=1200", "validation.every_steps=400")},
+        "head-t1-ct",
+    ),
 }
 
 
@@ -76,16 +89,16 @@ def main() -> int:
 
 def train_model(name: str, labels: Path, out: Path, device: str) -> None:
     """Train one model, or continue its training; it is then ``out/NAME/latest/model-last``."""
-    _, domains, settings, first = TRAININGS[name]
+    _, domains, stages, first = TRAININGS[name]
     maps = tuple(path for path in sorted(labels.glob("*.nii.gz")) if path.name.split(".")[0] not in LEFT_OUT)
     data = PretrainingData(labels=maps, domains=domains)
-    stages = {name: settings} if first else {f"{name}-coarse": COARSE + settings, name: FINE + settings}
     start = None if first is None else last_model(out, first)
-    for folder, own in stages.items():
+    for suffix, settings in stages.items():
+        folder = name + suffix
         if (out / folder / "latest").exists():
             pretrain(out=out / folder, resume=True, device=device)
         else:
-            config = load_config("pretrain", list(own))
+            config = load_config("pretrain", list(settings))
             pretrain(data, config=config, out=out / folder, device=device, init_from=start)
         start = last_model(out, folder)
 
@@ -97,10 +110,8 @@ def last_model(out: Path, folder: str) -> Path:
 
 def install_model(name: str, out: Path, scores: list[dict[str, object]]) -> None:
     """Write the model into the package, with half the precision and the scores of the benchmark."""
-    trained = ModelBundle.load(last_model(out, name))
-    stages = [trained]
-    if (out / f"{name}-coarse").is_dir():
-        stages.append(ModelBundle.load(last_model(out, f"{name}-coarse")))
+    stages = [ModelBundle.load(last_model(out, name + suffix)) for suffix in TRAININGS[name][2]]
+    trained = stages[-1]
     provenance = {**trained.provenance, "shipped": describe(name, stages, scores)}
     halved = dataclasses.replace(trained.halved(), provenance=provenance)
     with tempfile.TemporaryDirectory(dir=SHIPPED.parent) as folder:
@@ -113,11 +124,14 @@ def install_model(name: str, out: Path, scores: list[dict[str, object]]) -> None
 
 def describe(name: str, stages: list[ModelBundle], scores: list[dict[str, object]]) -> dict[str, object]:
     """Return what ``medcyclegan models`` and the model card say about a shipped model; ``stages``: its models."""
-    pairs = [model.provenance["pairs"] for model in stages]
-    # The stages share the seed: the shorter one generates the first patients of the longer one again.
-    patients, maps = max(found["patients"] for found in pairs), pairs[0]["label_maps"]
+    patients: dict[int, int] = {}
+    for provenance in (model.provenance for model in stages):
+        # Stages with the same seed generate the same patients.
+        seed, count = provenance["config"]["seed"], provenance["pairs"]["patients"]
+        patients[seed] = max(patients.get(seed, 0), count)
+    maps = stages[-1].provenance["pairs"]["label_maps"]
     trained_on = [
-        f"{patients} synthetic patients, generated from {maps} label maps; no scan of a person",
+        f"{sum(patients.values())} synthetic patients, generated from {maps} label maps; no scan of a person",
         SOURCE,
     ]
     title, _, _, start = TRAININGS[name]
