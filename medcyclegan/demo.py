@@ -20,7 +20,8 @@ from medcyclegan.inference import TranslationOptions, translate_file
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.io import read_volume, write_volume
 from medcyclegan.io.dicom.write.synthetic import write_made_series
-from medcyclegan.model.shipped import model_folder
+from medcyclegan.model import ModelBundle
+from medcyclegan.model.shipped import SHIPPED
 from medcyclegan.phantom import Head, make_head, t1_volume, t2_volume
 from medcyclegan.pictures import comparison_panel, png_bytes
 from medcyclegan.progress import progress_bar
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 _RECORD = "demo.json"
 #: The shipped model that also translates the unseen heads. It was trained on other heads, with real anatomy.
 _SHIPPED = "head-t1-t2"
-#: The columns of the picture, in order, which are followed by the error of "fake".
+#: The columns of the picture, in order. The error of "fake" follows them.
 _COLUMNS = ("input", "fake", "shipped model", "truth")
 #: Fraction of the fat signal that remains after fat suppression (water excitation, as in many T1 protocols).
 _FAT_SIGNAL = 0.25
@@ -101,10 +102,11 @@ def run_demo(
     folder = Path(out)
     _clear(folder, overwrite=overwrite)
     config = config or load_config("demo")
+    ModelBundle.load(SHIPPED / _SHIPPED)  # an incomplete installation fails here, not after minutes of training
     _write_heads(folder, heads)
     slice_volumes(folder / "volumes", folder / "slices", config=config, allow_synthetic=True)
     run = train(folder / "slices", config=config, out=folder / "runs", device=device)
-    models = {"translated": run / "model", f"translated-{_SHIPPED}": model_folder(_SHIPPED)}
+    models = {"translated": run / "model", f"translated-{_SHIPPED}": SHIPPED / _SHIPPED}
     options = TranslationOptions("t2", InferenceOptions(device=device))
     scores: dict[str, list[Evaluation]] = {name: [] for name in models}
     rows = []

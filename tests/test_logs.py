@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import pytest
 
 from medcyclegan.cohort import run_script
 from medcyclegan.errors import ReadError
+from medcyclegan.logs import set_up_logging
 
 SCRIPT = """
 import logging, sys
@@ -36,3 +38,10 @@ def test_a_script_reports_like_a_command(capsys):
 
     assert run_script(fail) == 1
     assert capsys.readouterr().err == "Error: in.nii: no such file\n"
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_a_quiet_command_hides_no_message_from_the_next_test(turn, caplog):
+    logging.getLogger("medcyclegan.x").warning("turn %d", turn)
+    assert f"turn {turn}" in caplog.text
+    set_up_logging(logging.ERROR)

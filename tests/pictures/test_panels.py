@@ -73,3 +73,13 @@ def test_png_bytes_hold_the_picture_and_are_the_same_each_time():
 def test_a_panel_without_its_slices_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="max"):
         training_panel({})
+
+
+def test_further_planes_have_their_own_columns() -> None:
+    names = ("input", "fake", "other", "truth")
+    row = {name: np.full((8, 8), value, np.float32) for name, value in zip(names, (0.0, 0.2, 0.9, 0.2), strict=True)}
+    ranges = dict.fromkeys(names, (0.0, 1.0))
+    three, four = (comparison_panel([row], ranges=ranges, error_range=1.0, names=own) for own in (names[::3], names))
+    assert four.width > three.width
+    white = [np.asarray(image.convert("L"))[three.height // 2 :].max() for image in (three, four)]
+    assert white[0] < 100 < 200 < white[1]

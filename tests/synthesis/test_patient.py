@@ -284,7 +284,7 @@ class TestStandardPatient:
         assert standard_patient(patient) == patient
 
 
-def test_in_most_extracted_t1_an_offset_makes_fluid_black(head):
+def test_most_extracted_t1_and_nothing_else_have_an_offset(head):
     """Only there: around a whole head, black fluid could not be distinguished from air."""
     patients = [
         draw_patient(seed, head, ("t1", "t2"), Variation(extracted=extracted))
