@@ -5,9 +5,9 @@ python tests/benchmarks/shipped_models.py LABELS OUT [--real SCANS] [--model NAM
 LABELS holds seg_03, seg_08, seg_14 and seg_20, which no shipped model was trained on. Inputs are scans by random
 protocols, with noise and bias field; the truth is the standard image of the same patient (standard_patient). Weights
 have 16 bits. Scores are means over the patients in the head, next to those of the input taken as the output (of water,
-for CT). MR is scaled by the 0.5th and 99.5th percentile in the head, in output and truth alike. OUT receives
-scores.json and pictures of each model. SCANS: the scans of docs/results.md; the
-folder dicom next to it contains ct_ge_hispeed_tilt. Lesions are scored for models without CT.
+for CT), and of images that have the mean of the true tissue in each voxel. MR is scaled by the 0.5th and 99.5th
+percentile in the head, in output and truth alike. OUT receives scores.json and pictures of each model. SCANS: the scans
+of docs/results.md; the folder dicom next to it contains ct_ge_hispeed_tilt. Lesions are scored for models without CT.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from shipped_models_real import score_real
-from shipped_models_tissues import GROUPS, lesion_contrasts, tissue_errors
+from shipped_models_tissues import GROUPS, lesion_contrasts, painted_with_means, tissue_errors
 
 from medcyclegan import ModelBundle, Volume, translate_volume
 from medcyclegan.metrics import head_mask, mae, ncc, psnr, ssim
@@ -57,15 +57,20 @@ def main() -> None:
     bundles = {name: ModelBundle.load(folder).halved() for name, folder in models.items()}
 
     rows, lesions, pictures = defaultdict(list), defaultdict(list), defaultdict(list)
+    healthy = defaultdict(list)
     for number, map_ in enumerate(MAPS):
         for n in range(arguments.patients):
             for with_lesions in (False, True):
                 for extracted in sorted({name.startswith("brain") for name in bundles}):
                     case = draw(arguments.labels / f"{map_}.nii.gz", 100 * n + number, with_lesions, extracted)
+                    if not with_lesions:
+                        healthy[extracted].append(case)
                     for name, bundle in bundles.items():
                         if name.startswith("brain") == extracted:
                             score(case, name, bundle, with_lesions, rows, lesions, pictures)
     table = print_scores(rows)
+    for extracted, cases in healthy.items():
+        print_tissue_means(cases, "extracted brains" if extracted else "heads")
     table += print_lesions(lesions)
     for name, panels in pictures.items():
         comparison_panel(panels, ranges=RANGES, error_range=1.0).save(arguments.out / f"{name}.png")
@@ -167,6 +172,20 @@ def print_scores(rows) -> list[dict]:
         print(f"{name:<14}{direction:<11}" + "".join(f"{means[group]:>14.{digits}f}" for group in GROUPS))
         entry["tissues"] = means
     return table
+
+
+def print_tissue_means(cases: list[Case], what: str) -> None:
+    """Print the scores of images that have the mean of the true tissue of other patients in each voxel."""
+    print(f"\n{what}: every voxel has the mean of its true tissue in the other patients")
+    for target in cases[0].truth:
+        truths = [comparable(case.truth[target], case) for case in cases]
+        painted = painted_with_means(truths, [case.tissues for case in cases])
+        found = [
+            {key: measure(ours, truth) for key, measure in measures(case, target).items()}
+            for ours, truth, case in zip(painted, truths, cases, strict=True)
+        ]
+        means = {key: float(np.mean([scores[key] for scores in found])) for key in found[0]}
+        print(f"  to {target:<4} " + "  ".join(f"{key} {value:.3f}" for key, value in means.items()))
 
 
 def print_lesions(lesions) -> list[dict]:

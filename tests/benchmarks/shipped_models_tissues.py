@@ -53,4 +53,24 @@ def lesion_contrasts(
                 yield kind, tuple(float(v[wide][inside].mean() - v[wide][ring].mean()) for v in (fake, truth))
 
 
+def painted_with_means(truths: list[np.ndarray], tissues: list[np.ndarray]) -> list[np.ndarray]:
+    """Return, for each patient, an image whose voxels have the mean of their true tissue in the other patients.
+
+    It shows what the differences between patients leave unknown even if every tissue is recognized. A tissue that no
+    other patient has gets its mean in the patient.
+    """
+    means = [
+        {int(t): float(truth[kinds == t].mean()) for t in np.unique(kinds)}
+        for truth, kinds in zip(truths, tissues, strict=True)
+    ]
+    painted = []
+    for n, kinds in enumerate(tissues):
+        table = np.zeros(256, np.float32)
+        for t, own in means[n].items():
+            others = [other[t] for m, other in enumerate(means) if m != n and t in other]
+            table[t] = np.mean(others) if others else own
+        painted.append(table[kinds])
+    return painted
+
+
 assert {name for names in GROUPS.values() for name in names} <= {tissue.name for tissue in TISSUES}
