@@ -20,8 +20,10 @@ from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.ema import AveragedGenerators
 from medcyclegan.training.update.image_pool import ImagePool
 from medcyclegan.training.update.losses import cycle_loss, discriminator_loss, generator_loss, identity_loss
+from medcyclegan.training.update.masks import mask_loss
 from medcyclegan.training.update.precision import Precision, autocast
 from medcyclegan.training.update.structure import structure_loss
+from medcyclegan.training.update.warps import draw_warps, warped
 
 __all__ = ["CycleGANStep", "Execution", "Losses", "build_step", "detached"]
 
@@ -88,13 +90,30 @@ class CycleGANStep:
         """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1]."""
         real_A, real_B = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
         step = engine.state.iteration - 1
+        warps = self.warps(step, len(real_A))
 
-        fake_A, fake_B, of_generators = self._generators_update(real_A, real_B)
+        fake_A, fake_B, of_generators = self._generators_update(real_A, real_B, *warps[:2])
         past_A = self.pool_A.exchange(fake_A, step)
         past_B = self.pool_B.exchange(fake_B, step)
-        of_discriminators = self._discriminators_update(real_A, real_B, past_A, past_B)
+        of_discriminators = self._discriminators_update(real_A, real_B, past_A, past_B, *warps[2:])
 
         return self.finish(of_generators | of_discriminators, step)
+
+    def warps(self, step: int, count: int) -> tuple[torch.Tensor, ...]:
+        """Return the warps of what the discriminators see in ``step``, or nothing if they see images unwarped.
+
+        Two for the generators' update, of fakes of A and of B, each ``(count, 8)``; two for the discriminators', of
+        their real images and negatives.
+        """
+        probability = self.config.networks.discriminator.augmentation
+        if probability == 0:
+            return ()
+        negatives = 2 if self.losses.input_negatives > 0 else 1
+        counts = [count, count, count * (1 + negatives), count * (1 + negatives)]
+        whole = sum(counts) * self.ranks.world_size
+        first = step * whole + self.ranks.rank * sum(counts)
+        drawn = draw_warps(self.config.seed, first, sum(counts), probability)
+        return torch.split(drawn.to(self.device, non_blocking=True), counts)
 
     def finish(self, losses: Losses, step: int) -> Losses:
         """Update what follows the networks: the loss scaler and the averages; return the losses of this step."""
@@ -105,9 +124,12 @@ class CycleGANStep:
         return dict(zip(losses, torch.stack(list(losses.values())).unbind(), strict=True))
 
     def update_generators(
-        self, real_A: torch.Tensor, real_B: torch.Tensor
+        self, real_A: torch.Tensor, real_B: torch.Tensor, *warps: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        """Minimize equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms."""
+        """Minimize equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms.
+
+        ``warps``: those of the fakes of A and of B for the discriminators, if they are to see them warped.
+        """
         G_AB, G_BA, D_A, D_B = self.networks.G_AB, self.networks.G_BA, self.networks.D_A, self.networks.D_B
         weight, form = self.losses, self.losses.adversarial
         D_A.requires_grad_(False)
@@ -121,8 +143,8 @@ class CycleGANStep:
                 fake_B, fake_A = G_AB(real_A), G_BA(real_B)
             rec_A, rec_B = G_BA(fake_B), G_AB(fake_A)
             terms = {
-                "adversarial_AB": generator_loss(D_B(fake_B), form),
-                "adversarial_BA": generator_loss(D_A(fake_A), form),
+                "adversarial_AB": generator_loss(D_B(_seen(fake_B, warps[1:])), form),
+                "adversarial_BA": generator_loss(D_A(_seen(fake_A, warps[:1])), form),
                 "cycle_A": cycle_loss(rec_A, real_A),
                 "cycle_B": cycle_loss(rec_B, real_B),
             }
@@ -136,24 +158,69 @@ class CycleGANStep:
                 terms["structure_AB"] = structure_loss(fake_B, real_A, weight.structure)
                 terms["structure_BA"] = structure_loss(fake_A, real_B, weight.structure)
                 loss = loss + weight.structure_weight * (terms["structure_AB"] + terms["structure_BA"])
+            if weight.mask_weight > 0:
+                terms["mask_AB"], terms["mask_BA"] = mask_loss(fake_B, real_A), mask_loss(fake_A, real_B)
+                loss = loss + weight.mask_weight * (terms["mask_AB"] + terms["mask_BA"])
 
         self.minimize(loss, self.optimizer_G)
         return fake_A.detach(), fake_B.detach(), detached(generators=loss, **terms)
 
     def update_discriminators(
-        self, real_A: torch.Tensor, real_B: torch.Tensor, past_A: torch.Tensor, past_B: torch.Tensor
+        self,
+        real_A: torch.Tensor,
+        real_B: torch.Tensor,
+        past_A: torch.Tensor,
+        past_B: torch.Tensor,
+        *warps: torch.Tensor,
     ) -> Losses:
-        """Maximize equation 3 over D_A and D_B, given real slices and current or past fakes."""
-        D_A, D_B, form = self.networks.D_A, self.networks.D_B, self.losses.adversarial
+        """Maximize equation 3 over D_A and D_B, given real slices and current or past fakes.
+
+        ``warps``: those of what D_A and D_B see, if they are to see it warped.
+        """
+        D_A, D_B = self.networks.D_A, self.networks.D_B
         D_A.requires_grad_(True)
         D_B.requires_grad_(True)
 
-        with self.autocast():
-            loss_A = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_A, real_A, past_A), form)
-            loss_B = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_B, real_B, past_B), form)
+        weight = self.losses.discriminator_weight
+        loss_A, penalty_A = self._judged(D_A, real_A, past_A, real_B, warps[:1])
+        loss_B, penalty_B = self._judged(D_B, real_B, past_B, real_A, warps[1:])
+        loss_A, loss_B = weight * loss_A, weight * loss_B
+        terms = {"discriminator_A": loss_A, "discriminator_B": loss_B}
+        loss = loss_A + loss_B
+        if penalty_A is not None and penalty_B is not None:
+            terms |= {"gradient_penalty_A": penalty_A, "gradient_penalty_B": penalty_B}
+            loss = loss + 0.5 * self.losses.gradient_penalty * (penalty_A + penalty_B)
 
-        self.minimize(loss_A + loss_B, self.optimizer_D)
-        return detached(discriminator_A=loss_A, discriminator_B=loss_B)
+        self.minimize(loss, self.optimizer_D)
+        return detached(**terms)
+
+    def _judged(
+        self,
+        network: nn.Module,
+        real: torch.Tensor,
+        fake: torch.Tensor,
+        other: torch.Tensor,
+        warps: tuple[torch.Tensor, ...],
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the loss of a discriminator, and the penalty on its gradient at real images if there is one.
+
+        ``other``: real slices of the other domain, which are negatives too if ``losses.input_negatives`` is above 0.
+        """
+        share, form = self.losses.input_negatives, self.losses.adversarial
+        images = _seen(torch.cat([real, fake, other] if share > 0 else [real, fake]), warps)
+        penalized = self.losses.gradient_penalty > 0
+        if penalized:
+            images.requires_grad_(True)
+        with self.autocast():
+            logits = network(images)
+            logits_real, logits_fake, *logits_other = torch.split(logits, len(real))
+            loss = discriminator_loss(logits_real, logits_fake, form)
+            if share > 0:
+                loss = (1.0 - share) * loss + share * discriminator_loss(logits_real, logits_other[0], form)
+        if not penalized:
+            return loss, None
+        (gradient,) = torch.autograd.grad(logits_real.float().sum(), images, create_graph=True)
+        return loss, gradient[: len(real)].square().sum(dim=(1, 2, 3)).mean()
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the networks compute in the step's precision."""
@@ -257,6 +324,11 @@ def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> t
     """Return ``network(first), network(second)``, in one pass for speed; each image is normalized separately."""
     one, other = torch.split(network(torch.cat([first, second])), [len(first), len(second)])
     return one, other
+
+
+def _seen(images: torch.Tensor, warps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Return ``images`` as a discriminator sees them: warped, if there are warps."""
+    return warped(images, warps[0]) if warps else images
 
 
 def detached(**losses: torch.Tensor) -> Losses:
