@@ -160,6 +160,10 @@ class Losses(_Section):
     mask_weight: Weight = 0.0
     """Weight of the difference between the head masks of a fake and of its input, computed from the images at an eighth
     of the resolution (after MaskGAN, Phan et al. 2023, arXiv 2307.16143); 0 disables it."""
+    paired_weight: Weight = 0.0
+    """Weight of the L1 difference between a fake and its true target, in pairs of slices of the training patients that
+    have both domains on one grid (as in pix2pix, Isola et al. 2017); each step adds ``training.batch_size`` pairs to
+    the unpaired slices. 0 disables it."""
 
 
 class Training(_Section):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from medcyclegan.config import Config, parse_config
+from medcyclegan.config import Config, load_config, parse_config
 from medcyclegan.errors import TrainingError, UsageError
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.training.monitor.metrics_log import drop_rows_after
@@ -26,6 +26,7 @@ from medcyclegan.training.run.folder import RunFolder, find_run
 from medcyclegan.training.run.init_from import initial_model, steps_behind
 from medcyclegan.training.run.saving import Checkpoints, check_room, open_watchers
 from medcyclegan.training.run.session import announce, check_config, session_entry
+from medcyclegan.training.run.shipped_start import default_configuration, shipped_start
 from medcyclegan.training.run.signals import StopSignals
 from medcyclegan.training.run.state import RunState
 from medcyclegan.training.schedule import LearningRate
@@ -56,12 +57,13 @@ def train(
     max_steps: int | None = None,
     device: str = "auto",
     resume: str | Path | Literal[True] | None = None,
-    init_from: str | Path | None = None,
+    init_from: str | Path | None = "auto",
 ) -> Path:
     """Train a CycleGAN on the slice store ``slices`` (default: ``slices/``); return the run's folder.
 
-    ``config``: networks, losses and schedule (default: the ``default`` configuration). ``domains``: the names of A and
-    B (default: the store's two, in alphabetical order). The run's folder is ``out/<date>-<time>``, to which
+    ``config``: networks, losses and schedule (default: the configuration ``cpu``, which continues a shipped model, if
+    one fits the slices, else ``default``). ``domains``: the names of A and B (default: the store's two, in alphabetical
+    order). The run's folder is ``out/<date>-<time>``, to which
     ``out/latest`` points; it holds ``config.yaml``, ``metrics.jsonl``, ``panels/``, ``checkpoints/``, ``model/`` (from
     the first checkpoint on) and ``run.json``. ``max_steps`` replaces the number of epochs. If volumes are held out,
     ``model/`` has the weights that validated best by ``validation.key_metric``, and ``model-last/`` those of the last
@@ -74,7 +76,9 @@ def train(
     Under ``torchrun``, every process calls this function in the same way; the processes divide each batch, and the
     first one writes.
 
-    ``init_from``: a model folder whose generators the run starts with; its discriminators are new.
+    ``init_from``: the model with whose generators the run starts, a folder or the name of a shipped model; its
+    discriminators are new. ``"auto"``: a shipped model, if one fits the domains, the pixel size and the configured
+    generators (:func:`~medcyclegan.training.run.shipped_start.shipped_start`). ``"none"`` or None: no model.
 
     SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint after the current step. Before the end of a session's first step, when
     there is nothing to save, they stop immediately, and so does a second Ctrl-C. As for every expected failure,
@@ -82,7 +86,7 @@ def train(
     command line). Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot
     be trained on, :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
     """
-    if resume is not None and not all(value is None for value in (config, domains, max_steps, init_from)):
+    if resume is not None and (any(value is not None for value in (config, domains, max_steps)) or init_from != "auto"):
         raise UsageError(
             "a resumed run keeps its own configuration, domains and steps: leave --config, --set, "
             "--domains, --max-steps and --init-from out (you may edit the run's config.yaml), or start a new run"
@@ -92,8 +96,17 @@ def train(
         place = Place(where, ranks, stop)
         if resume is not None:
             return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, place)
-        plan = build_plan(Path(slices or "slices"), with_steps(config or Config(), max_steps), domains)
-        return start_run(plan, Path(out), place, None if init_from is None else ModelBundle.load(init_from))
+        store = Path(slices or "slices")
+        config = config or load_config(default_configuration(store, domains, init_from))
+        plan = build_plan(store, with_steps(config, max_steps), domains)
+        return start_run(plan, Path(out), place, _initial(init_from, plan, ranks))
+
+
+def _initial(init_from: str | Path | None, plan: Plan, ranks: Ranks) -> ModelBundle | None:
+    """Return the model with whose generators a run starts; None if it starts from nothing."""
+    if init_from == "auto":
+        init_from = ranks.from_first((shipped_start(plan) or "") if ranks.first else "") or None
+    return None if init_from in (None, "none") else ModelBundle.load(init_from)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,13 +19,19 @@ from medcyclegan.training.update.cuda_graphs import CapturedFunction, wants_grap
 from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.ema import AveragedGenerators
 from medcyclegan.training.update.image_pool import ImagePool
-from medcyclegan.training.update.losses import cycle_loss, discriminator_loss, generator_loss, identity_loss
+from medcyclegan.training.update.losses import (
+    cycle_loss,
+    discriminator_loss,
+    generator_loss,
+    identity_loss,
+    paired_loss,
+)
 from medcyclegan.training.update.masks import mask_loss
 from medcyclegan.training.update.precision import Precision, autocast
 from medcyclegan.training.update.structure import structure_loss
 from medcyclegan.training.update.warps import draw_warps, warped
 
-__all__ = ["CycleGANStep", "Execution", "Losses", "build_step", "detached"]
+__all__ = ["CycleGANStep", "Execution", "Losses", "build_step", "detached", "seen"]
 
 Losses = dict[str, torch.Tensor]
 Result = TypeVar("Result")
@@ -87,12 +93,15 @@ class CycleGANStep:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> Losses:
-        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1]."""
-        real_A, real_B = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
+        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1].
+
+        With ``losses.paired_weight``, the batch also holds ``pair_A`` and ``pair_B`` of the same shapes.
+        """
+        real_A, real_B, *pair = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
         step = engine.state.iteration - 1
         warps = self.warps(step, len(real_A))
 
-        fake_A, fake_B, of_generators = self._generators_update(real_A, real_B, *warps[:2])
+        fake_A, fake_B, of_generators = self._generators_update(real_A, real_B, *pair, *warps[:2])
         past_A = self.pool_A.exchange(fake_A, step)
         past_B = self.pool_B.exchange(fake_B, step)
         of_discriminators = self._discriminators_update(real_A, real_B, past_A, past_B, *warps[2:])
@@ -124,14 +133,16 @@ class CycleGANStep:
         return dict(zip(losses, torch.stack(list(losses.values())).unbind(), strict=True))
 
     def update_generators(
-        self, real_A: torch.Tensor, real_B: torch.Tensor, *warps: torch.Tensor
+        self, real_A: torch.Tensor, real_B: torch.Tensor, *more: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, Losses]:
         """Minimize equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms.
 
-        ``warps``: those of the fakes of A and of B for the discriminators, if they are to see them warped.
+        ``more``: with ``losses.paired_weight``, a pair; then the warps of the fakes of A and of B, if the
+        discriminators see images warped.
         """
         G_AB, G_BA, D_A, D_B = self.networks.G_AB, self.networks.G_BA, self.networks.D_A, self.networks.D_B
         weight, form = self.losses, self.losses.adversarial
+        pair, warps = (more[:2], more[2:]) if weight.paired_weight > 0 else ((), more)
         D_A.requires_grad_(False)
         D_B.requires_grad_(False)
 
@@ -143,8 +154,8 @@ class CycleGANStep:
                 fake_B, fake_A = G_AB(real_A), G_BA(real_B)
             rec_A, rec_B = G_BA(fake_B), G_AB(fake_A)
             terms = {
-                "adversarial_AB": generator_loss(D_B(_seen(fake_B, warps[1:])), form),
-                "adversarial_BA": generator_loss(D_A(_seen(fake_A, warps[:1])), form),
+                "adversarial_AB": generator_loss(D_B(seen(fake_B, warps[1:])), form),
+                "adversarial_BA": generator_loss(D_A(seen(fake_A, warps[:1])), form),
                 "cycle_A": cycle_loss(rec_A, real_A),
                 "cycle_B": cycle_loss(rec_B, real_B),
             }
@@ -161,6 +172,10 @@ class CycleGANStep:
             if weight.mask_weight > 0:
                 terms["mask_AB"], terms["mask_BA"] = mask_loss(fake_B, real_A), mask_loss(fake_A, real_B)
                 loss = loss + weight.mask_weight * (terms["mask_AB"] + terms["mask_BA"])
+            if pair:
+                terms["paired_AB"] = paired_loss(G_AB(pair[0]), pair[1])
+                terms["paired_BA"] = paired_loss(G_BA(pair[1]), pair[0])
+                loss = loss + weight.paired_weight * (terms["paired_AB"] + terms["paired_BA"])
 
         self.minimize(loss, self.optimizer_G)
         return fake_A.detach(), fake_B.detach(), detached(generators=loss, **terms)
@@ -207,7 +222,7 @@ class CycleGANStep:
         ``other``: real slices of the other domain, which are negatives too if ``losses.input_negatives`` is above 0.
         """
         share, form = self.losses.input_negatives, self.losses.adversarial
-        images = _seen(torch.cat([real, fake, other] if share > 0 else [real, fake]), warps)
+        images = seen(torch.cat([real, fake, other] if share > 0 else [real, fake]), warps)
         penalized = self.losses.gradient_penalty > 0
         if penalized:
             images.requires_grad_(True)
@@ -326,7 +341,7 @@ def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> t
     return one, other
 
 
-def _seen(images: torch.Tensor, warps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def seen(images: torch.Tensor, warps: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """Return ``images`` as a discriminator sees them: warped, if there are warps."""
     return warped(images, warps[0]) if warps else images
 
