@@ -22,6 +22,13 @@ from medcyclegan.cli.common import (
 @click.option("--slices", metavar="DIR", help="The slice store.  [default: slices]")
 @click.option("--domains", nargs=2, metavar="A B", help="The two domains.  [default: the two in the store, sorted]")
 @training_options
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Train with N seeds for a quarter of the steps and continue with the best.  [default: 1]",
+)
 @device_option
 def command(**options: Any) -> None:
     """Train a CycleGAN on unpaired slices.
@@ -48,5 +55,5 @@ def command(**options: Any) -> None:
         store = Path(options["slices"] or "slices")
         named = options["config"] or default_configuration(store, options["domains"], arguments["init_from"])
         config = load_config(named, options["overrides"])
-    run = train(options["slices"], config=config, domains=options["domains"], **arguments)
+    run = train(options["slices"], config=config, domains=options["domains"], seeds=options["seeds"], **arguments)
     print_run(run)

@@ -22,7 +22,7 @@ from medcyclegan.training.plan import InitialModel, Plan, build_plan
 from medcyclegan.training.run.build import build_networks_and_step
 from medcyclegan.training.run.checkpoint import check_state, load_newest_checkpoint, restore_step
 from medcyclegan.training.run.engine import run_engine
-from medcyclegan.training.run.folder import RunFolder, find_run
+from medcyclegan.training.run.folder import RunFolder, find_run, point_latest_at
 from medcyclegan.training.run.init_from import initial_model, steps_behind
 from medcyclegan.training.run.saving import Checkpoints, check_room, open_watchers
 from medcyclegan.training.run.session import announce, check_config, session_entry
@@ -30,6 +30,7 @@ from medcyclegan.training.run.shipped_start import default_configuration, shippe
 from medcyclegan.training.run.signals import StopSignals
 from medcyclegan.training.run.state import RunState
 from medcyclegan.training.schedule import LearningRate
+from medcyclegan.training.seeds import find_best_seed, steps_of_trial
 from medcyclegan.training.update.distributed import Ranks, joined, own_device
 from medcyclegan.training.update.step import CycleGANStep
 
@@ -58,6 +59,7 @@ def train(
     device: str = "auto",
     resume: str | Path | Literal[True] | None = None,
     init_from: str | Path | None = "auto",
+    seeds: int = 1,
 ) -> Path:
     """Train a CycleGAN on the slice store ``slices`` (default: ``slices/``); return the run's folder.
 
@@ -80,6 +82,10 @@ def train(
     discriminators are new. ``"auto"``: a shipped model, if one fits the domains, the pixel size and the configured
     generators (:func:`~medcyclegan.training.run.shipped_start.shipped_start`). ``"none"`` or None: no model.
 
+    ``seeds``: trains this many runs for a quarter of the steps, with consecutive seeds, and continues the one whose
+    translations agree best with the contrast of real slices; the others stay as they are and can be resumed. The
+    result is the same as that of a single run with the best seed.
+
     SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint after the current step. Before the end of a session's first step, when
     there is nothing to save, they stop immediately, and so does a second Ctrl-C. As for every expected failure,
     :class:`~medcyclegan.errors.TrainingError` is then raised; its message explains how to continue (exit code 1 on the
@@ -88,8 +94,8 @@ def train(
     """
     if resume is not None and (any(value is not None for value in (config, domains, max_steps)) or init_from != "auto"):
         raise UsageError(
-            "a resumed run keeps its own configuration, domains and steps: leave --config, --set, "
-            "--domains, --max-steps and --init-from out (you may edit the run's config.yaml), or start a new run"
+            "a resumed run keeps its own configuration, domains and steps: leave --config, --set, --domains, "
+            "--max-steps, --init-from and --seeds out (you may edit the run's config.yaml), or start a new run"
         )
     where = own_device(device)
     with joined(where) as ranks, StopSignals() as stop, stopping_before_the_run(stop):
@@ -99,7 +105,20 @@ def train(
         store = Path(slices or "slices")
         config = config or load_config(default_configuration(store, domains, init_from))
         plan = build_plan(store, with_steps(config, max_steps), domains)
-        return start_run(plan, Path(out), place, _initial(init_from, plan, ranks))
+        initial = _initial(init_from, plan, ranks)
+        if seeds == 1:
+            return start_run(plan, Path(out), place, initial)
+        return _train_best_seed(plan, seeds, Path(out), place, initial)
+
+
+def _train_best_seed(plan: Plan, seeds: int, out: Path, place: Place, initial: ModelBundle | None) -> Path:
+    pause = steps_of_trial(plan)
+    best = find_best_seed(plan, seeds, lambda trial: start_run(trial, out, place, initial, pause_after=pause))
+    best = from_first(lambda: best, place.ranks)
+    log.info("continuing %s, the best of %d seeds", best, seeds)
+    if place.ranks.first:
+        point_latest_at(best)
+    return _resume(best, plan.store, place)
 
 
 def _initial(init_from: str | Path | None, plan: Plan, ranks: Ranks) -> ModelBundle | None:
@@ -118,11 +137,19 @@ class Place:
     stop: StopSignals
 
 
-def start_run(plan: Plan, out: Path, place: Place, initial: ModelBundle | None, *, with_store: bool = False) -> Path:
+def start_run(
+    plan: Plan,
+    out: Path,
+    place: Place,
+    initial: ModelBundle | None,
+    *,
+    with_store: bool = False,
+    pause_after: int | None = None,
+) -> Path:
     """Create a run's folder under ``out`` and train ``plan`` from the first step to the last; return the folder.
 
     ``initial``: the model with whose generators the run starts. ``with_store``: whether the plan's slice store
-    becomes part of the run's folder.
+    becomes part of the run's folder. ``pause_after``: the step after which the run stops, to be resumed later.
     """
     plan = with_initial(plan, initial)
     step = build_networks_and_step(plan, place.device, place.ranks, initial)
@@ -135,7 +162,7 @@ def start_run(plan: Plan, out: Path, place: Place, initial: ModelBundle | None, 
     if with_store:
         plan = dataclasses.replace(plan, store=run.reference)
     with locked(run, place.ranks):
-        return continue_run(RunState.load(run), plan, step, place.stop)
+        return continue_run(RunState.load(run), plan, step, place.stop, pause_after)
 
 
 def _resume(path: Path, slices: str | Path | None, place: Place) -> Path:
@@ -181,8 +208,10 @@ def locked(run: RunFolder, ranks: Ranks) -> Iterator[None]:
         yield
 
 
-def continue_run(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals) -> Path:
-    """Train a run, whose lock is held, from its last checkpoint to its last step."""
+def continue_run(
+    state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals, pause_after: int | None = None
+) -> Path:
+    """Train a run, whose lock is held, from its last checkpoint to its last step, or to ``pause_after``."""
     run, is_first = state.folder, step.ranks.first
     # If one of several processes stopped, the others would wait for it: they stop together, after a step.
     stop.at_once = step.ranks.world_size == 1
@@ -209,7 +238,7 @@ def continue_run(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSign
             )
             announce(run, plan, step, first)
             check_room(run, step)
-        checkpoints = Checkpoints(state, plan, step, watchers, stop)
+        checkpoints = Checkpoints(state, plan, step, watchers, stop, pause_after)
         if first < plan.steps:
             handlers = [LearningRate(plan, step), *watchers]
             handlers += [Panels(run.panels, plan, step, trackers), TimeLeft(plan)] if is_first else []
@@ -224,6 +253,9 @@ def continue_run(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSign
                 f"stopped by {stop.received} after step {state.step} of {plan.steps}; everything is saved: continue "
                 f"with medcyclegan {plan.command} --resume {run.path}"
             )
+        if state.step < plan.steps:
+            state.set_stopped()
+            return run.path
         state.set_finished(plan.steps)
     chosen = "" if watchers.validation is None else watchers.validation.description
     log.info("finished after %d steps: the model is %s, %s", plan.steps, run.model, chosen)

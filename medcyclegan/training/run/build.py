@@ -39,8 +39,8 @@ def build_networks_and_step(
     check_key_metric(plan)
     if plan.pairs is None and plan.config.losses.paired_weight > 0 and not paired_slices(plan.training):
         raise ConfigError(
-            f"losses.paired_weight = {plan.config.losses.paired_weight:g} needs pairs, but no training patient has both "
-            "domains on one grid: set it to 0, or slice such patients"
+            "losses.paired_weight needs pairs, but no training patient has both domains on one grid: set it to 0, or "
+            "slice such patients"
         )
     precision = choose_precision(plan.config.training.precision, device)
     check_memory(plan, device, precision, ranks)

@@ -6,19 +6,16 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from medcyclegan.config import load_config
 from medcyclegan.errors import MedCycleGANError, TrainingError
 from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.shipped import ShippedModel, order_of_domains, shipped_models
-from medcyclegan.networks import build_cyclegan
 from medcyclegan.training.monitor.diagnostics import contrast_of_inputs
-from medcyclegan.training.monitor.health import measure_signs, read_reference
+from medcyclegan.training.monitor.health import read_reference
 from medcyclegan.training.plan import Plan, choose_domains
-from medcyclegan.training.run.init_from import check_generators, put_generators
-from medcyclegan.training.update.step import build_step
+from medcyclegan.training.run.agreement import agreement_of_contrasts
+from medcyclegan.training.run.init_from import check_generators
 
 __all__ = ["default_configuration", "shipped_start"]
 
@@ -54,26 +51,21 @@ def shipped_start(plan: Plan) -> str | None:
     """Return the name of the shipped model that ``plan`` starts from by default; None if none fits.
 
     A candidate translates between the same contrasts, has the configured generators, and was trained with the same
-    pixel size. Of the candidates, the one is chosen whose translations of some training slices correlate best with the
-    mean real slices of the other domain at the same heights (``contrast`` in
-    :func:`~medcyclegan.training.monitor.diagnostics.signs_of`), if they correlate better than untranslated slices.
+    pixel size. Of the candidates, the one is chosen whose contrasts agree best with the real slices
+    (:func:`~medcyclegan.training.run.agreement.agreement_of_contrasts`), if they agree better than untranslated slices.
     """
     named = _candidates(plan.domains, plan.training)
     fitting = [(model.name, bundle) for model in named if (bundle := _with_generators(model, plan)) is not None]
     if not fitting:
         return None
     references = {"AB": read_reference(plan, 0), "BA": read_reference(plan, 1)}
+    inputs = sum(contrast_of_inputs(reference) for reference in references.values()) / len(references)
     best: tuple[float, str] | None = None
     for name, bundle in fitting:
-        networks = build_cyclegan(plan.config.networks, plan.size, 0)
-        put_generators(networks, bundle, plan)
-        signs = measure_signs(build_step(plan.config, networks, torch.device("cpu"), "fp32"), references)
-        found = {direction: values["contrast"] for direction, values in signs.items()}
-        inputs = {direction: contrast_of_inputs(reference) for direction, reference in references.items()}
-        log.debug("start %s: agreement of contrasts %s; untranslated: %s", name, found, inputs)
-        mean = sum(found.values()) / len(found)
-        if mean > sum(inputs.values()) / len(inputs) and (best is None or mean > best[0]):
-            best = mean, name
+        found = agreement_of_contrasts(plan, bundle, references)
+        log.debug("start %s: agreement of contrasts %.3f; untranslated: %.3f", name, found, inputs)
+        if found > inputs and (best is None or found > best[0]):
+            best = found, name
     if best is None:
         log.info(
             "no start from %s: its translations of these slices agree no better with the contrast of the other "

@@ -9,7 +9,8 @@ from ignite.engine import Engine
 from torch.nn import functional
 
 from medcyclegan.training.update.losses import generator_loss
-from medcyclegan.training.update.step import CycleGANStep, Losses, detached, seen
+from medcyclegan.training.update.step import CycleGANStep, Losses, detached
+from medcyclegan.training.update.warps import seen
 
 __all__ = ["PairedStep", "gradient_loss", "ssim_loss"]
 

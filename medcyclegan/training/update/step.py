@@ -19,9 +19,9 @@ from medcyclegan.training.update.cuda_graphs import CapturedFunction, wants_grap
 from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.ema import AveragedGenerators
 from medcyclegan.training.update.image_pool import ImagePool
+from medcyclegan.training.update.judge import judge
 from medcyclegan.training.update.losses import (
     cycle_loss,
-    discriminator_loss,
     generator_loss,
     identity_loss,
     paired_loss,
@@ -29,9 +29,9 @@ from medcyclegan.training.update.losses import (
 from medcyclegan.training.update.masks import mask_loss
 from medcyclegan.training.update.precision import Precision, autocast
 from medcyclegan.training.update.structure import structure_loss
-from medcyclegan.training.update.warps import draw_warps, warped
+from medcyclegan.training.update.warps import draw_warps, seen
 
-__all__ = ["CycleGANStep", "Execution", "Losses", "build_step", "detached", "seen"]
+__all__ = ["CycleGANStep", "Execution", "Losses", "build_step", "detached"]
 
 Losses = dict[str, torch.Tensor]
 Result = TypeVar("Result")
@@ -197,8 +197,9 @@ class CycleGANStep:
         D_B.requires_grad_(True)
 
         weight = self.losses.discriminator_weight
-        loss_A, penalty_A = self._judged(D_A, real_A, past_A, real_B, warps[:1])
-        loss_B, penalty_B = self._judged(D_B, real_B, past_B, real_A, warps[1:])
+        with self.autocast():
+            loss_A, penalty_A = judge(D_A, real_A, past_A, real_B, self.losses, warps[:1])
+            loss_B, penalty_B = judge(D_B, real_B, past_B, real_A, self.losses, warps[1:])
         loss_A, loss_B = weight * loss_A, weight * loss_B
         terms = {"discriminator_A": loss_A, "discriminator_B": loss_B}
         loss = loss_A + loss_B
@@ -208,34 +209,6 @@ class CycleGANStep:
 
         self.minimize(loss, self.optimizer_D)
         return detached(**terms)
-
-    def _judged(
-        self,
-        network: nn.Module,
-        real: torch.Tensor,
-        fake: torch.Tensor,
-        other: torch.Tensor,
-        warps: tuple[torch.Tensor, ...],
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the loss of a discriminator, and the penalty on its gradient at real images if there is one.
-
-        ``other``: real slices of the other domain, which are negatives too if ``losses.input_negatives`` is above 0.
-        """
-        share, form = self.losses.input_negatives, self.losses.adversarial
-        images = seen(torch.cat([real, fake, other] if share > 0 else [real, fake]), warps)
-        penalized = self.losses.gradient_penalty > 0
-        if penalized:
-            images.requires_grad_(True)
-        with self.autocast():
-            logits = network(images)
-            logits_real, logits_fake, *logits_other = torch.split(logits, len(real))
-            loss = discriminator_loss(logits_real, logits_fake, form)
-            if share > 0:
-                loss = (1.0 - share) * loss + share * discriminator_loss(logits_real, logits_other[0], form)
-        if not penalized:
-            return loss, None
-        (gradient,) = torch.autograd.grad(logits_real.float().sum(), images, create_graph=True)
-        return loss, gradient[: len(real)].square().sum(dim=(1, 2, 3)).mean()
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the networks compute in the step's precision."""
@@ -339,11 +312,6 @@ def _at_once(network: nn.Module, first: torch.Tensor, second: torch.Tensor) -> t
     """Return ``network(first), network(second)``, in one pass for speed; each image is normalized separately."""
     one, other = torch.split(network(torch.cat([first, second])), [len(first), len(second)])
     return one, other
-
-
-def seen(images: torch.Tensor, warps: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Return ``images`` as a discriminator sees them: warped, if there are warps."""
-    return warped(images, warps[0]) if warps else images
 
 
 def detached(**losses: torch.Tensor) -> Losses:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from medcyclegan.data import Stream, random_at
 
-__all__ = ["draw_warps", "warped"]
+__all__ = ["draw_warps", "seen", "warped"]
 
 #: The largest shift, a fraction of the image's edge, and rotation, and the standard deviation of log2 of the scale.
 _SHIFT, _DEGREES, _SCALE = 0.125, 15.0, 0.15
@@ -59,3 +59,8 @@ def warped(images: torch.Tensor, warps: torch.Tensor) -> torch.Tensor:
     below = (rows[None, :, None] - warps[:, 7, None, None]).abs() < _COVERED
     beside = (columns[None, None, :] - warps[:, 6, None, None]).abs() < _COVERED
     return moved.masked_fill((below & beside)[:, None], 0.0) - 1.0
+
+
+def seen(images: torch.Tensor, warps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Return ``images`` as a discriminator sees them: warped by ``warps[0]``, or unchanged if there are no warps."""
+    return warped(images, warps[0]) if warps else images
