@@ -63,36 +63,31 @@ def train(
 ) -> Path:
     """Train a CycleGAN on the slice store ``slices`` (default: ``slices/``); return the run's folder.
 
-    ``config``: networks, losses and schedule (default: the configuration ``cpu``, which continues a shipped model, if
-    one fits the slices, else ``default``). ``domains``: the names of A and B (default: the store's two, in alphabetical
-    order). The run's folder is ``out/<date>-<time>``, to which
-    ``out/latest`` points; it holds ``config.yaml``, ``metrics.jsonl``, ``panels/``, ``checkpoints/``, ``model/`` (from
-    the first checkpoint on) and ``run.json``. ``max_steps`` replaces the number of epochs. If volumes are held out,
-    ``model/`` has the weights that validated best by ``validation.key_metric``, and ``model-last/`` those of the last
-    checkpoint.
+    ``config``: networks, losses and schedule (default: ``cpu``, which continues a shipped model, if one fits the
+    slices, else ``default``). ``domains``: the names of A and B (default: the store's two, in alphabetical order).
+    The run's folder is ``out/<date>-<time>``, to which ``out/latest`` points; it holds ``config.yaml``,
+    ``metrics.jsonl``, ``panels/``, ``checkpoints/``, ``model/`` (from the first checkpoint on) and ``run.json``.
+    ``max_steps`` replaces the number of epochs. If volumes are held out, ``model/`` has the weights that validated best
+    by ``validation.key_metric``, and ``model-last/`` those of the last checkpoint.
 
     ``resume``: continue a run (a folder, or True for ``out/latest``) with its own configuration from its last intact
     checkpoint, or from step 0 if it has none. On the CPU the weights are bit-identical to those of an uninterrupted run
     with the same number of threads. A finished run is left unchanged, unless its ``config.yaml`` was given more steps.
 
-    Under ``torchrun``, every process calls this function in the same way; the processes divide each batch, and the
-    first one writes.
+    ``init_from``: the model (folder or name) whose generators the run starts with; its discriminators are new.
+    ``"auto"``: a shipped model if one fits (:mod:`medcyclegan.training.run.shipped_start`); ``"none"``: no model.
+    ``seeds``: train so many runs for a quarter of the steps, and continue the one whose contrasts agree best with real
+    slices (:mod:`medcyclegan.training.seeds`). The result is that of a single run with its seed.
 
-    ``init_from``: the model with whose generators the run starts, a folder or the name of a shipped model; its
-    discriminators are new. ``"auto"``: a shipped model, if one fits the domains, the pixel size and the configured
-    generators (:func:`~medcyclegan.training.run.shipped_start.shipped_start`). ``"none"`` or None: no model.
-
-    ``seeds``: trains this many runs for a quarter of the steps, with consecutive seeds, and continues the one whose
-    translations agree best with the contrast of real slices; the others stay as they are and can be resumed. The
-    result is the same as that of a single run with the best seed.
-
-    SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint after the current step. Before the end of a session's first step, when
-    there is nothing to save, they stop immediately, and so does a second Ctrl-C. As for every expected failure,
-    :class:`~medcyclegan.errors.TrainingError` is then raised; its message explains how to continue (exit code 1 on the
-    command line). Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot
-    be trained on, :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
+    Under ``torchrun``, every process calls this function in the same way; the first one writes. SIGTERM, SIGUSR1 and
+    Ctrl-C save a checkpoint after the current step. Before the end of a session's first step, when there is nothing to
+    save, they stop immediately, and so does a second Ctrl-C. As for every expected failure,
+    :class:`~medcyclegan.errors.TrainingError` is then raised; its message explains how to continue. Raises
+    :class:`~medcyclegan.errors.StoreError` for a store that cannot be trained on,
+    :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
     """
-    if resume is not None and (any(value is not None for value in (config, domains, max_steps)) or init_from != "auto"):
+    given = any(value is not None for value in (config, domains, max_steps))
+    if resume is not None and (given or init_from != "auto" or seeds != 1):
         raise UsageError(
             "a resumed run keeps its own configuration, domains and steps: leave --config, --set, --domains, "
             "--max-steps, --init-from and --seeds out (you may edit the run's config.yaml), or start a new run"
@@ -105,27 +100,24 @@ def train(
         store = Path(slices or "slices")
         config = config or load_config(default_configuration(store, domains, init_from))
         plan = build_plan(store, with_steps(config, max_steps), domains)
-        initial = _initial(init_from, plan, ranks)
-        if seeds == 1:
-            return start_run(plan, Path(out), place, initial)
-        return _train_best_seed(plan, seeds, Path(out), place, initial)
+        return _start(plan, Path(out), place, init_from, seeds)
 
 
-def _train_best_seed(plan: Plan, seeds: int, out: Path, place: Place, initial: ModelBundle | None) -> Path:
-    pause = steps_of_trial(plan)
-    best = find_best_seed(plan, seeds, lambda trial: start_run(trial, out, place, initial, pause_after=pause))
-    best = from_first(lambda: best, place.ranks)
-    log.info("continuing %s, the best of %d seeds", best, seeds)
-    if place.ranks.first:
-        point_latest_at(best)
-    return _resume(best, plan.store, place)
-
-
-def _initial(init_from: str | Path | None, plan: Plan, ranks: Ranks) -> ModelBundle | None:
-    """Return the model with whose generators a run starts; None if it starts from nothing."""
+def _start(plan: Plan, out: Path, place: Place, init_from: str | Path | None, seeds: int) -> Path:
+    """Start one run, or several of which the best is continued."""
+    ranks = place.ranks
     if init_from == "auto":
         init_from = ranks.from_first((shipped_start(plan) or "") if ranks.first else "") or None
-    return None if init_from in (None, "none") else ModelBundle.load(init_from)
+    initial = None if init_from in (None, "none") else ModelBundle.load(init_from)
+    if seeds == 1:
+        return start_run(plan, out, place, initial)
+    pause = steps_of_trial(plan)
+    best = find_best_seed(plan, seeds, lambda trial: start_run(trial, out, place, initial, pause_after=pause))
+    best = from_first(lambda: best, ranks)
+    log.info("continuing %s, the best of %d seeds", best, seeds)
+    if ranks.first:
+        point_latest_at(best)
+    return _resume(best, plan.store, place)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,8 +249,7 @@ def continue_run(
             state.set_stopped()
             return run.path
         state.set_finished(plan.steps)
-    chosen = "" if watchers.validation is None else watchers.validation.description
-    log.info("finished after %d steps: the model is %s, %s", plan.steps, run.model, chosen)
+    log.info("finished after %d steps: the model is %s, %s", plan.steps, run.model, watchers.description)
     return run.path
 
 

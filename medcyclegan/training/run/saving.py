@@ -43,6 +43,11 @@ class Watchers:
         """Yield the existing ones, in the order in which they are called after a step."""
         yield from (watcher for watcher in (self.metrics, self.validation, self.health) if watcher is not None)
 
+    @property
+    def description(self) -> str:
+        """A description of the chosen weights; only the first process, which logs it, has one."""
+        return "" if self.validation is None else self.validation.description
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of each."""
         state = {"metrics": self.metrics.state_dict()}
