@@ -187,7 +187,9 @@ def training_options(function: F) -> F:
             "--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Continue a run.  [default: OUT/latest]"
         ),
         click.option(
-            "--init-from", metavar="MODEL", help="Start from the generators of this model folder or shipped model."
+            "--init-from",
+            metavar="MODEL",
+            help="Start from the generators of this model folder or shipped model; none: from nothing.",
         ),
     ]
     for option in reversed(options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,9 +22,19 @@ from medcyclegan.cli.common import (
 @click.option("--slices", metavar="DIR", help="The slice store.  [default: slices]")
 @click.option("--domains", nargs=2, metavar="A B", help="The two domains.  [default: the two in the store, sorted]")
 @training_options
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Train with N seeds for a quarter of the steps and continue with the best.  [default: 1]",
+)
 @device_option
 def command(**options: Any) -> None:
     """Train a CycleGAN on unpaired slices.
+
+    Without --config: if a shipped model fits the domains, training continues that model (configuration "cpu");
+    otherwise it trains from nothing (configuration "default"), as with --init-from none.
 
     Every run is written to a new folder in --out: configuration, losses, example images, checkpoints and, from the
     first checkpoint on, the model. The link "latest" points to the newest run.
@@ -34,11 +45,15 @@ def command(**options: Any) -> None:
     """
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
-    from medcyclegan.training import train
+    from medcyclegan.training import default_configuration, train
 
     resume, arguments = options["resume"], training_arguments(options)
     if resume is not None and (options["config"] or options["overrides"]):
         raise UsageError("--resume uses the configuration of the run: leave --config and --set out")
-    config = None if resume is not None else load_config(options["config"] or "default", options["overrides"])
-    run = train(options["slices"], config=config, domains=options["domains"], **arguments)
+    config, arguments["init_from"] = None, arguments["init_from"] or "auto"
+    if resume is None:
+        store = Path(options["slices"] or "slices")
+        named = options["config"] or default_configuration(store, options["domains"], arguments["init_from"])
+        config = load_config(named, options["overrides"])
+    run = train(options["slices"], config=config, domains=options["domains"], seeds=options["seeds"], **arguments)
     print_run(run)

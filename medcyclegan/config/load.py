@@ -120,6 +120,15 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
     return values
 
 
+#: A number of epochs, and the number of steps in its section that would replace it. An override of the first removes
+#: the second, which a shipped configuration may have set.
+_REPLACED = {
+    "training.epochs": "max_steps",
+    "training.checkpoint_epochs": "checkpoint_steps",
+    "validation.every_epochs": "every_steps",
+}
+
+
 def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
     """Return ``values`` with the override ``section.key=value`` applied; the value is parsed as YAML."""
     dotted, equals, text = override.partition("=")
@@ -137,6 +146,7 @@ def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
         level[key] = dict(inner) if isinstance(inner, dict) else {}
         level = level[key]
     level[keys[-1]] = value
+    level.pop(_REPLACED.get(dotted.strip(), ""), None)
     return result
 
 

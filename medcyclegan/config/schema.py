@@ -119,6 +119,9 @@ class Discriminator(_Section):
     """Channels of the first layer."""
     layers: Annotated[int, Field(ge=1, le=6)] = 3
     """Number of strided layers of the ``patch`` network: 3 gives a receptive field of 70 x 70 pixels."""
+    augmentation: Fraction = 0.0
+    """Probability that an image is warped before a discriminator sees it: shifted, rotated, scaled, and partly covered
+    (Zhao et al. 2020, Karras et al. 2020). A discriminator then cannot memorize a few patients. 0 disables it."""
 
 
 class Networks(_Section):
@@ -148,6 +151,19 @@ class Losses(_Section):
     (Haber and Modersitzki 2006); ``lncc``: squared local correlation; ``mutual_information``; ``none``: no loss."""
     structure_weight: Weight = 1.0
     """Weight of the structure term, if there is one; a large weight preserves the contrast of the input."""
+    input_negatives: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of real slices of the other domain among the negatives that a discriminator sees (Wang et al. 2022, arXiv
+    2211.01293): it learns to reject the contrast of the input. 0: fakes are the only negatives."""
+    gradient_penalty: Weight = 0.0
+    """Weight of the zero-centered gradient penalty on real slices (R1, Mescheder et al. 2018), which keeps a
+    discriminator from becoming certain; the networks are then neither compiled nor recorded. 0 disables it."""
+    mask_weight: Weight = 0.0
+    """Weight of the difference between the head masks of a fake and of its input, computed from the images at an eighth
+    of the resolution (after MaskGAN, Phan et al. 2023, arXiv 2307.16143); 0 disables it."""
+    paired_weight: Weight = 0.0
+    """Weight of the L1 difference between a fake and its true target, in pairs of slices of the training patients that
+    have both domains on one grid (as in pix2pix, Isola et al. 2017); each step adds ``training.batch_size`` pairs to
+    the unpaired slices. 0 disables it."""
 
 
 class Training(_Section):

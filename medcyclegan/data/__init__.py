@@ -1,6 +1,7 @@
 """Training data: unpaired batches of slices from a slice store."""
 
 from medcyclegan.data.counter_random import Stream, random_at
+from medcyclegan.data.paired import PairedSlices, Place, paired_slices
 from medcyclegan.data.prefetch import BATCHES_AHEAD, prefetched_batches
 from medcyclegan.data.resident import ResidentStacks, SliceReader, open_reader
 from medcyclegan.data.same_place import row_pairs, shared_slices
@@ -12,6 +13,8 @@ __all__ = [
     "HEIGHT_BAND",
     "Batch",
     "ResidentStacks",
+    "PairedSlices",
+    "Place",
     "Sample",
     "Sampling",
     "SliceIndex",
@@ -21,6 +24,7 @@ __all__ = [
     "UnpairedSlices",
     "check_stacks",
     "open_reader",
+    "paired_slices",
     "prefetched_batches",
     "random_at",
     "row_pairs",

@@ -21,6 +21,7 @@ class Stream(enum.IntEnum):
     PASS_B = 2
     POOL_A = 3
     POOL_B = 4
+    WARP = 5
 
 
 def random_at(seed: int, stream: Stream, counter: int) -> np.random.Generator:

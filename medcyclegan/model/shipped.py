@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from medcyclegan.errors import ModelError
 from medcyclegan.model.contrast_names import contrasts_in
 from medcyclegan.model.folder import MODEL_JSON, read_record
 
-__all__ = ["SHIPPED", "ShippedModel", "fitting_models", "model_folder", "shipped_models"]
+__all__ = ["SHIPPED", "ShippedModel", "fitting_models", "model_folder", "order_of_domains", "shipped_models"]
 
 #: The folder that holds one model folder per shipped model.
 SHIPPED = Path(__file__).parent / "shipped"
+#: Names of domains that say no more than the modality.
+_ANY_MR = ("mr", "mri")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,8 @@ class ShippedModel:
     """A shipped model, as its ``model.json`` describes it.
 
     ``domains``: names and modalities of A and B. ``about``: what it was trained on and measured on, and what it is not
-    for (``provenance.shipped`` of ``model.json``). ``size_mb``: the size of its folder in MB.
+    for (``provenance.shipped`` of ``model.json``). ``size_mb``: the size of its folder in MB. ``fit`` and ``pixel_mm``:
+    how its slices were made.
     """
 
     name: str
@@ -31,6 +34,8 @@ class ShippedModel:
     domains: tuple[tuple[str, str], tuple[str, str]]
     about: Mapping[str, Any]
     size_mb: float
+    fit: str
+    pixel_mm: float
 
 
 def shipped_models() -> list[ShippedModel]:
@@ -62,12 +67,36 @@ def fitting_models(modality: str | None, name: str = "") -> list[str]:
     return [m.name for m in named or models]
 
 
+def order_of_domains(
+    model: Sequence[tuple[str, str | None]], own: Sequence[tuple[str, str | None]]
+) -> tuple[int, int] | None:
+    """Return which of a model's two domains are the domains A and B of a training; None if they do not fit.
+
+    Both are names with modalities. A domain fits one of the same name, or of the contrast that its name contains, such
+    as ``T1w`` for ``t1``; a domain that is only called MR fits every MR contrast.
+    """
+    for order in ((0, 1), (1, 0)):
+        if all(_is_contrast(name, modality, *model[n]) for (name, modality), n in zip(own, order, strict=True)):
+            return order
+    return None
+
+
+def _is_contrast(name: str, modality: str | None, contrast: str, contrast_modality: str | None) -> bool:
+    if None not in (modality, contrast_modality) and modality != contrast_modality:
+        return False
+    if name.lower() in _ANY_MR:
+        return contrast_modality == "MR"
+    return name == contrast or contrasts_in(name) == {contrast}
+
+
 def _read(folder: Path) -> ShippedModel:
     record = read_record(folder)
     try:
         a, b = ((str(record["domains"][side]["name"]), record["domains"][side]["modality"]) for side in "AB")
+        made = record["preparation"]
+        fit, pixel_mm = str(made["fit"]), float(made["pixel_mm"])
         about = {key: record["provenance"]["shipped"][key] for key in ("title", "trained_on", "measured", "limits")}
     except (KeyError, TypeError) as error:
         raise ModelError(f"{folder / MODEL_JSON} does not describe a shipped model ({error!r}): reinstall") from None
     size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
-    return ShippedModel(folder.name, folder, (a, b), about, size)
+    return ShippedModel(folder.name, folder, (a, b), about, size, fit, pixel_mm)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from medcyclegan.config import Config, parse_config
+from medcyclegan.config import Config, load_config, parse_config
 from medcyclegan.errors import TrainingError, UsageError
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.training.monitor.metrics_log import drop_rows_after
@@ -22,13 +22,15 @@ from medcyclegan.training.plan import InitialModel, Plan, build_plan
 from medcyclegan.training.run.build import build_networks_and_step
 from medcyclegan.training.run.checkpoint import check_state, load_newest_checkpoint, restore_step
 from medcyclegan.training.run.engine import run_engine
-from medcyclegan.training.run.folder import RunFolder, find_run
+from medcyclegan.training.run.folder import RunFolder, find_run, point_latest_at
 from medcyclegan.training.run.init_from import initial_model, steps_behind
 from medcyclegan.training.run.saving import Checkpoints, check_room, open_watchers
 from medcyclegan.training.run.session import announce, check_config, session_entry
+from medcyclegan.training.run.shipped_start import default_configuration, shipped_start
 from medcyclegan.training.run.signals import StopSignals
 from medcyclegan.training.run.state import RunState
 from medcyclegan.training.schedule import LearningRate
+from medcyclegan.training.seeds import find_best_seed, steps_of_trial
 from medcyclegan.training.update.distributed import Ranks, joined, own_device
 from medcyclegan.training.update.step import CycleGANStep
 
@@ -56,44 +58,66 @@ def train(
     max_steps: int | None = None,
     device: str = "auto",
     resume: str | Path | Literal[True] | None = None,
-    init_from: str | Path | None = None,
+    init_from: str | Path | None = "auto",
+    seeds: int = 1,
 ) -> Path:
     """Train a CycleGAN on the slice store ``slices`` (default: ``slices/``); return the run's folder.
 
-    ``config``: networks, losses and schedule (default: the ``default`` configuration). ``domains``: the names of A and
-    B (default: the store's two, in alphabetical order). The run's folder is ``out/<date>-<time>``, to which
-    ``out/latest`` points; it holds ``config.yaml``, ``metrics.jsonl``, ``panels/``, ``checkpoints/``, ``model/`` (from
-    the first checkpoint on) and ``run.json``. ``max_steps`` replaces the number of epochs. If volumes are held out,
-    ``model/`` has the weights that validated best by ``validation.key_metric``, and ``model-last/`` those of the last
-    checkpoint.
+    ``config``: networks, losses and schedule (default: ``cpu``, which continues a shipped model, if one fits the
+    slices, else ``default``). ``domains``: the names of A and B (default: the store's two, in alphabetical order).
+    The run's folder is ``out/<date>-<time>``, to which ``out/latest`` points; it holds ``config.yaml``,
+    ``metrics.jsonl``, ``panels/``, ``checkpoints/``, ``model/`` (from the first checkpoint on) and ``run.json``.
+    ``max_steps`` replaces the number of epochs. If volumes are held out, ``model/`` has the weights that validated best
+    by ``validation.key_metric``, and ``model-last/`` those of the last checkpoint.
 
     ``resume``: continue a run (a folder, or True for ``out/latest``) with its own configuration from its last intact
     checkpoint, or from step 0 if it has none. On the CPU the weights are bit-identical to those of an uninterrupted run
     with the same number of threads. A finished run is left unchanged, unless its ``config.yaml`` was given more steps.
 
-    Under ``torchrun``, every process calls this function in the same way; the processes divide each batch, and the
-    first one writes.
+    ``init_from``: the model (folder or name) whose generators the run starts with; its discriminators are new.
+    ``"auto"``: a shipped model if one fits (:mod:`medcyclegan.training.run.shipped_start`); ``"none"``: no model.
+    ``seeds``: train so many runs for a quarter of the steps, and continue the one whose contrasts agree best with real
+    slices (:mod:`medcyclegan.training.seeds`). The result is that of a single run with its seed.
 
-    ``init_from``: a model folder whose generators the run starts with; its discriminators are new.
-
-    SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint after the current step. Before the end of a session's first step, when
-    there is nothing to save, they stop immediately, and so does a second Ctrl-C. As for every expected failure,
-    :class:`~medcyclegan.errors.TrainingError` is then raised; its message explains how to continue (exit code 1 on the
-    command line). Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot
-    be trained on, :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
+    Under ``torchrun``, every process calls this function in the same way; the first one writes. SIGTERM, SIGUSR1 and
+    Ctrl-C save a checkpoint after the current step. Before the end of a session's first step, when there is nothing to
+    save, they stop immediately, and so does a second Ctrl-C. As for every expected failure,
+    :class:`~medcyclegan.errors.TrainingError` is then raised; its message explains how to continue. Raises
+    :class:`~medcyclegan.errors.StoreError` for a store that cannot be trained on,
+    :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
     """
-    if resume is not None and not all(value is None for value in (config, domains, max_steps, init_from)):
+    given = any(value is not None for value in (config, domains, max_steps))
+    if resume is not None and (given or init_from != "auto" or seeds != 1):
         raise UsageError(
-            "a resumed run keeps its own configuration, domains and steps: leave --config, --set, "
-            "--domains, --max-steps and --init-from out (you may edit the run's config.yaml), or start a new run"
+            "a resumed run keeps its own configuration, domains and steps: leave --config, --set, --domains, "
+            "--max-steps, --init-from and --seeds out (you may edit the run's config.yaml), or start a new run"
         )
     where = own_device(device)
     with joined(where) as ranks, StopSignals() as stop, stopping_before_the_run(stop):
         place = Place(where, ranks, stop)
         if resume is not None:
             return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, place)
-        plan = build_plan(Path(slices or "slices"), with_steps(config or Config(), max_steps), domains)
-        return start_run(plan, Path(out), place, None if init_from is None else ModelBundle.load(init_from))
+        store = Path(slices or "slices")
+        config = config or load_config(default_configuration(store, domains, init_from))
+        plan = build_plan(store, with_steps(config, max_steps), domains)
+        return _start(plan, Path(out), place, init_from, seeds)
+
+
+def _start(plan: Plan, out: Path, place: Place, init_from: str | Path | None, seeds: int) -> Path:
+    """Start one run, or several of which the best is continued."""
+    ranks = place.ranks
+    if init_from == "auto":
+        init_from = ranks.from_first((shipped_start(plan) or "") if ranks.first else "") or None
+    initial = None if init_from in (None, "none") else ModelBundle.load(init_from)
+    if seeds == 1:
+        return start_run(plan, out, place, initial)
+    pause = steps_of_trial(plan)
+    best = find_best_seed(plan, seeds, lambda trial: start_run(trial, out, place, initial, pause_after=pause))
+    best = from_first(lambda: best, ranks)
+    log.info("continuing %s, the best of %d seeds", best, seeds)
+    if ranks.first:
+        point_latest_at(best)
+    return _resume(best, plan.store, place)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,11 +129,19 @@ class Place:
     stop: StopSignals
 
 
-def start_run(plan: Plan, out: Path, place: Place, initial: ModelBundle | None, *, with_store: bool = False) -> Path:
+def start_run(
+    plan: Plan,
+    out: Path,
+    place: Place,
+    initial: ModelBundle | None,
+    *,
+    with_store: bool = False,
+    pause_after: int | None = None,
+) -> Path:
     """Create a run's folder under ``out`` and train ``plan`` from the first step to the last; return the folder.
 
     ``initial``: the model with whose generators the run starts. ``with_store``: whether the plan's slice store
-    becomes part of the run's folder.
+    becomes part of the run's folder. ``pause_after``: the step after which the run stops, to be resumed later.
     """
     plan = with_initial(plan, initial)
     step = build_networks_and_step(plan, place.device, place.ranks, initial)
@@ -122,7 +154,7 @@ def start_run(plan: Plan, out: Path, place: Place, initial: ModelBundle | None, 
     if with_store:
         plan = dataclasses.replace(plan, store=run.reference)
     with locked(run, place.ranks):
-        return continue_run(RunState.load(run), plan, step, place.stop)
+        return continue_run(RunState.load(run), plan, step, place.stop, pause_after)
 
 
 def _resume(path: Path, slices: str | Path | None, place: Place) -> Path:
@@ -168,8 +200,10 @@ def locked(run: RunFolder, ranks: Ranks) -> Iterator[None]:
         yield
 
 
-def continue_run(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals) -> Path:
-    """Train a run, whose lock is held, from its last checkpoint to its last step."""
+def continue_run(
+    state: RunState, plan: Plan, step: CycleGANStep, stop: StopSignals, pause_after: int | None = None
+) -> Path:
+    """Train a run, whose lock is held, from its last checkpoint to its last step, or to ``pause_after``."""
     run, is_first = state.folder, step.ranks.first
     # If one of several processes stopped, the others would wait for it: they stop together, after a step.
     stop.at_once = step.ranks.world_size == 1
@@ -196,7 +230,7 @@ def continue_run(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSign
             )
             announce(run, plan, step, first)
             check_room(run, step)
-        checkpoints = Checkpoints(state, plan, step, watchers, stop)
+        checkpoints = Checkpoints(state, plan, step, watchers, stop, pause_after)
         if first < plan.steps:
             handlers = [LearningRate(plan, step), *watchers]
             handlers += [Panels(run.panels, plan, step, trackers), TimeLeft(plan)] if is_first else []
@@ -211,9 +245,11 @@ def continue_run(state: RunState, plan: Plan, step: CycleGANStep, stop: StopSign
                 f"stopped by {stop.received} after step {state.step} of {plan.steps}; everything is saved: continue "
                 f"with medcyclegan {plan.command} --resume {run.path}"
             )
+        if state.step < plan.steps:
+            state.set_stopped()
+            return run.path
         state.set_finished(plan.steps)
-    chosen = "" if watchers.validation is None else watchers.validation.description
-    log.info("finished after %d steps: the model is %s, %s", plan.steps, run.model, chosen)
+    log.info("finished after %d steps: the model is %s, %s", plan.steps, run.model, watchers.description)
     return run.path
 
 

@@ -9,7 +9,7 @@ from medcyclegan.errors import ConfigError, UsageError
 
 
 def test_the_shipped_configurations_are_these():
-    assert shipped_configs() == ("ct-mr", "default", "demo", "pretrain", "smoke", "t1-t2")
+    assert shipped_configs() == ("cpu", "ct-mr", "default", "demo", "pretrain", "smoke", "t1-t2")
 
 
 @pytest.mark.parametrize("name", shipped_configs())
@@ -129,3 +129,11 @@ def test_a_bare_on_or_off_is_no_truth_value(tmp_path):
     assert (training.compile, training.slices_on_device) == ("on", "off")
     with pytest.raises(ConfigError, match=r"training.compile = 1: "):
         parse_config({"training": {"compile": 1}}, "test")
+
+
+def test_an_override_in_epochs_replaces_the_steps_of_the_configuration() -> None:
+    assert load_config("cpu").training.max_steps is not None
+    config = load_config("cpu", ["training.epochs=3", "training.checkpoint_epochs=1", "validation.every_epochs=2"])
+    assert (config.training.max_steps, config.training.epochs) == (None, 3)
+    assert (config.training.checkpoint_steps, config.validation.every_steps) == (None, None)
+    assert load_config("cpu", ["training.epochs=3", "training.max_steps=7"]).training.max_steps == 7

@@ -36,7 +36,11 @@ def store(shared_store: Path, tmp_path: Path) -> Path:
 def tiny() -> Config:
     """Return a configuration with everything that has state: dropout, pools, averages, a schedule, several epochs."""
     values = {
-        "networks": {"generator": {"kind": "unet", "filters": 2}, "discriminator": {"filters": 2, "layers": 2}},
+        "networks": {
+            "generator": {"kind": "unet", "filters": 2},
+            "discriminator": {"filters": 2, "layers": 2, "augmentation": 0.5},
+        },
+        "losses": {"input_negatives": 0.3},
         "training": {
             "max_steps": 17,
             "batch_size": 2,

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from medcyclegan.intensity import foreground_threshold
 
-__all__ = ["Reference", "build_reference", "displacement", "edge_agreement", "signs_of"]
+__all__ = ["Reference", "build_reference", "contrast_of_inputs", "displacement", "edge_agreement", "signs_of"]
 
 Slices = NDArray[np.float32]
 Masks = NDArray[np.bool_]
@@ -105,6 +105,11 @@ def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) 
         "cycle_8bit": float(np.abs(rec_8bit - real).mean()),
         "unrestored": _unrestored(real, rec),
     }
+
+
+def contrast_of_inputs(reference: Reference) -> float:
+    """Return ``contrast`` of :func:`signs_of` for untranslated inputs."""
+    return _correlation(_blurred(reference.real), reference.target, reference.inside)
 
 
 def _unrestored(real: Slices, rec: Slices) -> float:

@@ -56,9 +56,11 @@ class PretrainingData:
     domains: tuple[str, str] | None = None
 
 
+#: Settings of the section ``losses`` that a pretraining with an adversarial term uses.
+_ADVERSARIAL = ("adversarial", "discriminator_weight", "input_negatives", "gradient_penalty")
 #: Settings of a configuration without effect on any pretraining, on one of a slice store, and on one of label maps.
 _UNUSED = (
-    *(f"losses.{name}" for name in Losses.model_fields if name not in ("adversarial", "discriminator_weight")),
+    *(f"losses.{name}" for name in Losses.model_fields if name not in _ADVERSARIAL),
     "training.pairing",
     "validation.key_metric",
 )
@@ -117,7 +119,7 @@ def pretrain(
             raise UsageError("name either label maps or, with --slices, a slice store")
         if data.slices is not None and data.table is not None:
             raise UsageError("--labels-table explains label maps, but --slices names a slice store: leave it out")
-        initial = None if init_from is None else ModelBundle.load(init_from)
+        initial = None if init_from in (None, "none") else ModelBundle.load(init_from)
         chosen = _with_key_metric(with_steps(config or Config(), max_steps))
         if data.slices is None:
             return _start_on_labels(data, chosen, Path(out), place, initial)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from medcyclegan.data import paired_slices
 from medcyclegan.errors import ConfigError, TrainingError
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.networks import build_cyclegan
@@ -36,6 +37,11 @@ def build_networks_and_step(
             f"of {ranks.world_size}"
         )
     check_key_metric(plan)
+    if plan.pairs is None and plan.config.losses.paired_weight > 0 and not paired_slices(plan.training):
+        raise ConfigError(
+            "losses.paired_weight needs pairs, but no training patient has both domains on one grid: set it to 0, or "
+            "slice such patients"
+        )
     precision = choose_precision(plan.config.training.precision, device)
     check_memory(plan, device, precision, ranks)
     networks = build_cyclegan(plan.config.networks, plan.size, plan.config.seed)

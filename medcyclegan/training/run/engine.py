@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines.trainer import Trainer
 
-from medcyclegan.data import Sampling, UnpairedSlices, open_reader, prefetched_batches
+from medcyclegan.data import PairedSlices, Sampling, UnpairedSlices, open_reader, paired_slices, prefetched_batches
 from medcyclegan.errors import TrainingError, one_line
 from medcyclegan.progress import Bar, progress_bar
 from medcyclegan.training.monitor.metrics_log import MetricsLog
@@ -73,14 +73,22 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
 def _opened(
     plan: Plan, device: torch.device, sampling: Sampling
 ) -> Iterator[Callable[[int], tuple[torch.Tensor, ...]]]:
-    """Yield the function that reads the batch of a step: unpaired slices of the store, or the plan's pairs."""
+    """Yield the function that reads the batch of a step: unpaired slices of the store, or the plan's pairs.
+
+    With ``losses.paired_weight``, the batch of unpaired slices is followed by one of pairs.
+    """
     if plan.pairs is not None:
         with plan.pairs.opened(device, sampling) as read_batch:
             yield read_batch
         return
     rows = [row for own in plan.training for row in own]
     reader = open_reader(plan.store, rows, device, plan.config.training.slices_on_device)
-    yield UnpairedSlices(*plan.training, reader, sampling).batch
+    unpaired = UnpairedSlices(*plan.training, reader, sampling)
+    if plan.config.losses.paired_weight == 0:
+        yield unpaired.batch
+        return
+    paired = PairedSlices(paired_slices(plan.training), reader, sampling)
+    yield lambda step: (*unpaired.batch(step), *paired.batch(step))
 
 
 def _advance(bar: Bar, plan: Plan, step: CycleGANStep, done: int, metrics: MetricsLog) -> None:

@@ -17,7 +17,7 @@ from medcyclegan.errors import TrainingError, WriteError
 from medcyclegan.run_record import LOCK_FILE, RECORD_FILE
 from medcyclegan.storage import atomic_folder, remove_leftovers, replace_link
 
-__all__ = ["REFERENCE", "RunFolder", "create_run", "find_run"]
+__all__ = ["REFERENCE", "RunFolder", "create_run", "find_run", "point_latest_at"]
 
 #: The slice store of a pretraining that draws its patients, in the run's folder.
 REFERENCE = "reference"
@@ -106,8 +106,13 @@ def create_run(out: Path, config: Config, record: bytes, reference: Path | None 
             # Jobs of an array may start in the same second: another one has just created this folder.
             if not os.path.lexists(path):
                 raise
-    replace_link(out / _LATEST, path.name)
+    point_latest_at(path)
     return RunFolder(path)
+
+
+def point_latest_at(run: Path) -> None:
+    """Let ``latest``, next to the folder of a run, point to it."""
+    replace_link(run.parent / _LATEST, run.name)
 
 
 def find_run(path: Path) -> RunFolder:

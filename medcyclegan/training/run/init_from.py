@@ -8,6 +8,7 @@ from medcyclegan.config import Generator
 from medcyclegan.errors import TrainingError
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.fitness import Fitness
+from medcyclegan.model.shipped import order_of_domains
 from medcyclegan.networks import CycleGAN, weight_levels, weight_settings
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.run.state import RunState
@@ -18,19 +19,18 @@ log = logging.getLogger(__name__)
 
 
 def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
-    """Copy the generators of ``model`` into ``networks``, matched by the names of the domains that they translate.
+    """Copy the generators of ``model`` into ``networks``, matched by the contrasts that the domains' names contain.
 
-    If the names differ, the domains are matched by their order and a warning is logged. Raises
+    If the contrasts differ, the domains are matched by their order and a warning is logged. Raises
     :class:`~medcyclegan.errors.TrainingError` for generators whose shape differs from the configuration's.
     """
     check_generators(model, plan.config.networks.generator, plan.size)
-    names = {domain.name for domain in model.domains}
-    if names == set(plan.domains):
-        of = {name: model.direction(to).generator for name, to in zip(("G_BA", "G_AB"), plan.domains, strict=True)}
-    else:
-        of = {"G_AB": "G_AB", "G_BA": "G_BA"}
-        a, b = model.domains
+    a, b = model.domains
+    own = [(name, None) for name in plan.domains]
+    order = order_of_domains([(a.name, a.modality), (b.name, b.modality)], own)
+    if order is None:
         log.warning("--init-from: a model of %s and %s is used for %s and %s", a.name, b.name, *plan.domains)
+    of = {"G_AB": "G_BA", "G_BA": "G_AB"} if order == (1, 0) else {"G_AB": "G_AB", "G_BA": "G_BA"}
     pixel_mm = plan.config.slicing.pixel_mm
     if (model.preparation.fit, model.preparation.pixel_mm) != (plan.config.slicing.fit, pixel_mm):
         log.warning(

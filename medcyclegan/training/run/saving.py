@@ -43,6 +43,11 @@ class Watchers:
         """Yield the existing ones, in the order in which they are called after a step."""
         yield from (watcher for watcher in (self.metrics, self.validation, self.health) if watcher is not None)
 
+    @property
+    def description(self) -> str:
+        """A description of the chosen weights; only the first process, which logs it, has one."""
+        return "" if self.validation is None else self.validation.description
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state of each."""
         state = {"metrics": self.metrics.state_dict()}
@@ -79,8 +84,8 @@ class Checkpoints:
     """Saves at the configured intervals, after the last step, and after a stop signal, which then ends the run.
 
     ``state.step`` becomes the step of the last checkpoint. Networks with NaN or infinite weights are not saved: an
-    error is raised and the previous checkpoint stays. With several processes, all take part, a signal to one stops all,
-    and the first one writes.
+    error is raised and the previous checkpoint stays. A run also saves and ends after step ``pause_after``. With
+    several processes, all take part, a signal to one stops all, and the first one writes.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Checkpoints:
         step: CycleGANStep,
         watchers: Watchers,
         stop: StopSignals,
+        pause_after: int | None = None,
     ) -> None:
         self._run = state.folder
         self._state = state
@@ -97,6 +103,7 @@ class Checkpoints:
         self._step = step
         self._watchers = watchers
         self._stop = stop
+        self._pause_after = pause_after
 
     def attach(self, engine: Engine) -> None:
         """Save after the steps of ``engine``, and end it after a signal."""
@@ -106,12 +113,14 @@ class Checkpoints:
         step = engine.state.iteration
         self._stop.at_once = False
         told_to_stop = self._step.ranks.any(self._stop.received is not None)
-        if told_to_stop or self._plan.is_due(step, self._plan.checkpoint_every):
+        pausing = step == self._pause_after
+        if told_to_stop or pausing or self._plan.is_due(step, self._plan.checkpoint_every):
             self.save(step)
         if told_to_stop:
             self._stop.received = self._stop.received or "a signal to another process"
             # torchrun kills the other processes soon after one has ended: all wait until the first one has written.
             self._step.ranks.any(False)
+        if told_to_stop or pausing:
             engine.terminate()
 
     def save(self, step: int) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-__all__ = ["cycle_loss", "discriminator_loss", "generator_loss", "identity_loss"]
+__all__ = ["cycle_loss", "discriminator_loss", "generator_loss", "identity_loss", "paired_loss"]
 
 Adversarial = Literal["lsgan", "log"]
 
@@ -48,6 +48,11 @@ def cycle_loss(reconstructed: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 def identity_loss(identity: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     """Return E[|G(y) - y|], section 5.2: how much a generator changes an image that needs no change."""
     return functional.l1_loss(_full_precision(identity), real)
+
+
+def paired_loss(fake: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return E[|G(x) - y|] for pairs of x and its true y (Isola et al. 2017, arXiv 1611.07004, equation 3)."""
+    return functional.l1_loss(_full_precision(fake), target)
 
 
 def _full_precision(values: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from medcyclegan.training.update.losses import generator_loss
 from medcyclegan.training.update.step import CycleGANStep, Losses, detached
+from medcyclegan.training.update.warps import seen
 
 __all__ = ["PairedStep", "gradient_loss", "ssim_loss"]
 
@@ -34,17 +35,26 @@ class PairedStep(CycleGANStep):
         """Update the generators, and with an adversarial term the discriminators, on one batch of pairs."""
         images = [image.to(self.device, self.dtype, non_blocking=True) for image in batch]
         step = engine.state.iteration - 1
-        fake_A, fake_B, losses = self._generators_update(*images)
+        warps = self.warps(step, len(images[0]))
+        fake_A, fake_B, losses = self._generators_update(*images, *warps[:2])
         if self.trains_discriminators:
             past_A, past_B = self.pool_A.exchange(fake_A, step), self.pool_B.exchange(fake_B, step)
-            losses = losses | self._discriminators_update(images[2], images[3], past_A, past_B)
+            losses = losses | self._discriminators_update(images[2], images[3], past_A, past_B, *warps[2:])
         return self.finish(losses, step)
 
     def update_on_pairs(
-        self, input_A: torch.Tensor, input_B: torch.Tensor, target_A: torch.Tensor, target_B: torch.Tensor
+        self,
+        input_A: torch.Tensor,
+        input_B: torch.Tensor,
+        target_A: torch.Tensor,
+        target_B: torch.Tensor,
+        *warps: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        """Minimize the distance of G_AB(A) from B and of G_BA(B) from A; return both fakes and the terms."""
-        networks, weights = self.networks, self.weights
+        """Minimize the distance of G_AB(A) from B and of G_BA(B) from A; return both fakes and the terms.
+
+        ``warps``: those of the fakes of A and of B for the discriminators, if they see images warped.
+        """
+        networks, weights, form = self.networks, self.weights, self.losses.adversarial
         networks.D_A.requires_grad_(False)
         networks.D_B.requires_grad_(False)
         with self.autocast():
@@ -53,8 +63,8 @@ class PairedStep(CycleGANStep):
         terms = self._distances("AB", fake_B, target_B) | self._distances("BA", fake_A, target_A)
         if self.trains_discriminators:
             with self.autocast():
-                terms["adversarial_AB"] = generator_loss(networks.D_B(fake_B), self.losses.adversarial)
-                terms["adversarial_BA"] = generator_loss(networks.D_A(fake_A), self.losses.adversarial)
+                terms["adversarial_AB"] = generator_loss(networks.D_B(seen(fake_B, warps[1:])), form)
+                terms["adversarial_BA"] = generator_loss(networks.D_A(seen(fake_A, warps[:1])), form)
         weight_of = {
             "l1": weights.l1_weight,
             "gradient": weights.gradient_weight,
@@ -74,6 +84,10 @@ class PairedStep(CycleGANStep):
         if self.weights.ssim_weight > 0:
             terms[f"ssim_{direction}"] = ssim_loss(fake, target)
         return terms
+
+    def warps(self, step: int, count: int) -> tuple[torch.Tensor, ...]:
+        """Return the warps of what the discriminators see; none without an adversarial term."""
+        return super().warps(step, count) if self.trains_discriminators else ()
 
     @property
     def trains_discriminators(self) -> bool:

@@ -19,9 +19,17 @@ from medcyclegan.training.update.cuda_graphs import CapturedFunction, wants_grap
 from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.ema import AveragedGenerators
 from medcyclegan.training.update.image_pool import ImagePool
-from medcyclegan.training.update.losses import cycle_loss, discriminator_loss, generator_loss, identity_loss
+from medcyclegan.training.update.judge import judge
+from medcyclegan.training.update.losses import (
+    cycle_loss,
+    generator_loss,
+    identity_loss,
+    paired_loss,
+)
+from medcyclegan.training.update.masks import mask_loss
 from medcyclegan.training.update.precision import Precision, autocast
 from medcyclegan.training.update.structure import structure_loss
+from medcyclegan.training.update.warps import draw_warps, seen
 
 __all__ = ["CycleGANStep", "Execution", "Losses", "build_step", "detached"]
 
@@ -85,16 +93,36 @@ class CycleGANStep:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> Losses:
-        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1]."""
-        real_A, real_B = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
-        step = engine.state.iteration - 1
+        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1].
 
-        fake_A, fake_B, of_generators = self._generators_update(real_A, real_B)
+        With ``losses.paired_weight``, the batch also holds ``pair_A`` and ``pair_B`` of the same shapes.
+        """
+        real_A, real_B, *pair = (images.to(self.device, self.dtype, non_blocking=True) for images in batch)
+        step = engine.state.iteration - 1
+        warps = self.warps(step, len(real_A))
+
+        fake_A, fake_B, of_generators = self._generators_update(real_A, real_B, *pair, *warps[:2])
         past_A = self.pool_A.exchange(fake_A, step)
         past_B = self.pool_B.exchange(fake_B, step)
-        of_discriminators = self._discriminators_update(real_A, real_B, past_A, past_B)
+        of_discriminators = self._discriminators_update(real_A, real_B, past_A, past_B, *warps[2:])
 
         return self.finish(of_generators | of_discriminators, step)
+
+    def warps(self, step: int, count: int) -> tuple[torch.Tensor, ...]:
+        """Return the warps of what the discriminators see in ``step``, or nothing if they see images unwarped.
+
+        Two for the generators' update, of fakes of A and of B, each ``(count, 8)``; two for the discriminators', of
+        their real images and negatives.
+        """
+        probability = self.config.networks.discriminator.augmentation
+        if probability == 0:
+            return ()
+        negatives = 2 if self.losses.input_negatives > 0 else 1
+        counts = [count, count, count * (1 + negatives), count * (1 + negatives)]
+        whole = sum(counts) * self.ranks.world_size
+        first = step * whole + self.ranks.rank * sum(counts)
+        drawn = draw_warps(self.config.seed, first, sum(counts), probability)
+        return torch.split(drawn.to(self.device, non_blocking=True), counts)
 
     def finish(self, losses: Losses, step: int) -> Losses:
         """Update what follows the networks: the loss scaler and the averages; return the losses of this step."""
@@ -105,11 +133,16 @@ class CycleGANStep:
         return dict(zip(losses, torch.stack(list(losses.values())).unbind(), strict=True))
 
     def update_generators(
-        self, real_A: torch.Tensor, real_B: torch.Tensor
+        self, real_A: torch.Tensor, real_B: torch.Tensor, *more: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        """Minimize equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms."""
+        """Minimize equation 3 over G_AB and G_BA; return ``fake_A``, ``fake_B`` and the terms.
+
+        ``more``: with ``losses.paired_weight``, a pair; then the warps of the fakes of A and of B, if the
+        discriminators see images warped.
+        """
         G_AB, G_BA, D_A, D_B = self.networks.G_AB, self.networks.G_BA, self.networks.D_A, self.networks.D_B
         weight, form = self.losses, self.losses.adversarial
+        pair, warps = (more[:2], more[2:]) if weight.paired_weight > 0 else ((), more)
         D_A.requires_grad_(False)
         D_B.requires_grad_(False)
 
@@ -121,8 +154,8 @@ class CycleGANStep:
                 fake_B, fake_A = G_AB(real_A), G_BA(real_B)
             rec_A, rec_B = G_BA(fake_B), G_AB(fake_A)
             terms = {
-                "adversarial_AB": generator_loss(D_B(fake_B), form),
-                "adversarial_BA": generator_loss(D_A(fake_A), form),
+                "adversarial_AB": generator_loss(D_B(seen(fake_B, warps[1:])), form),
+                "adversarial_BA": generator_loss(D_A(seen(fake_A, warps[:1])), form),
                 "cycle_A": cycle_loss(rec_A, real_A),
                 "cycle_B": cycle_loss(rec_B, real_B),
             }
@@ -136,24 +169,46 @@ class CycleGANStep:
                 terms["structure_AB"] = structure_loss(fake_B, real_A, weight.structure)
                 terms["structure_BA"] = structure_loss(fake_A, real_B, weight.structure)
                 loss = loss + weight.structure_weight * (terms["structure_AB"] + terms["structure_BA"])
+            if weight.mask_weight > 0:
+                terms["mask_AB"], terms["mask_BA"] = mask_loss(fake_B, real_A), mask_loss(fake_A, real_B)
+                loss = loss + weight.mask_weight * (terms["mask_AB"] + terms["mask_BA"])
+            if pair:
+                terms["paired_AB"] = paired_loss(G_AB(pair[0]), pair[1])
+                terms["paired_BA"] = paired_loss(G_BA(pair[1]), pair[0])
+                loss = loss + weight.paired_weight * (terms["paired_AB"] + terms["paired_BA"])
 
         self.minimize(loss, self.optimizer_G)
         return fake_A.detach(), fake_B.detach(), detached(generators=loss, **terms)
 
     def update_discriminators(
-        self, real_A: torch.Tensor, real_B: torch.Tensor, past_A: torch.Tensor, past_B: torch.Tensor
+        self,
+        real_A: torch.Tensor,
+        real_B: torch.Tensor,
+        past_A: torch.Tensor,
+        past_B: torch.Tensor,
+        *warps: torch.Tensor,
     ) -> Losses:
-        """Maximize equation 3 over D_A and D_B, given real slices and current or past fakes."""
-        D_A, D_B, form = self.networks.D_A, self.networks.D_B, self.losses.adversarial
+        """Maximize equation 3 over D_A and D_B, given real slices and current or past fakes.
+
+        ``warps``: those of what D_A and D_B see, if they are to see it warped.
+        """
+        D_A, D_B = self.networks.D_A, self.networks.D_B
         D_A.requires_grad_(True)
         D_B.requires_grad_(True)
 
+        weight = self.losses.discriminator_weight
         with self.autocast():
-            loss_A = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_A, real_A, past_A), form)
-            loss_B = self.losses.discriminator_weight * discriminator_loss(*_at_once(D_B, real_B, past_B), form)
+            loss_A, penalty_A = judge(D_A, real_A, past_A, real_B, self.losses, warps[:1])
+            loss_B, penalty_B = judge(D_B, real_B, past_B, real_A, self.losses, warps[1:])
+        loss_A, loss_B = weight * loss_A, weight * loss_B
+        terms = {"discriminator_A": loss_A, "discriminator_B": loss_B}
+        loss = loss_A + loss_B
+        if penalty_A is not None and penalty_B is not None:
+            terms |= {"gradient_penalty_A": penalty_A, "gradient_penalty_B": penalty_B}
+            loss = loss + 0.5 * self.losses.gradient_penalty * (penalty_A + penalty_B)
 
-        self.minimize(loss_A + loss_B, self.optimizer_D)
-        return detached(discriminator_A=loss_A, discriminator_B=loss_B)
+        self.minimize(loss, self.optimizer_D)
+        return detached(**terms)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the networks compute in the step's precision."""

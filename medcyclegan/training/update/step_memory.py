@@ -87,7 +87,8 @@ def training_bytes(plan: Plan, share: int, precision: Precision, device: torch.d
     if config.training.slices_on_device == "on":
         total += sum(plan.slices) * plan.size**2 * (2 if config.slicing.dtype == "float16" else 4)
     if device.type == "cpu":
-        total += images * (1 if plan.pairs is None else 2) * (BATCHES_AHEAD + 2)
+        doubled = plan.pairs is not None or config.losses.paired_weight > 0
+        total += images * (2 if doubled else 1) * (BATCHES_AHEAD + 2)
     total += 0 if plan.pairs is None else plan.pairs.bytes_in_memory(device)
     factor, besides = _TAKEN[device.type]
     return round(factor * total) + besides
@@ -123,13 +124,15 @@ def _trace(objective: _Objective, size: int, share: int, precision: Precision) -
             step = _stateless_step(objective, size, "fp32" if precision in ("fp32", "fp64") else "bf16")
             context = objective.networks.generator.context_slices
             real_A, real_B = (torch.empty(share, context, size, size) for _ in "AB")
+            warps = step.warps(0, share)
             if isinstance(step, PairedStep):
                 targets = [torch.empty_like(real_A) for _ in "AB"]
-                fake_A, fake_B, _ = step.update_on_pairs(real_A, real_B, *targets)
+                fake_A, fake_B, _ = step.update_on_pairs(real_A, real_B, *targets, *warps[:2])
             else:
-                fake_A, fake_B, _ = step.update_generators(real_A, real_B)
+                pair = (real_A, real_B) if objective.losses.paired_weight > 0 else ()
+                fake_A, fake_B, _ = step.update_generators(real_A, real_B, *pair, *warps[:2])
             if step.trains_discriminators:
-                step.update_discriminators(real_A, real_B, fake_A, fake_B)
+                step.update_discriminators(real_A, real_B, fake_A, fake_B, *warps[2:])
         weights = [p.numel() * p.element_size() for p in step.networks.parameters()]
         of_generators = [p.numel() * p.element_size() for p in step.networks.generator_parameters()]
     wider = 2 if precision == "fp64" else 1

@@ -9,8 +9,11 @@ from benchmarks.reference_step import ReferenceStep, copy_weights
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.networks import CycleGAN, build_cyclegan
+from medcyclegan.training.update.judge import judge
 from medcyclegan.training.update.losses import discriminator_loss, generator_loss
+from medcyclegan.training.update.masks import mask_loss
 from medcyclegan.training.update.step import CycleGANStep, build_step
+from medcyclegan.training.update.warps import warped
 
 CPU = torch.device("cpu")
 
@@ -82,6 +85,60 @@ def test_terms_and_their_sum_are_those_of_equation_3(form) -> None:
         total += 3 * (expected["identity_A"] + expected["identity_B"])
     assert set(losses) == {"generators", *expected}
     torch.testing.assert_close(losses, {"generators": total, **expected}, rtol=1e-4, atol=1e-5)
+
+
+def test_optional_terms_are_added_with_their_weights() -> None:
+    weights = {"mask_weight": 4.0, "paired_weight": 6.0, "input_negatives": 0.5, "gradient_penalty": 2.0}
+    step = make(tiny(identity_weight=0.0, **weights))
+    n = copy.deepcopy(step.networks)
+    (real_A, real_B), (pair_A, pair_B) = pair(), pair(7)
+    losses = step(engine(0), (real_A, real_B, pair_A, pair_B))
+    fake_B = n.G_AB(real_A)
+    expected = {
+        "mask_AB": mask_loss(fake_B, real_A),
+        "paired_AB": (n.G_AB(pair_A) - pair_B).abs().mean(),
+        "paired_BA": (n.G_BA(pair_B) - pair_A).abs().mean(),
+    }
+    torch.testing.assert_close({name: losses[name] for name in expected}, expected, rtol=1e-4, atol=1e-5)
+    named = {"adversarial": 1.0, "cycle": 10.0, "mask": 4.0, "paired": 6.0}
+    total = sum(w * losses[name] for key, w in named.items() for name in losses if name.startswith(key))
+    torch.testing.assert_close(losses["generators"], total, rtol=1e-4, atol=1e-5)
+    loss, penalty = judge(n.D_A, real_A, n.G_BA(real_B).detach(), real_B, step.losses)
+    torch.testing.assert_close(losses["discriminator_A"], 0.5 * loss, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(losses["gradient_penalty_A"], penalty, rtol=1e-4, atol=1e-5)
+
+
+def test_a_gradient_penalty_changes_what_a_discriminator_learns() -> None:
+    plain, penalized = (make(tiny(gradient_penalty=weight)) for weight in (0.0, 100.0))
+    for step in (plain, penalized):
+        step(engine(0), pair())
+    assert not torch.equal(*(next(s.networks.D_A.parameters()) for s in (plain, penalized)))
+    assert torch.equal(*(next(s.networks.G_AB.parameters()) for s in (plain, penalized))), "generators come first"
+
+
+def test_discriminators_see_warped_images_and_generators_do_not() -> None:
+    config = tiny()
+    config = config.model_copy(
+        update={
+            "networks": config.networks.model_copy(
+                update={"discriminator": config.networks.discriminator.model_copy(update={"augmentation": 1.0})}
+            )
+        }
+    )
+    step = make(config)
+    shown: dict[str, list[torch.Tensor]] = {"G_AB": [], "D_B": []}
+    for name, images in shown.items():
+        getattr(step.networks, name).register_forward_hook(lambda m, args, out, to=images: to.append(args[0].detach()))
+    real_A, real_B = pair()
+    step(engine(4), (real_A, real_B))
+    assert torch.equal(shown["G_AB"][0][:1], real_A)
+    fake, both = shown["D_B"]
+    warps = step.warps(4, 1)
+    assert [len(w) for w in warps] == [1, 1, 2, 2]
+    torch.testing.assert_close(both[:1], warped(real_B, warps[3][:1]))
+    assert not torch.allclose(both[:1], real_B, atol=0.1)
+    assert len(fake) == 1
+    assert not torch.equal(step.warps(5, 1)[3], warps[3])
 
 
 def test_the_generators_pass_leaves_no_gradient_in_the_discriminators() -> None:

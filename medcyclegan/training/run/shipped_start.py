@@ -1,0 +1,104 @@
+"""The shipped model that a training starts from, unless the user names another start or none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from medcyclegan.config import load_config
+from medcyclegan.errors import MedCycleGANError, TrainingError
+from medcyclegan.manifest import SliceRow, load_manifest
+from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.shipped import ShippedModel, order_of_domains, shipped_models
+from medcyclegan.training.monitor.diagnostics import contrast_of_inputs
+from medcyclegan.training.monitor.health import read_reference
+from medcyclegan.training.plan import Plan, choose_domains
+from medcyclegan.training.run.agreement import agreement_of_contrasts
+from medcyclegan.training.run.init_from import check_generators
+
+__all__ = ["default_configuration", "shipped_start"]
+
+log = logging.getLogger(__name__)
+
+#: The largest relative difference of the pixel sizes: anatomy may not differ more in scale.
+_CLOSE = 0.1
+
+
+def default_configuration(store: Path, domains: Sequence[str] | None, init_from: str | Path | None) -> str:
+    """Return the name of the configuration for a training for which none is named: ``cpu`` or ``default``.
+
+    ``cpu`` has the networks of the shipped models. It is chosen if the training starts from a model with such networks:
+    the one that ``init_from`` names, or with ``"auto"`` a shipped one that may fit the slices in ``store``. If the
+    store or the model cannot be read, it is ``default``, and the training explains what is wrong.
+    """
+    if init_from in (None, "none"):
+        return "default"
+    try:
+        if init_from != "auto":
+            model = ModelBundle.load(init_from)
+            check_generators(model, load_config("cpu").networks.generator, model.preparation.size)
+            return "cpu"
+        rows = load_manifest(store)
+        names = choose_domains(rows, domains, store)
+    except MedCycleGANError:
+        return "default"
+    chosen = [[row for row in rows if row.domain == name] for name in names]
+    return "cpu" if _candidates(names, chosen) else "default"
+
+
+def shipped_start(plan: Plan) -> str | None:
+    """Return the name of the shipped model that ``plan`` starts from by default; None if none fits.
+
+    A candidate translates between the same contrasts, has the configured generators, and was trained with the same
+    pixel size. Of the candidates, the one is chosen whose contrasts agree best with the real slices
+    (:func:`~medcyclegan.training.run.agreement.agreement_of_contrasts`), if they agree better than untranslated slices.
+    """
+    named = _candidates(plan.domains, plan.training)
+    fitting = [(model.name, bundle) for model in named if (bundle := _with_generators(model, plan)) is not None]
+    if not fitting:
+        return None
+    references = {"AB": read_reference(plan, 0), "BA": read_reference(plan, 1)}
+    inputs = sum(contrast_of_inputs(reference) for reference in references.values()) / len(references)
+    best: tuple[float, str] | None = None
+    for name, bundle in fitting:
+        found = agreement_of_contrasts(plan, bundle, references)
+        log.debug("start %s: agreement of contrasts %.3f; untranslated: %.3f", name, found, inputs)
+        if found > inputs and (best is None or found > best[0]):
+            best = found, name
+    if best is None:
+        log.info(
+            "no start from %s: its translations of these slices agree no better with the contrast of the other "
+            "domain than the slices do; training starts from nothing",
+            " or ".join(name for name, _ in fitting),
+        )
+        return None
+    log.info("starting from the shipped model %s (--init-from none starts from nothing)", best[1])
+    return best[1]
+
+
+def _candidates(domains: Sequence[str], rows: Sequence[Sequence[SliceRow]]) -> list[ShippedModel]:
+    """Return the shipped models of these contrasts and of this pixel size."""
+    own = [
+        (name, next((row.modality for row in of_name if row.modality), None))
+        for name, of_name in zip(domains, rows, strict=True)
+    ]
+    made = rows[0][0].preparation
+    return [
+        model
+        for model in shipped_models()
+        if order_of_domains(model.domains, own) is not None
+        and model.fit == made.get("fit")
+        and abs(model.pixel_mm / made.get("pixel_mm", 0.0) - 1.0) <= _CLOSE
+    ]
+
+
+def _with_generators(model: ShippedModel, plan: Plan) -> ModelBundle | None:
+    """Return the model if it has the configured generators."""
+    bundle = ModelBundle.load(model.folder)
+    try:
+        check_generators(bundle, plan.config.networks.generator, plan.size)
+    except TrainingError as error:
+        log.debug("no start from %s: %s", model.name, error)
+        return None
+    return bundle
