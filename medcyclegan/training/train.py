@@ -80,14 +80,12 @@ def train(
     slices (:mod:`medcyclegan.training.seeds`). The result is that of a single run with its seed.
 
     Under ``torchrun``, every process calls this function in the same way; the first one writes. SIGTERM, SIGUSR1 and
-    Ctrl-C save a checkpoint after the current step. Before the end of a session's first step, when there is nothing to
-    save, they stop immediately, and so does a second Ctrl-C. As for every expected failure,
-    :class:`~medcyclegan.errors.TrainingError` is then raised; its message explains how to continue. Raises
-    :class:`~medcyclegan.errors.StoreError` for a store that cannot be trained on,
-    :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
+    Ctrl-C save a checkpoint after the current step; before the end of a session's first step, and at a second Ctrl-C,
+    they stop immediately. As for every expected failure, :class:`~medcyclegan.errors.TrainingError` is then raised; its
+    message explains how to continue. Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot be trained
+    on, :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
     """
-    given = any(value is not None for value in (config, domains, max_steps))
-    if resume is not None and (given or init_from != "auto" or seeds != 1):
+    if resume is not None and (config, domains, max_steps, init_from, seeds) != (None, None, None, "auto", 1):
         raise UsageError(
             "a resumed run keeps its own configuration, domains and steps: leave --config, --set, --domains, "
             "--max-steps, --init-from and --seeds out (you may edit the run's config.yaml), or start a new run"
@@ -239,15 +237,14 @@ def continue_run(
             run_engine(plan, step, first, handlers, watchers.metrics)
         else:
             checkpoints.save_model(first)
-        if state.step < plan.steps and stop.received:
+        if state.step < plan.steps:
             state.set_stopped()
+            if stop.received is None:
+                return run.path
             raise TrainingError(
                 f"stopped by {stop.received} after step {state.step} of {plan.steps}; everything is saved: continue "
                 f"with medcyclegan {plan.command} --resume {run.path}"
             )
-        if state.step < plan.steps:
-            state.set_stopped()
-            return run.path
         state.set_finished(plan.steps)
     log.info("finished after %d steps: the model is %s, %s", plan.steps, run.model, watchers.description)
     return run.path
