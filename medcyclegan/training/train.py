@@ -13,7 +13,9 @@ import torch
 
 from medcyclegan.config import Config, parse_config
 from medcyclegan.errors import TrainingError, UsageError
+from medcyclegan.manifest import load_manifest
 from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.slicing.check import report_check
 from medcyclegan.training.monitor.metrics_log import drop_rows_after
 from medcyclegan.training.monitor.panels import Panels
 from medcyclegan.training.monitor.time_left import TimeLeft
@@ -93,6 +95,9 @@ def train(
         if resume is not None:
             return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, place)
         plan = build_plan(Path(slices or "slices"), with_steps(config or Config(), max_steps), domains)
+        if ranks.first:
+            rows = [row for row in load_manifest(plan.store) if row.domain in plan.domains]
+            report_check(plan.store, rows, measured=("train", "validation"))
         return start_run(plan, Path(out), place, None if init_from is None else ModelBundle.load(init_from))
 
 
