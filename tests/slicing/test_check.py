@@ -28,7 +28,7 @@ def measured(*changes, count=8):
         found.append(Measures(tuple(v + shift for v in ALIKE.histogram), noise, area, height))
     for change in changes:
         found.append(Measures(**{**ALIKE.__dict__, **change}))
-    return [make_row("t1", n, (3, 8, 8)) for n in range(count)], found
+    return [make_row("t1", n, (3, 32, 32)) for n in range(count)], found
 
 
 def outliers(*changes, count=8):
@@ -83,7 +83,7 @@ def test_a_varied_domain_and_a_small_one_have_no_outliers():
 def test_pictures_and_volumes_without_foreground_are_not_compared():
     rows, found = measured({"area_cm2": 20.0})
     assert find_outliers(rows, found)
-    assert not find_outliers([make_row("t1", n, (3, 8, 8), modality=None) for n in range(8)], found)
+    assert not find_outliers([make_row("t1", n, (3, 32, 32), modality=None) for n in range(8)], found)
     found[-1] = Measures(None, 0.0, 0.0, 10.0)
     assert not find_outliers(rows, found)
 
@@ -168,8 +168,12 @@ def test_real_scans_of_whole_heads_have_no_outliers_and_extracted_brains_among_t
         slice_volumes(tmp_path / "v", tmp_path / "s", config=load_config("default"))
     whole = {n for n, v in enumerate(files, start=1) if v.parent.name.startswith(("openms_patient", "tcga"))}
     assert len(whole) == 6
-    named = {v.case: v.number for v in load_names(tmp_path / "s").values()}
+    numbers = {v.case: v.number for v in load_names(tmp_path / "s").values()}
     rows = load_manifest(tmp_path / "s")
-    heads = [row for row in rows if named[row.case] in whole]
+    found = find_outliers(rows, [measure_stack(tmp_path / "s", row) for row in rows])
+    assert found
+    assert not {numbers[outlier.row.case] for outlier in found} & whole
+    for outlier in found:
+        assert f"t2: volume {numbers[outlier.row.case]} is an outlier: {'; '.join(outlier.reasons)}" in caplog.text
+    heads = [row for row in rows if numbers[row.case] in whole]
     assert find_outliers(heads, [measure_stack(tmp_path / "s", row) for row in heads]) == []
-    assert "no outliers in histogram, noise and size among 8 volumes" in caplog.text

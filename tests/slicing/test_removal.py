@@ -1,4 +1,4 @@
-"""Removing volumes: nothing of them stays in the store, also after an interruption; the runs that used them are found."""
+"""Removing volumes: nothing stays in the store, also after an interruption; the runs that used them are found."""
 
 import json
 
