@@ -3,7 +3,8 @@
     python tests/benchmarks/outliers.py [DATA]        (default: ../shared/data, real scans)
 
 Slices the T1 and T2 scans of whole heads, from four studies, prints their measures and those that are
-reported, and for each change how many of the copies are found, each alone among the unchanged scans. Takes 20 s of CPU time.
+reported, and for each change how many of the copies are found, each alone among the unchanged scans. Takes 20 s of
+CPU time.
 """
 
 from __future__ import annotations
