@@ -8,7 +8,6 @@ import dataclasses
 import json
 import logging
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from medcyclegan.io.options import ReadOptions
     from medcyclegan.io.selection import Selection
     from medcyclegan.io.series_tree import SortedSeries
+
+log = logging.getLogger(__name__)
 
 #: Number of series whose reason for being left out is printed; the table next to the tree has all of them.
 _LISTED = 12
@@ -138,29 +139,29 @@ def _sort(
 
     table = sort_series(found.volumes, rows, found.others, tree, copy=options["copy"], overwrite=options["overwrite"])
     click.echo(tree)
-    _print_left_out(table)
+    _report_left_out(table)
     patients = len({row.folder.split("/")[0] for row in table if row.folder})
     linked = sum(bool(row.folder) for row in table)
-    click.echo(
-        f"{linked} series of {patients} patient(s) in {tree}; the table of all series: {table_path(tree)}", err=True
+    log.info(
+        "%d series of %d patient(s) in %s; the table of all series is %s", linked, patients, tree, table_path(tree)
     )
     given = {name: value for name, value in reading.given().items() if name not in ("series", "allow_synthetic")}
     if given:
         texts = " ".join(_option_text(name, value) for name, value in given.items())
-        click.echo(f"Pass the same options to slice-volumes: {texts}", err=True)
+        log.info("pass the same options to slice-volumes: %s", texts)
 
 
-def _print_left_out(table: Sequence[SortedSeries]) -> None:
-    reasons = Counter(row.reason for row in table if not row.folder and row.path)
-    unselected = reasons.pop("not selected", 0)
-    left = [row for row in table if not row.folder and row.reason in reasons and row.path]
-    for row in left[:_LISTED]:
+def _report_left_out(table: Sequence[SortedSeries]) -> None:
+    """Log the selected series that were left out, and the number of the others."""
+    left = [row for row in table if not row.folder and row.path]
+    selected = [row for row in left if row.reason != "not selected"]
+    for row in selected[:_LISTED]:
         name = f"series {row.series_uid} in {row.path}" if row.series_uid else row.path
-        click.echo(f"Left out: {name}: {row.reason}", err=True)
-    if len(left) > _LISTED:
-        click.echo(f"Left out: {len(left) - _LISTED} more", err=True)
-    if unselected:
-        click.echo(f"Left out: {unselected} that the options do not select", err=True)
+        log.info("left out: %s: %s", name, row.reason)
+    if len(selected) > _LISTED:
+        log.info("left out: %d more", len(selected) - _LISTED)
+    if len(left) > len(selected):
+        log.info("left out: %d that the options do not select", len(left) - len(selected))
 
 
 def _option_text(name: str, value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from medcyclegan.errors import one_line
 if TYPE_CHECKING:
     from medcyclegan.slicing.lookup import StoredVolume
     from medcyclegan.slicing.trained_on import RunUse
+
+log = logging.getLogger(__name__)
 
 _UNKNOWN = "not known: run slice-volumes again on the same volumes"
 
@@ -92,15 +95,14 @@ def _remove(folder: Path, chosen: Sequence[StoredVolume], searched: Sequence[Pat
         raise StoreError(f"{running[0]} is being trained on these slices: stop it first, or wait for it")
     remove_volumes(SliceStore(folder, b""), keys)
     count = "1 volume" if len(keys) == 1 else f"{len(keys)} volumes"
-    click.echo(
-        f"Removed {count} from {folder}, but not the originals: slice-volumes slices them again while they are among "
-        "its inputs",
-        err=True,
-    )
+    log.info(
+        "removed %s from %s, but not the originals: slice-volumes slices them again while they are among its inputs",
+        count, folder,
+    )  # fmt: skip
     _print_runs(runs)
     for store in stores:
         names = " ".join(f"--remove {case}" for _, case in keys)
-        click.echo(f"Also in the store {store}: medcyclegan slices {store} {names}", err=True)
+        log.info("also in the store %s: medcyclegan slices %s %s", store, store, names)
 
 
 def _report_runs(folder: Path, chosen: Sequence[StoredVolume], searched: Sequence[Path]) -> None:
@@ -117,9 +119,9 @@ def _print_runs(runs: Sequence[RunUse]) -> None:
     }
     for use in runs:
         models = ", ".join(str(path) for path in use.models) or "no model yet"
-        click.echo(f"Run {use.run} {what[use.use]} (models: {models})", err=True)
+        log.info("the run %s %s (models: %s)", use.run, what[use.use], models)
     if not runs:
-        click.echo("No run near the store used it; copies of models elsewhere are not known", err=True)
+        log.info("no run near the store used it; copies of models elsewhere are not known")
 
 
 def _as_dict(volume: StoredVolume) -> dict[str, Any]:
@@ -150,7 +152,7 @@ def _print_list(volumes: Sequence[StoredVolume]) -> None:
         cells = [text.ljust(width) for text, width in zip(line[:-1], widths, strict=True)]
         click.echo("  ".join([*cells, line[-1]]).rstrip())
     if any(not volume.path for volume in volumes):
-        click.echo(f"Some paths are {_UNKNOWN}", err=True)
+        log.info("some paths are %s", _UNKNOWN)
 
 
 def _cells(volume: StoredVolume) -> tuple[str, ...]:

@@ -75,9 +75,11 @@ def report_check(store: Path, rows: Sequence[SliceRow], *, measured: Collection[
                 measures[row.file] = measure_stack(store, row)
                 bar.advance()
     for domain, own in chosen.items():
-        for line in _summary([row for row in rows if row.domain == domain]):
+        every = [row for row in rows if row.domain == domain]
+        for line in _summary(every):
             log.info("%s: %s", domain, line)
-        _report_outliers(domain, own, [measures[row.file] for row in own], names)
+        if all(row.modality is not None for row in every):
+            _report_outliers(domain, own, [measures[row.file] for row in own], names)
 
 
 def find_outliers(rows: Sequence[SliceRow], measures: Sequence[Measures]) -> list[Outlier]:
@@ -123,8 +125,10 @@ def _deviation(values: NDArray[np.float64]) -> float:
 
 
 def _measured_rows(rows: Sequence[SliceRow], domain: str, splits: Collection[Split] | None) -> list[SliceRow]:
-    """Return the rows of ``domain`` to measure, at most 1,000 evenly spaced ones."""
+    """Return the rows of ``domain`` to measure, at most 1,000 evenly spaced ones; no pictures."""
     own = [row for row in rows if row.domain == domain and (splits is None or row.split in splits)]
+    if any(row.modality is None for row in own):
+        return []
     if len(own) <= _MOST_MEASURED:
         return own
     return [own[int((n + 0.5) * len(own) / _MOST_MEASURED)] for n in range(_MOST_MEASURED)]
@@ -139,8 +143,6 @@ def _known_names(store: Path) -> Names:
 
 
 def _report_outliers(domain: str, rows: Sequence[SliceRow], measures: Sequence[Measures], names: Names) -> None:
-    if any(row.modality is None for row in rows):
-        return
     if len(rows) < FEWEST_FOR_OUTLIERS:
         log.info("%s: fewer than %d volumes, so outliers are not searched", domain, FEWEST_FOR_OUTLIERS)
         return

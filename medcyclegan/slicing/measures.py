@@ -60,6 +60,10 @@ def measure_stack(store: Path, row: SliceRow) -> Measures:
         stack = np.lib.format.open_memmap(stack_file(store, row), mode="r")
     except (OSError, ValueError, EOFError, OverflowError, MemoryError, SyntaxError, TokenError) as error:
         raise StoreError(f"{store / row.file} cannot be read ({error}): remove it and slice again") from None
+    if stack.ndim != 3 or len(stack) != len(row.slices):
+        raise StoreError(
+            f"{store / row.file} has the shape {stack.shape}, not that of its row: remove it and slice again"
+        )
     count = min(len(stack), _MOST_SLICES)
     slices = np.asarray(stack[[int((n + 0.5) * len(stack) / count) for n in range(count)]], dtype=np.float32)
     area = max(int(np.count_nonzero(image > AIR)) for image in slices) * math.prod(row.pixel_mm) / 100

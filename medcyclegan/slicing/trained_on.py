@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +17,12 @@ from medcyclegan.slicing.key_file import CaseKey
 
 __all__ = ["RunUse", "find_runs", "find_stores", "training_fingerprint"]
 
+log = logging.getLogger(__name__)
+
 #: How a run used a volume. ``unknown``: its store has changed since, and its record does not name the volumes.
 Use = Literal["trained", "validated", "unknown"]
-#: How deep runs and stores are searched below a folder.
-_DEPTH = 4
+#: How deep runs and stores are searched below a folder, and in how many folders at most.
+_DEPTH, _MOST_FOLDERS = 3, 10_000
 #: Folders that hold no runs and may be large.
 _PASSED_OVER = {"volumes", "panels", "checkpoints", "tensorboard", "site-packages", "node_modules"}
 
@@ -75,7 +78,12 @@ def _search(store: Path, folders: Sequence[Path], name: str) -> list[Path]:
     """Return the folders that contain a file ``name``, next to the store and below ``folders``."""
     found: dict[Path, Path] = {}
     for start in (store.absolute().parent, *folders):
-        for folder in _walk(start, _DEPTH):
+        for count, folder in enumerate(_walk(start, _DEPTH)):
+            if count == _MOST_FOLDERS:
+                log.warning(
+                    "%s: only the first %d folders were searched for runs: name theirs with --runs", start, count
+                )
+                break
             if (folder / name).is_file():
                 found.setdefault(folder.resolve(), Path(os.path.relpath(folder)))
     return sorted(found.values())
@@ -88,7 +96,7 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
     except OSError:  # not readable
         return
     for entry in entries:
-        if not entry.name.startswith(".") and entry.name not in _PASSED_OVER and entry.is_dir(follow_symlinks=False):
+        if not entry.name.startswith(".") and entry.name not in _PASSED_OVER and entry.is_dir():
             yield from _walk(Path(entry.path), depth - 1)
 
 
@@ -101,7 +109,7 @@ def _use_of(run: Path, record: Mapping[str, Any], store: Path, keys: set[CaseKey
     if isinstance(recorded, dict):
         for split, use in _USES.items():
             cases = recorded.get(split)
-            if isinstance(cases, dict) and any(case in (cases.get(domain) or ()) for domain, case in keys):
+            if isinstance(cases, dict) and any(case in _listed(cases.get(domain)) for domain, case in keys):
                 return use
         return None
     used = Path(os.path.abspath(run / slices))
@@ -115,6 +123,10 @@ def _use_of(run: Path, record: Mapping[str, Any], store: Path, keys: set[CaseKey
 
 
 _USES: Mapping[str, Use] = {"train": "trained", "validation": "validated"}
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _rows(store: Path) -> list[SliceRow]:

@@ -207,11 +207,11 @@ def test_the_table_says_what_was_left_out_and_why(export):
     assert reasons["mr.nii.gz"] == "not selected"
     assert reasons[""] == "no volume (.db)"
     assert "export/gap: slice spacing varies" in stderr
-    assert "Left out: 2 that the options do not select" in stderr
+    assert "left out: 2 that the options do not select" in stderr
     code, _, stderr = link("--modality", "CT", "--link-into", "volumes/ct", "--allow-gap-mm", "40")
     assert (code, len(list(Path("volumes/ct").glob("*/*")))) == (0, 4)
     assert "3 of 4 series were there already" in stderr
-    assert "Pass the same options to slice-volumes: --allow-gap-mm 40" in stderr
+    assert "pass the same options to slice-volumes: --allow-gap-mm 40" in stderr
     link("--patient", "P2", "--link-into", "volumes/ct")
     assert sum(bool(row["folder"]) for row in table_of("volumes/ct")) == 4
 

@@ -45,7 +45,7 @@ def test_the_list(store):
 def test_find_prints_paths_in_the_given_order(store):
     code, stdout, stderr = run("--find", "3", "--find", "1")
     assert (code, stdout) == (0, f"{store.parent}/volumes/t2/c.nii\n{store.parent}/volumes/t1/a.nii\n")
-    assert stderr == "No run near the store used it; copies of models elsewhere are not known\n"
+    assert stderr == "no run near the store used it; copies of models elsewhere are not known\n"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_nothing_of_a_removed_volume_stays(store):
     assert set(traces(store, case)) == {MANIFEST, f"t1/{case}.npy", f".rows/t1@{case}.json", KEY_FILE}
     result = run("--remove", "2")
     assert (result.exit_code, result.stdout) == (0, f"{store.parent}/volumes/t1/b.nii\n"), result.stderr
-    assert "Removed 1 volume from slices, but not the originals" in result.stderr
+    assert "removed 1 volume from slices, but not the originals" in result.stderr
     assert traces(store, case) == []
     assert not (store / ".removing.jsonl").exists()
     assert load_manifest(store) == [row for row in before if (row.domain, row.case) != (domain, case)]
@@ -131,7 +131,7 @@ def test_a_store_without_key_file_or_key(store):
         assert len(load_manifest(folder)) == 4
         assert not (folder / KEY_FILE).exists()
     assert (
-        "Also in the store fold: medcyclegan slices fold --remove"
+        "also in the store fold: medcyclegan slices fold --remove"
         in run("--remove", load_manifest(store)[0].case).stderr
     )
 
@@ -147,7 +147,7 @@ def test_the_runs_that_used_a_volume_are_found(store, monkeypatch):
     record = json.loads((first / "run.json").read_text())
     assert {case for split in record["cases"].values() for own in split.values() for case in own} == used
     result = run("--find", "1")
-    assert f"Run {first} was trained on it (models: {first}/model)" in result.stderr
+    assert f"the run {first} was trained on it (models: {first}/model)" in result.stderr
 
 
 def test_runs_of_earlier_versions_are_found_by_fingerprint(store):
