@@ -168,6 +168,14 @@ def test_no_word_is_broken(export, width, monkeypatch):
     assert width >= 140 or max(map(len, lines)) <= width
 
 
+def test_a_path_longer_than_the_terminal_is_not_broken(export, monkeypatch):
+    name = f"{'long' * 30}.nii.gz"
+    phantoms.write_nifti(phantoms.head_mr((8, 9, 4)), Path("export") / name)
+    monkeypatch.setattr("medcyclegan.cli.inspect_table._PIPE_COLUMNS", 80)
+    lines = CliRunner().invoke(command, ["export"]).stdout.splitlines()
+    assert sum(f"export/{name}" in line for line in lines) == 1
+
+
 def table_of(tree):
     with Path(f"{tree}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
@@ -256,7 +264,7 @@ def test_a_changed_folder_is_replaced_only_on_request(export):
     first.unlink()
     code, _, stderr = link(*arguments)
     assert code == 1
-    assert "--overwrite" in stderr
+    assert "holds other files than the series now has (1 such folders): pass --overwrite" in stderr
     assert link(*arguments, "--overwrite")[0] == 0
     assert first.is_file()
     Path("volumes/ct.csv").write_text("a,b\n1,2\n")
