@@ -148,6 +148,10 @@ def test_the_runs_that_used_a_volume_are_found(store, monkeypatch):
     assert {case for split in record["cases"].values() for own in split.values() for case in own} == used
     result = run("--find", "1")
     assert f"the run {first} was trained on it (models: {first}/model)" in result.stderr
+    removed, other = key_of(store, 1), key_of(store, 2)
+    run("--remove", "1")
+    assert [use.use for use in find_runs(store, [removed])] == ["trained"], "also when the store has changed"
+    assert [use.use for use in find_runs(store, [other])] == ["trained"]
 
 
 def test_runs_of_earlier_versions_are_found_by_fingerprint(store):
