@@ -18,6 +18,7 @@ from scipy import ndimage
 from medcyclegan.errors import IntensityError
 
 __all__ = [
+    "AIR",
     "CT_WINDOW_HU",
     "PADDING_HU",
     "IntensityScaling",
@@ -27,6 +28,10 @@ __all__ = [
     "foreground_threshold",
     "looks_like_hu",
 ]
+
+#: Scaled values up to this one count as air or padding, larger values as the patient. In the default CT window it is
+#: -922 HU, above air and its noise.
+AIR = -0.95
 
 #: Below this a CT voxel is scanner padding (outside the reconstructed circle), not a measurement.
 PADDING_HU = -1024.0

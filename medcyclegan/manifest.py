@@ -13,6 +13,7 @@ from medcyclegan.errors import StoreError
 
 __all__ = [
     "DOMAIN_NAME",
+    "KEY_FILE",
     "MANIFEST",
     "PATIENT_SOURCES",
     "SliceRow",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.jsonl"
+#: The private file of a store that says which volume is which; it is never copied (``slicing/key_file.py``).
+KEY_FILE = ".names.csv"
 
 Split = Literal["train", "validation", "test"]
 #: How the patient of a volume was determined.

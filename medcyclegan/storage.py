@@ -164,6 +164,8 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             _hold(held)
             yield temporary
             for file in temporary.rglob("*"):
+                if file.is_symlink():  # its target is not ours, and perhaps not writable
+                    continue
                 if file.is_file():
                     _flush(file)
                 else:

@@ -26,6 +26,19 @@ def left_behind(folder):
     return [p for p in folder.iterdir() if is_temporary(p)]
 
 
+def test_the_targets_of_links_in_a_folder_are_not_touched(tmp_path, monkeypatch):
+    (tmp_path / "source").write_bytes(b"data")
+    opened = []
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *rest, **more: opened.append(self.name) or real(self, *rest, **more))
+    with atomic_folder(tmp_path / "tree") as folder:
+        (folder / "link").symlink_to(tmp_path / "source")
+        (folder / "file").write_bytes(b"own")
+    assert "link" not in opened
+    assert "file" in opened
+    assert (tmp_path / "tree" / "link").read_bytes() == b"data"
+
+
 def test_a_file_appears_whole(tmp_path):
     target = tmp_path / "deep" / "file.bin"
     with atomic_write(target) as file:

@@ -102,7 +102,11 @@ def _ended_by_sigterm() -> Iterator[None]:
 def reading_options(function: F) -> F:
     """Add the options for reading volumes, which are the same in all commands."""
     options = [
-        click.option("--series", metavar="UID", help="The DICOM series to read, if a folder contains several."),
+        click.option(
+            "--series",
+            metavar="UID",
+            help="The DICOM series to read, if a folder contains several; the beginning or end of its UID is enough.",
+        ),
         click.option(
             "--split-by", metavar="KEYWORD", help="Split a DICOM series into volumes by this attribute, e.g. EchoTime."
         ),

@@ -3,56 +3,92 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import json
 import logging
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from medcyclegan.cli.common import Command, read_options, reading_options, synthetic_option
-from medcyclegan.errors import one_line
 
 if TYPE_CHECKING:
+    from medcyclegan.io.inspect import Inspection
     from medcyclegan.io.inspected import InspectedVolume
+    from medcyclegan.io.options import ReadOptions
+    from medcyclegan.io.selection import Selection
+    from medcyclegan.io.series_tree import SortedSeries
 
-#: The width of the table if the output is not a terminal.
-_PIPE_COLUMNS = 10_000
-_STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left out": "dim"}
+log = logging.getLogger(__name__)
+
+#: Number of series whose reason for being left out is printed; the table next to the tree has all of them.
+_LISTED = 12
 
 
 @click.command("inspect", cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per row.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a CSV table with one line per row.")
+@click.option("--modality", multiple=True, metavar="NAME", help="List only this modality, e.g. CT; can be repeated.")
+@click.option(
+    "--description",
+    multiple=True,
+    metavar="PATTERN",
+    help="List only series whose description contains this text or matches this pattern (* and ?); can be repeated.",
+)
+@click.option(
+    "--patient", multiple=True, metavar="PATTERN", help="List only this PatientID (* and ? match); can be repeated."
+)
+@click.option("--link-into", metavar="DIR", help="Sort the listed DICOM series into DIR, which slice-volumes reads.")
+@click.option("--copy", is_flag=True, help="Copy the files into DIR instead of linking them.")
+@click.option("--overwrite", is_flag=True, help="Replace folders in DIR that have other files.")
 @reading_options
 @synthetic_option
-def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def command(paths: tuple[str, ...], **options: Any) -> None:
     """List the volumes in files and folders, one row per DICOM series or file, and whether each can be read.
 
     Reads headers only. The verdict is the same as in training and translation: ok, ok with certain options, or refused
     with the reason and the remedy. Files are grouped into series by UID, regardless of their folder; scouts in the
-    folder of a volume are left out. Size is columns x rows x slices (x volumes). Spacing and gap are in mm; the gap is
-    measured along the normal of the slices.
-    """
-    from medcyclegan.io.formats import READABLE
-    from medcyclegan.io.inspect import inspect_paths
+    folder of a volume are left out. UID is the end of SeriesInstanceUID; --series accepts it. Size is columns x rows x
+    slices (x volumes). Spacing and gap are in mm; the gap is measured along the normal of the slices.
 
+    --series, --modality, --description and --patient select rows. --link-into links the selected series that can be
+    read into DIR, such as volumes/ct, one folder per patient and series. DIR.csv, which only its owner can read, lists
+    the folder of each series, and what was left out and why.
+    """
+    from medcyclegan.errors import UsageError
+    from medcyclegan.io.inspect import inspect_paths
+    from medcyclegan.io.selection import Selection, select_rows
+    from medcyclegan.io.series_tree import check_tree
+
+    searched, tree = [Path(path) for path in paths], options["link_into"]
+    if options["as_json"] + options["as_csv"] + (tree is not None) > 1:
+        raise UsageError("--json, --csv and --link-into each have an output of their own: choose one")
+    if tree is None and (options["copy"] or options["overwrite"]):
+        raise UsageError("--copy and --overwrite belong to --link-into: add it, or leave them out")
+    if tree is not None:
+        check_tree(Path(tree), searched)
+    selection = Selection(options["series"] or "", options["modality"], options["description"], options["patient"])
+    reading = read_options(options)
     with _readers_silent():
-        found = inspect_paths([Path(path) for path in paths], read_options(options))
-    if as_json:
-        rows = [dataclasses.asdict(row) for row in found.volumes]
-        click.echo(json.dumps(rows, indent=1, allow_nan=False))
-    elif found.volumes:
-        _print_table(found.volumes)
-    if found.others:
-        counts = ", ".join(f"{count} {reason}" for reason, count in found.others.items())
-        click.echo(f"Skipped: {counts}", err=True)
-    if not found.volumes:
-        click.echo(f"No volumes found ({READABLE})", err=True)
+        found = inspect_paths(searched, reading)
+    rows = select_rows(found.volumes, selection)
+    if options["as_json"]:
+        click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=1, allow_nan=False))
+    elif options["as_csv"]:
+        _print_csv(rows)
+    elif tree is not None:
+        _sort(found, rows, Path(tree), reading, options)
+        return
+    elif rows:
+        from medcyclegan.cli.inspect_table import print_table
+
+        print_table(rows)
+    _report_others(found, rows, selection)
 
 
 @contextlib.contextmanager
@@ -67,76 +103,67 @@ def _readers_silent() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
-    """Print the table, and below it the sentences that its numbers refer to."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
+def _print_csv(rows: Sequence[InspectedVolume]) -> None:
+    """Print one line per row; lists are joined, and the paths of the files are left out."""
+    from medcyclegan.io.inspected import InspectedVolume
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("Where", "Series", "Modality", "Size", "Spacing", "Gap", "Axes", "Coding", "Verdict"):
-        table.add_column(name, overflow="fold")
-    sentences: dict[str, int] = {}
-    root = _common_root(rows)
+    names = [field.name for field in dataclasses.fields(InspectedVolume) if field.name != "file_paths"]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(names)
     for row in rows:
-        series = " ".join(part for part in (row.series_number, row.description) if part)
-        notes = [sentences.setdefault(text, len(sentences) + 1) for text in (row.reason, *row.notes) if text]
-        verdict = Text(" ".join(("ok with", *row.options)) if row.options else row.verdict, _STYLES[row.verdict])
-        verdict.append("".join(f" [{number}]" for number in notes), "default")
-        where = Path(row.path).relative_to(root).as_posix() if root else row.path
-        cells = (where, series, _modality(row), _size(row), _spacing(row), _gap(row), _axes(row), _coding(row))
-        table.add_row(*(Text(one_line(cell)) for cell in cells), verdict)
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else _PIPE_COLUMNS, no_color=not terminal or None, highlight=False)
-    if root and rows:
-        console.print(Text(f"In {root}"))
-    console.print(table)
-    for sentence, number in sentences.items():
-        console.print(Padding(Text(f"[{number}] {sentence}"), (0, 0, 0, 1), expand=False))
+        values = [getattr(row, name) for name in names]
+        writer.writerow(["; ".join(map(str, value)) if isinstance(value, tuple) else value for value in values])
 
 
-def _common_root(rows: tuple[InspectedVolume, ...]) -> str:
-    """Return the common parent folder of all rows, or ``""``; paths in the table are relative to it."""
-    parents = [os.path.dirname(row.path) for row in rows]
-    try:
-        return os.path.commonpath(parents) if len(parents) > 1 else ""
-    except ValueError:  # a mixture of absolute and relative paths
-        return ""
+def _report_others(found: Inspection, rows: Sequence[InspectedVolume], selection: Selection) -> None:
+    """Print what the list leaves out."""
+    from medcyclegan.io.formats import READABLE
+    from medcyclegan.io.selection import describe_choice
+
+    if found.others:
+        counts = ", ".join(f"{count} {reason}" for reason, count in found.others.items())
+        click.echo(f"Skipped: {counts}", err=True)
+    if not found.volumes:
+        click.echo(f"No volumes found ({READABLE})", err=True)
+    elif not rows:
+        click.echo(f"No volume matches {selection}; there are {describe_choice(found.volumes)}", err=True)
+    elif selection:
+        click.echo(f"{len(rows)} of {len(found.volumes)} volumes match {selection}", err=True)
 
 
-def _modality(row: InspectedVolume) -> str:
-    return " ".join(part for part in (row.modality, "synthetic" if row.synthetic else "") if part)
+def _sort(
+    found: Inspection, rows: Sequence[InspectedVolume], tree: Path, reading: ReadOptions, options: dict[str, Any]
+) -> None:
+    """Sort the selected series into ``tree``, and print what was left out and how to continue."""
+    from medcyclegan.io.series_tree import sort_series, table_path
+
+    table = sort_series(found.volumes, rows, found.others, tree, copy=options["copy"], overwrite=options["overwrite"])
+    click.echo(tree)
+    _report_left_out(table)
+    patients = len({row.folder.split("/")[0] for row in table if row.folder})
+    linked = sum(bool(row.folder) for row in table)
+    log.info(
+        "%d series of %d patient(s) in %s; the table of all series is %s", linked, patients, tree, table_path(tree)
+    )
+    given = {name: value for name, value in reading.given().items() if name not in ("series", "allow_synthetic")}
+    if given:
+        texts = " ".join(_option_text(name, value) for name, value in given.items())
+        log.info("pass the same options to slice-volumes: %s", texts)
 
 
-def _coding(row: InspectedVolume) -> str:
-    """Return the transfer syntax, abbreviated, or the type of the file."""
-    name = (row.transfer_syntax or row.kind).split(",")[0].split("(")[0]
-    for long, short in ((" VR Little Endian", " LE"), (" VR Big Endian", " BE"), (" Image Compression", "")):
-        name = name.replace(long, short)
-    return name.strip()
+def _report_left_out(table: Sequence[SortedSeries]) -> None:
+    """Log the selected series that were left out, and the number of the others."""
+    left = [row for row in table if not row.folder and row.path]
+    selected = [row for row in left if row.reason != "not selected"]
+    for row in selected[:_LISTED]:
+        name = f"series {row.series_uid} in {row.path}" if row.series_uid else row.path
+        log.info("left out: %s: %s", name, row.reason)
+    if len(selected) > _LISTED:
+        log.info("left out: %d more", len(selected) - _LISTED)
+    if len(left) > len(selected):
+        log.info("left out: %d that the options do not select", len(left) - len(selected))
 
 
-def _size(row: InspectedVolume) -> str:
-    if row.columns is None:
-        return f"{row.files} file(s)"
-    size = f"{row.columns} x {row.rows} x {row.slices}"
-    return size + (f" x {row.volumes}" if row.volumes and row.volumes > 1 else "")
-
-
-def _spacing(row: InspectedVolume) -> str:
-    return " ".join(f"{value:.3g}" for value in row.spacing_mm or ())
-
-
-def _gap(row: InspectedVolume) -> str:
-    smallest, largest = row.gap_mm or (None, None)
-    if smallest is None or largest is None:
-        return ""
-    same = f"{smallest:.3g}" == f"{largest:.3g}"
-    return f"{smallest:.3g}" if same else f"{smallest:.3g} to {largest:.3g}"
-
-
-def _axes(row: InspectedVolume) -> str:
-    oblique = f" {row.oblique_degrees:.0f}°" if row.oblique_degrees and row.oblique_degrees >= 1 else ""
-    return (row.orientation or "") + oblique
+def _option_text(name: str, value: object) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    return flag if value is True else f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"

@@ -14,6 +14,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "inspect": ("inspect", "List volumes and whether each can be read."),
     "slice-volumes": ("slice_volumes", "Cut volumes into axial slices (volumes/ to slices/)."),
+    "slices": ("slices", "List the volumes of a slice store, or remove some."),
     "train": ("train", "Train a CycleGAN on unpaired slices (slices/ to runs/)."),
     "pretrain": ("pretrain", "Train on pairs of synthetic patients, before training on real slices."),
     "translate-volume": ("translate_volume", "Translate one volume; the output has the same grid."),

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medcyclegan.intensity import IntensityScaling, foreground_threshold
-from medcyclegan.model.domains import AIR
+from medcyclegan.intensity import AIR, IntensityScaling, foreground_threshold
 from medcyclegan.plane import plane_axes, plane_view
 from medcyclegan.volume import Volume
 

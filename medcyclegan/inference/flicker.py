@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from medcyclegan.errors import GeometryError
 from medcyclegan.inference.planes import PLANES, plan_canvas
 from medcyclegan.inference.translate import Translation
+from medcyclegan.intensity import AIR
 from medcyclegan.metrics import flicker_index
-from medcyclegan.model.domains import AIR
 from medcyclegan.plane import CORONAL, plane_view
 from medcyclegan.volume import Volume
 

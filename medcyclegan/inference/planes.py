@@ -50,7 +50,7 @@ PLANES = {"axial": (AXIAL,), "three": (AXIAL, CORONAL, SAGITTAL)}
 #: Minimum number of slices resampled to their canvas at a time; they are small compared with the feature maps.
 _CHUNK = 8
 #: A slice is not empty if at least this share of its canvas is above a twentieth of the scaled range: further above air
-#: than ``AIR`` (model/domains.py), because noise must not count.
+#: than ``AIR`` (intensity.py), because noise must not count.
 _SHOWN, _LEAST_SHOWN = -0.9, 2e-4
 #: With fewer voxels along an axis, slices are too small for a network.
 _LEAST_VOXELS = 8

@@ -15,7 +15,8 @@ from medcyclegan.inference.uncertainty import cycle_error
 from medcyclegan.intensity import even_sample
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.fitness import Finding, Fitness, Verdict, gravest, judge_model
-from medcyclegan.model.training_set import TrainingSet, acquisition, axial_spacing, histogram_of
+from medcyclegan.model.training_set import TrainingSet
+from medcyclegan.slicing.measures import acquisition, axial_spacing, histogram_of
 from medcyclegan.volume import Volume
 
 __all__ = ["Quality", "assess"]

@@ -23,6 +23,7 @@ from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.sidecar import build_record
 from medcyclegan.inference.translate import Model, Translation, translate
 from medcyclegan.inference.uncertainty import uncertainty_map
+from medcyclegan.intensity import AIR
 from medcyclegan.io import (
     ReadOptions,
     check_output_format,
@@ -35,7 +36,7 @@ from medcyclegan.io import (
 )
 from medcyclegan.io.formats import VOLUME_ENDINGS
 from medcyclegan.model.bundle import DomainModel, ModelBundle
-from medcyclegan.model.domains import AIR, choose_direction, fits_domain, output_modality
+from medcyclegan.model.domains import choose_direction, fits_domain, output_modality
 from medcyclegan.pictures import png_bytes, preview
 from medcyclegan.storage import atomic_write, check_output, remove_leftovers
 from medcyclegan.volume import Volume

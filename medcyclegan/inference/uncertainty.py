@@ -13,8 +13,9 @@ from medcyclegan.inference.planes import Part, knows_air, plan_canvas, plane_chu
 from medcyclegan.inference.runtime.generators import open_generators, open_runners
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
+from medcyclegan.intensity import AIR
 from medcyclegan.model.bundle import ModelBundle
-from medcyclegan.model.domains import AIR, half_range
+from medcyclegan.model.domains import half_range
 from medcyclegan.plane import from_plane, plane_view, to_plane
 from medcyclegan.progress import progress_bar
 from medcyclegan.volume import Volume

@@ -156,7 +156,7 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_a
     if not files:
         return []
     from medcyclegan.io.dicom.read.folders import find_series
-    from medcyclegan.io.dicom.read.series import find_unplaced, is_aside, scan_files
+    from medcyclegan.io.dicom.read.series import find_unplaced, is_aside, scan_files, short_uid
 
     scan = scan_files(files, options.split_by)
     places = find_series(scan, options.series)
@@ -165,7 +165,10 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_a
     for folder, series in places:
         aside = is_aside(series)
         if (volumes and aside == "a localizer") or (folder in volumes and aside):
-            _log.warning("%s: a series of %d image(s) is left out: %s", one_line(folder), len(series.paths), aside)
+            _log.warning(
+                "%s, series %s: %d image(s) are left out: %s",
+                one_line(folder), short_uid(series.uid), len(series.paths), aside,
+            )  # fmt: skip
         else:
             kept[folder].append(series)
     unplaced = find_unplaced(scan)

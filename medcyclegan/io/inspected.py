@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any, Literal
 
 import numpy as np
@@ -22,12 +23,13 @@ Verdict = Literal["ok", "ok with options", "refused", "left out"]
 class InspectedVolume:
     """One series or file, and the result of reading it. Unknown fields have no value (None).
 
-    ``path`` is as the user named it; ``files`` is the number of its files. ``volumes`` counts echoes, phases or time
-    points. ``gap_mm`` is the smallest and the largest distance between neighboring slices, along their normal;
-    ``orientation`` the patient directions in which array indices grow, such as ``LPS``; ``oblique_degrees`` the largest
-    angle between them and the axes. ``options`` are those that the verdict ``ok with options`` needs; ``reason`` is the
-    message of the refusal, which ends with the ``remedy``; ``notes`` are the warnings that reading would log.
-    ``synthetic``: the file is marked as not acquired.
+    ``path`` is as the user named it, for a series in several folders the folder that contains these; ``files`` is the
+    number of its files, and ``file_paths`` their paths. ``volumes`` counts echoes, phases or time points. ``gap_mm`` is
+    the smallest and the largest distance between neighboring slices, along their normal; ``orientation`` the patient
+    directions in which array indices grow, such as ``LPS``; ``oblique_degrees`` the largest angle between them and the
+    axes. ``options`` are those that the verdict ``ok with options`` needs; ``reason`` is the message of the refusal,
+    which ends with the ``remedy``; ``notes`` are the warnings that reading would log. ``synthetic``: the file is marked
+    as not acquired. ``patient`` is the PatientID of DICOM.
     """
 
     path: str
@@ -52,6 +54,13 @@ class InspectedVolume:
     oblique_degrees: float | None = None
     transfer_syntax: str | None = None
     synthetic: bool = False
+    patient: str | None = None
+    file_paths: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> int:
+        """The number of folders that contain its files."""
+        return len({os.path.dirname(path) for path in self.file_paths})
 
 
 def geometry_fields(affine: NDArray[np.float64]) -> dict[str, Any]:

@@ -25,6 +25,10 @@ class Notes:
         """All messages, in order."""
         return tuple(self._sentences)
 
+    def set_name(self, name: str) -> None:
+        """Log further messages under ``name``."""
+        self._name = name
+
     def warn(self, sentence: str) -> None:
         """Log a warning."""
         self._log_and_keep(logging.WARNING, sentence)

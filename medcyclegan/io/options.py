@@ -25,7 +25,7 @@ class ReadOptions:
     """The reading options, the same for all commands; all but ``allow_synthetic`` are off by default.
 
     ``series``
-        DICOM: the SeriesInstanceUID to read from a folder that contains several.
+        DICOM: the SeriesInstanceUID to read from a folder that contains several; its beginning or its end is enough.
     ``split_by``
         DICOM: the keyword (``"EchoTime"``, ``"AcquisitionNumber"``, …) that distinguishes the slices of
         several volumes in one series.

@@ -11,7 +11,6 @@ from medcyclegan.model.contrast_names import contrasts_in
 from medcyclegan.volume import Volume
 
 __all__ = [
-    "AIR",
     "check_modality",
     "choose_direction",
     "fits_domain",
@@ -21,10 +20,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-#: Scaled values up to this one count as air or padding, larger values as the patient. In the default CT window it is
-#: -922 HU, above air and its noise.
-AIR = -0.95
 
 
 def output_modality(volume: Volume, target: DomainModel) -> str | None:

@@ -9,27 +9,20 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medcyclegan.manifest import PATIENT_SOURCES, SliceRow, Split
 from medcyclegan.metrics import TissueMeans
-from medcyclegan.model.domains import AIR
 from medcyclegan.model.hu_baseline import fit_tissue_means
-from medcyclegan.plane import plane_axes
+from medcyclegan.slicing.measures import QUANTILES, acquisition, axial_spacing, histogram_of
 from medcyclegan.volume import Volume
 
 __all__ = [
     "TrainingSet",
-    "acquisition",
-    "axial_spacing",
     "describe_patients",
     "describe_training_set",
-    "histogram_of",
     "tissue_means_fields",
 ]
 
-#: The number of quantiles that represent a histogram.
-_QUANTILES = 64
 #: The numbers of volumes, and of slices of each, that are used; both evenly spaced.
 _MOST_VOLUMES, _MOST_SLICES = 48, 16
 
@@ -68,8 +61,8 @@ class TrainingSet:
         """Build it from :meth:`to_dict`'s result; raises KeyError, TypeError or ValueError for anything else."""
         means = fields["tissue_means"]
         histogram = tuple(float(v) for v in fields["histogram"])
-        if len(histogram) != _QUANTILES:
-            raise ValueError(f"a histogram has {len(histogram)} quantiles, not {_QUANTILES}")
+        if len(histogram) != QUANTILES:
+            raise ValueError(f"a histogram has {len(histogram)} quantiles, not {QUANTILES}")
         return cls(
             volumes=int(fields["volumes"]),
             histogram=histogram,
@@ -126,32 +119,11 @@ def describe_patients(rows: Sequence[SliceRow]) -> dict[str, Any]:
     return {"splits": splits, "sources": {source: sources[source] for source in PATIENT_SOURCES if sources[source]}}
 
 
-def histogram_of(scaled: NDArray[Any]) -> tuple[float, ...] | None:
-    """Return the quantiles of the foreground of ``scaled`` values in [-1, 1]; None if there is no foreground."""
-    values = scaled[scaled > AIR]
-    if values.size == 0:
-        return None
-    levels = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    return tuple(np.quantile(values.astype(np.float32), levels).tolist())
-
-
-def axial_spacing(volume: Volume) -> tuple[float, float, float]:
-    """Return the spacing of rows, columns and slices of ``volume`` in the axial plane, in mm."""
-    axes, _ = plane_axes(volume.orientation)
-    rows, columns, slices = (volume.spacing_mm[axis] for axis in axes)
-    return rows, columns, slices
-
-
-def acquisition(volume: Volume) -> str:
-    """Return the acquisition plane, that of the array's first two axes: axial, coronal or sagittal."""
-    return {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}.get(volume.orientation[2], "sagittal")
-
-
 def _stack_histogram(file: Path) -> tuple[float, ...]:
     stack = np.load(file, mmap_mode="r")
     step = max(1, len(stack) // _MOST_SLICES)
     histogram = histogram_of(np.asarray(stack[::step]))
-    return histogram if histogram is not None else (-1.0,) * _QUANTILES
+    return histogram if histogram is not None else (-1.0,) * QUANTILES
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -17,15 +17,19 @@ _TILE = 96
 _MOST_CASES = 40
 
 
-def contact_sheet(stacks: Sequence[NDArray[Any]], *, columns: int = 12) -> Image.Image:
+def contact_sheet(
+    stacks: Sequence[NDArray[Any]], *, columns: int = 12, labels: Sequence[str] | None = None
+) -> Image.Image:
     """Return evenly spaced slices of each case, one row per case, from inferior (left) to superior.
 
     ``stacks`` are ``(K, H, W)`` in [-1, 1]; of a memory-mapped stack only the slices shown are read.
-    Cases are numbered from 1 in the order of ``stacks``, never labelled by name. Of more than 40 cases,
-    40 evenly spaced ones are shown; the last line then states both numbers.
+    ``labels``: the text in front of each case, which must not be a name; by default cases are numbered from 1. Of more
+    than 40 cases, 40 evenly spaced ones are shown; the last line then states both numbers.
     """
     shown = _spread(len(stacks), _MOST_CASES)
-    rows = [[_number(index + 1, len(stacks)), *_slices(stacks[index], columns)] for index in shown]
+    texts = [str(number) for number in range(1, len(stacks) + 1)] if labels is None else labels
+    width = max(map(text_width, texts), default=0) + 8
+    rows = [[_label(texts[index], width), *_slices(stacks[index], columns)] for index in shown]
     sheet = join(rows)
     if len(shown) == len(stacks):
         return sheet
@@ -41,10 +45,9 @@ def _slices(stack: NDArray[Any], columns: int) -> list[Image.Image]:
     return [grey_tile(np.asarray(stack[k]), -1.0, 1.0, size=size) for k in _spread(stack.shape[0], columns)]
 
 
-def _number(number: int, total: int) -> Image.Image:
-    width = text_width("0" * len(str(total))) + 8
+def _label(text: str, width: int) -> Image.Image:
     tile = Image.new("RGB", (width, _TILE))
-    draw_text(tile, str(number), (width // 2, _TILE // 2), anchor="mm")
+    draw_text(tile, text, (width // 2, _TILE // 2), anchor="mm")
     return tile
 
 

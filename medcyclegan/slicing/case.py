@@ -152,5 +152,8 @@ def _remarks(volume: Volume) -> tuple[str, ...]:
 
 def refuse_case(job: CaseJob, reason: str) -> Refusal:
     """Return a refusal whose reason names no file, folder or series of the input; the log names them."""
-    log.warning("%s refused: %s", job.found.path, reason)
+    place, uid = str(job.found.path), job.found.series_uid
+    reason = reason.removeprefix(f"{place}: ")
+    named = place if uid is None or uid in reason else f"{place}, series {uid}"
+    log.warning("%s refused: %s", named, reason)
     return Refusal(job.domain, job.case, anonymous_reason(reason, job.found), job.origin)

@@ -27,11 +27,11 @@ from medcyclegan.storage import (
     save_records,
 )
 
-__all__ = ["Refusal", "SliceStore", "load_store", "open_store"]
+__all__ = ["KEY", "Refusal", "SliceStore", "load_store", "open_store"]
 
 log = logging.getLogger(__name__)
 
-_KEY = ".key"
+KEY = ".key"
 _ROWS = ".rows"
 _LOCKS = ".locks"
 _REFUSED = "refused.jsonl"
@@ -172,7 +172,7 @@ def open_store(folder: Path) -> SliceStore:
     """
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file: name a folder for the slices with --out")
-    path = folder / _KEY
+    path = folder / KEY
     if folder.is_dir() and not path.exists() and any(p.name != _LOCKS for p in folder.iterdir()):
         raise StoreError(f"{folder} holds other files and no slice store: name an empty or new folder with --out")
     with SliceStore(folder, b"").lock("key", wait=True):
@@ -184,9 +184,9 @@ def open_store(folder: Path) -> SliceStore:
 
 def load_store(folder: Path) -> SliceStore:
     """Return the slice store in ``folder``, for looking up names; raises StoreError if there is none."""
-    if not (folder / _KEY).is_file():
+    if not (folder / KEY).is_file():
         raise StoreError(f"{folder}: no slice store with its key here: name the one that slice-volumes made")
-    return SliceStore(folder, _load_key(folder / _KEY))
+    return SliceStore(folder, _load_key(folder / KEY))
 
 
 def _load_key(path: Path) -> bytes:

@@ -17,7 +17,9 @@ from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import now, versions
 from medcyclegan.shards import share_of
 from medcyclegan.slicing.case import CaseJob, refuse_case, slice_case
+from medcyclegan.slicing.check import report_check
 from medcyclegan.slicing.domains import Member, Source, find_members, members_by_domain
+from medcyclegan.slicing.key_file import load_names, name_volumes
 from medcyclegan.slicing.missing import Missing, case_of, find_missing, remove_missing
 from medcyclegan.slicing.planning import (
     PlannedCase,
@@ -28,9 +30,10 @@ from medcyclegan.slicing.planning import (
     report_patients,
     sort_out,
 )
+from medcyclegan.slicing.removal import finish_removal
 from medcyclegan.slicing.settle import settle_rows
 from medcyclegan.slicing.sheets import save_contact_sheets
-from medcyclegan.slicing.split import FEWEST_TO_SPLIT, describe_patients, describe_splits
+from medcyclegan.slicing.split import FEWEST_TO_SPLIT
 from medcyclegan.slicing.store import Refusal, SliceStore, open_store
 from medcyclegan.storage import atomic_write
 from medcyclegan.workers import run_in_processes
@@ -95,6 +98,7 @@ def slice_volumes(
     call = _Call(members, sources, open_store(Path(out)), config or Config(), options, file, keep_missing, shard)
     with call.store.lock(f"shard-{shard[0]}-of-{shard[1]}"):
         call.store.remove_leftovers()
+        finish_removal(call.store)
         return _slice(call, _prepare(call), workers)
 
 
@@ -136,6 +140,12 @@ def _prepare(call: _Call) -> _Work:
         report_patients(cases)
     own = [build_job(case, store, config, call.reading, modalities) for case in share_of(cases, call.shard)]
     finished, todo = sort_out(own, store, rows)
+    found = {
+        (case.member.domain, case_of(store, case.member)): (case.member.found.path, case.member.found.series_uid)
+        for case in cases
+    }
+    forget = gone | {(item.domain, item.case) for item in missing.refusals}
+    name_volumes(store, found, [(row.domain, row.case) for row in rows], forget=forget)
     remove_missing(store, missing)
     if missing.rows:
         _publish(store, cases)
@@ -154,7 +164,7 @@ def _slice(call: _Call, work: _Work, workers: int) -> SlicingResult:
     store.save_refusals([(job.domain, job.case) for job in work.own], [refusal for _, refusal in refused])
     rows = _publish(store, work.cases, report=True)
     _save_record(store.folder, rows, len(refused), time.monotonic() - started)
-    _report_counts(rows, call.config)
+    _report(store, rows, work, call.config)
     by_case = {(row.domain, row.case): row for row in rows}
     sliced = [row for row in results if isinstance(row, SliceRow)]
     return SlicingResult(
@@ -189,22 +199,20 @@ def _publish(store: SliceStore, cases: Sequence[PlannedCase], *, report: bool = 
         return settle_rows(current, names, report=report)
 
     rows = store.save_manifest(settle)
-    save_contact_sheets(store.folder, rows)
+    save_contact_sheets(store.folder, rows, load_names(store.folder))
     return rows
 
 
-def _report_counts(rows: Sequence[SliceRow], config: Config) -> None:
+def _report(store: SliceStore, rows: Sequence[SliceRow], work: _Work, config: Config) -> None:
+    """Log the check before training once all volumes of the call, in all shards, are sliced or refused."""
+    done = {(row.domain, row.case) for row in rows} | {(item.domain, item.case) for item in store.refusals()}
+    if {(case.member.domain, case_of(store, case.member)) for case in work.cases} <= done:
+        report_check(store.folder, rows)
     wanted = {"validation": config.slicing.validation_fraction, "test": config.slicing.test_fraction}
     for name in sorted({row.domain for row in rows}):
-        own = [row for row in rows if row.domain == name]
-        slices, plural = sum(len(row.slices) for row in own), "" if len(own) == 1 else "s"
-        patients = {row.patient: row.split for row in own}
-        log.info(
-            "%s: %d slices of %d volume%s (%s) of %s",
-            name, slices, len(own), plural, describe_splits([row.split for row in own]), describe_patients(patients),
-        )  # fmt: skip
-        lacking = [split for split, share in wanted.items() if share > 0 and split not in patients.values()]
-        if lacking and len(patients) >= FEWEST_TO_SPLIT:
+        splits = {row.patient: row.split for row in rows if row.domain == name}
+        lacking = [split for split, share in wanted.items() if share > 0 and split not in splits.values()]
+        if lacking and len(splits) >= FEWEST_TO_SPLIT:
             log.warning("%s: no patient is held out for %s", name, " and ".join(lacking))
 
 

@@ -20,7 +20,7 @@ from medcyclegan.errors import IntensityError, StoreError, UsageError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.model.training_set import describe_patients, describe_training_set
-from medcyclegan.provenance import hash_json
+from medcyclegan.slicing.trained_on import training_fingerprint
 
 __all__ = ["InitialModel", "PairSource", "Plan", "build_plan", "check_domain", "choose_domains"]
 
@@ -147,8 +147,8 @@ class Plan:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A hash of the training rows; it changes if a slice, its height or its scaling changes."""
-        return hash_json([row.to_json() for rows in self.training for row in rows])
+        """The hash of the training rows (:func:`~medcyclegan.slicing.trained_on.training_fingerprint`)."""
+        return training_fingerprint(self.training)
 
     def is_due(self, step: int, every: int) -> bool:
         """Return whether an action that recurs ``every`` steps is due after ``step``; it always is after the last."""

@@ -13,7 +13,9 @@ import torch
 
 from medcyclegan.config import Config, load_config, parse_config
 from medcyclegan.errors import TrainingError, UsageError
+from medcyclegan.manifest import load_manifest
 from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.slicing.check import report_check
 from medcyclegan.training.monitor.metrics_log import drop_rows_after
 from medcyclegan.training.monitor.panels import Panels
 from medcyclegan.training.monitor.time_left import TimeLeft
@@ -104,6 +106,9 @@ def train(
 def _start(plan: Plan, out: Path, place: Place, init_from: str | Path | None, seeds: int) -> Path:
     """Start one run, or several of which the best is continued."""
     ranks = place.ranks
+    if ranks.first:
+        rows = [row for row in load_manifest(plan.store) if row.domain in plan.domains]
+        report_check(plan.store, rows, measured=("train", "validation"))
     if init_from == "auto":
         init_from = ranks.from_first((shipped_start(plan) or "") if ranks.first else "") or None
     initial = None if init_from in (None, "none") else ModelBundle.load(init_from)

@@ -25,10 +25,10 @@ from medcyclegan.errors import GeometryError, MedCycleGANError
 from medcyclegan.inference import InferenceOptions, Translation, translate
 from medcyclegan.inference.flicker import measure_flicker
 from medcyclegan.inference.quality import _MOST_FLICKER
+from medcyclegan.intensity import AIR
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes, read_found_volume
 from medcyclegan.metrics import flicker_index
 from medcyclegan.model import DomainModel
-from medcyclegan.model.domains import AIR
 from medcyclegan.plane import plane_view
 from medcyclegan.volume import Volume
 

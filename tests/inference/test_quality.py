@@ -11,7 +11,8 @@ from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 from medcyclegan.inference import InferenceOptions, TranslationOptions, assess, translate, translate_file
 from medcyclegan.model import DomainModel
 from medcyclegan.model.fitness import ModelWarning
-from medcyclegan.model.training_set import TrainingSet, histogram_of
+from medcyclegan.model.training_set import TrainingSet
+from medcyclegan.slicing.measures import histogram_of
 
 T2_DOMAIN = DomainModel("t2", "MR", MR)
 

@@ -88,6 +88,15 @@ def pacs_export():
             (there / f"{n + 1:04d}").symlink_to(Path("export", f"{name}{n}").resolve())
 
 
+def shuffled_export():
+    for n in range(3):
+        for head, name in ((head_ct, "Head H31s"), (head_mr, "T1 tse")):
+            slices = made.slices_of(head(SHAPE, PLACE, seed=n), seed=f"{name}{n}")
+            for k, dataset in enumerate(slices):
+                dataset.PatientID, dataset.SeriesDescription = f"P{n}", name
+                made.save([dataset], Path("export") / f"CD{k % 3}", name=lambda _, i=f"{name[0]}{n}{k:03}": f"IM{i}")
+
+
 def image_sets():
     random = np.random.default_rng(0)
     for name in ("trainA", "trainB", "testA", "testB"):
@@ -152,6 +161,7 @@ PREPARED = {
     "howto/translate": own_code,
     "howto/export": own_code,
     "howto/ct_to_mr_pacs": pacs_export,
+    "howto/sort_export": shuffled_export,
     "howto/t1_to_t2_bids": bids,
     "howto/image_folders": image_sets,
     "howto/patients": three_commands,

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from support.stores import blobs, make_row, make_store
 
-from medcyclegan.model.training_set import TrainingSet, describe_patients, describe_training_set, histogram_of
+from medcyclegan.model.training_set import TrainingSet, describe_patients, describe_training_set
+from medcyclegan.slicing.measures import histogram_of
 
 
 def test_a_domain_is_described(tmp_path):

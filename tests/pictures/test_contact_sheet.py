@@ -31,6 +31,17 @@ def test_a_short_case_shows_each_slice_once():
     assert (greys[3:] == 24).all()
 
 
+def test_labels_replace_the_numbers():
+    plain = contact_sheet([ramp_stack(5)] * 2)
+    assert contact_sheet([ramp_stack(5)] * 2, labels=["1", "2"]).tobytes() == plain.tobytes()
+    other = contact_sheet([ramp_stack(5)] * 2, labels=["1", "9"])
+    assert other.size == plain.size
+    pixels, others = np.asarray(plain), np.asarray(other)
+    assert (pixels[:100] == others[:100]).all()
+    assert (pixels[100:] != others[100:]).any()
+    assert contact_sheet([ramp_stack(5)], labels=["0a1b2c3d"]).width > plain.width
+
+
 def test_proportions_are_kept():
     bright = np.ones((1, 32, 64), dtype=np.float32)
     pixels = np.asarray(contact_sheet([bright]).convert("L"))

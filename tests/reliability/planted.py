@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from support import dicom_phantoms as made
 
+from medcyclegan.manifest import KEY_FILE
 from medcyclegan.volume import Volume
 
 #: In names of files and folders.
@@ -96,14 +97,19 @@ def write_nifti(volume: Volume, path: Path) -> None:
 
 
 def find(folder: Path, markers: tuple[str, ...]) -> list[str]:
-    """Return where a marker is found: in the names and in every byte of the files below ``folder``, unpacked too."""
+    """Return where a marker is found: in the names and in every byte of the files below ``folder``, unpacked too.
+
+    A private key file is passed over in a slice store that has its key, which is not a copy, if only its owner can read
+    it.
+    """
     patterns = [code for marker in markers for code in (marker.encode(), marker.encode("utf-16-le"))]
     wanted = re.compile(b"|".join(map(re.escape, patterns)))
     hits = []
     for path in sorted(folder.rglob("*")):
         names = (path.name, str(path.readlink()) if path.is_symlink() else "")
         hits += [f"{path.relative_to(folder)} (name)" for name in names if any(m in name for m in markers)]
-        if path.is_file():
+        is_private = path.name == KEY_FILE and path.with_name(".key").exists() and path.stat().st_mode & 0o777 == 0o600
+        if path.is_file() and not is_private:
             for part, content in _contents(path):
                 found = wanted.search(content)
                 if found:

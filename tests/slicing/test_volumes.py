@@ -14,7 +14,7 @@ from medcyclegan.config import load_config
 from medcyclegan.data import SliceIndex
 from medcyclegan.errors import ConfigError, StoreError
 from medcyclegan.io.dicom.write.synthetic import write_made_series
-from medcyclegan.manifest import load_manifest
+from medcyclegan.manifest import KEY_FILE, load_manifest
 from medcyclegan.slicing import slice_volumes
 
 
@@ -93,7 +93,10 @@ def test_nothing_of_the_patient_is_in_the_store(tmp_path):
     (tmp_path / "volumes" / "mr" / f"{name_of_patient}.nii").write_text("no NIfTI")
     result = slice_volumes(tmp_path / "volumes", tmp_path / "s", config=SMALL, allow_synthetic=True)
     assert (len(result.sliced), len(result.refused)) == (2, 1)
-    for name, data in contents(tmp_path / "s").items():
+    files = contents(tmp_path / "s")
+    assert name_of_patient.encode() in files.pop(KEY_FILE)
+    assert stat.S_IMODE((tmp_path / "s" / KEY_FILE).stat().st_mode) == 0o600
+    for name, data in files.items():
         for word in (name_of_patient, "1961", "MADE", str(tmp_path), "volumes/"):
             assert word not in name
             assert word.encode() not in data, f"{word} in {name}"

@@ -50,6 +50,8 @@ def test_a_run_leaves_what_the_design_says(store: Path, tiny: Config, tmp_path: 
     assert "7 and 5 slices: 17 steps of 2 + 2 slices, 4.25 epochs, on cpu in fp32" in caplog.text
     assert "--config demo" in caplog.text
     assert "--config smoke" in caplog.text
+    assert re.search(r"t1: \d+ slices of \d+ volumes", caplog.text)
+    assert caplog.text.count("t1: slices: ") == 1
 
 
 def test_metrics_rows_hold_means_rates_and_validations(whole_run, store: Path, tiny: Config, tmp_path: Path) -> None:

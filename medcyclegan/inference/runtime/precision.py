@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from medcyclegan.model.domains import AIR
+from medcyclegan.intensity import AIR
 from medcyclegan.networks import middle_slice
 
 __all__ = ["Difference", "compare", "exact_convolutions", "to_reduced_precision"]

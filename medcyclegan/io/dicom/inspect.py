@@ -20,6 +20,7 @@ from medcyclegan.io.dicom.read.series import (
     check_whole_series,
     find_unplaced,
     is_aside,
+    matching_uids,
     refusal_of,
     scan_files,
 )
@@ -40,18 +41,21 @@ def inspect_dicom(
 ) -> tuple[list[InspectedVolume], Counter[str]]:
     """Return a row for each series among ``files``, and the number of files that are not images, by reason.
 
-    ``on_file`` is called after each file. ``named``: the files that the user named directly, not by their folder.
+    A localizer is left out unless ``options.series`` names it. ``on_file`` is called after each file. ``named``: the
+    files that the user named directly, not by their folder.
     """
     scan = scan_files(files, options.split_by, on_file=on_file)
     unplaced = find_unplaced(scan)
-    places = find_series(scan, options.series)
+    places = find_series(scan, None)
+    wanted = set() if options.series is None else set(matching_uids([s.uid for _, s in places], options.series))
     volumes = {folder for folder, series in places if not is_aside(series)}
     rows = []
     claimed: set[Path] = set()
     for folder, series in places:
         lost = [file for file in unplaced if file.path.is_relative_to(folder)]
         claimed |= {file.path for file in lost}
-        row = _inspect_series(folder, series, lost, options, is_beside=folder in volumes)
+        is_beside = folder in volumes and series.uid not in wanted
+        row = _inspect_series(folder, series, lost, options, is_beside=is_beside)
         alone = len(series.paths) == 1 and series.paths[0] in named
         rows.append(_with_siblings(row, series) if alone and row.verdict.startswith("ok") else row)
     rows += [_damaged_row(file) for file in unplaced if file.path not in claimed]
@@ -77,7 +81,8 @@ def _inspect_series(
 ) -> InspectedVolume:
     """Return the row of one series; ``lost`` are damaged files in its folder, which may be its slices."""
     path = (series.paths[0] if len(series.paths) == 1 else folder).as_posix()
-    row = InspectedVolume(path, "dicom", "refused", files=len(series.paths), **_described(series))
+    files = tuple(path.as_posix() for path in series.paths)
+    row = InspectedVolume(path, "dicom", "refused", files=len(files), file_paths=files, **_described(series))
     if series.damaged or lost:
         return refused_row(row, refusal_of([*series.damaged, *lost]))
     aside = is_aside(series)
@@ -144,6 +149,7 @@ def _described(series: Series) -> dict[str, Any]:
         "series_number": first.image.series_number or None,
         "description": one_line(first.image.description) or None,
         "modality": first.image.modality or None,
+        "patient": min({frame.image.patient_id for frame in series.frames} - {""}, default=None),
         "columns": first.columns,
         "rows": first.rows,
         "slices": len(series.frames),

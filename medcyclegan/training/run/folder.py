@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from medcyclegan.config import Config, load_config, to_yaml
 from medcyclegan.errors import TrainingError, WriteError
+from medcyclegan.manifest import KEY_FILE
 from medcyclegan.run_record import LOCK_FILE, RECORD_FILE
 from medcyclegan.storage import atomic_folder, remove_leftovers, replace_link
 
@@ -100,7 +101,8 @@ def create_run(out: Path, config: Config, record: bytes, reference: Path | None 
                 (folder / "config.yaml").write_text(to_yaml(config), "utf-8")
                 (folder / RECORD_FILE).write_bytes(record)
                 if reference is not None:
-                    shutil.copytree(reference, folder / REFERENCE, copy_function=_link_or_copy)
+                    private = shutil.ignore_patterns(KEY_FILE)
+                    shutil.copytree(reference, folder / REFERENCE, copy_function=_link_or_copy, ignore=private)
             break
         except WriteError:
             # Jobs of an array may start in the same second: another one has just created this folder.

@@ -200,6 +200,11 @@ def _first_record(plan: Plan, out: Path) -> dict[str, Any]:
         "training_slices": dict(zip(plan.domains, plan.slices, strict=True)),
         "slices": os.path.relpath(plan.store.resolve(), out.resolve() / "run"),
         "fingerprint": plan.fingerprint,
+        # keyed hashes, so that the runs to delete are found when a patient is removed from the store
+        "cases": {
+            split: {name: [row.case for row in rows] for name, rows in zip(plan.domains, both, strict=True)}
+            for split, both in (("train", plan.training), ("validation", plan.held_out))
+        },
         "sessions": [],
         "init_from": plan.initial.fingerprint if plan.initial is not None else None,
         **({} if plan.pairs is None else {"pairs": plan.pairs.to_record(out.resolve() / "run")}),

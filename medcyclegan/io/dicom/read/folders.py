@@ -7,15 +7,18 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from medcyclegan.io.dicom.read.series import Scan, Series, group_series
+from medcyclegan.io.dicom.read.series import Scan, Series, group_series, matching_uids
 
 __all__ = ["find_series"]
 
 
 def find_series(scan: Scan, wanted: str | None) -> list[tuple[Path, Series]]:
-    """Return the series of a scan with their folders; with ``wanted`` only the series of that UID."""
+    """Return the series of a scan with their folders; with ``wanted`` only those that it names (``matching_uids``)."""
     places = [place for series in group_series(scan) for place in _by_folder(series)]
-    return [(folder, series) for folder, series in places if wanted in (None, series.uid)]
+    if wanted is None:
+        return places
+    uids = matching_uids([series.uid for _, series in places], wanted)
+    return [(folder, series) for folder, series in places if series.uid in uids]
 
 
 def _by_folder(series: Series) -> list[tuple[Path, Series]]:

@@ -23,11 +23,16 @@ __all__ = [
     "find_unplaced",
     "group_series",
     "is_aside",
+    "matching_uids",
     "refusal_of",
     "scan_files",
+    "short_uid",
 ]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+#: Number of characters of a UID in messages.
+_SHORT = 8
+_ELLIPSES = ("…", "...")
 #: The number of series that a refusal lists.
 _LISTED = 6
 
@@ -126,17 +131,46 @@ def is_aside(series: Series) -> str:
     return ""
 
 
+def matching_uids(uids: Iterable[str], wanted: str) -> list[str]:
+    """Return the UIDs that ``wanted`` names: the UID itself, or all that begin with it, or else all that end with it.
+
+    An ellipsis marks an ending, as in the table of ``inspect``.
+
+    >>> matching_uids(["1.2.3", "1.2.34", "1.5.34"], "1.2.3")
+    ['1.2.3']
+    >>> matching_uids(["1.2.3", "1.2.34", "1.5.34"], "…5.34")
+    ['1.5.34']
+    """
+    found = list(dict.fromkeys(uid for uid in uids if uid))
+    is_ending = wanted.startswith(_ELLIPSES)
+    wanted = wanted.lstrip(".…") if is_ending else wanted
+    beginning = [] if is_ending else [uid for uid in found if uid.startswith(wanted)]
+    if not wanted:
+        return []
+    return [wanted] if wanted in beginning else beginning or [uid for uid in found if uid.endswith(wanted)]
+
+
+def short_uid(uid: str) -> str:
+    """Return the end of a UID after an ellipsis, for a message; :func:`matching_uids` accepts it."""
+    return f"…{uid[-_SHORT:]}" if len(uid) > _SHORT else uid or "(no UID)"
+
+
 def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
-    """Return the one series to read: the ``wanted`` UID, or the only one that is a volume.
+    """Return the one series to read: the ``wanted`` UID (see :func:`matching_uids`), or the only one that is a volume.
 
     Raises :class:`~medcyclegan.errors.AmbiguousError` for several, and
     :class:`~medcyclegan.errors.ReadError` if there is none or if a file may be a missing slice.
     """
     groups = group_series(scan)
     if wanted is not None:
-        chosen = [series for series in groups if series.uid == wanted]
+        uids = matching_uids([series.uid for series in groups], wanted)
+        chosen = [series for series in groups if series.uid in uids]
         if not chosen and groups:
             raise AmbiguousError(f"no series {wanted} here", remedy=f"choose one with --series: {_listing(groups)}")
+        if len(chosen) > 1:
+            raise AmbiguousError(
+                f"{len(chosen)} series have a UID like {wanted}", remedy=f"name more of it: {_listing(chosen)}"
+            )
     else:
         chosen = [series for series in groups if not is_aside(series)] or groups
         if len(chosen) > 1:

@@ -16,7 +16,7 @@ from medcyclegan.io.dicom.read.headers import walk_files
 from medcyclegan.io.dicom.read.pixels import read_frames, rescale_frames
 from medcyclegan.io.dicom.read.plan import SeriesPlan, plan_series
 from medcyclegan.io.dicom.read.resample import resample_even, resample_upright
-from medcyclegan.io.dicom.read.series import check_whole_series, choose_series, scan_files
+from medcyclegan.io.dicom.read.series import check_whole_series, choose_series, scan_files, short_uid
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.synthetic import check_synthetic, why_synthetic
@@ -69,6 +69,7 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, 
     notes = Notes(_log, name)
     try:
         series = choose_series(scan, options.series, notes)
+        notes.set_name(f"{name}, series {short_uid(series.uid)}")
         if named_alone:
             check_whole_series(series, notes)
     except MedCycleGANError as error:
@@ -80,7 +81,7 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, 
         synthetic = check_synthetic(why, options)
         return _read_planned(plan, options, notes).replace(synthetic=synthetic)
     except MedCycleGANError as error:
-        raise type(error).from_error(f"series {series.uid or '(no UID)'}: ", error) from error
+        raise type(error).from_error(f"{name}: series {series.uid or '(no UID)'}: ", error) from error
 
 
 def _read_planned(plan: SeriesPlan, options: ReadOptions, notes: Notes) -> Volume:

@@ -19,7 +19,8 @@ from support.dicom_mutations import SERIES, outcome, write_series
 from support.dicom_own_cases import ALL_CASES
 
 from medcyclegan.errors import AmbiguousError, GeometryError, MissingExtraError, ReadError
-from medcyclegan.io import read_volume
+from medcyclegan.io import ReadOptions, find_volumes, read_volume
+from medcyclegan.io.dicom.read.series import matching_uids
 from medcyclegan.io.dicom.read.volume import DicomSource
 
 
@@ -125,20 +126,22 @@ def test_a_refusal_gives_value_rule_and_remedy(tmp_path):
     with pytest.raises(GeometryError) as caught:
         read_volume(tmp_path / "in")
     assert str(caught.value) == (
-        f"series {slices[0].SeriesInstanceUID}: slice spacing varies from 2.5 to 5.0 mm (a slice is missing near "
-        "z = -1.2 mm): export the complete series, or pass --allow-gap"
+        f"{tmp_path / 'in'}: series {slices[0].SeriesInstanceUID}: slice spacing varies from 2.5 to 5.0 mm (a "
+        "slice is missing near z = -1.2 mm): export the complete series, or pass --allow-gap"
     )
 
 
 def test_a_tilt_is_exact_and_logged(tmp_path, caplog):
     affine = phantoms.make_affine("LPS", (0.9, 1.1, 2.5), origin=(5.0, 7.0, -11.0), rotation_degrees=(15, 0, 0))
     affine[:3, 2] = (0, 0, 2.5)
-    made.save(made.slices_of(made.placed_volume(affine=affine)), tmp_path / "in")
+    slices = made.slices_of(made.placed_volume(affine=affine))
+    made.save(slices, tmp_path / "in")
     with caplog.at_level(logging.WARNING):
         found = read_volume(tmp_path / "in")
     np.testing.assert_allclose(found.affine, affine, atol=1e-8)
     assert found.shear_degrees == pytest.approx(15, abs=1e-6)
-    assert "leans by 15.00 degrees" in caplog.text
+    named = f"{tmp_path / 'in'}, series …{slices[0].SeriesInstanceUID[-8:]}"
+    assert f"{named}: the stack leans by 15.00 degrees" in caplog.text
     upright = read_volume(tmp_path / "in", resample_tilt=True)
     assert upright.shear_degrees < 1e-6
     assert upright.oblique_degrees < 1e-6
@@ -179,6 +182,27 @@ def test_several_series_are_listed(tmp_path):
         assert read_volume(tmp_path / "in", series=uid).source.series_uid == uid
     with pytest.raises(AmbiguousError, match=r"no series 1\.2\.3 here"):
         read_volume(tmp_path / "in", series="1.2.3")
+
+
+def test_part_of_a_uid_names_a_series_unless_two_have_it(tmp_path):
+    first, second = made.slices_of(made.placed_volume()), made.slices_of(made.placed_volume(), seed="other")
+    made.save([*first, *second], tmp_path / "in")
+    for uid in (first[0].SeriesInstanceUID, second[0].SeriesInstanceUID):
+        for part in (uid[:-2], uid[-8:], f"…{uid[-8:]}"):
+            assert read_volume(tmp_path / "in", series=part).source.series_uid == uid
+            (found,) = find_volumes(tmp_path / "in", ReadOptions(series=part))
+            assert found.series_uid == uid
+    with pytest.raises(AmbiguousError, match=r"2 series have a UID like 1\.2\.826: name more of it: 1\.2\.826"):
+        read_volume(tmp_path / "in", series="1.2.826")
+    with pytest.raises(AmbiguousError, match=r"no series 8\.8\.8 here"):
+        read_volume(tmp_path / "in", series="8.8.8")
+
+
+def test_a_uid_that_begins_another_is_only_itself():
+    assert matching_uids(["1.2.3", "1.2.34"], "1.2.3") == ["1.2.3"]
+    assert matching_uids(["1.2.3", "1.2.34", ""], "1.2") == ["1.2.3", "1.2.34"]
+    assert matching_uids(["1.2.3", "5.1.2.3"], "…2.3") == ["1.2.3", "5.1.2.3"]
+    assert matching_uids(["1.2.3", ""], "") == matching_uids(["1.2.3"], "…") == []
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path):
