@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: The width of the table if the output is not a terminal.
 _PIPE_COLUMNS = 10_000
-_STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left out": "dim"}
+_STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left out": "dim", "listed": "default"}
 
 
 @click.command("inspect", cls=Command)
@@ -37,12 +37,15 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     with the reason and the remedy. Files are grouped into series by UID, regardless of their folder; scouts in the
     folder of a volume are left out. Size is columns x rows x slices (x volumes). Spacing and gap are in mm; the gap is
     measured along the normal of the slices.
+
+    A PATH can also be the address of a DICOMweb service or study (extra dicomweb), whose series are listed:
+    https://host/dicom-web?PatientID=42&Modality=CT. A series' own address is fetched and inspected.
     """
     from medcyclegan.io.formats import READABLE
-    from medcyclegan.io.inspect import inspect_paths
+    from medcyclegan.io.inspect import inspect_all
 
     with _readers_silent():
-        found = inspect_paths([Path(path) for path in paths], read_options(options))
+        found = inspect_all(paths, read_options(options))
     if as_json:
         rows = [dataclasses.asdict(row) for row in found.volumes]
         click.echo(json.dumps(rows, indent=1, allow_nan=False))
@@ -100,6 +103,8 @@ def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
 def _common_root(rows: tuple[InspectedVolume, ...]) -> str:
     """Return the common parent folder of all rows, or ``""``; paths in the table are relative to it."""
     parents = [os.path.dirname(row.path) for row in rows]
+    if any("://" in parent for parent in parents):  # the address must be copied whole
+        return ""
     try:
         return os.path.commonpath(parents) if len(parents) > 1 else ""
     except ValueError:  # a mixture of absolute and relative paths
