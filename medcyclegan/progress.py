@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["Bar", "Listener", "listen_to_progress", "progress_bar", "show_progress"]
+__all__ = ["Bar", "Listener", "StageProgress", "listen_to_progress", "progress_bar", "show_progress"]
 
 #: Called with the description of a step, the number of its parts that are done, and the number of all.
 Listener = Callable[[str, int, int], None]
@@ -32,6 +33,31 @@ def listen_to_progress(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _LISTENER.reset(token)
+
+
+class StageProgress:
+    """A listener that turns the steps of a job into a fraction of the whole, at most ten times a second.
+
+    ``tell`` is called with the step and the fraction. ``stages``: the descriptions of the steps in their order, each
+    with its share of the whole; steps of other descriptions do not count.
+    """
+
+    def __init__(self, tell: Callable[[str, float], object], stages: Iterable[tuple[str, float]]) -> None:
+        self._tell = tell
+        self._stages: dict[str, tuple[float, float]] = {}
+        start = 0.0
+        for name, share in stages:
+            self._stages[name] = (start, share)
+            start += share
+        self._next = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Receive that ``done`` of ``total`` parts of a step are done."""
+        if stage not in self._stages or (time.monotonic() < self._next and done < total):
+            return
+        self._next = time.monotonic() + 0.1
+        start, share = self._stages[stage]
+        self._tell(stage, min(start + share * (done / total if total else 1.0), 1.0))
 
 
 class Bar:

@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     "__main__",
     "cli",
-    "demo",
+    "demo app",
     "cohort",
     "report export evaluation training slicer",
     "inference",

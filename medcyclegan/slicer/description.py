@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 
 import medcyclegan
-from medcyclegan.errors import UsageError
-from medcyclegan.model.shipped import shipped_models
+from medcyclegan.model.shipped import translation_choices
 
-__all__ = ["TITLE", "describe_module", "find_translation", "translation_choices"]
+__all__ = ["TITLE", "describe_module"]
 
 TITLE = "Translate contrast (medcyclegan)"
 _ABOUT = (
@@ -18,24 +17,6 @@ _ABOUT = (
 )
 #: The index that marks a value that the program returns.
 _RETURNED = "1000"
-
-
-def translation_choices() -> dict[str, tuple[str, str]]:
-    """Return the translations of the shipped models: as Slicer shows them, and their model and target domain."""
-    choices = {}
-    for model in shipped_models():
-        (a, _), (b, _) = model.domains
-        for source, target in ((a, b), (b, a)):
-            choices[f"{source} to {target} ({model.name})"] = (model.name, target)
-    return choices
-
-
-def find_translation(choice: str) -> tuple[str, str]:
-    """Return the model and the target domain of a choice; raise UsageError for an unknown one."""
-    choices = translation_choices()
-    if choice not in choices:
-        raise UsageError(f"{choice}: no such translation", remedy=f"choose one of: {'; '.join(choices)}")
-    return choices[choice]
 
 
 def describe_module() -> str:

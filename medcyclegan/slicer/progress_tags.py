@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from xml.sax.saxutils import escape
 
 __all__ = ["ProgressTags"]
 
 
 class ProgressTags:
-    """Write the progress of a translation as the tags that Slicer reads, at most ten times a second.
+    """Write the progress of a program called ``title`` as the tags that Slicer reads."""
 
-    ``stages``: the descriptions of the steps in their order, each with its share of the whole.
-    """
-
-    def __init__(self, title: str, write: Callable[[str], object], stages: Iterable[tuple[str, float]]) -> None:
+    def __init__(self, title: str, write: Callable[[str], object]) -> None:
         self._title, self._write = escape(title), write
-        self._stages: dict[str, tuple[float, float]] = {}
-        start = 0.0
-        for name, share in stages:
-            self._stages[name] = (start, share)
-            start += share
-        self._next = 0.0
         self._begun = time.monotonic()
 
     def start(self) -> None:
@@ -32,15 +23,11 @@ class ProgressTags:
             "<filter-comment>reading</filter-comment>\n</filter-start>\n"
         )
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Write the progress of the whole after ``done`` of ``total`` parts of a stage; others are not reported."""
-        if stage not in self._stages or (time.monotonic() < self._next and done < total):
-            return
-        self._next = time.monotonic() + 0.1
-        start, share = self._stages[stage]
-        fraction = start + share * (done / total if total else 1.0)
-        comment = f"<filter-comment>{escape(stage)}</filter-comment>\n"
-        self._write(f"<filter-progress>{min(fraction, 1.0):.3f}</filter-progress>\n{comment}")
+    def advance(self, stage: str, fraction: float) -> None:
+        """Write the ``fraction`` of the whole that is done, in the step ``stage``."""
+        self._write(
+            f"<filter-progress>{fraction:.3f}</filter-progress>\n<filter-comment>{escape(stage)}</filter-comment>\n"
+        )
 
     def end(self) -> None:
         """Write that the program has finished."""

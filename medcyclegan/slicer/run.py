@@ -13,8 +13,9 @@ from medcyclegan.inference import InferenceOptions, TranslationOptions, translat
 from medcyclegan.inference.runtime.options import Planes
 from medcyclegan.io import sidecar_path
 from medcyclegan.io.formats import ending_of
-from medcyclegan.progress import listen_to_progress
-from medcyclegan.slicer.description import TITLE, find_translation
+from medcyclegan.model.shipped import find_translation
+from medcyclegan.progress import StageProgress, listen_to_progress
+from medcyclegan.slicer.description import TITLE
 from medcyclegan.slicer.progress_tags import ProgressTags
 from medcyclegan.storage import atomic_write, scratch_folder
 
@@ -52,7 +53,7 @@ def run_module(source: Path, output: Path, options: ModuleOptions, write: Callab
     stages = [("translating", 0.95)]
     if options.uncertainty is not None:
         stages = [("translating", 0.6), ("translating back", 0.35)]
-    tags = ProgressTags(TITLE, write, stages)
+    tags = ProgressTags(TITLE, write)
     tags.start()
     failure = None
     with scratch_folder(output.parent, "medcyclegan-slicer") as folder:
@@ -62,7 +63,7 @@ def run_module(source: Path, output: Path, options: ModuleOptions, write: Callab
             to=to or None, computing=InferenceOptions(planes=options.planes), uncertainty=spread
         )
         try:
-            with listen_to_progress(tags):
+            with listen_to_progress(StageProgress(tags.advance, stages)):
                 translate_file(source, made, model, chosen)
         except IncompleteError as error:  # the output itself is complete
             failure = error
