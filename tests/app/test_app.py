@@ -111,7 +111,8 @@ def test_only_the_loopback_listens(server):
 def test_large_headers_and_long_requests_are_refused(server, page):
     assert server.ask("GET", server.path, Cookie="x" * 20_000)[0] == 431
     assert server.ask("GET", server.path + "x" * 20_000)[0] == 431
-    assert server.ask("GET", server.path, Cookie="x" * 10_000_000)[0] in (400, 431)
+    with contextlib.suppress(ConnectionError):  # it closes the connection, also while we are still sending
+        assert server.ask("GET", server.path, Cookie="x" * 10_000_000)[0] in (400, 431)
     assert page.translate(choice="x" * 20_000)[0] == 404
     assert server.ask("GET", server.path)[0] == 200
 

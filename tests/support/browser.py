@@ -87,6 +87,11 @@ class Browser:
                  {"type": "pointerUp", "button": 0}]  # fmt: skip
         self._tell("/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": moves}]})
 
+    def download_to(self, folder: Path) -> None:
+        """Save downloads in ``folder``."""
+        params = {"behavior": "allow", "downloadPath": str(folder)}
+        self._tell("/goog/cdp/execute", {"cmd": "Page.setDownloadBehavior", "params": params})
+
     def drop(self, selector: str, file: Path) -> None:
         """Drop a file on an element, as from a file manager."""
         box = self.run(f"return document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
