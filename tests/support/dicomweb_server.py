@@ -93,3 +93,24 @@ def stored_answer(request: Request) -> Answer:
     uids = [pydicom.dcmread(io.BytesIO(p.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n"))).SOPInstanceUID for p in parts]
     items = [{"00081155": {"vr": "UI", "Value": [str(uid)]}} for uid in uids]
     return as_json({"00081199": {"vr": "SQ", "Value": items}})
+
+
+def archive_of(
+    files: Sequence[Path], *, images: Sequence[Path | bytes] | None = None, stated: object = None
+) -> Callable[[Request], Answer]:
+    """Return the function of a server that lists the series in ``files``, sends its images, and confirms new ones.
+
+    ``images``, ``stated``: what it sends instead, and the number of images that it states.
+    """
+    first = pydicom.dcmread(files[0], stop_before_pixels=True)
+    count = len(files) if stated is None else stated
+
+    def answer(request: Request) -> Answer:
+        if request.method == "POST":
+            return stored_answer(request)
+        if "/series/" in request.path:
+            return as_images(files if images is None else images)
+        row = row_of(str(first.StudyInstanceUID), str(first.SeriesInstanceUID), count, **{"00080060": first.Modality})
+        return as_json([row])
+
+    return answer

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from support import dicom_phantoms as made
 from support import orthanc_server
 from support.dicom_node_server import make_certificate
-from support.dicomweb_server import as_images, as_json, row_of, running_service, stored_answer
+from support.dicomweb_server import archive_of, as_json, running_service
 from support.models import tiny_model
 from support.phantoms import head_ct, make_affine
 
@@ -51,18 +51,9 @@ def uids_of(workspace):
     return str(image.StudyInstanceUID), str(image.SeriesInstanceUID)
 
 
-def honest(workspace, *, images=None, stated=SLICES):
+def honest(workspace, *, images=None, stated=None):
     """Return a server's function that lists the series, sends its images and confirms what it is sent."""
-    study, series = uids_of(workspace)
-
-    def answer(request):
-        if request.method == "POST":
-            return stored_answer(request)
-        if "/series/" in request.path:
-            return as_images(images_of(workspace) if images is None else images)
-        return as_json([row_of(study, series, stated, **{"00080060": "CT"})])
-
-    return answer
+    return archive_of(images_of(workspace), images=images, stated=stated)
 
 
 def translate(*arguments):
