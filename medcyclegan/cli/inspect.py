@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 #: The width of the table if the output is not a terminal.
 _PIPE_COLUMNS = 10_000
-_STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left out": "dim", "listed": "default"}
+_STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left out": "dim"}
 
 
 @click.command("inspect", cls=Command)
@@ -41,6 +42,7 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     A PATH can also be the address of a DICOMweb service or study (extra dicomweb), whose series are listed:
     https://host/dicom-web?PatientID=42&Modality=CT. A series' own address is fetched and inspected.
     """
+    from medcyclegan.io.dicom.network.web_address import is_dicomweb
     from medcyclegan.io.formats import READABLE
     from medcyclegan.io.inspect import inspect_all
 
@@ -49,12 +51,17 @@ def command(paths: tuple[str, ...], as_json: bool, **options: Any) -> None:
     if as_json:
         rows = [dataclasses.asdict(row) for row in found.volumes]
         click.echo(json.dumps(rows, indent=1, allow_nan=False))
-    elif found.volumes:
-        _print_table(found.volumes)
+    else:
+        listed = [row for row in found.volumes if row.verdict == "listed"]
+        _print_listed(listed)
+        if len(found.volumes) > len(listed):
+            _print_table(tuple(row for row in found.volumes if row.verdict != "listed"))
     if found.others:
         counts = ", ".join(f"{count} {reason}" for reason, count in found.others.items())
         click.echo(f"Skipped: {counts}", err=True)
-    if not found.volumes:
+    if not found.volumes and any(is_dicomweb(path) for path in paths):
+        click.echo("No series matches", err=True)
+    elif not found.volumes:
         click.echo(f"No volumes found ({READABLE})", err=True)
 
 
@@ -68,6 +75,14 @@ def _readers_silent() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _print_listed(rows: list[InspectedVolume]) -> None:
+    """Print the series of a server, each with its address on a line, so that it can be copied."""
+    for row in rows:
+        about = [part for part in (row.modality, row.series_number, row.description) if part]
+        images = "1 image" if row.files == 1 else f"{row.files} images"
+        click.echo(f"{one_line(' '.join(about)) or 'series'}, {images}\n  {one_line(row.path)}")
 
 
 def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
@@ -89,6 +104,8 @@ def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
         verdict = Text(" ".join(("ok with", *row.options)) if row.options else row.verdict, _STYLES[row.verdict])
         verdict.append("".join(f" [{number}]" for number in notes), "default")
         where = Path(row.path).relative_to(root).as_posix() if root else row.path
+        if "://" in where:  # too long for a table
+            where = urlsplit(where).netloc
         cells = (where, series, _modality(row), _size(row), _spacing(row), _gap(row), _axes(row), _coding(row))
         table.add_row(*(Text(one_line(cell)) for cell in cells), verdict)
     terminal = sys.stdout.isatty()
@@ -103,7 +120,7 @@ def _print_table(rows: tuple[InspectedVolume, ...]) -> None:
 def _common_root(rows: tuple[InspectedVolume, ...]) -> str:
     """Return the common parent folder of all rows, or ``""``; paths in the table are relative to it."""
     parents = [os.path.dirname(row.path) for row in rows]
-    if any("://" in parent for parent in parents):  # the address must be copied whole
+    if any("://" in parent for parent in parents):
         return ""
     try:
         return os.path.commonpath(parents) if len(parents) > 1 else ""

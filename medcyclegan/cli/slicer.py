@@ -67,9 +67,16 @@ def command(source: str, output: str, **options: Any) -> None:
     """
     from medcyclegan.slicer.run import ModuleOptions, run_module
 
-    given = {name: options[name] or "" for name in ("translation", "planes", "modelfolder", "to")}
-    files = {name: Path(options[name]) if options[name] else None for name in ("uncertainty", "returnparameterfile")}
-    run_module(Path(source), Path(output), ModuleOptions(**given, **files), click.echo)
+    uncertainty, returned = options["uncertainty"], options["returnparameterfile"]
+    chosen = ModuleOptions(
+        translation=options["translation"] or "",
+        planes=options["planes"],
+        modelfolder=options["modelfolder"] or "",
+        to=options["to"] or "",
+        uncertainty=Path(uncertainty) if uncertainty else None,
+        returnparameterfile=Path(returned) if returned else None,
+    )
+    run_module(Path(source), Path(output), chosen, click.echo)
 
 
 if __name__ == "__main__":

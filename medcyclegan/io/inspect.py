@@ -34,8 +34,12 @@ def inspect_all(places: Sequence[str | Path], options: ReadOptions) -> Inspectio
 
     Of a service or a study, the series are listed; a series is fetched and inspected.
     """
-    found = inspect_paths([Path(place) for place in places if not is_dicomweb(place)], options)
-    rows, others = list(found.volumes), Counter(found.others)
+    rows: list[InspectedVolume] = []
+    others: Counter[str] = Counter()
+    paths = [Path(place) for place in places if not is_dicomweb(place)]
+    if paths:
+        found = inspect_paths(paths, options)
+        rows, others = list(found.volumes), Counter(found.others)
     for place in places:
         if not is_dicomweb(place):
             continue

@@ -26,9 +26,8 @@ _KEYWORD = re.compile(r"[A-Z][A-Za-z0-9]*")
 class WebAddress:
     """A DICOMweb service, or a study or series in it.
 
-    ``service``: the URL below which the resources are, without a slash at its end. ``study``, ``series``: UIDs, or
-    empty. ``filters``: attributes and values that a search must match; never part of a message, because they can name
-    a patient.
+    ``service``: the URL below which the resources are. ``study``, ``series``: UIDs, or empty. ``filters``: attributes
+    and values that a search must match; never part of a message, because they can name a patient.
     """
 
     service: str

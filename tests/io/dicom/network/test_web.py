@@ -307,6 +307,8 @@ def test_a_search_lists_addresses(workspace):
         assert (row["modality"], row["files"], row["verdict"]) == ("CT", SLICES, "listed")
         assert "Modality=CT" in received[0].path
         assert "PatientID=A%20B" in received[0].path or "PatientID=A+B" in received[0].path
+        printed = CliRunner().invoke(main, ["inspect", service])
+        assert printed.stdout == f"CT, {SLICES} images\n  {series_at(service, workspace)}\n"
         (row,) = json.loads(CliRunner().invoke(main, ["inspect", "--json", row["path"]]).stdout)
         assert (row["path"], row["verdict"], row["slices"]) == (series_at(service, workspace), "ok", SLICES)
 
