@@ -33,6 +33,7 @@ from medcyclegan.io import (
     write_volume,
 )
 from medcyclegan.io.dicom.network.remote import (
+    Destination,
     check_one_server,
     fetched,
     is_destination,
@@ -100,13 +101,13 @@ def translate_file(
     sent = is_destination(output)
     if not sent:
         output = Path(output)
-    if is_dicomweb(source):  # fetching it can take long
-        check_one_server(source, str(output), options.template)
-        if not sent:
-            _check_outputs(Path(os.devnull), Path(output), options)
+    check_one_server(source, str(output), options.template)
+    destination = open_destination(str(output)) if sent else None
+    if is_dicomweb(source) and not sent:  # fetching it can take long
+        _check_outputs(Path(os.devnull), Path(output), options)
     with fetched(source) as local, _template_fetched(options) as options:
-        if sent:
-            failures = _translate_and_send(local, str(output), model, options)
+        if destination is not None:
+            failures = _translate_and_send(local, destination, model, options)
         else:
             failures = _translate_and_write(local, Path(output), model, options)
     if failures:
@@ -187,13 +188,12 @@ def _announced(out: Path, record: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _translate_and_send(
-    source: str | Path, address: str, model: Model | Sequence[Model], options: TranslationOptions
+    source: Path, destination: Destination, model: Model | Sequence[Model], options: TranslationOptions
 ) -> list[str]:
-    """Write the series into a temporary folder that only the user can read, and send it to ``address``."""
-    destination = open_destination(address)
+    """Write the series into a temporary folder that only the user can read, and send it to ``destination``."""
     with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
         series = Path(folder) / "series"
-        failures = _translate_and_write(Path(source), series, model, options)
+        failures = _translate_and_write(source, series, model, options)
         send_series(series, destination, repeatable=not options.deidentify)
     return failures
 

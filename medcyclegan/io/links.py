@@ -28,7 +28,7 @@ def check_exists(path: Path, remedy: str = "check the name") -> None:
     """Raise :class:`~medcyclegan.errors.ReadError` if ``path`` does not exist."""
     if is_broken_link(path):
         raise broken_link(path)
-    if re.match(r"https?:/", str(path)):
+    if not path.exists() and re.match(r"https?:/", str(path)):
         raise ReadError(
             f"{path}: a web address, which only inspect, read_volume, and IN, OUT and --dicom-template of "
             "translate-volume accept",

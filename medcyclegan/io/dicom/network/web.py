@@ -11,7 +11,7 @@ import pydicom
 import requests
 
 from medcyclegan.errors import ReadError, WriteError
-from medcyclegan.io.dicom.network.web_address import WebAddress
+from medcyclegan.io.dicom.network.web_address import WebAddress, is_uid
 from medcyclegan.io.dicom.network.web_client import connected, web_errors
 from medcyclegan.io.inspected import InspectedVolume
 from medcyclegan.progress import progress_bar
@@ -163,7 +163,7 @@ def _check_image(image: pydicom.Dataset, address: WebAddress, number: int) -> No
 
 def _row(record: Any, address: WebAddress) -> InspectedVolume:
     study, series = _text(record, _STUDY_UID) or address.study, _text(record, _SERIES_UID)
-    if not study or not series:
+    if not is_uid(study) or not is_uid(series):
         raise ValueError("a series without UIDs")
     images = _text(record, _IMAGES)
     return InspectedVolume(

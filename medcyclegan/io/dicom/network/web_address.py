@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from medcyclegan.errors import UsageError
 
-__all__ = ["WebAddress", "is_dicomweb"]
+__all__ = ["WebAddress", "is_dicomweb", "is_uid"]
 
 _SCHEMES = ("https://", "http://")
 _FORM = "https://host/dicom-web/studies/UID/series/UID"
@@ -60,7 +60,7 @@ class WebAddress:
         if not found or re.search(r"/(studies|series|instances)(/|$)", found["service"]):
             raise UsageError(f"{shown}{parts.path}: not a service, study or series", remedy=f"write {_FORM}")
         for uid in uids:
-            if uid and not _UID.fullmatch(uid):
+            if uid and not is_uid(uid):
                 raise UsageError(f"{shown}{parts.path}: {uid} is not a UID", remedy="use digits and points")
         filters, insecure = _read_query(shown, parts)
         if parts.scheme.lower() == "http" and not insecure and not _is_loopback(host):
@@ -93,6 +93,11 @@ class WebAddress:
     def __str__(self) -> str:
         study = f"/studies/{self.study}" if self.study else ""
         return f"{self.service}{study}" + (f"/series/{self.series}" if self.series else "")
+
+
+def is_uid(text: str) -> bool:
+    """Whether ``text`` consists of digits and points; archives hold UIDs that break the other rules of the standard."""
+    return _UID.fullmatch(text) is not None
 
 
 def is_dicomweb(place: str | os.PathLike[str] | None) -> bool:

@@ -66,7 +66,9 @@ def connected(address: WebAddress, *, piece_bytes: int = _PIECE_BYTES) -> Iterat
         for scheme in ("https://", "http://"):
             session.mount(scheme, adapter)
         timeout = (_CONNECT_SECONDS, _ANSWER_SECONDS)
-        client = DICOMwebClient(address.service, session=session, timeout=timeout, chunk_size=piece_bytes)
+        client = DICOMwebClient(
+            address.service, session=session, timeout=timeout, chunk_size=piece_bytes, permissive_uid=True
+        )
         client.set_http_retry_params(retry=False)  # it would repeat a request whose body is already consumed
         yield client
 

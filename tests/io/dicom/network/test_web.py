@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from support import dicom_phantoms as made
 from support import orthanc_server
 from support.dicom_node_server import make_certificate
-from support.dicomweb_server import archive_of, as_json, running_service
+from support.dicomweb_server import archive_of, as_json, row_of, running_service
 from support.models import tiny_model
 from support.phantoms import head_ct, make_affine
 
@@ -132,6 +132,9 @@ def test_credentials_go_to_one_server_only(workspace, monkeypatch):
     with running_service(honest(workspace)) as (first, received), running_service(honest(workspace)) as (second, other):
         refusal = error_of(translate(series_at(first, workspace), second), workspace)
         assert "credentials in the environment are for one server" in refusal
+        assert "for one server" in error_of(
+            translate("ct", first, "--dicom-template", series_at(second, workspace)), workspace
+        )
         assert not received
         assert not other
         monkeypatch.delenv("MEDCYCLEGAN_DICOMWEB_TOKEN")
@@ -292,6 +295,19 @@ def test_existing_outputs_are_noticed_before_anything_is_fetched(workspace):
     with running_service(honest(workspace)) as (service, received):
         assert "a.nii.gz exists" in error_of(translate(series_at(service, workspace), "a.nii.gz"), workspace)
     assert not received
+
+
+def test_the_destination_is_contacted_before_anything_is_fetched(workspace):
+    with running_service(honest(workspace)) as (service, received):
+        line = error_of(translate(series_at(service, workspace), "http://127.0.0.1:9/dicom-web"), workspace)
+    assert "http://127.0.0.1:9/dicom-web: no connection" in line
+    assert not received
+
+
+def test_uids_in_a_list_are_checked(workspace):
+    rows = [row_of("1.2", "3.4\n/../evil", 4)]
+    with running_service(lambda request: as_json(rows)) as (service, _):
+        assert "cannot be understood" in error_of(CliRunner().invoke(main, ["inspect", service]), workspace)
 
 
 def test_nothing_at_the_address_is_a_line(workspace):
