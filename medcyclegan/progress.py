@@ -1,23 +1,63 @@
-"""Progress bars, shown only on a terminal and only if turned on; library calls show none by default."""
+"""Progress of long steps: bars on a terminal if they are turned on, and a function of the program if it listens."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["Bar", "progress_bar", "show_progress"]
+__all__ = ["Bar", "Listener", "StageProgress", "listen_to_progress", "progress_bar", "show_progress"]
+
+#: Called with the description of a step, the number of its parts that are done, and the number of all.
+Listener = Callable[[str, int, int], None]
 
 _SHOWN: contextvars.ContextVar[bool] = contextvars.ContextVar("medcyclegan_progress", default=False)
+_LISTENER: contextvars.ContextVar[Listener | None] = contextvars.ContextVar("medcyclegan_listener", default=None)
 
 
 def show_progress(shown: bool) -> None:
     """Turn progress bars on or off for this context; the command line turns them on for a terminal."""
     _SHOWN.set(shown)
+
+
+@contextlib.contextmanager
+def listen_to_progress(listener: Listener) -> Iterator[None]:
+    """Call ``listener`` whenever a step of the block begins or advances."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+class StageProgress:
+    """A listener that turns the steps of a job into a fraction of the whole, at most ten times a second.
+
+    ``tell`` is called with the step and the fraction. ``stages``: the descriptions of the steps in their order, each
+    with its share of the whole; steps of other descriptions do not count.
+    """
+
+    def __init__(self, tell: Callable[[str, float], object], stages: Iterable[tuple[str, float]]) -> None:
+        self._tell = tell
+        self._stages: dict[str, tuple[float, float]] = {}
+        start = 0.0
+        for name, share in stages:
+            self._stages[name] = (start, share)
+            start += share
+        self._next = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Receive that ``done`` of ``total`` parts of a step are done."""
+        if stage not in self._stages or (time.monotonic() < self._next and done < total):
+            return
+        self._next = time.monotonic() + 0.1
+        start, share = self._stages[stage]
+        self._tell(stage, min(start + share * (done / total if total else 1.0), 1.0))
 
 
 class Bar:
@@ -26,6 +66,8 @@ class Bar:
     def __init__(self, progress: Progress | None, description: str, total: int, done: int) -> None:
         self._progress = progress
         self._task = progress.add_task(description, total=total, completed=done, said="") if progress else None
+        self._listener, self._description, self._total, self._done = _LISTENER.get(), description, total, done
+        self._tell()
 
     @property
     def shown(self) -> bool:
@@ -34,8 +76,14 @@ class Bar:
 
     def advance(self, steps: int = 1) -> None:
         """Count ``steps`` more as done."""
+        self._done += steps
+        self._tell()
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, steps)
+
+    def _tell(self) -> None:
+        if self._listener is not None:
+            self._listener(self._description, self._done, self._total)
 
     def say(self, text: str) -> None:
         """Show ``text`` next to the bar; it replaces the previous text."""

@@ -186,16 +186,17 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
+def scratch_folder(parent: Path, name: str, *, mode: int = 0o777) -> Iterator[Path]:
     """Yield a temporary folder in ``parent``, which is created; the folder is removed when the block ends.
 
-    Those of the same ``name`` that a killed process left are removed first. Raises
-    :class:`~medcyclegan.errors.WriteError`.
+    Those of the same ``name`` that a killed process left are removed first. ``mode``: the permissions before the
+    umask. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     remove_leftovers(parent, name)
     temporary = parent / f"{_MARK}{secrets.token_hex(4)}-{name}"
     try:
-        temporary.mkdir(parents=True)
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir(mode=mode)
         held = os.open(temporary, os.O_RDONLY)
     except OSError as error:
         raise WriteError(f"{parent} cannot be written: {error.strerror}") from None

@@ -18,9 +18,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     "__main__",
     "cli",
-    "demo",
+    "demo app",
     "cohort",
-    "report export evaluation training",
+    "report export evaluation training slicer",
     "inference",
     "model",
     "slicing data phantom synthesis",

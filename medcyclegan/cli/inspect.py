@@ -56,26 +56,32 @@ def command(paths: tuple[str, ...], **options: Any) -> None:
     folder of a volume are left out. UID is the end of SeriesInstanceUID; --series accepts it. Size is columns x rows x
     slices (x volumes). Spacing and gap are in mm; the gap is measured along the normal of the slices.
 
+    A PATH can also be the address of a DICOMweb service or study (extra dicomweb), whose series are listed:
+    https://host/dicom-web?PatientID=42&Modality=CT. A series' own address is fetched and inspected.
+
     --series, --modality, --description and --patient select rows. --link-into links the selected series that can be
     read into DIR, such as volumes/ct, one folder per patient and series. DIR.csv, which only its owner can read, lists
     the folder of each series, and what was left out and why.
     """
     from medcyclegan.errors import UsageError
-    from medcyclegan.io.inspect import inspect_paths
+    from medcyclegan.io.dicom.network.web_address import is_dicomweb
+    from medcyclegan.io.inspect import inspect_all
     from medcyclegan.io.selection import Selection, select_rows
     from medcyclegan.io.series_tree import check_tree
 
-    searched, tree = [Path(path) for path in paths], options["link_into"]
+    searched, tree = [Path(path) for path in paths if not is_dicomweb(path)], options["link_into"]
     if options["as_json"] + options["as_csv"] + (tree is not None) > 1:
         raise UsageError("--json, --csv and --link-into each have an output of their own: choose one")
     if tree is None and (options["copy"] or options["overwrite"]):
         raise UsageError("--copy and --overwrite belong to --link-into: add it, or leave them out")
+    if tree is not None and len(searched) < len(paths):
+        raise UsageError("--link-into sorts files, not series on a server: name files or folders only")
     if tree is not None:
         check_tree(Path(tree), searched)
     selection = Selection(options["series"] or "", options["modality"], options["description"], options["patient"])
     reading = read_options(options)
     with _readers_silent():
-        found = inspect_paths(searched, reading)
+        found = inspect_all(paths, reading)
     rows = select_rows(found.volumes, selection)
     if options["as_json"]:
         click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=1, allow_nan=False))
@@ -85,10 +91,14 @@ def command(paths: tuple[str, ...], **options: Any) -> None:
         _sort(found, rows, Path(tree), reading, options)
         return
     elif rows:
-        from medcyclegan.cli.inspect_table import print_table
+        from medcyclegan.cli.inspect_table import print_listed, print_table
 
-        print_table(rows)
-    _report_others(found, rows, selection)
+        listed = [row for row in rows if row.verdict == "listed"]
+        print_listed(listed)
+        if len(listed) < len(rows):
+            print_table([row for row in rows if row.verdict != "listed"])
+    remote = len(searched) < len(paths)
+    _report_others(found, rows, selection, remote=remote)
 
 
 @contextlib.contextmanager
@@ -115,7 +125,7 @@ def _print_csv(rows: Sequence[InspectedVolume]) -> None:
         writer.writerow(["; ".join(map(str, value)) if isinstance(value, tuple) else value for value in values])
 
 
-def _report_others(found: Inspection, rows: Sequence[InspectedVolume], selection: Selection) -> None:
+def _report_others(found: Inspection, rows: Sequence[InspectedVolume], selection: Selection, *, remote: bool) -> None:
     """Print what the list leaves out."""
     from medcyclegan.io.formats import READABLE
     from medcyclegan.io.selection import describe_choice
@@ -123,7 +133,9 @@ def _report_others(found: Inspection, rows: Sequence[InspectedVolume], selection
     if found.others:
         counts = ", ".join(f"{count} {reason}" for reason, count in found.others.items())
         click.echo(f"Skipped: {counts}", err=True)
-    if not found.volumes:
+    if not found.volumes and remote:
+        click.echo("No series matches", err=True)
+    elif not found.volumes:
         click.echo(f"No volumes found ({READABLE})", err=True)
     elif not rows:
         click.echo(f"No volume matches {selection}; there are {describe_choice(found.volumes)}", err=True)

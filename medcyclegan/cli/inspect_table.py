@@ -8,6 +8,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
 
 from medcyclegan.errors import one_line
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from medcyclegan.io.inspected import InspectedVolume
 
-__all__ = ["print_table", "short_uids"]
+__all__ = ["print_listed", "print_table", "short_uids"]
 
 #: The width of the table if the output is not a terminal.
 _PIPE_COLUMNS = 10_000
@@ -27,6 +30,14 @@ _FIRST = 4
 _SHORTEST_ENDING = 8
 #: Number of series that a sentence below the table names.
 _NAMED = 3
+
+
+def print_listed(rows: Sequence[InspectedVolume]) -> None:
+    """Print the series of a server, each with its address on a line, so that it can be copied."""
+    for row in rows:
+        about = [part for part in (row.modality, row.series_number, row.description) if part]
+        images = "1 image" if row.files == 1 else f"{row.files} images"
+        click.echo(f"{one_line(' '.join(about)) or 'series'}, {images}\n  {one_line(row.path)}")
 
 
 def print_table(rows: Sequence[InspectedVolume]) -> None:
@@ -145,12 +156,16 @@ def _named(rows: Sequence[InspectedVolume], root: str, uids: Mapping[str, str]) 
 
 def _where(row: InspectedVolume, root: str) -> str:
     where = Path(row.path).relative_to(root).as_posix() if root else row.path
+    if "://" in where:  # too long for a table
+        where = urlsplit(where).netloc
     return f"{where} ({row.folders} folders)" if row.folders > 1 else where
 
 
 def _common_root(rows: Sequence[InspectedVolume]) -> str:
     """Return the common parent folder of all rows, or ``""``; paths in the table are relative to it."""
     parents = [os.path.dirname(row.path) for row in rows]
+    if any("://" in parent for parent in parents):
+        return ""
     try:
         return os.path.commonpath(parents) if len(parents) > 1 else ""
     except ValueError:  # a mixture of absolute and relative paths

@@ -24,6 +24,7 @@ _COMMANDS = {
     "import-weights": ("import_weights", "Create a model from weights of the public PyTorch CycleGAN code."),
     "report": ("report", "Write a web page about a run, a table of scores, or a translation."),
     "synthesize": ("synthesize", "Generate synthetic patients from label maps of heads."),
+    "app": ("app", "Serve a local page: drop a scan, translate it, look at it."),
     "demo": ("demo", "Run all steps on synthetic heads: minutes on a CPU."),
 }
 

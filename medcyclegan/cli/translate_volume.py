@@ -68,6 +68,10 @@ def command(source: str, output: str, **options: Any) -> None:
 
     OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
     followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.
+
+    IN can be a series of a DICOMweb service, and OUT the service or a study in it (extra dicomweb):
+    https://host/dicom-web/studies/UID/series/UID. MEDCYCLEGAN_DICOMWEB_TOKEN, or MEDCYCLEGAN_DICOMWEB_CERT and
+    MEDCYCLEGAN_DICOMWEB_KEY, give access.
     """
     from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 

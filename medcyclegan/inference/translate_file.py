@@ -28,12 +28,20 @@ from medcyclegan.io import (
     ReadOptions,
     check_output_format,
     check_writable,
-    is_dicom_node,
     read_translation_record,
     read_with_options,
     sidecar_path,
     write_volume,
 )
+from medcyclegan.io.dicom.network.remote import (
+    Destination,
+    check_one_server,
+    fetched,
+    is_destination,
+    open_destination,
+    send_series,
+)
+from medcyclegan.io.dicom.network.web_address import is_dicomweb
 from medcyclegan.io.formats import VOLUME_ENDINGS
 from medcyclegan.model.bundle import DomainModel, ModelBundle
 from medcyclegan.model.domains import choose_direction, fits_domain, output_modality
@@ -82,21 +90,29 @@ def translate_file(
 
     A sidecar next to the output (:func:`~medcyclegan.io.sidecar.sidecar_path`) records versions, the model and its
     hash, device, times, clipped voxels and quality verdict. Returns the output. If the output is
-    ``dicom://AET@host:port``, the result is sent there as a DICOM series
-    (:class:`~medcyclegan.io.dicom.network.address.DicomNode`), and no local file is kept.
+    ``dicom://AET@host:port`` or ``https://host/dicom-web``, the result is sent there as a DICOM series
+    (:mod:`medcyclegan.io.dicom.network.remote`), and no local file is kept. ``source`` and ``options.template`` can be
+    series of a DICOMweb service.
 
     Raises a :class:`~medcyclegan.errors.MedCycleGANError` before any work if an output cannot be
     written, and :class:`~medcyclegan.errors.IncompleteError` if the output was written (or sent) but its quality
     could not be measured, or its uncertainty map or preview could not be written.
     """
     options = options or TranslationOptions()
-    if is_dicom_node(output):
-        failures = _translate_and_send(source, str(output), model, options)
-    else:
+    sent = is_destination(output)
+    if not sent:
         output = Path(output)
-        failures = _translate_and_write(Path(source), output, model, options)
+    check_one_server(source, str(output), options.template)
+    destination = open_destination(str(output)) if sent else None
+    if is_dicomweb(source) and not sent:  # fetching it can take long
+        _check_outputs(Path(os.devnull), Path(output), options)
+    with fetched(source) as local, _template_fetched(options) as options:
+        if destination is not None:
+            failures = _translate_and_send(local, destination, model, options)
+        else:
+            failures = _translate_and_write(local, Path(output), model, options)
     if failures:
-        done = "sent" if is_dicom_node(output) else "written"
+        done = "sent" if sent else "written"
         raise IncompleteError(
             f"{output} is {done}, but {'; '.join(failures)}: use it without, or translate again with --overwrite "
             "(--debug shows where it failed)"
@@ -173,19 +189,24 @@ def _announced(out: Path, record: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _translate_and_send(
-    source: str | Path, address: str, model: Model | Sequence[Model], options: TranslationOptions
+    source: Path, destination: Destination, model: Model | Sequence[Model], options: TranslationOptions
 ) -> list[str]:
-    """Write the series into a temporary folder that only the user can read, and send it to ``address``."""
-    from medcyclegan.io.dicom.network.address import DicomNode
-    from medcyclegan.io.dicom.network.send import check_node, send_series
-
-    node = DicomNode.parse(address)
-    check_node(node)
+    """Write the series into a temporary folder that only the user can read, and send it to ``destination``."""
     with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
         series = Path(folder) / "series"
-        failures = _translate_and_write(Path(source), series, model, options)
-        send_series(series, node, repeatable=not options.deidentify)
+        failures = _translate_and_write(source, series, model, options)
+        send_series(series, destination, repeatable=not options.deidentify)
     return failures
+
+
+@contextlib.contextmanager
+def _template_fetched(options: TranslationOptions) -> Iterator[TranslationOptions]:
+    """Yield the options with the template's folder if it is a series of a DICOMweb service."""
+    if not is_dicomweb(options.template):
+        yield options
+        return
+    with fetched(str(options.template)) as folder:
+        yield dataclasses.replace(options, template=folder)
 
 
 def _measure(

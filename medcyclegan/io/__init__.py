@@ -4,7 +4,6 @@ Importing it is fast: nibabel, SimpleITK, pydicom and Pillow are imported by the
 """
 
 from medcyclegan.io.anonymous import anonymous_reason
-from medcyclegan.io.dicom.network.address import is_dicom_node
 from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
 from medcyclegan.io.links import check_exists
 from medcyclegan.io.options import ReadOptions
@@ -21,7 +20,6 @@ __all__ = [
     "check_writable",
     "find_format",
     "find_volumes",
-    "is_dicom_node",
     "read_found_volume",
     "read_translation_record",
     "read_volume",

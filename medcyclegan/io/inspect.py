@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from medcyclegan.errors import AmbiguousError, GeometryError, MedCycleGANError, ReadError
+from medcyclegan.io.dicom.network.remote import fetched, list_series
+from medcyclegan.io.dicom.network.web_address import WebAddress, is_dicomweb
 from medcyclegan.io.discover import kind_of_file, pair_refusal
 from medcyclegan.io.formats import FORMATS, Format
 from medcyclegan.io.inspected import InspectedVolume, geometry_fields, refused_row, with_synthetic
@@ -16,7 +18,7 @@ from medcyclegan.io.links import broken_link, check_exists, is_broken_link
 from medcyclegan.io.options import ReadOptions, option_texts
 from medcyclegan.progress import progress_bar
 
-__all__ = ["Inspection", "inspect_paths"]
+__all__ = ["Inspection", "inspect_all", "inspect_paths"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,38 @@ class Inspection:
 
     volumes: tuple[InspectedVolume, ...]
     others: dict[str, int]
+
+
+def inspect_all(places: Sequence[str | Path], options: ReadOptions) -> Inspection:
+    """Inspect paths like :func:`inspect_paths`, and addresses of DICOMweb services.
+
+    Of a service or a study, the series are listed; a series is fetched and inspected.
+    """
+    rows: list[InspectedVolume] = []
+    others: Counter[str] = Counter()
+    paths = [Path(place) for place in places if not is_dicomweb(place)]
+    if paths:
+        found = inspect_paths(paths, options)
+        rows, others = list(found.volumes), Counter(found.others)
+    for place in places:
+        if not is_dicomweb(place):
+            continue
+        address = WebAddress.parse(str(place))
+        if address.level != "series":
+            rows += list_series(str(place))
+            continue
+        with fetched(place) as folder:
+            series = inspect_paths([folder], options)
+        rows += [_with_address(row, folder, str(address)) for row in series.volumes]
+        others += series.others
+    return Inspection(tuple(rows), dict(sorted(others.items())))
+
+
+def _with_address(row: InspectedVolume, folder: Path, address: str) -> InspectedVolume:
+    """Return a row with the address of the series in place of the folder into which it was fetched."""
+    texts = {name: getattr(row, name).replace(folder.as_posix(), address) for name in ("path", "reason", "remedy")}
+    notes = tuple(note.replace(folder.as_posix(), address) for note in row.notes)
+    return dataclasses.replace(row, notes=notes, **texts)
 
 
 def inspect_paths(paths: Sequence[Path], options: ReadOptions) -> Inspection:

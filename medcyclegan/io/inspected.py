@@ -16,7 +16,7 @@ from medcyclegan.volume import Volume
 
 __all__ = ["InspectedVolume", "Verdict", "geometry_fields", "refused_row", "with_synthetic"]
 
-Verdict = Literal["ok", "ok with options", "refused", "left out"]
+Verdict = Literal["ok", "ok with options", "refused", "left out", "listed"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,8 @@ class InspectedVolume:
     directions in which array indices grow, such as ``LPS``; ``oblique_degrees`` the largest angle between them and the
     axes. ``options`` are those that the verdict ``ok with options`` needs; ``reason`` is the message of the refusal,
     which ends with the ``remedy``; ``notes`` are the warnings that reading would log. ``synthetic``: the file is marked
-    as not acquired. ``patient`` is the PatientID of DICOM.
+    as not acquired. ``patient`` is the PatientID of DICOM. A series with the verdict ``listed`` is on a
+    DICOMweb service and was not read; ``path`` is its address.
     """
 
     path: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from medcyclegan.errors import ReadError
@@ -27,5 +28,11 @@ def check_exists(path: Path, remedy: str = "check the name") -> None:
     """Raise :class:`~medcyclegan.errors.ReadError` if ``path`` does not exist."""
     if is_broken_link(path):
         raise broken_link(path)
+    if not path.exists() and re.match(r"https?:/", str(path)):
+        raise ReadError(
+            f"{path}: a web address, which only inspect, read_volume, and IN, OUT and --dicom-template of "
+            "translate-volume accept",
+            remedy="translate or copy the series into a folder first",
+        )
     if not path.exists():
         raise ReadError(f"{path}: no such file or folder", remedy=remedy)

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from medcyclegan.errors import GeometryError, IntensityError, ReadError
+from medcyclegan.io.dicom.network.remote import fetched
 from medcyclegan.io.formats import (
     FORMATS,
     PAIR_ENDINGS,
@@ -52,6 +53,8 @@ def read_volume(
 ) -> Volume:
     """Read the volume at ``path``: a folder with one DICOM series, or a NIfTI, ITK or picture file.
 
+    A ``path`` of the form ``https://host/dicom-web/studies/UID/series/UID`` is fetched from that DICOMweb service.
+
     ``.array`` is ``(I, J, K)``, stored value x slope + intercept and nothing else; ``.affine`` takes
     voxel indices to RAS+ mm. The options are those of :class:`~medcyclegan.io.options.ReadOptions`.
     ``series``, ``split_by``, ``resample_tilt``, ``allow_gap`` and ``allow_gap_mm`` concern DICOM series: with another
@@ -76,7 +79,8 @@ def read_volume(
         nan=nan,
         max_voxels=max_voxels,
     )
-    return read_with_options(Path(path), options)
+    with fetched(path) as local:
+        return read_with_options(local, options)
 
 
 def read_with_options(path: Path, options: ReadOptions) -> Volume:

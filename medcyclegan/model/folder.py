@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
+from typing import TYPE_CHECKING, Any
 
 from medcyclegan.errors import ModelError
 from medcyclegan.provenance import hash_json
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["CHECKSUM", "FORMAT", "MODEL_JSON", "checksum_of", "read_checked", "read_record", "read_weights"]
 
@@ -86,13 +85,16 @@ def read_checked(folder: Path, name: str, sha256: str) -> bytes:
 
 def read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tensor]:
     """Return the weights of the generator ``name``, after checking their file's SHA-256."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_tensors
+
     file = f"{name}.safetensors"
     try:
         weights: dict[str, torch.Tensor] = load_tensors(read_checked(folder, file, sha256))
     except SafetensorError as error:
         raise ModelError(f"{folder / file} is not a safetensors file: {error}") from None
     for key, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
+        if not tensor.isfinite().all():
             raise ModelError(
                 f"{folder / file}: {key} contains NaN or infinite weights: train again from an earlier checkpoint"
             )

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medcyclegan.errors import ModelError
+from medcyclegan.errors import ModelError, UsageError
 from medcyclegan.model.contrast_names import contrasts_in
 from medcyclegan.model.folder import MODEL_JSON, read_record
 
-__all__ = ["SHIPPED", "ShippedModel", "fitting_models", "model_folder", "order_of_domains", "shipped_models"]
+__all__ = [
+    "SHIPPED",
+    "ShippedModel",
+    "find_translation",
+    "fitting_models",
+    "model_folder",
+    "order_of_domains",
+    "shipped_models",
+    "translation_choices",
+]
 
 #: The folder that holds one model folder per shipped model.
 SHIPPED = Path(__file__).parent / "shipped"
 #: Names of domains that say no more than the modality.
 _ANY_MR = ("mr", "mri")
+#: Name and modality of A and of B.
+Domains = tuple[tuple[str, str], tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +42,7 @@ class ShippedModel:
 
     name: str
     folder: Path
-    domains: tuple[tuple[str, str], tuple[str, str]]
+    domains: Domains
     about: Mapping[str, Any]
     size_mb: float
     fit: str
@@ -89,14 +100,55 @@ def _is_contrast(name: str, modality: str | None, contrast: str, contrast_modali
     return name == contrast or contrasts_in(name) == {contrast}
 
 
+def translation_choices(folders: Iterable[Path] = ()) -> dict[str, tuple[str, str]]:
+    """Return all translations to choose from: as users see them, and their model and target domain.
+
+    Those of the models in ``folders`` are first, those of the shipped models follow.
+
+    >>> translation_choices()["t1 to ct (head-t1-ct)"]
+    ('head-t1-ct', 'ct')
+    """
+    choices = {}
+    models = [(str(folder.absolute()), folder.absolute().name, read_domains(folder)) for folder in folders]
+    models += [(model.name, model.name, model.domains) for model in shipped_models()]
+    for model, name, ((a, _), (b, _)) in models:
+        for source, target in ((a, b), (b, a)):
+            choices[f"{source} to {target} ({name})"] = (model, target)
+    return choices
+
+
+def find_translation(choice: str, folders: Iterable[Path] = ()) -> tuple[str, str]:
+    """Return the model and the target domain of a choice; raise UsageError for an unknown one."""
+    choices = translation_choices(folders)
+    if choice not in choices:
+        raise UsageError(f"{choice}: no such translation", remedy=f"choose one of: {'; '.join(choices)}")
+    return choices[choice]
+
+
+def read_domains(folder: Path) -> Domains:
+    """Return names and modalities of the two domains of the model in ``folder``.
+
+    Raises :class:`~medcyclegan.errors.ModelError`.
+    """
+    try:
+        return _domains_in(read_record(folder))
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder / MODEL_JSON} does not describe a model ({error!r}): name another folder") from None
+
+
+def _domains_in(record: Mapping[str, Any]) -> Domains:
+    a, b = (record["domains"][side] for side in "AB")
+    return (str(a["name"]), a["modality"]), (str(b["name"]), b["modality"])
+
+
 def _read(folder: Path) -> ShippedModel:
     record = read_record(folder)
     try:
-        a, b = ((str(record["domains"][side]["name"]), record["domains"][side]["modality"]) for side in "AB")
+        domains = _domains_in(record)
         made = record["preparation"]
         fit, pixel_mm = str(made["fit"]), float(made["pixel_mm"])
         about = {key: record["provenance"]["shipped"][key] for key in ("title", "trained_on", "measured", "limits")}
     except (KeyError, TypeError) as error:
         raise ModelError(f"{folder / MODEL_JSON} does not describe a shipped model ({error!r}): reinstall") from None
     size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
-    return ShippedModel(folder.name, folder, (a, b), about, size, fit, pixel_mm)
+    return ShippedModel(folder.name, folder, domains, about, size, fit, pixel_mm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 from collections.abc import Mapping
 from importlib import resources
@@ -23,18 +24,29 @@ _ASSETS = "medcyclegan.report"
 _QUALITY = 85
 
 
-def render(template: str, **values: Any) -> str:
-    """Return the page that ``template`` (a file in ``assets/``) gives with ``values``."""
+def render(template: str, *, home: str = _ASSETS, **values: Any) -> str:
+    """Return the page that ``template`` gives with ``values``.
+
+    ``template`` is a file in ``assets/`` of the package ``home``; it can use those of this package.
+    """
+    loaders = [jinja2.FunctionLoader(functools.partial(_template, home=place)) for place in (home, _ASSETS)]
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.ChoiceLoader(loaders), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     common = {"version": medcyclegan.__version__, "created": now(), "voxel_files": ()}
     return environment.get_template(template).render({**common, **values})
 
 
-def asset(name: str) -> str:
-    """Return the text of a file in ``assets/``; it is part of the package and therefore trusted."""
-    return resources.files(_ASSETS).joinpath("assets", name).read_text("utf-8")
+def asset(name: str, home: str = _ASSETS) -> str:
+    """Return the text of a file in ``assets/`` of a package; it is part of medcyclegan and therefore trusted."""
+    return resources.files(home).joinpath("assets", name).read_text("utf-8")
+
+
+def _template(name: str, *, home: str) -> str | None:
+    try:
+        return asset(name, home)
+    except FileNotFoundError:
+        return None
 
 
 def niivue() -> Markup:

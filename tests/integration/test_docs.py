@@ -12,6 +12,7 @@ import click
 import pytest
 
 from medcyclegan.cli.main import main
+from medcyclegan.cli.slicer import command as slicer
 from medcyclegan.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,8 @@ def test_blocks_are_of_kinds_that_are_tested():
     """A block of ``bash`` or of no kind would be passed over by the tests here and in test_docs_commands.py."""
     for page in PAGES:
         kinds = set(re.findall(r"^```([^\n]*)\n.*?^```", page.read_text(), flags=re.M | re.S))
-        assert kinds <= {"sh", 'sh title="needs a cluster"', "python"}, page
+        titles = {f'sh title="needs a {what}"' for what in ("cluster", "browser")}
+        assert kinds <= {"sh", "python"} | titles, page
 
 
 @pytest.mark.parametrize(("line", "title"), list(blocks()))
@@ -42,7 +44,9 @@ def test_every_command_parses(line, title):
         assert command is not None, words[0]
         with command.make_context(words[0], words[1:]):
             return
-    if program == "python":
+    if program == "medcyclegan-slicer":
+        assert {word for word in words if word.startswith("-")} <= {o for p in slicer.params for o in p.opts}
+    elif program == "python":
         _check_script(ROOT / words[0], words[1:])
     elif program == "make":
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), flags=re.M)

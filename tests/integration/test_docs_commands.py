@@ -1,7 +1,7 @@
 """Every command of the documentation runs, page by page, as a new user would type it, on synthetic phantoms.
 
 Only trainings are shortened (few filters, two steps), and fewer phantoms and folds are used: see SHORTER. Blocks whose
-title says that they need a cluster, and commands that install or build, are only parsed, by test_docs.py.
+title says that they need a cluster or a browser, and commands that install or build, are only parsed, by test_docs.py.
 """
 
 import dataclasses
@@ -21,12 +21,14 @@ from PIL import Image
 from support import dicom_phantoms as made
 from support.cohorts import make_cohort
 from support.dicom_node_server import running_node
+from support.dicomweb_server import archive_of, running_service
 from support.label_phantoms import write_labels
 from support.models import tiny_model
 from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 import medcyclegan.config
 from medcyclegan.cli.main import main
+from medcyclegan.cli.slicer import command as slicer
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.metrics import TissueMeans
 from medcyclegan.model import DomainModel
@@ -133,6 +135,14 @@ def to_a_node():
     write_nifti(head_mr(SHAPE, PLACE), Path("in.nii.gz"))
 
 
+def at_a_server():
+    tiny_model().save("runs/latest/model")
+    images = made.slices_of(head_ct((20, 24, 4), make_affine("LPS", (9.0, 9.0, 9.0))))
+    for image in images:
+        image.StudyInstanceUID, image.SeriesInstanceUID = "1.2.3", "1.2.3.4"
+    made.save(images, Path("archive"))
+
+
 def own_code():
     tiny_model(DomainModel("t1", "MR", MR), DomainModel("t2", "MR", MR)).save("runs/latest/model")
     series(head_mr(SHAPE, PLACE), Path("series_folder"), "mr")
@@ -169,6 +179,8 @@ PREPARED = {
     "howto/shipped_models": lambda: write_nifti(head_mr(SHAPE, PLACE), Path("t1.nii.gz")),
     "howto/public_weights": public_files,
     "howto/send_to_pacs": to_a_node,
+    "howto/dicomweb": at_a_server,
+    "howto/slicer": lambda: None,
     "howto/evaluate": scored,
     "howto/own_monai_code": own_code,
 }
@@ -184,7 +196,7 @@ def test_no_page_with_commands_is_left_out():
     for path in (ROOT / "docs").rglob("*.md"):
         page = path.relative_to(ROOT / "docs").with_suffix("").as_posix()
         for language, title, text in blocks(page):
-            if title == "needs a cluster" or page in PREPARED:
+            if title or page in PREPARED:
                 continue
             for line in text.splitlines():
                 assert (language, line.split()[0] in INSTALLS) == ("sh", True), f"{page}: {line}"
@@ -199,7 +211,7 @@ def test_the_commands_run_as_written(page, tmp_path, monkeypatch):
     shorten_trainings(monkeypatch)
     names = {}
     for language, title, text in blocks(page):
-        if title == "needs a cluster":
+        if title:
             continue
         if language == "python":
             exec(text, names)  # noqa: S102
@@ -233,8 +245,14 @@ def run(line, monkeypatch):
             words = [word.replace(":4242", f":{node.port}") for word in words]
             command(words, line)
             assert node.images
+    elif "https://pacs.example/dicom-web" in line:
+        with running_service(archive_of(sorted(Path("archive").iterdir()))) as (service, received):
+            command([word.replace("https://pacs.example/dicom-web", service) for word in words], line)
+            assert received
     elif program == "medcyclegan":
         command(words, line)
+    elif program == "medcyclegan-slicer":
+        assert CliRunner().invoke(slicer, words).exit_code == 0, line
     else:
         assert program == "python"
         assert script([str(ROOT / words[0]), *words[1:]], monkeypatch) == 0, line

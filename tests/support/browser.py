@@ -43,13 +43,13 @@ class Browser:
         self.console: list[str] = []
         self.requests: list[str] = []
 
-    def open(self, page: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
-        """Load a page from the disk in a window of ``width`` x ``height`` CSS pixels."""
+    def open(self, page: Path | str, *, width: int, height: int = 900, dark: bool = False) -> None:
+        """Load a page from the disk, or an address, in a window of ``width`` x ``height`` CSS pixels."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self._tell("/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})
         self._tell("/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": scheme}})
-        self._tell("/url", {"url": page.resolve().as_uri()})
+        self._tell("/url", {"url": page if isinstance(page, str) else page.resolve().as_uri()})
 
     def run(self, script: str):
         """Return the value of a JavaScript function's body."""
@@ -86,6 +86,20 @@ class Browser:
         moves = [{"type": "pointerMove", "duration": 0, **place}, {"type": "pointerDown", "button": 0},
                  {"type": "pointerUp", "button": 0}]  # fmt: skip
         self._tell("/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": moves}]})
+
+    def download_to(self, folder: Path) -> None:
+        """Save downloads in ``folder``."""
+        params = {"behavior": "allow", "downloadPath": str(folder)}
+        self._tell("/goog/cdp/execute", {"cmd": "Page.setDownloadBehavior", "params": params})
+
+    def drop(self, selector: str, file: Path) -> None:
+        """Drop a file on an element, as from a file manager."""
+        box = self.run(f"return document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
+        place = {"x": round(box["x"] + box["width"] / 2), "y": round(box["y"] + box["height"] / 2)}
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            params = {"type": kind, "data": data, **place}
+            self._tell("/goog/cdp/execute", {"cmd": "Input.dispatchDragEvent", "params": params})
 
     def set(self, selector: str, value: object, event: str = "input") -> None:
         """Give a control a value as a user would."""

@@ -17,14 +17,22 @@ from typing import Any
 
 PROGRAM = shutil.which("Orthanc")
 MISSING = "" if PROGRAM else "Orthanc is not installed (Debian's package orthanc)"
+_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+DICOMWEB_MISSING = MISSING or (
+    "" if _DICOMWEB.exists() else "Orthanc's DICOMweb is not installed (Debian's package orthanc-dicomweb)"
+)
 _START_SECONDS = 60
 
 
 class Orthanc:
-    """A running server: ``http_port`` for REST, ``dicom_port`` for DIMSE, called ``ORTHANC``."""
+    """A running server: ``http_port`` for REST, ``dicom_port`` for DIMSE, called ``ORTHANC``.
+
+    ``dicomweb``: the address of its DICOMweb service, if it was started with it.
+    """
 
     def __init__(self, http_port: int, dicom_port: int) -> None:
         self.http_port, self.dicom_port = http_port, dicom_port
+        self.dicomweb = f"http://127.0.0.1:{http_port}/dicom-web"
 
     def get(self, path: str) -> bytes:
         """Return the content at a path of the REST interface."""
@@ -49,8 +57,8 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc() -> Iterator[Orthanc]:
-    """Start a server with an empty store and end it afterwards."""
+def running_orthanc(*, dicomweb: bool = False) -> Iterator[Orthanc]:
+    """Start a server with an empty store, and with DICOMweb if requested; end it afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         server = Orthanc(_free_port(), _free_port())
         configuration = {
@@ -62,7 +70,7 @@ def running_orthanc() -> Iterator[Orthanc]:
             "DicomAet": "ORTHANC",
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
-            "Plugins": [],
+            "Plugins": [str(_DICOMWEB)] if dicomweb else [],
         }
         file = Path(folder, "orthanc.json")
         file.write_text(json.dumps(configuration))

@@ -6,12 +6,13 @@ import dataclasses
 import os
 import re
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from medcyclegan.errors import UsageError
 
-__all__ = ["SCHEME", "DicomNode", "is_dicom_node", "tls_context"]
+__all__ = ["SCHEME", "DicomNode", "is_dicom_node", "load_certificates", "tls_context"]
 
 SCHEME = "dicom://"
 _FORM = f"{SCHEME}AET@host:port"
@@ -95,15 +96,29 @@ def tls_context(node: DicomNode) -> ssl.SSLContext | None:
     """
     if not node.tls:
         return None
+    return load_certificates(node.ca, node.cert, node.key)
+
+
+def load_certificates(
+    ca: Path | None, cert: Path | None, key: Path | None, *, names: Mapping[str, str] | None = None
+) -> ssl.SSLContext:
+    """Return the TLS context of a client that trusts ``ca`` and presents ``cert``, PEM files; see :class:`DicomNode`.
+
+    ``names``: how messages call the settings ``ca``, ``cert`` and ``key``. Raises
+    :class:`~medcyclegan.errors.UsageError` for a file that is missing or invalid.
+    """
+    called = names or {"ca": "ca", "cert": "cert", "key": "key"}
     try:
-        context = ssl.create_default_context(cafile=node.ca)
+        context = ssl.create_default_context(cafile=ca)
     except OSError as error:
-        raise UsageError(f"ca={node.ca}: {error.strerror or error}", remedy="name a PEM file of certificates") from None
-    if node.cert is not None:
+        raise UsageError(
+            f"{called['ca']}={ca}: {error.strerror or error}", remedy="name a PEM file of certificates"
+        ) from None
+    if cert is not None:
         try:
-            context.load_cert_chain(node.cert, node.key)
+            context.load_cert_chain(cert, key)
         except OSError as error:
-            named = f"cert={node.cert}" + (f", key={node.key}" if node.key else "")
+            named = f"{called['cert']}={cert}" + (f", {called['key']}={key}" if key else "")
             raise UsageError(
                 f"{named}: {error.strerror or error}", remedy="name a certificate and its key, PEM files"
             ) from None
