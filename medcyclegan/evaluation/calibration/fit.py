@@ -28,18 +28,20 @@ def fit_error_head(cases: Sequence[FittingSlices], *, steps: int, seed: int) -> 
     2017, arXiv 1703.04977), whose best ``b`` is the expected absolute error. Slices are mirrored at random.
     """
     random = np.random.default_rng(seed)
-    signals, errors, weights = (torch.cat([getattr(c, name) for c in cases]) for name in ("signals", "error", "weight"))
+    slices = [(case, number) for case in cases for number in range(len(case.signals))]
+    rows, columns = (min(_CROP, *(case.signals.shape[axis] for case in cases)) // 2 for axis in (2, 3))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = ErrorHead(signals.shape[1]).to(memory_format=torch.channels_last)
+        head = ErrorHead(cases[0].signals.shape[1]).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(head.parameters(), lr=_LEARNING_RATE)
     order: list[int] = []
     with progress_bar("fitting the error head", steps) as bar:
         for step in range(steps):
             if len(order) < _BATCH:
-                order += random.permutation(len(signals)).tolist()
+                order += random.permutation(len(slices)).tolist()
             chosen, order = order[:_BATCH], order[_BATCH:]
-            batch = _cropped([values[chosen].float() for values in (signals, errors, weights)], random)
+            parts = [_random_part(*slices[place], (rows, columns), random) for place in chosen]
+            batch = [torch.stack(values).float() for values in zip(*parts, strict=True)]
             if random.random() < 0.5:
                 batch = [values.flip(3) for values in batch]
             for group in optimizer.param_groups:
@@ -55,13 +57,17 @@ def fit_error_head(cases: Sequence[FittingSlices], *, steps: int, seed: int) -> 
     return head.half().float().to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
 
 
-def _cropped(batch: list[torch.Tensor], random: np.random.Generator) -> list[torch.Tensor]:
-    """Return the same random part of at most 160 x 160 pixels of signals, errors and weights (at half resolution)."""
-    signals, errors, weights = batch
-    rows, columns = (min(_CROP // 2, n) for n in errors.shape[-2:])
-    top, left = (int(random.integers(0, n - k + 1)) for n, k in zip(errors.shape[-2:], (rows, columns), strict=True))
-    fine = signals[..., 2 * top : 2 * (top + rows), 2 * left : 2 * (left + columns)]
-    return [fine, *(values[..., top : top + rows, left : left + columns] for values in (errors, weights))]
+def _random_part(
+    case: FittingSlices, number: int, shape: tuple[int, int], random: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return a random part of one slice: signals ``(2, 2 h, 2 w)``, and error and weight ``(1, h, w)``.
+
+    ``shape``: (h, w). Large fields of view have larger canvases than others.
+    """
+    top, left = (int(random.integers(0, n - k + 1)) for n, k in zip(case.error.shape[2:], shape, strict=True))
+    part = slice(top, top + shape[0]), slice(left, left + shape[1])
+    fine = slice(2 * top, 2 * (top + shape[0])), slice(2 * left, 2 * (left + shape[1]))
+    return case.signals[number][:, *fine], case.error[number][:, *part], case.weight[number][:, *part]
 
 
 def _schedule(share: float) -> float:
