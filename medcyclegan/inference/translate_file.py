@@ -18,7 +18,12 @@ import numpy as np
 from medcyclegan.device import choose_device
 from medcyclegan.errors import IncompleteError, MedCycleGANError, ModelError, ReadError, UsageError, WriteError
 from medcyclegan.inference.default_model import load_or_suggest
-from medcyclegan.inference.intervals.half_width import DEFAULT_COVERAGE, calibration_for, interval_half_width
+from medcyclegan.inference.intervals.half_width import (
+    DEFAULT_COVERAGE,
+    calibration_for,
+    describe_calibration,
+    interval_half_width,
+)
 from medcyclegan.inference.quality import assess
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.sidecar import build_record
@@ -244,7 +249,7 @@ def _measure(
             else:
                 coverage = options.coverage or DEFAULT_COVERAGE
                 uncertainty = interval_half_width(volume, done, calibration, coverage)
-                kind = {"calibrated": True, "coverage": coverage, "calibration_patients": calibration.patients}
+                kind = {"calibrated": True, "coverage": coverage, **describe_calibration(calibration)}
             record["uncertainty"] = {**kind, **_summary(volume, done, uncertainty)}
             write_volume(uncertainty, options.uncertainty)
     if options.preview is not None:

@@ -28,6 +28,7 @@ __all__ = [
     "MEASURED_SLICES",
     "CaseError",
     "calibration_for",
+    "describe_calibration",
     "expect_case_error",
     "interval_half_width",
     "thinned",
@@ -90,6 +91,22 @@ def calibration_for(
             )
         calibration.check_coverage(coverage)
     return calibration, reason
+
+
+def describe_calibration(calibration: Calibration) -> dict[str, Any]:
+    """Return what the sidecar of a translation says about its calibration, as plain JSON types.
+
+    ``reliability``: coverages, and what was found for them inside the calibration patients.
+    """
+    reliability = calibration.reliability
+    return {
+        "calibration_patients": calibration.patients,
+        "reliability": {
+            "coverages": list(reliability.coverages),
+            "found": list(reliability.found[HEAD]),
+            "width_share": reliability.width_share,
+        },
+    }
 
 
 def interval_half_width(
