@@ -245,7 +245,8 @@ def _measure(
     if options.uncertainty is not None:
         with _noted(failures, "uncertainty", f"{options.uncertainty} was not written"):
             if calibration is None:
-                uncertainty, kind = uncertainty_map(volume, done, bundles, computing), {"calibrated": False}
+                uncertainty = uncertainty_map(volume, done, bundles, computing)
+                kind: dict[str, Any] = {"calibrated": False}
             else:
                 coverage = options.coverage or DEFAULT_COVERAGE
                 uncertainty = interval_half_width(volume, done, calibration, coverage)

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 __all__ = [
     "LEVELS",
+    "corrected",
     "coverage_without_each",
     "fewest_patients",
     "mean_quantiles",
     "patient_quantiles",
     "ratio_interval",
+    "share_below",
 ]
 
 #: The levels at which the quantiles of scores are stored: every 0.005, and finer where few voxels are left.
@@ -69,7 +71,7 @@ def coverage_without_each(each: NDArray[np.float32], coverages: Sequence[float])
         for row, coverage in enumerate(coverages):
             level = corrected(coverage, len(others))
             if level <= LEVELS[-1]:
-                found[row, number] = share_below(own, np.interp(level, LEVELS, quantiles)[None])[0]
+                found[row, number] = share_below(own, np.array([np.interp(level, LEVELS, quantiles)]))[0]
     return found
 
 

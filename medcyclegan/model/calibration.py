@@ -139,29 +139,27 @@ class Calibration:
             {key.removeprefix("head."): t.float() for key, t in tensors.items() if key.startswith("head.")}
         )
         reliability = record["reliability"]
-        fields = {
-            "fingerprint": str(record["fingerprint"]),
-            "generator": str(record["generator"]),
-            "unit": str(record["unit"]),
-            "settings": dict(record["settings"]),
-            "classes": tuple(map(str, record["classes"])),
-            "levels": tuple(map(float, record["levels"])),
-            "counts": {str(name): int(count) for name, count in record["counts"].items()},
-            "fitted_on": int(record["fitted_on"]),
-            "patients": int(record["patients"]),
-            "ratios": {str(name): tuple(map(float, values)) for name, values in record["ratios"].items()},
-            "mae": tuple(map(float, record["mae"])),
-        }
+        classes = tuple(map(str, record["classes"]))
         return cls(
+            fingerprint=str(record["fingerprint"]),
+            generator=str(record["generator"]),
+            unit=str(record["unit"]),
+            settings=dict(record["settings"]),
+            classes=classes,
+            levels=tuple(map(float, record["levels"])),
             head=head.eval().requires_grad_(False),
-            quantiles={name: tensors[f"quantiles.{name}"].numpy() for name in fields["classes"]},
+            quantiles={name: tensors[f"quantiles.{name}"].numpy() for name in classes},
+            counts={str(name): int(count) for name, count in record["counts"].items()},
+            fitted_on=int(record["fitted_on"]),
+            patients=int(record["patients"]),
+            ratios={str(name): tuple(map(float, values)) for name, values in record["ratios"].items()},
+            mae=tuple(map(float, record["mae"])),
             reliability=Reliability(
                 tuple(map(float, reliability["coverages"])),
                 {str(name): tuple(map(float, values)) for name, values in reliability["found"].items()},
                 float(reliability["width_share"]),
             ),
             familiarity=Familiarity(*(tensors[f"familiarity.{name}"].numpy() for name in _FAMILIARITY)),
-            **fields,
         )
 
 

@@ -34,7 +34,9 @@ class ErrorHead(nn.Module):
             _block(_WIDTHS[n + 1] + _WIDTHS[n], _WIDTHS[n], stride=1) for n in range(len(_WIDTHS) - 1)
         )
         self.last = nn.Conv2d(_WIDTHS[0], 1, 1)
-        nn.init.constant_(self.last.bias, math.log(_TYPICAL))
+        with torch.no_grad():
+            for bias in (values for name, values in self.last.named_parameters() if name == "bias"):
+                bias.fill_(math.log(_TYPICAL))
 
     def forward(self, signals: torch.Tensor) -> torch.Tensor:
         """Return the expected absolute error at half the resolution."""

@@ -32,7 +32,8 @@ def fit_error_head(cases: Sequence[FittingSlices], *, steps: int, seed: int) -> 
     rows, columns = (min(_CROP, *(case.signals.shape[axis] for case in cases)) // 2 for axis in (2, 3))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = ErrorHead(cases[0].signals.shape[1]).to(memory_format=torch.channels_last)
+        head = ErrorHead(cases[0].signals.shape[1])
+    _arrange(head, torch.channels_last)
     optimizer = torch.optim.Adam(head.parameters(), lr=_LEARNING_RATE)
     order: list[int] = []
     with progress_bar("fitting the error head", steps) as bar:
@@ -54,7 +55,15 @@ def fit_error_head(cases: Sequence[FittingSlices], *, steps: int, seed: int) -> 
             optimizer.step()
             bar.advance()
     # The weights are stored in half precision: what is calibrated is what is used.
-    return head.half().float().to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
+    _arrange(head, torch.contiguous_format)
+    return head.half().float().eval().requires_grad_(False)
+
+
+def _arrange(head: ErrorHead, order: torch.memory_format) -> None:
+    """Store the weights in this order of memory: channels last is faster on a CPU, contiguous ones can be saved."""
+    for parameter in head.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=order)
 
 
 def _random_part(

@@ -57,7 +57,7 @@ def score_patient(cases: Sequence[MeasuredCase], head: ErrorHead, levels: Sequen
         expected.append(expected_error(head, case.volume, case.done)[known])
         classes.append(classes_of(case.done, case.inside, levels)[known])
         descriptions.append(describe_case(*thinned(case.volume, case.done, case.inside)))
-    error, scale, number = (np.concatenate(values) for values in (errors, expected, classes))
+    error, scale, number = np.concatenate(errors), np.concatenate(expected), np.concatenate(classes)
     names = class_names(cases[0].done.direction.target.scaling)
     quantiles, voxels, means = {}, {}, {}
     for value, name in enumerate(names):

@@ -116,7 +116,9 @@ def _outline(values: Slices, mask: NDArray[np.bool_], spacing: tuple[float, floa
     shown = np.flatnonzero(area > _SHOWN * area.max())
     below = (shown[-1] - np.arange(mask.shape[2])) * spacing[2]
     rows = np.arange(mask.shape[0]) * spacing[0] / 100
-    extents = [np.count_nonzero(mask.any(axis=axes)) * spacing[n] / 100 for n, axes in ((0, (1, 2)), (1, (0, 2)))]
+    extents = [
+        float(np.count_nonzero(mask.any(axis=axes)) * spacing[n] / 100) for n, axes in ((0, (1, 2)), (1, (0, 2)))
+    ]
     layers: list[list[float]] = []
     for lower, upper in itertools.pairwise(_HEIGHTS_MM):
         layer = np.flatnonzero((below >= lower) & (below < upper))
@@ -125,7 +127,7 @@ def _outline(values: Slices, mask: NDArray[np.bool_], spacing: tuple[float, floa
         else:
             layers.append(layers[-1] if layers else [float(area.max()), *([0.0] * 4)])
     ends = [float(area[shown[-1]] / area.max()), float(area[shown[0]] / area.max())]
-    return [extents, ends, *(list(group) for group in zip(*layers, strict=True))]
+    return [extents, ends, *([*group] for group in zip(*layers, strict=True))]
 
 
 def _layer(values: Slices, mask: NDArray[np.bool_], rows: NDArray[np.float64], area: float) -> list[float]:
