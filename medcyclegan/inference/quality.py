@@ -33,7 +33,7 @@ _ODD_HISTOGRAM, _ALIEN_HISTOGRAM = 2.0, 6.0
 #: Minimum spread, because one or two training volumes have almost none; scaled units.
 _LEAST_SPREAD = 0.02
 #: An input is unfamiliar up to this p-value; beyond this multiple of the farthest calibration patient it is alien.
-_UNFAMILIAR, _ALIEN_DISTANCE = 0.04, 2.0
+_UNFAMILIAR, _ALIEN_DISTANCE = 0.04, 1.2
 #: About this many voxels of an output make its histogram.
 _HISTOGRAM_VOXELS = 1_000_000
 #: Spacing outside the training set's range by more than this factor is a finding.

@@ -21,6 +21,8 @@ _LEAST_EIGENVALUE = 0.05
 _USUAL = 0.9
 #: The smallest such distance, relative to the root of the group's size: a group may be nearly constant.
 _LEAST_USUAL = 0.5
+#: The largest relative distance of a group.
+_MOST_OF_A_GROUP = 3.0
 
 #: Groups of numbers that describe one case.
 Description = Sequence[NDArray[np.float32]]
@@ -59,14 +61,18 @@ class Familiarity:
             np.concatenate([deviation for _, deviation, _ in parts]).astype(np.float32),
             whitening,
             scales.astype(np.float32),
-            np.sort((each / scales).max(axis=1)).astype(np.float32),
+            np.sort([_combined(row) for row in each / scales]).astype(np.float32),
         )
 
     def distance(self, description: Description) -> float:
-        """Return the largest of the groups' Mahalanobis distances, each relative to its usual distance."""
+        """Return the root mean square of the groups' Mahalanobis distances, each relative to its usual distance.
+
+        Each counts as at most 3, because one number can be far from usual in a good case.
+        """
         standard = _standardized(np.concatenate(description), self.mean, self.deviation) @ self.whitening
         parts = np.split(standard, np.cumsum(self.sizes)[:-1])
-        return float(max(np.linalg.norm(part) / scale for part, scale in zip(parts, self.scales, strict=True)))
+        norms = np.array([np.linalg.norm(part) for part in parts])
+        return _combined(norms / self.scales)
 
     def p_value(self, description: Description) -> float:
         """Return the share of known cases that are at least as unusual, the new one included.
@@ -75,6 +81,10 @@ class Familiarity:
         """
         beyond = int(np.count_nonzero(self.distances >= self.distance(description)))
         return (1 + beyond) / (1 + len(self.distances))
+
+
+def _combined(distances: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.minimum(distances, _MOST_OF_A_GROUP) ** 2)))
 
 
 def _without(group: NDArray[np.float64], number: int) -> float:

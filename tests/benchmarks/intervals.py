@@ -1,4 +1,4 @@
-"""Print whether the prediction intervals of a calibrated model keep their word, and which inputs and lesions are found.
+"""Print the coverage of a calibrated model's prediction intervals, and which unusual inputs and lesions are found.
 
 python tests/benchmarks/intervals.py MODEL CASES --to DOMAIN [--real SCANS] [--labels MAP] [--odd N] [--maps N]
 

@@ -27,7 +27,7 @@ __all__ = ["ScoredPatient", "class_quantiles", "error_ratios", "measure_reliabil
 
 #: The coverages of the reliability diagram, and the one of which the width is compared.
 _COVERAGES, _COMPARED = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), 0.9
-#: A class counts in a patient with at least this many voxels; at most so many are used, at random.
+#: A class counts in a patient with at least the first number of voxels; at most the second is used, at random.
 _FEWEST_VOXELS, _MOST_VOXELS = 50, 100_000
 
 
