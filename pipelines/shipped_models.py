@@ -3,10 +3,13 @@
     python pipelines/shipped_models.py train LABELS OUT [--model NAME]... [--device cuda]
     python tests/benchmarks/shipped_models.py LABELS SCORES --real SCANS --model NAME=OUT/NAME/latest/model-last ...
     python pipelines/shipped_models.py install OUT SCORES/scores.json [--model NAME]...
+    python pipelines/calibration_cases.py LABELS/seg_03.nii.gz LABELS/seg_08.nii.gz --out CASES
+    python pipelines/shipped_models.py calibrate CASES [--model NAME]...
 
 LABELS is a folder with the label maps of SynthSeg's training heads. The maps that the benchmark scores are left out. A
 training that was interrupted is resumed, a finished one is left alone. ``install`` halves the precision of the weights
-and writes ``medcyclegan/model/shipped/NAME``, with the benchmark's scores in its model card.
+and writes ``medcyclegan/model/shipped/NAME``, with the benchmark's scores in its model card. ``calibrate`` calibrates
+both directions of the installed models; the maps of CASES must not be those on which the calibration is tested.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from medcyclegan.config import load_config
+from medcyclegan.evaluation import CalibrationOptions, calibrate_model
 from medcyclegan.model import ModelBundle
 from medcyclegan.model.shipped import SHIPPED
 from medcyclegan.training.pretraining.pretrain import PretrainingData, pretrain
@@ -79,11 +83,15 @@ def main() -> int:
     install = commands.add_parser("install")
     install.add_argument("out", type=Path)
     install.add_argument("scores", type=Path)
-    for command in (training, install):
+    calibrating = commands.add_parser("calibrate")
+    calibrating.add_argument("cases", type=Path)
+    for command in (training, install, calibrating):
         command.add_argument("--model", action="append", choices=list(TRAININGS), help="default: all")
     arguments = parser.parse_args()
     for name in arguments.model or TRAININGS:
-        if arguments.command == "train":
+        if arguments.command == "calibrate":
+            calibrate(name, arguments.cases)
+        elif arguments.command == "train":
             train_model(name, arguments.labels, arguments.out, arguments.device)
         else:
             install_model(name, arguments.out, json.loads(arguments.scores.read_text("utf-8")))
@@ -106,6 +114,16 @@ def train_model(name: str, labels: Path, out: Path, device: str) -> None:
         start = last_model(out, folder)
 
 
+def calibrate(name: str, cases: Path) -> None:
+    """Calibrate both directions of an installed model; skip a model that is not installed."""
+    if not (SHIPPED / name).is_dir():
+        return
+    a, b = TRAININGS[name][1]
+    for source, target in ((a, b), (b, a)):
+        options = CalibrationOptions(to=target, overwrite=True)
+        print(*calibrate_model(SHIPPED / name, cases / f"{source}-to-{target}.csv", options))
+
+
 def last_model(out: Path, folder: str) -> Path:
     """Return the folder of the model after the last step of a training."""
     return out / folder / "latest" / "model-last"
@@ -121,6 +139,8 @@ def install_model(name: str, out: Path, scores: list[dict[str, object]]) -> None
         files = halved.save(Path(folder) / name)
         target = SHIPPED / name
         target.mkdir(parents=True, exist_ok=True)
+        for calibration in target.glob("calibration_*"):  # of other weights
+            calibration.unlink()
         for file in files.iterdir():
             file.replace(target / file.name)
 

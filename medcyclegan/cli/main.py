@@ -20,6 +20,7 @@ _COMMANDS = {
     "translate-volume": ("translate_volume", "Translate one volume; the output has the same grid."),
     "models": ("models", "List the models that come with medcyclegan."),
     "evaluate": ("evaluate", "Score translations against references, or compare two unpaired sets."),
+    "calibrate": ("calibrate", "Calibrate a model's prediction intervals on patients with truth."),
     "export": ("export", "Export a model as ONNX graphs or as a MONAI bundle."),
     "import-weights": ("import_weights", "Create a model from weights of the public PyTorch CycleGAN code."),
     "report": ("report", "Write a web page about a run, a table of scores, or a translation."),

@@ -51,7 +51,14 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
     help="For DICOM output from an IN that is not DICOM: the series whose patient and study are copied.",
 )
 @click.option("--deidentify", is_flag=True, help="Remove patient, study and dates from DICOM output (extra deid).")
-@click.option("--uncertainty", metavar="FILE", help="Also write a map of the uncertainty of each voxel.")
+@click.option(
+    "--uncertainty",
+    metavar="FILE",
+    help="Also write the half-width of each voxel's prediction interval; without calibration, an estimate.",
+)
+@click.option(
+    "--coverage", type=float, metavar="SHARE", help="The share of voxels that the intervals cover.  [default: 0.9]"
+)
 @click.option(
     "--preview", metavar="PNG", help="Also write a picture of input, output and uncertainty map in three planes."
 )
@@ -86,6 +93,7 @@ def command(source: str, output: str, **options: Any) -> None:
         computing=computing,
         force=options["force"],
         uncertainty=options["uncertainty"],
+        coverage=options["coverage"],
         preview=options["preview"],
         overwrite=options["overwrite"],
         template=options["dicom_template"],

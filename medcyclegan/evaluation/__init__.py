@@ -1,5 +1,6 @@
 """Evaluation: scores of translations, and of baselines that need no network."""
 
+from medcyclegan.evaluation.calibration.calibrate import CalibrationOptions, calibrate_model
 from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal, evaluate_pairs
 from medcyclegan.evaluation.evaluate import Evaluation, evaluate_volumes
 from medcyclegan.evaluation.pairs import Pair, find_one, find_pairs, read_pairs
@@ -10,6 +11,7 @@ from medcyclegan.evaluation.text import rows_to_text, to_text
 from medcyclegan.evaluation.unpaired import SetSamples, compare_sets, frechet_of_files, sample_set, sample_tissue_means
 
 __all__ = [
+    "CalibrationOptions",
     "CaseScores",
     "EvaluatedSet",
     "Evaluation",
@@ -18,6 +20,7 @@ __all__ = [
     "Pair",
     "Refusal",
     "SetSamples",
+    "calibrate_model",
     "compare_models",
     "compare_sets",
     "evaluate_files",

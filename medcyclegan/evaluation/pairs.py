@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from medcyclegan.errors import AmbiguousError, ReadError
 from medcyclegan.io import FoundVolume, ReadOptions, find_volumes
@@ -86,28 +87,37 @@ def find_pairs(
     return _with_patients(pairs)
 
 
-def read_pairs(path: Path, options: ReadOptions | None = None) -> list[Pair]:
+def read_pairs(
+    path: Path, options: ReadOptions | None = None, *, first: Literal["fake", "input"] = "fake"
+) -> list[Pair]:
     """Read pairs from a CSV with the columns ``fake`` and ``reference``.
 
-    Optional columns are ``case``, ``patient``, ``input`` and ``mask``. Paths are relative to the folder of the CSV.
-    ``options`` select among the series of each reference. Raises :class:`~medcyclegan.errors.ReadError` with the
-    number of the line.
+    Optional columns are ``case``, ``patient``, ``input`` and ``mask``. With ``first="input"``, ``input`` is needed
+    instead of ``fake``, which is ignored, and the ``fake`` of the pairs is the input: it is to be translated. Paths are
+    relative to the folder of the CSV. ``options`` select among the series of each reference. Raises
+    :class:`~medcyclegan.errors.ReadError` with the number of the line.
     """
     try:
         reader = csv.DictReader(path.read_text("utf-8-sig").splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise ReadError(f"{path}: the pairs cannot be read: {error}") from None
     columns = set(reader.fieldnames or ())
-    if not set(_COLUMNS) <= columns or columns - {*_COLUMNS, *_MORE_COLUMNS}:
+    needed = (first, "reference")
+    if not set(needed) <= columns or columns - {*_COLUMNS, *_MORE_COLUMNS}:
         raise ReadError(
             f"{path}: its columns are {', '.join(map(str, reader.fieldnames or ())) or 'none'}: the first line must "
-            f"contain {', '.join(_COLUMNS)} and may contain {', '.join(_MORE_COLUMNS)}"
+            f"contain {', '.join(needed)} and may contain {', '.join(_MORE_COLUMNS)}"
         )
     pairs = []
     for number, row in enumerate(reader, start=2):
         cells = {name: (row.get(name) or "").strip() for name in (*_COLUMNS, *_MORE_COLUMNS)}
-        if not all(cells[name] for name in _COLUMNS) or None in row:
-            raise ReadError(f"{path}, line {number}: give a fake and a reference, and no more cells than columns")
+        if not all(cells[name] for name in needed) or None in row:
+            article = "an" if first == "input" else "a"
+            raise ReadError(
+                f"{path}, line {number}: give {article} {first} and a reference, and no more cells than columns"
+            )
+        if first == "input":
+            cells["fake"] = cells["input"]
         chosen = {"reference": options}
         found = {name: find_one(path.parent / cells[name], chosen.get(name))
                  for name in ("fake", "reference", "mask", "input") if cells[name]}  # fmt: skip

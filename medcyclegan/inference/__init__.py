@@ -1,5 +1,6 @@
 """Translate volumes with a trained model, and assess and write the result."""
 
+from medcyclegan.inference.intervals.half_width import calibration_for, interval_half_width
 from medcyclegan.inference.quality import Quality, assess
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation, load_models, translate, translate_volume
@@ -12,6 +13,8 @@ __all__ = [
     "Translation",
     "TranslationOptions",
     "assess",
+    "calibration_for",
+    "interval_half_width",
     "load_models",
     "translate",
     "translate_file",

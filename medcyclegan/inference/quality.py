@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcyclegan.inference.flicker import measure_flicker
+from medcyclegan.inference.intervals.half_width import CaseError, expect_case_error
 from medcyclegan.inference.planes import spread_slices
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
 from medcyclegan.inference.uncertainty import cycle_error
 from medcyclegan.intensity import even_sample
 from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.calibration import HEAD, Calibration
 from medcyclegan.model.fitness import Finding, Fitness, Verdict, gravest, judge_model
 from medcyclegan.model.training_set import TrainingSet
 from medcyclegan.slicing.measures import acquisition, axial_spacing, histogram_of
@@ -31,6 +33,8 @@ _MOST_CLIPPED, _MOST_FLICKER, _MOST_CYCLE_ERROR = 0.01, 0.15, 0.1
 _ODD_HISTOGRAM, _ALIEN_HISTOGRAM = 2.0, 6.0
 #: Minimum spread, because one or two training volumes have almost none; scaled units.
 _LEAST_SPREAD = 0.02
+#: An input is unfamiliar up to this p-value; beyond this multiple of the farthest calibration patient it is alien.
+_UNFAMILIAR, _ALIEN_DISTANCE = 0.04, 1.2
 #: About this many voxels of an output make its histogram.
 _HISTOGRAM_VOXELS = 1_000_000
 #: Spacing outside the training set's range by more than this factor is a finding.
@@ -48,6 +52,9 @@ class Quality:
     the input's rows, columns and slices in the axial plane; ``acquisition``: its plane. ``verdict``: ``ok`` (no
     measurement is unusual), ``check`` (somebody should look at it), ``doubtful`` (the input is unlike the training
     data, or the model itself is unfit). ``reasons``: one sentence for each finding, the model's first.
+    ``expected_error``: region to the MAE to expect and the interval that contains it in 9 of 10 patients, in the
+    output's unit, and ``familiarity``: how unusual the input is among the calibration patients, a p-value
+    (:class:`~medcyclegan.inference.intervals.half_width.CaseError`); None if the model is not calibrated.
     docs/verdict.md lists the limits.
     """
 
@@ -59,6 +66,8 @@ class Quality:
     acquisition: str
     verdict: Verdict
     reasons: tuple[str, ...]
+    expected_error: Mapping[str, Any] | None = None
+    familiarity: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
@@ -72,11 +81,12 @@ def assess(
     computing: InferenceOptions,
     *,
     forced: bool = False,
+    calibration: Calibration | None = None,
 ) -> Quality:
     """Measure the translation ``done`` of ``volume``, judge it and its models, and log a warning for each finding.
 
     A few slices are translated back by the other generator. ``forced``: the input is of a modality that the model
-    was not trained on.
+    was not trained on. ``calibration``: that of these translations, if there is one.
     """
     known = _training_set(done.model, done.direction.source.name)
     error = cycle_error(volume, done, bundles, computing, spread_slices(volume, _CYCLED))
@@ -89,6 +99,9 @@ def assess(
     findings += _judge_numbers(clipped, flicker, error, score, planes=computing.planes)
     if known is not None:
         findings += [("check", reason) for reason in _odd_places(volume, known)]
+    case = None if calibration is None else expect_case_error(volume, done, calibration)
+    if case is not None and calibration is not None:
+        findings += _judge_case(case, calibration)
     for _, reason in findings:
         log.warning("quality: %s", reason)
     return Quality(
@@ -100,6 +113,8 @@ def assess(
         acquisition=acquisition(volume),
         verdict=gravest(findings),
         reasons=tuple(reason for _, reason in findings),
+        expected_error=None if case is None else case.to_dict(),
+        familiarity=None if case is None else round(case.p_value, 4),
     )
 
 
@@ -131,6 +146,25 @@ def _judge_numbers(
     if score is not None and score > _ODD_HISTOGRAM:
         reason = f"the input's histogram is {score:.1f} times as unusual as any training volume's: another contrast?"
         findings.append(("doubtful" if score > _ALIEN_HISTOGRAM else "check", reason))
+    return findings
+
+
+def _judge_case(case: CaseError, calibration: Calibration) -> list[Finding]:
+    """Return the findings against a case by its expected error and its distance from the calibration patients."""
+    findings: list[Finding] = []
+    if case.p_value <= _UNFAMILIAR:
+        far = case.distance > _ALIEN_DISTANCE * case.farthest
+        reason = (
+            f"the input or its translation is unlike those of the {calibration.patients} calibration patients "
+            f"({case.distance / case.farthest:.2g} times as far from them as the farthest of them): another contrast, "
+            "body part, orientation, or artifacts?"
+        )
+        findings.append(("doubtful" if far else "check", reason))
+    mae, most = case.regions[HEAD][0], calibration.usual_mae()
+    if mae > most:
+        unit = calibration.unit
+        reason = f"the expected MAE is {mae:.3g} {unit}: 95 % of the calibration patients have at most {most:.3g}"
+        findings.append(("check", reason))
     return findings
 
 

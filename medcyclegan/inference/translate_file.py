@@ -16,8 +16,14 @@ from typing import Any
 import numpy as np
 
 from medcyclegan.device import choose_device
-from medcyclegan.errors import IncompleteError, MedCycleGANError, ReadError, UsageError, WriteError
+from medcyclegan.errors import IncompleteError, MedCycleGANError, ModelError, ReadError, UsageError, WriteError
 from medcyclegan.inference.default_model import load_or_suggest
+from medcyclegan.inference.intervals.half_width import (
+    DEFAULT_COVERAGE,
+    calibration_for,
+    describe_calibration,
+    interval_half_width,
+)
 from medcyclegan.inference.quality import assess
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.sidecar import build_record
@@ -43,7 +49,8 @@ from medcyclegan.io.dicom.network.remote import (
 )
 from medcyclegan.io.dicom.network.web_address import is_dicomweb
 from medcyclegan.io.formats import VOLUME_ENDINGS
-from medcyclegan.model.bundle import DomainModel, ModelBundle
+from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle
+from medcyclegan.model.calibration import Calibration
 from medcyclegan.model.domains import choose_direction, fits_domain, output_modality
 from medcyclegan.pictures import png_bytes, preview
 from medcyclegan.storage import atomic_write, check_output, remove_leftovers
@@ -64,13 +71,16 @@ class TranslationOptions:
     """Options of :func:`translate_file`; the command's help describes each.
 
     An input that is labeled as synthetic is refused unless both ``allow_synthetic`` and the option of that name in
-    ``reading`` are set. ``sidecar_fields``: additional fields of the sidecar, such as BIDS's ``Sources``.
+    ``reading`` are set. ``coverage``: of the intervals whose half-width is written to ``uncertainty``; None: 0.9 if the
+    model is calibrated, otherwise an estimate without coverage. ``sidecar_fields``: additional fields of the sidecar,
+    such as BIDS's ``Sources``.
     """
 
     to: str | None = None
     computing: InferenceOptions = dataclasses.field(default_factory=InferenceOptions)
     force: bool = False
     uncertainty: str | Path | None = None
+    coverage: float | None = None
     preview: str | Path | None = None
     overwrite: bool = False
     template: str | Path | None = None
@@ -137,7 +147,9 @@ def _translate_and_write(
     check_writable(expected, out, template=options.template, deidentify=options.deidentify)
     if options.uncertainty is not None:
         check_writable(expected.replace(modality=None), options.uncertainty)
-    done = translate(volume, bundles, direction, computing, force=options.force, spread=options.uncertainty is not None)
+    calibration = _find_calibration(bundles, direction, computing, options)
+    spread = options.uncertainty is not None and calibration is None
+    done = translate(volume, bundles, direction, computing, force=options.force, spread=spread)
     clock.append(time.monotonic())
     record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.sidecar_fields}
     with atomic_write(sidecar_path(out)) as sidecar:
@@ -147,7 +159,7 @@ def _translate_and_write(
         with _announced(out, record):
             write_volume(done.volume, out, template=options.template, deidentify=options.deidentify)
         clock.append(time.monotonic())
-        failures = _measure(volume, done, bundles, computing, record, options=options)
+        failures = _measure(volume, done, bundles, computing, record, calibration=calibration, options=options)
         clock.append(time.monotonic())
         record["seconds"] = dict(zip(_STAGES, np.diff(clock).round(3).tolist(), strict=True))
         sidecar.seek(0)
@@ -160,6 +172,29 @@ def _expected(volume: Volume, target: DomainModel) -> Volume:
     """Return ``volume`` with the metadata of its translation into ``target``, to check whether it can be written."""
     values = (target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None
     return volume.replace(modality=output_modality(volume, target), value_range=values)
+
+
+def _find_calibration(
+    bundles: Sequence[ModelBundle], direction: Direction, computing: InferenceOptions, options: TranslationOptions
+) -> Calibration | None:
+    """Return the calibration of this translation; without one, say that the uncertainty map is not calibrated.
+
+    A calibration of other weights is an error only if the map was requested, because a translation does not need it.
+    """
+    if options.coverage is not None and options.uncertainty is None:
+        raise UsageError("--coverage is that of the intervals in the map: add --uncertainty FILE, or leave it out")
+    try:
+        calibration, reason = calibration_for(bundles, direction, computing, options.coverage)
+    except ModelError as error:
+        if options.uncertainty is not None:
+            raise
+        log.warning("the expected error is not reported: %s", error)
+        return None
+    if calibration is None and options.uncertainty is not None:
+        log.warning(
+            "%s: %s is not an interval, only a hint where to look (medcyclegan calibrate)", reason, options.uncertainty
+        )
+    return calibration
 
 
 @contextlib.contextmanager
@@ -216,6 +251,7 @@ def _measure(
     computing: InferenceOptions,
     record: dict[str, Any],
     *,
+    calibration: Calibration | None,
     options: TranslationOptions,
 ) -> list[str]:
     """Add the quality to ``record``, write the uncertainty map and the preview; return a phrase for each failure.
@@ -226,11 +262,18 @@ def _measure(
     uncertainty = None
     with _noted(failures, "quality", "its quality was not measured"):
         forced = options.force and not fits_domain(volume, done.direction.source)
-        record["quality"] = assess(volume, done, bundles, computing, forced=forced).to_dict()
+        quality = assess(volume, done, bundles, computing, forced=forced, calibration=calibration)
+        record["quality"] = quality.to_dict()
     if options.uncertainty is not None:
         with _noted(failures, "uncertainty", f"{options.uncertainty} was not written"):
-            uncertainty = uncertainty_map(volume, done, bundles, computing)
-            record["uncertainty"] = _summary(volume, done, uncertainty)
+            if calibration is None:
+                uncertainty = uncertainty_map(volume, done, bundles, computing)
+                kind: dict[str, Any] = {"calibrated": False}
+            else:
+                coverage = options.coverage or DEFAULT_COVERAGE
+                uncertainty = interval_half_width(volume, done, calibration, coverage)
+                kind = {"calibrated": True, "coverage": coverage, **describe_calibration(calibration)}
+            record["uncertainty"] = {**kind, **_summary(volume, done, uncertainty)}
             write_volume(uncertainty, options.uncertainty)
     if options.preview is not None:
         with _noted(failures, "preview", f"{options.preview} was not written"):

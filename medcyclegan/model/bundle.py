@@ -19,8 +19,18 @@ from medcyclegan.config import Generator, Scaling, Slicing
 from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
+from medcyclegan.model.calibration import Calibration, calibration_file, load_calibration
 from medcyclegan.model.card import CARD, model_card
-from medcyclegan.model.folder import CHECKSUM, FORMAT, MODEL_JSON, checksum_of, read_checked, read_record, read_weights
+from medcyclegan.model.folder import (
+    CHECKSUM,
+    FORMAT,
+    MODEL_JSON,
+    checksum_of,
+    read_checked,
+    read_optional,
+    read_record,
+    read_weights,
+)
 from medcyclegan.model.shipped import model_folder
 from medcyclegan.networks import build_generator, canvas_multiple, keep_middle_slice
 from medcyclegan.plane import Preparation
@@ -86,6 +96,8 @@ class ModelBundle:
     ``weights``: ``{"G_AB": state, "G_BA": state}``, tensors on the CPU. ``provenance``: JSON values (training
     configuration, steps, data counts), without patient data or paths. In an ONNX export, ``graphs`` holds the
     generators instead of ``weights``, and ``exported_from`` is the fingerprint of the exported model.
+    ``calibrations``: generator to the contents of its calibration
+    (:func:`~medcyclegan.model.calibration.load_calibration` checks them).
     """
 
     domains: tuple[DomainModel, DomainModel]
@@ -95,6 +107,7 @@ class ModelBundle:
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     graphs: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     exported_from: str = ""
+    calibrations: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.domains[0].name == self.domains[1].name:
@@ -124,6 +137,14 @@ class ModelBundle:
         a, b = self.domains
         raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
 
+    def calibration(self, direction: Direction) -> Calibration | None:
+        """Return the calibration of the outputs of ``direction``; None if there is none.
+
+        Raises :class:`~medcyclegan.errors.ModelError` for a damaged one, or that of other weights.
+        """
+        data = self.calibrations.get(direction.generator)
+        return None if data is None else load_calibration(data, direction.generator, self.fingerprint)
+
     def canvas_multiple(self) -> int:
         """Return the number of which the rows and columns of a canvas must be multiples for these generators."""
         return canvas_multiple(self.generator, self.preparation.size)
@@ -150,12 +171,12 @@ class ModelBundle:
         return network.eval().requires_grad_(False)
 
     def halved(self) -> ModelBundle:
-        """Return the model with its weights rounded to 16 bits; computations still use 32 bits."""
+        """Return the model with its weights rounded to 16 bits, without calibration; computations use 32 bits."""
         weights = {
             network: {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
             for network, state in self.weights.items()
         }
-        return dataclasses.replace(self, weights=weights)
+        return dataclasses.replace(self, weights=weights, calibrations={})
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the model folder, completely or not at all, and return its path.
@@ -174,6 +195,8 @@ class ModelBundle:
         files = {f"{name}.{ending}": contents[name] for name in _GENERATORS}
         for name, content in files.items():
             (folder / name).write_bytes(content)
+        for name, content in self.calibrations.items():
+            (folder / calibration_file(name)).write_bytes(content)
         record = self._record(files)
         (folder / MODEL_JSON).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
         (folder / CARD).write_text(model_card(record), "utf-8")
@@ -211,6 +234,8 @@ class ModelBundle:
             exported_from = str(record["fingerprint"]) if is_onnx else ""
         except (KeyError, TypeError, ValueError, MedCycleGANError) as error:
             raise ModelError(f"{path / MODEL_JSON} is not a model of medcyclegan: {error!r}") from None
+        calibrations = {name: read_optional(path, calibration_file(name)) for name in _GENERATORS}
+        bundle = dataclasses.replace(bundle, calibrations={k: data for k, data in calibrations.items() if data})
         if is_onnx:
             graphs = {name: read_checked(path, f"{name}.onnx", hashes[name]) for name in _GENERATORS}
             return dataclasses.replace(bundle, graphs=graphs, exported_from=exported_from)

@@ -14,7 +14,16 @@ from medcyclegan.provenance import hash_json
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CHECKSUM", "FORMAT", "MODEL_JSON", "checksum_of", "read_checked", "read_record", "read_weights"]
+__all__ = [
+    "CHECKSUM",
+    "FORMAT",
+    "MODEL_JSON",
+    "checksum_of",
+    "read_checked",
+    "read_optional",
+    "read_record",
+    "read_weights",
+]
 
 FORMAT = 1
 MODEL_JSON = "model.json"
@@ -81,6 +90,19 @@ def read_checked(folder: Path, name: str, sha256: str) -> bytes:
             f"{file} is not the file that {MODEL_JSON} names (SHA-256 differs): copy the model folder again"
         )
     return data
+
+
+def read_optional(folder: Path, name: str) -> bytes:
+    """Return the bytes of a file in the model folder; none if it does not exist."""
+    file = _inside(folder, name)
+    try:
+        if file.stat().st_size > _LARGEST_RECORD:
+            raise ModelError(f"{file} is larger than {_LARGEST_RECORD} bytes, the limit: remove it")
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror}") from None
 
 
 def read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tensor]:

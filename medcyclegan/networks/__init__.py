@@ -3,6 +3,7 @@
 from medcyclegan.networks.context import keep_middle_slice, middle_slice
 from medcyclegan.networks.cyclegan import CycleGAN, build_cyclegan, build_discriminator
 from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
+from medcyclegan.networks.error_head import ErrorHead
 from medcyclegan.networks.generators import (
     build_generator,
     canvas_multiple,
@@ -19,6 +20,7 @@ from medcyclegan.networks.unet_generator import UnetGenerator, unet_levels
 __all__ = [
     "ClassifierDiscriminator",
     "CycleGAN",
+    "ErrorHead",
     "InstanceNorm",
     "PatchDiscriminator",
     "ResnetGenerator",

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["Chart", "curve_chart", "strip_chart"]
+__all__ = ["Chart", "curve_chart", "reliability_chart", "strip_chart"]
 
 #: A placeholder that is replaced by the text color of the page.
 _INK = "#010203"
@@ -66,6 +66,31 @@ def strip_chart(title: str, groups: Mapping[str, Sequence[float]]) -> Chart:
         ranges.append(f"{name}: median {np.median(numbers):.3g}, from {numbers.min():.3g} to {numbers.max():.3g}")
     axes.set_xticks(range(len(groups)), list(groups), color=_INK)
     axes.set_xlim(-0.6, len(groups) - 0.4)
+    return Chart(_svg(figure), title, f"{title}. {'; '.join(ranges)}.")
+
+
+def reliability_chart(title: str, asked: Sequence[float], found: Mapping[str, Sequence[float]]) -> Chart:
+    """Draw the coverage that was found against the one that was asked for, ``{name: shares}``, and the diagonal.
+
+    A coverage of 0 means that no interval was possible; it is not drawn.
+    """
+    figure, axes = _axes()
+    axes.plot([0.4, 1.0], [0.4, 1.0], color=_INK, linewidth=0.8, linestyle="--")
+    ranges = []
+    for colour, (name, shares) in zip(_COLOURS, found.items(), strict=False):
+        points = [(wanted, share) for wanted, share in zip(asked, shares, strict=False) if share > 0]
+        axes.plot(
+            [wanted for wanted, _ in points],
+            [share for _, share in points],
+            color=colour,
+            label=name,
+            linewidth=1.3,
+            marker=".",
+        )
+        ranges.append(f"{name}: " + ", ".join(f"{share:.1%} for {wanted:.0%}" for wanted, share in points))
+    axes.set_xlabel("coverage of the intervals", color=_INK)
+    axes.set_ylabel("share of voxels inside", color=_INK)
+    axes.legend(frameon=False, labelcolor=_INK, fontsize=8)
     return Chart(_svg(figure), title, f"{title}. {'; '.join(ranges)}.")
 
 

@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medcyclegan.errors import ReadError
 from medcyclegan.pictures import png_bytes, preview
+from medcyclegan.report.charts import Chart, reliability_chart
 from medcyclegan.report.page import data_url, niivue, plain_rows, render
 from medcyclegan.report.viewing import ViewedVolume, error_volume, view_volume
 from medcyclegan.volume import Volume
@@ -42,7 +44,7 @@ def build_translation_page(
     if "uncertainty" in volumes:
         # Its values are in the target's unit.
         uncertainty = volumes["uncertainty"].replace(modality=volumes["fake"].modality)
-        shown.append(view_volume(uncertainty, "uncertainty", "uncertainty map", colormap="inferno"))
+        shown.append(view_volume(uncertainty, "uncertainty", _map_label(sidecar), colormap="inferno"))
     separate = sum(len(view.voxels) for view in shown) > most_bytes
     picture, description = _picture(
         {labels[name]: volumes[name] for name in labels if name in volumes}, volumes.get("uncertainty")
@@ -62,6 +64,7 @@ def build_translation_page(
         niivue=niivue(),
         picture=picture,
         picture_description=description,
+        charts=_charts(sidecar),
         provenance=plain_rows(sidecar),
     )
     return TranslationPage(html, {view.metadata["file"]: _as_script(view) for view in shown} if separate else {})
@@ -96,9 +99,58 @@ def _cards(sidecar: Mapping[str, Any], fake: Volume) -> list[tuple[str, str]]:
     quality = sidecar.get("quality")
     if isinstance(quality, Mapping) and quality.get("verdict"):
         cards.insert(0, ("quality", str(quality["verdict"])))
+    expected = quality.get("expected_error") if isinstance(quality, Mapping) else None
+    if isinstance(expected, Mapping) and isinstance(expected.get("patient"), Mapping):
+        cards.append(("expected MAE", _expected(expected["patient"], sidecar)))
     if sidecar.get("model"):
         cards.append(("model", str(sidecar["model"])[:12]))
     return cards
+
+
+def _expected(patient: Mapping[str, Any], sidecar: Mapping[str, Any]) -> str:
+    """Return the expected MAE with its interval and unit."""
+    target = sidecar.get("to")
+    scaling = target.get("scaling") if isinstance(target, Mapping) else None
+    unit = f" {scaling['unit']}" if isinstance(scaling, Mapping) and "unit" in scaling else ""
+    mae, *limits = _shares([patient.get("mae"), *(patient.get("interval_90") or [])])
+    span = f" ({limits[0]:.3g} to {limits[1]:.3g})" if len(limits) == 2 else ""
+    return f"{mae:.3g}{span}{unit}"
+
+
+def _uncertainty(sidecar: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the sidecar of the fake says about the uncertainty map; empty if it says nothing."""
+    made = sidecar.get("uncertainty")
+    return made if isinstance(made, Mapping) else {}
+
+
+def _map_label(sidecar: Mapping[str, Any]) -> str:
+    """Return what the uncertainty map is."""
+    made = _uncertainty(sidecar)
+    if "calibrated" not in made:
+        return "uncertainty map"
+    if not made["calibrated"]:
+        return "uncertainty map, not calibrated"
+    (coverage,) = _shares([made.get("coverage")])
+    return f"half-width of the {coverage:.0%} interval"
+
+
+def _charts(sidecar: Mapping[str, Any]) -> list[Chart]:
+    """Return the reliability diagram of the intervals in the map; none if it is not calibrated."""
+    reliability = _uncertainty(sidecar).get("reliability")
+    if not isinstance(reliability, Mapping):
+        return []
+    asked, found = (_shares(reliability.get(name)) for name in ("coverages", "found"))
+    title = "Coverage on the calibration patients, each by the intervals from the others"
+    return [reliability_chart(title, asked, {"in the patient": found[: len(asked)]})] if any(found) else []
+
+
+def _shares(values: Any) -> list[float]:
+    """Return the numbers of a sidecar; raise ReadError for anything else, because anyone can edit a sidecar."""
+    try:
+        numbers = [float(value) for value in values]
+    except (TypeError, ValueError):
+        raise ReadError(f"the JSON file next to the volume is damaged: {str(values)[:60]} are not numbers") from None
+    return numbers
 
 
 def _warnings(sidecar: Mapping[str, Any]) -> list[str]:

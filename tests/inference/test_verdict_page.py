@@ -18,6 +18,7 @@ def test_the_documented_limits_are_those_that_are_used():
         f"(at least {quality._LEAST_SPREAD} of the scaled range) "
         f"| more than {quality._ODD_HISTOGRAM:g} | more than {quality._ALIEN_HISTOGRAM:g} |",
         f"by more than a factor of {quality._SPACING_FACTOR}",
+        f"(p-value) | at most {quality._UNFAMILIAR} | also more than {quality._ALIEN_DISTANCE:g} times as far",
         f"at the latest at step {health._PATIENCE_STEPS}",
     ):
         assert sentence in text, sentence

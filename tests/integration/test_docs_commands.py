@@ -42,6 +42,7 @@ SHORTER = {
     "demo --out demo": "demo --out demo --heads 2 1",
     " --max-steps 20000": "",
     "--folds 5": "--folds 2",
+    "--cases patients": "--cases patients --steps 20",
     "scaling.py 10 100 1000": "scaling.py 2",
 }
 TRAINING = [
@@ -162,6 +163,15 @@ def scored():
     Path("pairs.csv").write_text("\n".join(["fake,reference,patient", *rows]) + "\n")
 
 
+def patients_with_truth():
+    own_code()
+    for n in range(14):
+        for name in ("t1", "t2"):
+            write_nifti(
+                head_mr(SHAPE, PLACE, seed=n, inverted=name == "t2"), Path("patients") / name / f"p{n:02d}.nii.gz"
+            )
+
+
 #: Prepares the folder in which the commands of a page are run.
 PREPARED = {
     "index": three_commands,
@@ -182,6 +192,7 @@ PREPARED = {
     "howto/dicomweb": at_a_server,
     "howto/slicer": lambda: None,
     "howto/evaluate": scored,
+    "howto/calibrate": patients_with_truth,
     "howto/own_monai_code": own_code,
 }
 

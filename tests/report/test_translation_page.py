@@ -135,3 +135,36 @@ def test_a_broken_sidecar_is_refused(files):
     (files / "MARKER-fake.json").write_text("{")
     with pytest.raises(ReadError, match=r"MARKER-fake\.json cannot be read"):
         write_report(files / "MARKER-fake.nii.gz", options_for(files))
+
+
+def with_record(files, **fields):
+    """Add fields to the sidecar of the fake."""
+    path = files / "MARKER-fake.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_a_calibrated_map_is_an_interval_and_has_a_reliability_diagram(files):
+    reliability = {"coverages": [0.5, 0.9, 0.95], "found": [0.52, 0.91, 0.0]}
+    with_record(
+        files,
+        uncertainty={"calibrated": True, "coverage": 0.9, "reliability": reliability},
+        quality={"verdict": "ok", "expected_error": {"patient": {"mae": 61.2, "interval_90": [50.0, 80.5]}}},
+    )
+    page = write_report(files / "MARKER-fake.nii.gz", options_for(files)).read_text()
+    assert volumes_in(page)["uncertainty"]["label"] == "half-width of the 90% interval"
+    assert volumes_in(page)["uncertainty"]["unit"] == "HU"
+    assert "in the patient: 52.0% for 50%, 91.0% for 90%." in page, "no interval of 95 % was possible"
+    assert "<b>61.2 (50 to 80.5)</b>" in page
+
+
+def test_an_uncalibrated_map_is_named_so(files):
+    with_record(files, uncertainty={"calibrated": False, "mean": 3.0})
+    page = write_report(files / "MARKER-fake.nii.gz", options_for(files)).read_text()
+    assert volumes_in(page)["uncertainty"]["label"] == "uncertainty map, not calibrated"
+    assert "Reliability of the intervals" not in page
+
+
+def test_a_sidecar_with_a_broken_calibration_is_refused(files):
+    with_record(files, uncertainty={"calibrated": True, "coverage": "much"})
+    with pytest.raises(ReadError, match=r"is damaged: \['much'\] are not numbers"):
+        write_report(files / "MARKER-fake.nii.gz", options_for(files))
