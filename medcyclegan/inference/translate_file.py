@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medcyclegan.device import choose_device
-from medcyclegan.errors import IncompleteError, MedCycleGANError, ReadError, UsageError, WriteError
+from medcyclegan.errors import IncompleteError, UsageError
 from medcyclegan.inference.default_model import load_or_suggest
 from medcyclegan.inference.quality import assess
 from medcyclegan.inference.runtime.options import InferenceOptions
-from medcyclegan.inference.sidecar import build_record
+from medcyclegan.inference.sidecar import build_record, noted
 from medcyclegan.inference.translate import Model, Translation, translate
 from medcyclegan.inference.uncertainty import uncertainty_map
 from medcyclegan.io import (
+    FoundVolume,
     ReadOptions,
+    announced,
+    check_new_translation,
     check_output_format,
     check_writable,
     is_dicom_node,
-    read_translation_record,
+    read_found_volume,
     read_with_options,
+    record_bytes,
     sidecar_path,
-    write_volume,
+    write_output,
 )
 from medcyclegan.io.formats import VOLUME_ENDINGS
 from medcyclegan.model.bundle import DomainModel, ModelBundle
 from medcyclegan.model.domains import AIR, choose_direction, fits_domain, output_modality
 from medcyclegan.pictures import png_bytes, preview
-from medcyclegan.storage import atomic_write, check_output, remove_leftovers
+from medcyclegan.storage import atomic_write, check_output
 from medcyclegan.volume import Volume
 
 __all__ = ["TranslationOptions", "translate_file"]
@@ -72,13 +74,14 @@ class TranslationOptions:
 
 
 def translate_file(
-    source: str | Path,
+    source: str | Path | FoundVolume,
     output: str | Path,
     model: Model | Sequence[Model],
     options: TranslationOptions | None = None,
 ) -> str | Path:
     """Read ``source``, translate it with the model folder ``model`` (or several) and write ``output``.
 
+    ``source``: a file, a folder, or a volume that :func:`~medcyclegan.io.find_volumes` found.
     A sidecar next to the output (:func:`~medcyclegan.io.sidecar.sidecar_path`) records versions, the model and its
     hash, device, times, clipped voxels and quality verdict. Returns the output. If the output is
     ``dicom://AET@host:port``, the result is sent there as a DICOM series
@@ -93,7 +96,7 @@ def translate_file(
         failures = _translate_and_send(source, str(output), model, options)
     else:
         output = Path(output)
-        failures = _translate_and_write(Path(source), output, model, options)
+        failures = _translate_and_write(source, output, model, options)
     if failures:
         done = "sent" if is_dicom_node(output) else "written"
         raise IncompleteError(
@@ -104,16 +107,17 @@ def translate_file(
 
 
 def _translate_and_write(
-    source: Path, out: Path, model: Model | Sequence[Model], options: TranslationOptions
+    given: str | Path | FoundVolume, out: Path, model: Model | Sequence[Model], options: TranslationOptions
 ) -> list[str]:
     """Write the translation ``out``, its sidecar, map and preview; return a phrase for each failure after ``out``."""
+    source = given.path if isinstance(given, FoundVolume) else Path(given)
     _check_outputs(source, out, options)
     bundles = load_or_suggest(model, source, options.reading)
     if options.to is not None:
         bundles[0].direction(options.to)  # fails before the input is read
     computing = dataclasses.replace(options.computing, device=str(choose_device(options.computing.device)))
     clock = [time.monotonic()]
-    volume = read_with_options(source, options.reading.for_acquired(allow_synthetic=options.allow_synthetic))
+    volume = _read(given, options.reading.for_acquired(allow_synthetic=options.allow_synthetic))
     clock.append(time.monotonic())
     direction = choose_direction(volume, bundles[0], options.to, name=source.name)
     expected = _expected(volume, direction.target)
@@ -125,18 +129,24 @@ def _translate_and_write(
     record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.sidecar_fields}
     with atomic_write(sidecar_path(out)) as sidecar:
         # Disk space for the sidecar is reserved first: a full disk must not leave an output with an incomplete sidecar.
-        sidecar.write(_text(record) + bytes(_ADDED_BYTES))
+        sidecar.write(record_bytes(record) + bytes(_ADDED_BYTES))
         sidecar.flush()
-        with _announced(out, record):
-            write_volume(done.volume, out, template=options.template, deidentify=options.deidentify)
+        with announced(out, record):
+            write_output(done.volume, out, template=options.template, deidentify=options.deidentify)
         clock.append(time.monotonic())
         failures = _measure(volume, done, bundles, computing, record, options=options)
         clock.append(time.monotonic())
         record["seconds"] = dict(zip(_STAGES, np.diff(clock).round(3).tolist(), strict=True))
         sidecar.seek(0)
         sidecar.truncate()
-        sidecar.write(_text(record))
+        sidecar.write(record_bytes(record))
     return failures
+
+
+def _read(source: str | Path | FoundVolume, options: ReadOptions) -> Volume:
+    if isinstance(source, FoundVolume):
+        return read_found_volume(source, options)
+    return read_with_options(Path(source), options)
 
 
 def _expected(volume: Volume, target: DomainModel) -> Volume:
@@ -145,34 +155,8 @@ def _expected(volume: Volume, target: DomainModel) -> Volume:
     return volume.replace(modality=output_modality(volume, target), value_range=values)
 
 
-@contextlib.contextmanager
-def _announced(out: Path, record: Mapping[str, Any]) -> Iterator[None]:
-    """Put a preliminary sidecar of ``out``, without quality and times, in place while the output is written.
-
-    A new output gets its sidecar first, so that no output is ever without one: a process that is killed in between
-    leaves only the sidecar, and the same command can be repeated. If an output is replaced, its sidecar is replaced
-    after it, so that a failure leaves both unchanged.
-    """
-    sidecar = sidecar_path(out)
-    if os.path.lexists(out):
-        with atomic_write(sidecar) as file:
-            file.write(_text(record))
-            file.flush()
-            yield
-        return
-    fresh = not os.path.lexists(sidecar)
-    with atomic_write(sidecar) as file:
-        file.write(_text(record))
-    try:
-        yield
-    except BaseException:
-        if fresh and not os.path.lexists(out):
-            sidecar.unlink(missing_ok=True)
-        raise
-
-
 def _translate_and_send(
-    source: str | Path, address: str, model: Model | Sequence[Model], options: TranslationOptions
+    source: str | Path | FoundVolume, address: str, model: Model | Sequence[Model], options: TranslationOptions
 ) -> list[str]:
     """Write the series into a temporary folder that only the user can read, and send it to ``address``."""
     from medcyclegan.io.dicom.network.address import DicomNode
@@ -182,7 +166,7 @@ def _translate_and_send(
     check_node(node)
     with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
         series = Path(folder) / "series"
-        failures = _translate_and_write(Path(source), series, model, options)
+        failures = _translate_and_write(source, series, model, options)
         send_series(series, node, repeatable=not options.deidentify)
     return failures
 
@@ -202,16 +186,16 @@ def _measure(
     """
     failures: dict[str, str] = {}
     uncertainty = None
-    with _noted(failures, "quality", "its quality was not measured"):
+    with noted(failures, "quality", "its quality was not measured"):
         forced = options.force and not fits_domain(volume, done.direction.source)
         record["quality"] = assess(volume, done, bundles, computing, forced=forced).to_dict()
     if options.uncertainty is not None:
-        with _noted(failures, "uncertainty", f"{options.uncertainty} was not written"):
+        with noted(failures, "uncertainty", f"{options.uncertainty} was not written"):
             uncertainty = uncertainty_map(volume, done, bundles, computing)
             record["uncertainty"] = _summary(volume, done, uncertainty)
-            write_volume(uncertainty, options.uncertainty)
+            write_output(uncertainty, Path(options.uncertainty))
     if options.preview is not None:
-        with _noted(failures, "preview", f"{options.preview} was not written"):
+        with noted(failures, "preview", f"{options.preview} was not written"):
             shown = {"input": volume, f"synthetic {done.direction.target.name}": done.volume}
             picture = png_bytes(preview(shown, uncertainty=uncertainty, unit=done.direction.target.scaling.unit))
             with atomic_write(Path(options.preview)) as file:
@@ -219,21 +203,6 @@ def _measure(
     if failures:
         record["failed"] = list(failures)
     return list(failures.values())
-
-
-@contextlib.contextmanager
-def _noted(failures: dict[str, str], step: str, phrase: str) -> Iterator[None]:
-    """Store the failure of a ``step`` in ``failures``, as ``phrase`` and the reason, instead of raising it."""
-    try:
-        yield
-    except Exception as error:
-        log.debug("%s", phrase, exc_info=True)
-        reason = str(error) if isinstance(error, MedCycleGANError) else f"{type(error).__name__}: {error}"
-        failures[step] = f"{phrase} ({reason})"
-
-
-def _text(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, indent=2) + "\n").encode()
 
 
 def _summary(volume: Volume, done: Translation, uncertainty: Volume) -> dict[str, Any]:
@@ -244,28 +213,9 @@ def _summary(volume: Volume, done: Translation, uncertainty: Volume) -> dict[str
     return {"mean": round(mean, 4), "percentile_95": round(high, 4), "unit": done.direction.target.scaling.unit}
 
 
-def _is_left_over(out: Path) -> bool:
-    """Return whether ``out`` has a sidecar of this package but the volume is missing."""
-    return not out.exists() and bool(_own_record(out))
-
-
-def _is_unfinished(out: Path) -> bool:
-    """Return whether ``out`` has a sidecar of this package that was never completed."""
-    record = _own_record(out)
-    return bool(record) and "seconds" not in record
-
-
-def _own_record(out: Path) -> dict[str, Any]:
-    try:
-        return read_translation_record(out)
-    except ReadError:
-        return {}
-
-
 def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None:
     """Check, before any work, that every output can be written and that none destroys an existing file."""
     check_output_format(out)
-    sidecar = sidecar_path(out)
     if out.exists() and source.exists() and out.samefile(source):
         raise UsageError(f"{out} is the input: name another output")
     if not out.suffix and source.is_dir() and out.resolve().is_relative_to(source.resolve()):
@@ -274,16 +224,8 @@ def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None
         raise UsageError(f"--dicom-template is only for DICOM output, and {out} is a file: name a folder as OUT")
     if options.deidentify and out.suffix:
         raise UsageError(f"--deidentify is only for DICOM output, and {out} names no patient: leave it out")
-    remove_leftovers(sidecar.parent, sidecar.name)
-    if out.exists() and not options.overwrite and _is_unfinished(out):
-        raise WriteError(
-            f"{out} exists: outputs are not replaced unless you pass --overwrite (the command that wrote this one was "
-            "ended before it had measured its quality)"
-        )
-    check_output(out, overwrite=options.overwrite)
-    if sidecar.exists() and not options.overwrite and not _is_left_over(out):
-        raise WriteError(f"{sidecar} exists: outputs are not replaced unless you pass --overwrite")
-    _check_beside([source, out, sidecar], out, options)
+    check_new_translation(out, overwrite=options.overwrite)
+    _check_beside([source, out, sidecar_path(out)], out, options)
 
 
 def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from medcyclegan.errors import WriteError
 from medcyclegan.io.formats import VOLUME_ENDINGS, WRITTEN_ENDINGS, FileFormat, find_output_format
+from medcyclegan.io.sidecar import announced, check_new_translation, derivation_record, is_made_by_us, sidecar_path
 from medcyclegan.io.streams import LARGEST_RATIO
-from medcyclegan.storage import check_space
+from medcyclegan.storage import check_output, check_space
 from medcyclegan.volume import Volume
 
-__all__ = ["check_output_format", "check_writable", "write_volume"]
+__all__ = ["check_output_format", "check_writable", "write_output", "write_volume"]
 
 _PICTURES = [ending for ending in WRITTEN_ENDINGS if ending not in VOLUME_ENDINGS]
 
@@ -22,19 +23,47 @@ def write_volume(
     *,
     template: str | PathLike[str] | None = None,
     deidentify: bool = False,
+    overwrite: bool = False,
 ) -> None:
-    """Write ``volume`` on exactly its grid; an existing file is replaced.
+    """Write ``volume`` on exactly its grid, and for a translated volume its sidecar, the JSON file next to it.
 
     The ending selects the format, by the table :data:`~medcyclegan.io.formats.FORMATS`; picture formats only hold a
     slice that was read from a picture. A name without an ending is a folder for a derived DICOM series; an existing one
     is replaced only if it contains nothing but such a series. ``template``, for a series only: the folder of the DICOM
     series from which patient and study are copied, needed if ``volume`` was not read from DICOM. ``deidentify`` leaves
-    the patient and the study out of a DICOM series (extra ``deid``); other formats store neither.
+    the patient and the study out of a DICOM series (extra ``deid``); other formats store neither. An existing output or
+    sidecar is replaced only with ``overwrite``.
 
     The file appears under its name complete or not at all, and only after it has been read back and found equal
     to the volume. Raises :class:`~medcyclegan.errors.WriteError`.
     """
     path = Path(path)
+    check_output_format(path)
+    if volume.derivation is not None:
+        check_new_translation(path, overwrite=overwrite)
+        with announced(path, derivation_record(volume.derivation)):
+            write_output(volume, path, template=template, deidentify=deidentify)
+        return
+    check_output(path, overwrite=overwrite)
+    stale = is_made_by_us(path)
+    if stale and not overwrite:
+        raise WriteError(
+            f"{sidecar_path(path)} says that {path.name} is synthetic, and this volume was not translated",
+            remedy="name another output, or pass overwrite=True to replace the volume and remove that file",
+        )
+    write_output(volume, path, template=template, deidentify=deidentify)
+    if stale:
+        sidecar_path(path).unlink(missing_ok=True)
+
+
+def write_output(
+    volume: Volume,
+    path: Path,
+    *,
+    template: str | PathLike[str] | None = None,
+    deidentify: bool = False,
+) -> None:
+    """Write ``volume`` like :func:`write_volume`, but replace an existing file and leave the sidecar to the caller."""
     check_output_format(path)
     output = _output_format(path)
     if output.holds_series:
