@@ -10,8 +10,9 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
 
 
 @click.command("translate-volume", cls=Command)
-@click.argument("source", metavar="IN")
-@click.argument("output", metavar="OUT")
+@click.argument("paths", nargs=-1, metavar="IN... OUT")
+@click.option("-i", "--input", "inputs", multiple=True, metavar="IN", help="The same as IN; can be repeated.")
+@click.option("-o", "--output", metavar="OUT", help="The same as OUT.")
 @click.option(
     "--model",
     multiple=True,
@@ -59,16 +60,23 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @reading_options
 @synthetic_option
-def command(source: str, output: str, **options: Any) -> None:
+def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None, **options: Any) -> None:
     """Translate the volume IN and write the result to OUT, on the same grid as IN.
 
     IN is a file, such as a NIfTI volume or an image, or a folder with one DICOM series. The file extension of OUT
     determines its format; without an extension, OUT is a folder for a derived DICOM series. A JSON file next to OUT,
     with the same stem, records how OUT was made.
 
+    If IN is a folder with more than one volume, or there are several INs, OUT is a folder of results, one for each
+    volume and in its format. Volumes of another modality are skipped, and finished ones are kept, so the command can be
+    repeated. Failures are listed in OUT/ledger.jsonl; the others are still translated, and the exit code is 1.
+
     OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
     followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.
     """
+    from pathlib import Path
+
+    from medcyclegan.cohort import find_many, translate_folder, translations_table
     from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 
     batch_size = options["batch_size"]
@@ -89,4 +97,30 @@ def command(source: str, output: str, **options: Any) -> None:
         reading=read_options(options),
         allow_synthetic=options["allow_synthetic"],
     )
-    click.echo(translate_file(source, output, options["model"], chosen))
+    sources, out = _sources_and_output(paths, inputs, output)
+    found = find_many([Path(source) for source in sources], out, chosen.reading)
+    if found is None:
+        click.echo(translate_file(sources[0], out, options["model"], chosen))
+        return
+    done = translate_folder([Path(source) for source in sources], found, Path(out), options["model"], chosen)
+    click.echo(translations_table(done, Path(out)))
+    if done.failed:
+        click.echo(f"Error: {len(done.failed)} of {len(found)} volumes failed: see {out}/ledger.jsonl", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _sources_and_output(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None) -> tuple[list[str], str]:
+    """Return the INs and OUT, which are arguments or options.
+
+    Raises :class:`~medcyclegan.errors.UsageError` if one is missing or given twice.
+    """
+    from medcyclegan.errors import UsageError
+
+    sources = [*inputs, *paths]
+    if output is None and paths:
+        output = sources.pop()
+    elif inputs and paths:
+        raise UsageError(f"{paths[0]}: --input and --output name all volumes: leave the argument out")
+    if not sources or output is None:
+        raise UsageError("the input or the output is missing: medcyclegan translate-volume IN OUT")
+    return sources, output

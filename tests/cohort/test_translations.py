@@ -59,7 +59,8 @@ def test_an_interrupted_output_is_replaced_and_a_repaired_case_leaves_the_ledger
     for ending in ("nii.gz", "json"):
         (bids / f"sub-02/anat/sub-02_T1w.{ending}").unlink(missing_ok=True)
     (bids / "sub-02/anat/sub-02_T1w.nii.gz").write_bytes((bids / "sub-03/anat/sub-03_T1w.nii.gz").read_bytes())
-    (out / ".done" / "sub-03_desc-synthetic_T2w.json").unlink()
+    marker = out / ".done" / "sub-03_desc-synthetic_T2w.json"
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "begun": True}))
     done = translate_cohort(bids, select_volumes(bids, ["suffix=T1w"])[2:], out, model)
     assert (len(done.translated), len(done.unchanged)) == (2, 0)
     assert read_ledger(out) == []
