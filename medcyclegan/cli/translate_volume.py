@@ -52,6 +52,11 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
     help="For DICOM output from an IN that is not DICOM: the series whose patient and study are copied.",
 )
 @click.option("--deidentify", is_flag=True, help="Remove patient, study and dates from DICOM output (extra deid).")
+@click.option(
+    "--pseudonyms",
+    metavar="KEYFILE",
+    help="With --deidentify: give each patient a pseudonym and shifted dates, the same in every run with this file.",
+)
 @click.option("--uncertainty", metavar="FILE", help="Also write a map of the uncertainty of each voxel.")
 @click.option(
     "--preview", metavar="PNG", help="Also write a picture of input, output and uncertainty map in three planes."
@@ -94,6 +99,7 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
         overwrite=options["overwrite"],
         template=options["dicom_template"],
         deidentify=options["deidentify"],
+        pseudonyms=options["pseudonyms"],
         reading=read_options(options),
         allow_synthetic=options["allow_synthetic"],
     )

@@ -18,6 +18,7 @@ from medcyclegan.errors import ReadError, UsageError, WriteError, one_line
 from medcyclegan.inference import Model, TranslationOptions, load_or_suggest
 from medcyclegan.io import FoundVolume, ReadOptions, find_output_format, find_volumes, is_dicom_node
 from medcyclegan.model import choose_target
+from medcyclegan.storage import check_output
 
 __all__ = ["find_many", "translate_folder"]
 
@@ -36,6 +37,8 @@ def find_many(sources: Sequence[Path], output: str, reading: ReadOptions) -> lis
     """
     known = find_output_format(Path(output))
     one_output = is_dicom_node(output) or (known is not None and not known.holds_series)
+    if not is_dicom_node(output):
+        check_output(Path(output), overwrite=True)  # a mistyped one is reported before headers are read
     if len(sources) > 1:
         if one_output:
             raise UsageError(
@@ -72,6 +75,10 @@ def translate_folder(
     options = options or TranslationOptions()
     _check_options(options, len(volumes))
     _check_out(sources, out)
+    if options.pseudonyms is not None and Path(os.path.realpath(options.pseudonyms)).is_relative_to(
+        os.path.realpath(out)
+    ):
+        raise UsageError(f"--pseudonyms {options.pseudonyms} is inside {out}: keep the key file in another folder")
     bundles = load_or_suggest(model, sources[0], options.reading)
     direction = choose_target(bundles[0], options.to, {volume.modality for volume in volumes})
     options = dataclasses.replace(options, to=direction.target.name)

@@ -36,7 +36,7 @@ def marker_of(found: FoundVolume, bundles: Sequence[ModelBundle], options: Trans
     for name in ("device", "batch_size"):
         settings.pop(name, None)
     if options.deidentify:
-        settings["deidentify"] = True
+        settings["deidentify"] = "removed" if options.pseudonyms is None else "pseudonyms"
     return {
         "input": hash_json([found.series_uid or [_ends(path) for path in found.files], *map(_stamp, found.files)]),
         "model": [bundle.fingerprint for bundle in bundles],
@@ -96,8 +96,9 @@ def _write(marker: Path, record: dict[str, Any]) -> None:
 
 def _reading_given(options: TranslationOptions) -> dict[str, Any]:
     """Return the reading options that differ from the defaults of a translation."""
-    allowed = {"allow_synthetic": True} if options.allow_synthetic else {}
-    return {**options.reading.given(), **allowed}
+    given = options.reading.given()
+    given.pop("allow_synthetic", None)  # it counts only together with that of the translation
+    return {**given, "allow_synthetic": True} if options.allow_synthetic else given
 
 
 def _ends(path: Path) -> str:

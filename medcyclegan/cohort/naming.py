@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from medcyclegan.cohort.bids import derivative_path, parse_bids_name
 from medcyclegan.errors import UsageError
 from medcyclegan.io import FoundVolume, output_ending, sidecar_path
 from medcyclegan.provenance import hash_json
+from medcyclegan.slicing.patients.identify import bids_subject
 from medcyclegan.storage import exclusive_lock, read_records, save_records
 
 __all__ = ["NAMES", "NAMES_LOCK", "Names", "assign_names", "derivative_names", "find_derivative", "folder_names"]
@@ -85,7 +87,8 @@ def folder_names(volumes: Sequence[FoundVolume], known: Names, *, anonymous: boo
 def derivative_names(volumes: Sequence[FoundVolume], domain: str, known: Names) -> list[str]:
     """Return the path of each volume's output in a BIDS derivative dataset of ``domain``.
 
-    DICOM series without a BIDS name are named by a counter of their patients (PatientID). Raises
+    DICOM series without a BIDS name are named by their patients: by a folder such as ``sub-01``, or else by a counter
+    of PatientIDs. Raises
     :class:`~medcyclegan.errors.UsageError` if two other volumes would share a name.
     """
     keys = _keys(volumes)
@@ -104,9 +107,8 @@ def derivative_names(volumes: Sequence[FoundVolume], domain: str, known: Names) 
     counters = _Counters(volumes, keys, {**known, **given})
     for volume, key in zip(volumes, keys, strict=True):
         if key not in given:
-            patient, run = counters.next(volume.patient)
-            name = f"sub-{patient:03d}" + (f"_run-{run:02d}" if run > 1 else "")
-            given[key] = str(derivative_path(f"{name}_x", domain))
+            subject = bids_subject(volume.name) or f"sub-{counters.next(volume.patient)[0]:03d}"
+            given[key] = next(path for path in _runs(subject, domain) if path not in {*known.values(), *given.values()})
     return [given[key] for key in keys]
 
 
@@ -117,6 +119,13 @@ def find_derivative(out: Path, found: FoundVolume, domain: str) -> Path:
     known = read_names(out)
     keys = (_hash(found), _hash(found, is_copy=True))
     return out / next((known[key] for key in keys if key in known), "not-translated")
+
+
+def _runs(subject: str, domain: str) -> Iterator[str]:
+    """Yield the names of the first and the following volumes of a subject such as ``sub-001``."""
+    yield str(derivative_path(f"{subject}_x", domain))
+    for run in itertools.count(2):
+        yield str(derivative_path(f"{subject}_run-{run:02d}_x", domain))
 
 
 class _Counters:
@@ -170,10 +179,8 @@ def _variants(stem: str, ending: str) -> Iterator[str]:
     yield stem + ending
     flat = stem.replace("/", "_")
     yield flat + ending
-    number = 2
-    while True:
+    for number in itertools.count(2):
         yield f"{flat}_{number}{ending}"
-        number += 1
 
 
 def _claimed(output: str) -> set[str]:
@@ -193,7 +200,7 @@ def _is_named_by_patient(found: FoundVolume) -> bool:
 
 
 def _keys(volumes: Sequence[FoundVolume]) -> list[str]:
-    """Return the hash of each input; copies of one series are told apart by their folders."""
+    """Return the hash of each input; copies of one series have different hashes, because of their folders."""
     copies = collections.Counter(volume.series_uid for volume in volumes if volume.series_uid)
     return [_hash(volume, is_copy=copies[volume.series_uid or ""] > 1) for volume in volumes]
 

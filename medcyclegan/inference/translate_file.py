@@ -24,6 +24,7 @@ from medcyclegan.inference.uncertainty import uncertainty_map
 from medcyclegan.io import (
     FoundVolume,
     ReadOptions,
+    SeriesOptions,
     announced,
     check_new_translation,
     check_output_format,
@@ -68,9 +69,17 @@ class TranslationOptions:
     overwrite: bool = False
     template: str | Path | None = None
     deidentify: bool = False
+    pseudonyms: str | Path | None = None
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
     allow_synthetic: bool = False
     sidecar_fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.series_options()  # refuses options that contradict each other
+
+    def series_options(self) -> SeriesOptions:
+        """Return the options for writing a DICOM series."""
+        return SeriesOptions(self.template, self.deidentify, self.pseudonyms)
 
 
 def translate_file(
@@ -121,7 +130,8 @@ def _translate_and_write(
     clock.append(time.monotonic())
     direction = choose_direction(volume, bundles[0], options.to, name=source.name)
     expected = _expected(volume, direction.target)
-    check_writable(expected, out, template=options.template, deidentify=options.deidentify)
+    series = options.series_options()
+    check_writable(expected, out, series)
     if options.uncertainty is not None:
         check_writable(expected.replace(modality=None), options.uncertainty)
     done = translate(volume, bundles, direction, computing, force=options.force, spread=options.uncertainty is not None)
@@ -132,7 +142,7 @@ def _translate_and_write(
         sidecar.write(record_bytes(record) + bytes(_ADDED_BYTES))
         sidecar.flush()
         with announced(out, record):
-            write_output(done.volume, out, template=options.template, deidentify=options.deidentify)
+            write_output(done.volume, out, series)
         clock.append(time.monotonic())
         failures = _measure(volume, done, bundles, computing, record, options=options)
         clock.append(time.monotonic())
@@ -167,7 +177,7 @@ def _translate_and_send(
     with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
         series = Path(folder) / "series"
         failures = _translate_and_write(source, series, model, options)
-        send_series(series, node, repeatable=not options.deidentify)
+        send_series(series, node, repeatable=options.pseudonyms is not None or not options.deidentify)
     return failures
 
 
@@ -222,10 +232,22 @@ def _check_outputs(source: Path, out: Path, options: TranslationOptions) -> None
         raise UsageError(f"{out} is inside the input folder and would be read as input: name another output")
     if options.template is not None and out.suffix:
         raise UsageError(f"--dicom-template is only for DICOM output, and {out} is a file: name a folder as OUT")
+    if options.pseudonyms is not None:
+        _check_key_place(Path(options.pseudonyms), [source, out, sidecar_path(out)])
     if options.deidentify and out.suffix:
         raise UsageError(f"--deidentify is only for DICOM output, and {out} names no patient: leave it out")
     check_new_translation(out, overwrite=options.overwrite)
     _check_beside([source, out, sidecar_path(out)], out, options)
+
+
+def _check_key_place(key_file: Path, taken: list[Path]) -> None:
+    """Refuse a key file that is the input, an output or inside an output folder."""
+    place = Path(os.path.realpath(key_file))
+    source, *outputs = (Path(os.path.realpath(path)) for path in taken)
+    if place == source or any(place.is_relative_to(output) for output in outputs):
+        raise UsageError(
+            f"--pseudonyms {key_file} is the input, an output or in the output folder: keep the key file elsewhere"
+        )
 
 
 def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> None:

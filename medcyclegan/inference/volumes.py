@@ -45,7 +45,7 @@ def translate_volume(
 
     Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have, and
     :class:`~medcyclegan.errors.IntensityError` for an input of another modality, a CT that is not in HU, or an
-    input without contrast. If the quality cannot be measured, a warning is logged and ``result.quality`` is None.
+    input without contrast. A failure to measure the quality is logged, and the result has none.
     """
     if volume.synthetic and not allow_synthetic:
         raise IntensityError(

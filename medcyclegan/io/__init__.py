@@ -11,11 +11,12 @@ from medcyclegan.io.links import check_exists
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.io.read import find_format, read_volume, read_with_options
 from medcyclegan.io.sidecar import announced, check_new_translation, read_translation_record, record_bytes, sidecar_path
-from medcyclegan.io.write import check_output_format, check_writable, write_output, write_volume
+from medcyclegan.io.write import SeriesOptions, check_output_format, check_writable, write_output, write_volume
 
 __all__ = [
     "FoundVolume",
     "ReadOptions",
+    "SeriesOptions",
     "announced",
     "anonymous_reason",
     "check_exists",

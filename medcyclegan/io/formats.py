@@ -78,7 +78,7 @@ class FileFormat:
         return header
 
     def write(self, volume: Volume, path: Path, **series_options: Any) -> None:
-        """Write ``volume``; ``series_options`` are ``template`` and ``deidentify``, for a DICOM series."""
+        """Write ``volume``; ``series_options``: ``template``, ``deidentify`` and ``pseudonyms``, for a DICOM series."""
         _load(self.writer)(volume, path, **series_options)
 
     def check(self, volume: Volume, path: Path, **series_options: Any) -> None:
