@@ -77,10 +77,10 @@ def deidentify_image(image: Dataset, pseudonym: Pseudonym | None = None) -> Data
 
     With a ``pseudonym``, that of the image's patient, the image has it as PatientID and PatientName, and keeps the date
     of the study, moved by the patient's number of days (PS3.15 section E.3.6, modified dates). Times of day are
-    removed, because they could be matched with a schedule. UIDs are then derived from those of the source by the secret of the key
-    file. Without a pseudonym they are replaced by random ones, consistently within one process, so that the images of a
-    series, and the series of a study, stay together. References to the source are left out. The flags of PS3.15 record
-    this. Raises as :func:`check_deidentifiable` does.
+    removed, because they could be matched with a schedule. UIDs are then derived from those of the source by the secret
+    of the key file. Without a pseudonym they are replaced by random ones, consistently within one process, so that the
+    images of a series, and the series of a study, stay together. References to the source are left out. The flags of
+    PS3.15 record this. Raises as :func:`check_deidentifiable` does.
     """
     check_deidentifiable(image)
     kept = {} if pseudonym is None else _pseudonymous_values(image, pseudonym)
