@@ -28,7 +28,7 @@ _MADE_BY = "medcyclegan pseudonyms"
 #: Letters and digits that are not mistaken for each other.
 _LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 _LENGTH = 10
-#: Dates are moved to the past, so that none is in the future.
+#: Dates are moved to the past, never into the future.
 _LEAST_DAYS, _MOST_DAYS = 30, 3650
 #: Arc of UIDs that are derived from a UUID (PS3.5 section B.2).
 _UUID_ROOT = "2.25."
