@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medcyclegan.cohort.ledger import LEDGER
 from medcyclegan.cohort.markers import MARKERS
-from medcyclegan.cohort.naming import NAMES, NAMES_LOCK, assign_names, folder_names
+from medcyclegan.cohort.naming import ANONYMOUS_NAMES, NAMES, NAMES_LOCK, assign_names, folder_names
 from medcyclegan.cohort.translations import Job, TranslatedCohort, sort_out, translate_jobs
 from medcyclegan.errors import ReadError, UsageError, WriteError, one_line
 from medcyclegan.inference import Model, TranslationOptions, load_or_suggest
@@ -74,7 +74,7 @@ def translate_folder(
     """
     options = options or TranslationOptions()
     _check_options(options, len(volumes))
-    _check_out(sources, out)
+    _check_out(sources, out, anonymous=options.deidentify)
     if options.pseudonyms is not None and Path(os.path.realpath(options.pseudonyms)).is_relative_to(
         os.path.realpath(out)
     ):
@@ -89,6 +89,7 @@ def translate_folder(
             f"{direction.target.name} ({skipped[0].reason}): name other inputs, another --model or another --to"
         )
     choose = functools.partial(folder_names, fitting, anonymous=options.deidentify)
+    names = assign_names(out, choose, fitting, file=ANONYMOUS_NAMES if options.deidentify else NAMES)
     jobs = [
         Job(
             found,
@@ -97,7 +98,7 @@ def translate_folder(
             output=out / name,
             marker=out / MARKERS / f"{name}.json",
         )
-        for found, name in zip(fitting, assign_names(out, choose, fitting), strict=True)
+        for found, name in zip(fitting, names, strict=True)
     ]
     return translate_jobs(jobs, skipped, out, bundles, options)
 
@@ -114,8 +115,8 @@ def _check_options(options: TranslationOptions, count: int) -> None:
             raise UsageError(f"{option} {value} belongs to one volume, and IN holds {count}: translate that one alone")
 
 
-def _check_out(sources: Sequence[Path], out: Path) -> None:
-    """Check that ``out`` is a new or empty folder, or one of earlier results, and not inside an input."""
+def _check_out(sources: Sequence[Path], out: Path, *, anonymous: bool) -> None:
+    """Check that ``out`` is a new or empty folder, or one of earlier results of this kind, and not inside an input."""
     real = Path(os.path.realpath(out))
     for source in sources:
         if source.is_dir() and real.is_relative_to(os.path.realpath(source)):
@@ -124,7 +125,11 @@ def _check_out(sources: Sequence[Path], out: Path) -> None:
         return
     if not out.is_dir():
         raise WriteError(f"{out} is a file, and several volumes need a folder: name another output")
-    if not (out / NAMES).is_file() and any(path.name not in _OWN_FILES for path in out.iterdir()):
+    own, other = (ANONYMOUS_NAMES, NAMES) if anonymous else (NAMES, ANONYMOUS_NAMES)
+    if (out / other).is_file():
+        state = "not de-identified" if anonymous else "de-identified"
+        raise WriteError(f"{out} contains results that are {state}: name another folder, so that they are not mixed")
+    if not (out / own).is_file() and any(path.name not in _OWN_FILES for path in out.iterdir()):
         raise WriteError(f"{out} contains other files: name a new or empty folder, or one of earlier results")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from medcyclegan.errors import WriteError
 from medcyclegan.inference import TranslationOptions
-from medcyclegan.io import FoundVolume
+from medcyclegan.io import FoundVolume, sidecar_path
 from medcyclegan.model import ModelBundle
 from medcyclegan.provenance import hash_json
 from medcyclegan.storage import atomic_write, exclusive_lock
@@ -55,9 +55,11 @@ def claim_output(folder: Path, output: Path, marker: Path, wanted: dict[str, Any
         current = _read(marker)
         exists = os.path.lexists(output)
         begun = bool(current.pop(_BEGUN, False))
-        if exists and not overwrite and not current:
+        unknown = next((path for path in (output, sidecar_path(output)) if os.path.lexists(path)), None)
+        if unknown is not None and not overwrite and not current:
             raise WriteError(
-                f"{output} exists, and no marker of this command belongs to it: choose another OUT, or pass --overwrite"
+                f"{unknown} exists, and no marker of this command belongs to it: choose another OUT, or pass "
+                "--overwrite"
             )
         if current == wanted and exists and not begun:
             return False

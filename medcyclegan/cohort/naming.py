@@ -22,9 +22,20 @@ from medcyclegan.provenance import hash_json
 from medcyclegan.slicing.patients.identify import bids_subject
 from medcyclegan.storage import exclusive_lock, read_records, save_records
 
-__all__ = ["NAMES", "NAMES_LOCK", "Names", "assign_names", "derivative_names", "find_derivative", "folder_names"]
+__all__ = [
+    "ANONYMOUS_NAMES",
+    "NAMES",
+    "NAMES_LOCK",
+    "Names",
+    "assign_names",
+    "derivative_names",
+    "find_derivative",
+    "folder_names",
+]
 
 NAMES = ".names.jsonl"
+#: The record of a folder of de-identified results.
+ANONYMOUS_NAMES = ".names-deidentified.jsonl"
 NAMES_LOCK = ".names.lock"
 #: The numbers of patient and series in a name that consists of counters.
 _COUNTED = re.compile(r"(?:patient-(\d+)/series-|sub-(\d+)/(?:\S*_run-)?)(\d*)")
@@ -41,23 +52,24 @@ class _NamedOutput:
     output: str
 
 
-def assign_names(out: Path, choose: Callable[[Names], list[str]], volumes: Sequence[FoundVolume]) -> list[str]:
-    """Return the output of each of ``volumes``, as ``choose`` returns it, and record new ones in the folder ``out``.
+def assign_names(
+    out: Path, choose: Callable[[Names], list[str]], volumes: Sequence[FoundVolume], *, file: str = NAMES
+) -> list[str]:
+    """Return the output of each of ``volumes``, as ``choose`` returns it, and record new ones in ``file`` of ``out``.
 
     ``choose`` gets the names that are recorded. A lock makes jobs that share a folder use the same names.
     """
     with exclusive_lock(out / NAMES_LOCK, mode=0o600):
-        known = read_names(out)
+        known = _read_names(out / file)
         found = choose(known)
         merged = known | dict(zip(_keys(volumes), found, strict=True))
         if merged != known:
-            save_records(out / NAMES, [_NamedOutput(*item) for item in merged.items()], mode=0o600)
+            save_records(out / file, [_NamedOutput(*item) for item in merged.items()], mode=0o600)
     return found
 
 
-def read_names(out: Path) -> Names:
-    """Return the names that the folder ``out`` records."""
-    records = read_records(out / NAMES, lambda fields: _NamedOutput(**fields))
+def _read_names(file: Path) -> Names:
+    records = read_records(file, lambda fields: _NamedOutput(**fields))
     return {record.input: record.output for record in records}
 
 
@@ -103,7 +115,7 @@ def derivative_names(volumes: Sequence[FoundVolume], domain: str, known: Names) 
                 f"{taken[path]!r} and {volume.name!r} would both become {path}: rename one, or translate them "
                 "separately"
             )
-        given[key] = taken.setdefault(path, volume.name) and path
+        given[key], taken[path] = path, volume.name
     counters = _Counters(volumes, keys, {**known, **given})
     for volume, key in zip(volumes, keys, strict=True):
         if key not in given:
@@ -116,7 +128,7 @@ def find_derivative(out: Path, found: FoundVolume, domain: str) -> Path:
     """Return the path of the translation of ``found`` in the derivative dataset ``out``; it may not exist."""
     if not _is_named_by_patient(found):
         return out / derivative_path(found.name, domain)
-    known = read_names(out)
+    known = _read_names(out / NAMES)
     keys = (_hash(found), _hash(found, is_copy=True))
     return out / next((known[key] for key in keys if key in known), "not-translated")
 

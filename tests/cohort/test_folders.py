@@ -214,6 +214,9 @@ def test_a_file_that_the_user_put_there_is_not_replaced(export):
     assert result.exit_code == 1
     assert "new.nii.gz exists, and no marker of this command belongs to it" in result.stdout
     assert (export / "out/more/new.nii.gz").read_bytes() == b"precious"
+    (export / "out/more/new.nii.gz").rename(export / "out/more/new.json")
+    assert "new.json exists, and no marker" in run("export", "out", "--to", "mr").stdout
+    assert (export / "out/more/new.json").read_bytes() == b"precious"
     assert run("export", "out", "--to", "mr", "--overwrite").exit_code == 0
     assert nib.load(export / "out/more/new.nii.gz").shape == GRID[0]
 
@@ -248,6 +251,17 @@ def test_nothing_of_the_headers_or_paths_is_in_a_deidentified_folder(export):
     for text in ("Doe", "P-a", "P-e", "DISK", "head.nii", "IM0099"):
         assert not any(text in name for name in names), text
         assert text.encode() not in contents, text
+
+
+def test_results_with_and_without_patients_are_not_mixed(export):
+    run("export", "out", "--to", "mr")
+    before = sorted((export / "out").rglob("*"))
+    result = run("export", "out", "--to", "mr", "--deidentify", "--overwrite")
+    assert result.exit_code == 1
+    assert "contains results that are not de-identified" in result.stderr
+    assert sorted((export / "out").rglob("*")) == before
+    run("export", "anonymous", "--to", "mr", "--deidentify")
+    assert "contains results that are de-identified" in run("export", "anonymous", "--to", "mr").stderr
 
 
 def test_only_one_volume_is_in_memory(export, monkeypatch):
