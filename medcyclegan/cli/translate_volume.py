@@ -81,7 +81,6 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
     """
     from pathlib import Path
 
-    from medcyclegan.cohort import find_many, translate_folder, translations_table
     from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 
     batch_size = options["batch_size"]
@@ -104,7 +103,11 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
         allow_synthetic=options["allow_synthetic"],
     )
     sources, out = _sources_and_output(paths, inputs, output)
-    found = find_many([Path(source) for source in sources], out, chosen.reading)
+    found = None
+    if len(sources) > 1 or Path(sources[0]).is_dir():  # a file does not need the imports of a cohort
+        from medcyclegan.cohort import find_many, translate_folder, translations_table
+
+        found = find_many([Path(source) for source in sources], out, chosen.reading)
     if found is None:
         click.echo(translate_file(sources[0], out, options["model"], chosen))
         return
