@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from medcyclegan.cli.common import Command, device_option, read_options, reading_options, synthetic_option
+
+if TYPE_CHECKING:
+    from medcyclegan.inference import TranslationOptions
 
 
 @click.command("translate-volume", cls=Command)
@@ -79,9 +83,7 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
     OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
     followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.
     """
-    from pathlib import Path
-
-    from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
+    from medcyclegan.inference import InferenceOptions, TranslationOptions
 
     batch_size = options["batch_size"]
     computing = InferenceOptions(
@@ -103,15 +105,22 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
         allow_synthetic=options["allow_synthetic"],
     )
     sources, out = _sources_and_output(paths, inputs, output)
+    _translate([Path(source) for source in sources], out, options["model"], chosen)
+
+
+def _translate(sources: list[Path], out: str, model: tuple[str, ...], options: TranslationOptions) -> None:
+    """Translate one volume and print its output, or many and print a table of them."""
+    from medcyclegan.inference import translate_file
+
     found = None
-    if len(sources) > 1 or Path(sources[0]).is_dir():  # a file does not need the imports of a cohort
+    if len(sources) > 1 or sources[0].is_dir():  # a file does not need the imports of a cohort
         from medcyclegan.cohort import find_many, translate_folder, translations_table
 
-        found = find_many([Path(source) for source in sources], out, chosen.reading)
+        found = find_many(sources, out, options.reading)
     if found is None:
-        click.echo(translate_file(sources[0], out, options["model"], chosen))
+        click.echo(translate_file(sources[0], out, model, options))
         return
-    done = translate_folder([Path(source) for source in sources], found, Path(out), options["model"], chosen)
+    done = translate_folder(sources, found, Path(out), model, options)
     click.echo(translations_table(done, Path(out)))
     if done.failed:
         click.echo(f"Error: {len(done.failed)} of {len(found)} volumes failed: see {out}/ledger.jsonl", err=True)
