@@ -11,6 +11,7 @@ names the value, the rule it breaks and the remedy::
     │   ├── GeometryError       its position in space is uncertain: gaps, tilt, a singular affine
     │   ├── AmbiguousError      it contains several volumes: an option must select one
     │   └── IntensityError      its values: NaN, a CT that is not in HU, a constant image
+    │       └── ModalityError   it is of another modality than the model's domain
     ├── WriteError              an output: it exists, it cannot be written, its format cannot hold it
     ├── IncompleteError         a translation was written, but not its quality, uncertainty map or preview
     ├── StoreError              a slice store: missing, incomplete, made with other settings
@@ -32,6 +33,7 @@ __all__ = [
     "IntensityError",
     "MedCycleGANError",
     "MissingExtraError",
+    "ModalityError",
     "ModelError",
     "ReadError",
     "StoreError",
@@ -105,6 +107,10 @@ class AmbiguousError(VolumeError):
 
 class IntensityError(VolumeError):
     """The volume's values are unsuitable for the request."""
+
+
+class ModalityError(IntensityError):
+    """The volume is of another modality than the domain of the model that it was given to."""
 
 
 class WriteError(MedCycleGANError):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medcyclegan.errors import GeometryError
+from medcyclegan.errors import GeometryError, one_line
 
 __all__ = ["LPS_RAS", "Derivation", "Volume"]
 
@@ -39,6 +40,9 @@ class Derivation:
         Everything else that changes the values, as text (``"median of three planes"``). Together with the fields above
         it determines the UIDs of a DICOM output, so that translating one input twice in the same way gives the same
         series.
+    ``record``
+        The content of the JSON file next to an output, as JSON values, with the measured quality; None if the program
+        that translated the volume did not keep it. It has no influence on UIDs.
     """
 
     source_domain: str
@@ -48,9 +52,10 @@ class Derivation:
     version: str
     input_sha256: str
     settings: tuple[str, ...] = ()
+    record: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """A scalar image volume ``(I, J, K)`` with its affine, voxel indices to RAS+ millimetres.
 
@@ -106,6 +111,32 @@ class Volume:
             )
         affine.flags.writeable = False
         object.__setattr__(self, "affine", affine)
+
+    def __repr__(self) -> str:
+        """Describe the grid and the values in one line, without anything from the file's header that names a patient.
+
+        >>> Volume(np.zeros((4, 5, 6), np.int16), np.diag([0.5, 0.5, 3.0, 1.0]), modality="CT")
+        Volume(4 x 5 x 6 int16, 0.5 x 0.5 x 3 mm, RAS, CT)
+        """
+        facts = [
+            f"{' x '.join(map(str, self.shape))} {self.array.dtype}",
+            f"{' x '.join(f'{mm:.4g}' for mm in self.spacing_mm)} mm",
+            self.orientation,
+            *([one_line(self.modality)] if self.modality else []),
+            *(["synthetic"] if self.is_synthetic else []),
+            *([f"quality {self.quality.get('verdict')}"] if self.quality else []),
+        ]
+        return f"Volume({', '.join(facts)})"
+
+    @property
+    def quality(self) -> Mapping[str, Any] | None:
+        """The measured quality of a translation: its ``verdict`` (ok, check, doubtful), ``reasons`` and measurements.
+
+        As in the JSON file next to an output; None for a volume that was not translated, or not assessed.
+        """
+        record = self.derivation and self.derivation.record
+        quality: Mapping[str, Any] | None = record.get("quality") if record else None
+        return quality
 
     @property
     def is_synthetic(self) -> bool:

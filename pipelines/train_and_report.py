@@ -61,7 +61,7 @@ def main() -> int:
     table = run_stage(results, "evaluate", scored, lambda: evaluate(held_out, results, target, bundle))
     if table.name == "evaluation.json":
         report(results, "evaluation", table, scored)
-    print(f"{results}: {len(done.translated)} translated, {len(done.unchanged)} unchanged, {len(done.failed)} failed")
+    print(f"{results}: {done.summary}")
     return 1 if done.failed else 0
 
 

@@ -3,7 +3,8 @@
     python pipelines/translate_cohort.py bids derivatives/synthetic-t2 --model runs/latest/model --to t2 \\
         --select suffix=T1w --cluster slurm --num-shards 50 --job slurm_partition=gpu --job gpus_per_node=1
 
-Each volume is translated once; a second run completes what is missing. OUT/ledger.jsonl lists failures and reasons.
+Each volume is translated once; a second run completes what is missing. Volumes of another modality are skipped.
+OUT/ledger.jsonl lists failures and reasons. DICOM series without a BIDS name are numbered by their patients (sub-001).
 """
 
 import argparse
@@ -42,7 +43,7 @@ def main() -> int:
         overwrite=arguments.overwrite,
     )
     done = translate_cohort(source, volumes, Path(arguments.out), arguments.model, options, shard=shard_of(arguments))
-    print(f"{len(done.translated)} translated, {len(done.unchanged)} unchanged, {len(done.failed)} failed")
+    print(done.summary)
     return 1 if done.failed else 0
 
 
@@ -54,7 +55,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("source", help="the folder of volumes, or a BIDS dataset")
     parser.add_argument("out", help="the derivative dataset, created if it does not exist")
     parser.add_argument("--model", default="runs/latest/model", help="the model folder")
-    parser.add_argument("--to", help="the domain to translate to (default: the model's second)")
+    parser.add_argument(
+        "--to", help="the domain to translate to (default: the model's second, or its first if only that fits)"
+    )
     parser.add_argument(
         "--select",
         nargs="+",

@@ -6,6 +6,7 @@ from support.phantoms import GRIDS, TILTED_GRID, make_affine
 
 from medcyclegan import Volume
 from medcyclegan.errors import GeometryError
+from medcyclegan.volume import Derivation
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -59,3 +60,11 @@ def test_the_affine_cannot_be_changed_in_place():
     assert volume.affine[0, 3] == 0
     with pytest.raises(ValueError, match="read-only"):
         volume.affine[0, 0] = 2
+
+
+def test_the_repr_is_one_line_without_header_text():
+    volume = Volume(np.zeros((4, 5, 6), np.int16), np.diag([0.5, 0.5, 3.0, 1.0]), source="Doe^John", notes=("Doe",))
+    assert repr(volume) == "Volume(4 x 5 x 6 int16, 0.5 x 0.5 x 3 mm, RAS)"
+    made = Derivation("ct", "mr", "CT", "0" * 64, "1", "1" * 64, record={"quality": {"verdict": "check"}})
+    said = repr(volume.replace(modality="MR\nx", derivation=made))
+    assert said == "Volume(4 x 5 x 6 int16, 0.5 x 0.5 x 3 mm, RAS, MR x, synthetic, quality check)"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from medcyclegan.cli.common import Command, device_option, read_options, reading_options, synthetic_option
 
+if TYPE_CHECKING:
+    from medcyclegan.inference import TranslationOptions
+
 
 @click.command("translate-volume", cls=Command)
-@click.argument("source", metavar="IN")
-@click.argument("output", metavar="OUT")
+@click.argument("paths", nargs=-1, metavar="IN... OUT")
+@click.option("-i", "--input", "inputs", multiple=True, metavar="IN", help="The same as IN; can be repeated.")
+@click.option("-o", "--output", metavar="OUT", help="The same as OUT.")
 @click.option(
     "--model",
     multiple=True,
@@ -52,6 +57,11 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
 )
 @click.option("--deidentify", is_flag=True, help="Remove patient, study and dates from DICOM output (extra deid).")
 @click.option(
+    "--pseudonyms",
+    metavar="KEYFILE",
+    help="With --deidentify: give each patient a pseudonym and shifted dates, the same in every run with this file.",
+)
+@click.option(
     "--uncertainty",
     metavar="FILE",
     help="Also write the half-width of each voxel's prediction interval; without calibration, an estimate.",
@@ -66,12 +76,16 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @reading_options
 @synthetic_option
-def command(source: str, output: str, **options: Any) -> None:
+def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None, **options: Any) -> None:
     """Translate the volume IN and write the result to OUT, on the same grid as IN.
 
     IN is a file, such as a NIfTI volume or an image, or a folder with one DICOM series. The file extension of OUT
     determines its format; without an extension, OUT is a folder for a derived DICOM series. A JSON file next to OUT,
     with the same stem, records how OUT was made.
+
+    If IN is a folder with more than one volume, or there are several INs, OUT is a folder of results, one for each
+    volume and in its format. Volumes of another modality are skipped, and finished ones are kept, so the command can be
+    repeated. Failures are listed in OUT/ledger.jsonl; the others are still translated, and the exit code is 1.
 
     OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
     followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.
@@ -80,7 +94,7 @@ def command(source: str, output: str, **options: Any) -> None:
     https://host/dicom-web/studies/UID/series/UID. MEDCYCLEGAN_DICOMWEB_TOKEN, or MEDCYCLEGAN_DICOMWEB_CERT and
     MEDCYCLEGAN_DICOMWEB_KEY, give access.
     """
-    from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
+    from medcyclegan.inference import InferenceOptions, TranslationOptions
 
     batch_size = options["batch_size"]
     computing = InferenceOptions(
@@ -98,7 +112,55 @@ def command(source: str, output: str, **options: Any) -> None:
         overwrite=options["overwrite"],
         template=options["dicom_template"],
         deidentify=options["deidentify"],
+        pseudonyms=options["pseudonyms"],
         reading=read_options(options),
         allow_synthetic=options["allow_synthetic"],
     )
-    click.echo(translate_file(source, output, options["model"], chosen))
+    sources, out = _sources_and_output(paths, inputs, output)
+    _translate(sources, out, options["model"], chosen)
+
+
+def _translate(given: list[str], out: str, model: tuple[str, ...], options: TranslationOptions) -> None:
+    """Translate one volume and print its output, or many and print a table of them."""
+    from medcyclegan.errors import UsageError
+    from medcyclegan.inference import translate_file
+    from medcyclegan.io.dicom.network.web_address import is_dicomweb
+
+    remote = [source for source in given if is_dicomweb(source)]
+    if remote and len(given) > 1:
+        raise UsageError(f"{remote[0]} is on a server: translate it alone, or fetch the series first")
+    if remote:
+        click.echo(translate_file(remote[0], out, model, options))
+        return
+    sources = [Path(source) for source in given]
+
+    found = None
+    if len(sources) > 1 or sources[0].is_dir():  # a file does not need the imports of a cohort
+        from medcyclegan.cohort import find_many, translate_folder, translations_table
+
+        found = find_many(sources, out, options.reading)
+    if found is None:
+        click.echo(translate_file(sources[0], out, model, options))
+        return
+    done = translate_folder(sources, found, Path(out), model, options)
+    click.echo(translations_table(done, Path(out)))
+    if done.failed:
+        click.echo(f"Error: {len(done.failed)} of {len(found)} volumes failed: see {out}/ledger.jsonl", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _sources_and_output(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None) -> tuple[list[str], str]:
+    """Return the INs and OUT, which are arguments or options.
+
+    Raises :class:`~medcyclegan.errors.UsageError` if one is missing or given twice.
+    """
+    from medcyclegan.errors import UsageError
+
+    sources = [*inputs, *paths]
+    if output is None and paths:
+        output = sources.pop()
+    elif inputs and paths:
+        raise UsageError(f"{paths[0]}: --input and --output name all volumes: leave the argument out")
+    if not sources or output is None:
+        raise UsageError("the input or the output is missing: medcyclegan translate-volume IN OUT")
+    return sources, output

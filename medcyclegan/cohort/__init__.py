@@ -2,6 +2,7 @@
 
 from medcyclegan.cohort.bids import derivative_path, open_derivative, parse_bids_name
 from medcyclegan.cohort.cluster import cluster_options, run_on_cluster, shard_of
+from medcyclegan.cohort.folders import find_many, translate_folder
 from medcyclegan.cohort.found import load_found, save_found
 from medcyclegan.cohort.ledger import Failure, read_ledger, update_ledger
 from medcyclegan.cohort.scores import score_held_out, score_held_out_sets
@@ -16,15 +17,18 @@ from medcyclegan.cohort.study import (
     save_study,
     select_volumes,
 )
-from medcyclegan.cohort.translations import TranslatedCohort, translate_cohort
+from medcyclegan.cohort.table import translations_table
+from medcyclegan.cohort.translations import TranslatedCohort, TranslatedVolume, translate_cohort
 
 __all__ = [
     "DomainTree",
     "Failure",
     "Study",
     "TranslatedCohort",
+    "TranslatedVolume",
     "cluster_options",
     "derivative_path",
+    "find_many",
     "find_study_volumes",
     "load_found",
     "load_study",
@@ -42,5 +46,7 @@ __all__ = [
     "select_volumes",
     "shard_of",
     "translate_cohort",
+    "translate_folder",
+    "translations_table",
     "update_ledger",
 ]

@@ -24,7 +24,7 @@ _ENTITY = re.compile(r"([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 _SUFFIXES: Mapping[str, str] = {"t1": "T1w", "t2": "T2w", "pd": "PDw", "flair": "FLAIR", "ct": "ct", "mr": "MRI"}
 _KNOWN = ("T1w", "T2w", "PDw", "FLAIR", "T2starw", "inplaneT1", "inplaneT2", "angio")
 #: Files that validators should ignore: suffixes for which BIDS has no schema, our markers and the ledger.
-_IGNORED = ("*_ct.*", "*_MRI.*", ".done/", ".ledger.lock", "ledger.jsonl", "logs/")
+_IGNORED = ("*_ct.*", "*_MRI.*", ".done/", ".ledger.lock", ".names.*", "ledger.jsonl", "logs/")
 _README = """Synthetic images, made by medcyclegan from the dataset in DatasetLinks.
 Research only, not a medical device: a network that matches distributions can invent or remove lesions.
 """

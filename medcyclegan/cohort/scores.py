@@ -7,8 +7,9 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from medcyclegan.cohort.bids import derivative_path, parse_bids_name
+from medcyclegan.cohort.bids import parse_bids_name
 from medcyclegan.cohort.ledger import update_ledger
+from medcyclegan.cohort.naming import find_derivative
 from medcyclegan.errors import ReadError
 from medcyclegan.evaluation import (
     CaseScores,
@@ -67,7 +68,7 @@ def score_held_out_sets(
     """
     sources = [held.found for held in held_out if held.domain != target]
     fakes = [
-        find_one(path) for path in (translated / derivative_path(f.name, target) for f in sources) if path.exists()
+        find_one(path) for path in (find_derivative(translated, found, target) for found in sources) if path.exists()
     ]
     references = [held.found for held in held_out if held.domain == target]
     options = ReadOptions()
@@ -90,7 +91,7 @@ def _pairs(held_out: Sequence[HeldOutVolume], translated: Path, target: str) -> 
             references[held.patient].append(held.found)
     pairs = []
     for held in held_out:
-        fake = translated / derivative_path(held.found.name, target)
+        fake = find_derivative(translated, held.found, target)
         if held.domain == target or held.patient not in references or not fake.exists():
             continue
         reference = _same_session(held.found, references[held.patient])

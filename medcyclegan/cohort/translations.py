@@ -1,164 +1,233 @@
-"""Translate the volumes of a cohort, one by one, into a BIDS derivative dataset."""
+"""Translate many volumes, one by one: into a folder of results, or into a BIDS derivative dataset."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import json
 import logging
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
-from medcyclegan.cohort.bids import RAW, derivative_path, generated_by, open_derivative
+from medcyclegan.cohort.bids import RAW, generated_by, open_derivative
 from medcyclegan.cohort.ledger import update_ledger
-from medcyclegan.errors import MedCycleGANError, ReadError, UsageError, WriteError, one_line
-from medcyclegan.inference import TranslationOptions, load_models, translate_file
-from medcyclegan.io import FoundVolume
-from medcyclegan.model import ModelBundle
-from medcyclegan.progress import progress_bar
-from medcyclegan.provenance import hash_json
+from medcyclegan.cohort.markers import MARKERS, claim_output, finish_output, marker_of, release_output
+from medcyclegan.cohort.naming import assign_names, derivative_names
+from medcyclegan.device import choose_device
+from medcyclegan.errors import MedCycleGANError, ModalityError, ReadError, one_line
+from medcyclegan.inference import Model, TranslationOptions, load_models, translate_file
+from medcyclegan.io import FoundVolume, anonymous_reason, read_translation_record
+from medcyclegan.model import Direction, ModelBundle, choose_target, unfit_reason
 from medcyclegan.shards import share_of
-from medcyclegan.storage import atomic_write
 
-__all__ = ["TranslatedCohort", "translate_cohort"]
+__all__ = ["Job", "TranslatedCohort", "TranslatedVolume", "sort_out", "translate_cohort", "translate_jobs"]
 
 log = logging.getLogger(__name__)
 
-_STAGE = "translate"
+STAGE = "translate"
+State = Literal["translated", "unchanged", "skipped", "failed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A volume to translate: its name in messages and in the ledger, its output and the marker of its output.
+
+    ``fields``: additional fields of its sidecar.
+    """
+
+    found: FoundVolume
+    case: str
+    recorded: str
+    output: Path
+    marker: Path
+    fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslatedVolume:
+    """The result for one volume: what was done, the output if there is one, its quality verdict, and a reason.
+
+    ``reason``: why the volume was skipped, why it failed, or the findings of the verdict.
+    """
+
+    case: str
+    state: State
+    output: Path | None = None
+    verdict: str | None = None
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class TranslatedCohort:
-    """The result of :func:`translate_cohort`: new outputs, outputs that already existed, and reasons of failures."""
+    """The results for all volumes of a call, in the order of their names."""
 
-    translated: tuple[Path, ...]
-    unchanged: tuple[Path, ...]
-    failed: dict[str, str]
+    volumes: tuple[TranslatedVolume, ...]
+
+    @property
+    def translated(self) -> tuple[Path, ...]:
+        """The outputs that this call wrote."""
+        return self._outputs("translated")
+
+    @property
+    def unchanged(self) -> tuple[Path, ...]:
+        """The outputs that an earlier call wrote and that are up to date."""
+        return self._outputs("unchanged")
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """The volumes that the model does not translate, and why: those of another modality."""
+        return {volume.case: volume.reason for volume in self.volumes if volume.state == "skipped"}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The volumes that could not be translated, and why."""
+        return {volume.case: volume.reason for volume in self.volumes if volume.state == "failed"}
+
+    @property
+    def summary(self) -> str:
+        """The numbers of volumes in one line."""
+        skipped = [f"{len(self.skipped)} skipped"] if self.skipped else []
+        done = [f"{len(self.translated)} translated", f"{len(self.unchanged)} unchanged"]
+        return ", ".join([*done, *skipped, f"{len(self.failed)} failed"])
+
+    def _outputs(self, state: State) -> tuple[Path, ...]:
+        return tuple(v.output for v in self.volumes if v.state == state and v.output is not None)
 
 
 def translate_cohort(
     source: Path,
     volumes: Sequence[FoundVolume],
     out: Path,
-    model: str | Path | ModelBundle | Sequence[str | Path | ModelBundle],
+    model: Model | Sequence[Model],
     options: TranslationOptions | None = None,
     *,
     shard: tuple[int, int] = (0, 1),
 ) -> TranslatedCohort:
-    """Translate the ``volumes`` of the dataset ``source`` into the derivative dataset ``out``.
+    """Translate the ``volumes`` of the dataset ``source`` into the BIDS derivative dataset ``out``.
 
-    Every volume gets an output, a sidecar (with ``GeneratedBy`` and ``Sources``) and, at the end, a marker, so that
-    after a crash another call translates only the missing ones. If a volume fails, it is recorded in the ledger, and
-    the others are still translated. A volume whose output was made from another input, by another model or with
-    other settings fails, unless ``options.overwrite`` is set. ``shard``: its number and the number of shards. Raises
+    Every volume gets an output, a sidecar (with ``GeneratedBy`` and ``Sources``) and a marker; see
+    :func:`translate_jobs`. ``shard``: its number and the number of shards. Raises
     a :class:`~medcyclegan.errors.MedCycleGANError` if no volume can be translated at all.
     """
     options = options or TranslationOptions()
     bundles = load_models(model)
-    target = bundles[0].direction(options.to or bundles[0].domains[1].name).target.name
-    outputs = _outputs(volumes, target)
+    direction = choose_target(bundles[0], options.to, {volume.modality for volume in volumes})
+    target = direction.target.name
+    options = dataclasses.replace(options, to=target)
+    fitting, skipped = sort_out(volumes, direction, options, lambda found: found.name)
+    choose = functools.partial(derivative_names, fitting, target)
+    choose({})  # refuses names that two volumes share before anything is written
     open_derivative(out, source, target)
-    own = share_of(list(zip(volumes, outputs, strict=True)), shard)
-    translated, unchanged, failed = [], [], {}
-    with progress_bar("translating", len(own)) as bar:
-        for found, relative in own:
-            wanted = _marker(found, bundles, target, options)
-            try:
-                if _is_current(out, relative, wanted, options):
-                    unchanged.append(out / relative)
-                else:
-                    translated.append(
-                        _translate(found, out, relative, bundles, dataclasses.replace(options, to=target))
-                    )
-                    with atomic_write(_marker_path(out, relative)) as file:
-                        file.write((json.dumps(wanted) + "\n").encode())
-            except MedCycleGANError as error:
-                failed[found.name] = str(error)
-            except MemoryError:
-                failed[found.name] = "not enough memory to translate it: give the job more memory"
-            if found.name in failed:
-                log.error("%s: %s", one_line(found.name), failed[found.name])
-            bar.advance()
-    update_ledger(out, _STAGE, [found.name for found, _ in own], failed)
-    return TranslatedCohort(tuple(translated), tuple(unchanged), failed)
+    named = zip(fitting, assign_names(out, choose, fitting), strict=True)
+    jobs = [_bids_job(found, out, output, _bids_fields(found, target, bundles)) for found, output in named]
+    return translate_jobs(share_of(jobs, shard), share_of(skipped, shard), out, bundles, options)
 
 
-def _outputs(volumes: Sequence[FoundVolume], target: str) -> list[PurePosixPath]:
-    """Return the path of each volume's output in the dataset; raise UsageError if two volumes share one."""
-    taken: dict[PurePosixPath, str] = {}
+def sort_out(
+    volumes: Sequence[FoundVolume],
+    direction: Direction,
+    options: TranslationOptions,
+    name: Callable[[FoundVolume], str],
+) -> tuple[list[FoundVolume], list[TranslatedVolume]]:
+    """Return the volumes to translate, and those that are skipped because they are not of the source domain.
+
+    ``name`` returns the name of a volume in messages. With ``options.force`` no volume is skipped.
+    """
+    fitting, skipped = [], []
     for found in volumes:
-        path = derivative_path(found.name, target)
-        if path in taken:
-            raise UsageError(
-                f"{taken[path]!r} and {found.name!r} would both become {path}: rename one, or translate them separately"
-            )
-        taken[path] = found.name
-    return list(taken)
+        reason = unfit_reason(found.modality, found.path.name, direction, is_picture=found.kind == "image")
+        if reason and not options.force:
+            skipped.append(TranslatedVolume(name(found), "skipped", reason=reason))
+            log.info("%s is skipped: %s", skipped[-1].case, reason)
+        else:
+            fitting.append(found)
+    return fitting, skipped
 
 
-def _marker(
-    found: FoundVolume, bundles: Sequence[ModelBundle], target: str, options: TranslationOptions
-) -> dict[str, Any]:
-    """Return what an output depends on; an output with the same marker is kept."""
-    settings = dataclasses.asdict(options.computing) | {"to": target, "reading": _reading_given(options)}
-    for name in ("device", "batch_size"):
-        settings.pop(name, None)
-    return {
-        "input": hash_json([_stamp(path) for path in found.files]),
-        "model": [bundle.fingerprint for bundle in bundles],
-        "settings": hash_json(settings),
+def translate_jobs(
+    jobs: Sequence[Job],
+    skipped: Sequence[TranslatedVolume],
+    folder: Path,
+    bundles: Sequence[ModelBundle],
+    options: TranslationOptions,
+) -> TranslatedCohort:
+    """Translate the volumes of ``jobs``, one after the other, and record failures in the ledger of ``folder``.
+
+    Each output gets a marker at the end, so that after a crash another call translates only the missing ones. A file
+    without a modality in its header that turns out to be of another one is skipped too. If a volume fails, it is
+    recorded in the ledger, and the others are still translated. A volume whose output was made from another input, by
+    another model or with other settings fails, unless ``options.overwrite`` is set.
+    """
+    device = str(choose_device(options.computing.device))
+    options = dataclasses.replace(options, computing=dataclasses.replace(options.computing, device=device))
+    results = []
+    for number, job in enumerate(jobs, start=1):
+        log.info("%d of %d: %s", number, len(jobs), job.case)
+        results.append(_translate(job, folder, bundles, options))
+        if results[-1].state == "failed":
+            log.error("%s: %s", job.case, results[-1].reason)
+        elif results[-1].state == "skipped":
+            log.info("%s is skipped: %s", job.case, results[-1].reason)
+    done = TranslatedCohort(tuple(sorted([*results, *skipped], key=lambda volume: volume.case)))
+    failed = {
+        job.recorded: anonymous_reason(result.reason, job.found) if options.deidentify else result.reason
+        for job, result in zip(jobs, results, strict=True)
+        if result.state == "failed"
     }
+    update_ledger(folder, STAGE, [job.recorded for job in jobs], failed)
+    return done
 
 
-def _reading_given(options: TranslationOptions) -> dict[str, Any]:
-    """Return the reading options that differ from the defaults of a translation."""
-    allowed = {"allow_synthetic": True} if options.allow_synthetic else {}
-    return {**options.reading.given(), **allowed}
-
-
-def _stamp(path: Path) -> list[int]:
-    with contextlib.suppress(OSError):
-        status = path.stat()
-        return [status.st_size, status.st_mtime_ns]
-    return []
-
-
-def _is_current(out: Path, relative: PurePosixPath, wanted: dict[str, Any], options: TranslationOptions) -> bool:
-    """Return whether an output is up to date; raise WriteError if it is not and may not be replaced."""
-    marker = _marker_path(out, relative)
+def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: TranslationOptions) -> TranslatedVolume:
+    wanted = marker_of(job.found, bundles, options)
     try:
-        found = json.loads(marker.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not (out / relative).exists():
-        return False
-    if found == wanted:
-        return True
-    changed = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
-    if not options.overwrite:
-        raise WriteError(
-            f"{relative} was made with another {' and '.join(changed)}: choose another --out, or pass --overwrite"
+        if job.found.refused is not None:
+            raise ReadError(job.found.refused)
+        if not claim_output(folder, job.output, job.marker, wanted, overwrite=options.overwrite):
+            return _finished(job, "unchanged")
+        try:
+            own = dataclasses.replace(options, overwrite=True, sidecar_fields=job.fields)
+            translate_file(job.found, job.output, bundles, own)
+        finally:
+            release_output(job.output, job.marker)
+        finish_output(job.marker, wanted)
+    except ModalityError as error:
+        return TranslatedVolume(job.case, "skipped", reason=str(error))
+    except MedCycleGANError as error:
+        return TranslatedVolume(job.case, "failed", reason=str(error))
+    except MemoryError:
+        return TranslatedVolume(
+            job.case, "failed", reason="not enough memory to translate it: give the job more memory"
         )
-    return False
+    except OSError as error:
+        reason = f"{error.filename or 'input or output'}: {error.strerror or error}"
+        return TranslatedVolume(job.case, "failed", reason=one_line(reason))
+    return _finished(job, "translated")
 
 
-def _translate(
-    found: FoundVolume, out: Path, relative: PurePosixPath, bundles: Sequence[ModelBundle], options: TranslationOptions
-) -> Path:
-    if found.refused is not None:
-        raise ReadError(found.refused)
-    fields = {
-        "Description": f"Synthetic {options.to} image, translated by a CycleGAN; research only, not a medical device",
+def _finished(job: Job, state: State) -> TranslatedVolume:
+    """Return the result of a volume whose output exists, with the verdict in its sidecar."""
+    try:
+        quality = read_translation_record(job.output).get("quality") or {}
+    except ReadError:
+        quality = {}
+    return TranslatedVolume(job.case, state, job.output, quality.get("verdict"), "; ".join(quality.get("reasons", ())))
+
+
+def _bids_job(found: FoundVolume, out: Path, output: str, fields: dict[str, Any]) -> Job:
+    marker = out / MARKERS / f"{Path(output).name.split('.')[0]}.json"
+    return Job(found, one_line(found.name), found.name, out / output, marker, fields)
+
+
+def _bids_fields(found: FoundVolume, target: str, bundles: Sequence[ModelBundle]) -> dict[str, Any]:
+    """Return the additional fields of a sidecar in a BIDS derivative dataset."""
+    return {
+        "Description": f"Synthetic {target} image, translated by a CycleGAN; research only, not a medical device",
         "GeneratedBy": generated_by(bundles[0].fingerprint),
         "Sources": [f"bids:{RAW}:{found.relative_path.as_posix()}"],
         "SkullStripped": _is_skull_stripped(found),
     }
-    reading = dataclasses.replace(options.reading, series=found.series_uid or options.reading.series)
-    # An output without a marker was left by a killed process and can be replaced.
-    own = dataclasses.replace(options, overwrite=True, reading=reading, sidecar_fields=fields)
-    translate_file(found.path, out / relative, bundles, own)
-    return out / relative
 
 
 def _is_skull_stripped(found: FoundVolume) -> bool:
@@ -168,7 +237,3 @@ def _is_skull_stripped(found: FoundVolume) -> bool:
         return bool(json.loads(found.path.with_name(f"{name}.json").read_text("utf-8")).get("SkullStripped", False))
     except (OSError, ValueError, AttributeError):
         return False
-
-
-def _marker_path(out: Path, relative: PurePosixPath) -> Path:
-    return out / ".done" / f"{relative.name.split('.')[0]}.json"

@@ -132,7 +132,8 @@ def _evaluate(pair: Pair, options: EvaluationOptions, mask_file: Path | None, er
         register=options.register,
     )
     if mask_file is not None:
-        write_volume(reference.replace(array=aligned.mask.astype(np.uint8), modality=None, value_range=None), mask_file)
+        mask = reference.replace(array=aligned.mask.astype(np.uint8), modality=None, value_range=None)
+        write_volume(mask, mask_file, overwrite=True)  # checked before the first case
     evaluation = score_aligned(aligned, None if source is None else _input_to_hu(source, pair, options))
     drawn = options.pictures and _is_extreme(evaluation.mae, errors)
     return CaseScores(pair.case, evaluation, _picture(aligned, evaluation) if drawn else None, pair.patient)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from medcyclegan.errors import MedCycleGANError
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
 from medcyclegan.intensity import IntensityScaling
@@ -16,7 +19,9 @@ from medcyclegan.model.training_set import tissue_means_fields
 from medcyclegan.provenance import now, versions
 from medcyclegan.volume import Volume
 
-__all__ = ["build_record"]
+__all__ = ["build_record", "noted"]
+
+log = logging.getLogger(__name__)
 
 
 def build_record(
@@ -70,3 +75,17 @@ def _fitness(bundles: Sequence[ModelBundle]) -> Any:
 
 def _domain(domain: DomainModel, scaling: IntensityScaling) -> dict[str, Any]:
     return {"domain": domain.name, "modality": domain.modality, "scaling": scaling.to_dict()}
+
+
+@contextlib.contextmanager
+def noted(failures: dict[str, str], step: str, phrase: str) -> Iterator[None]:
+    """Store the failure of a ``step`` in ``failures``, as ``phrase`` and the reason, instead of raising it.
+
+    For steps after the translation: their failure must not lose it.
+    """
+    try:
+        yield
+    except Exception as error:
+        log.debug("%s", phrase, exc_info=True)
+        reason = str(error) if isinstance(error, MedCycleGANError) else f"{type(error).__name__}: {error}"
+        failures[step] = f"{phrase} ({reason})"

@@ -6,14 +6,12 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import medcyclegan
-from medcyclegan.errors import IntensityError
 from medcyclegan.inference.background import restore_air
 from medcyclegan.inference.planes import (
     PLANES,
@@ -26,17 +24,17 @@ from medcyclegan.inference.planes import (
     spread_slices,
 )
 from medcyclegan.inference.runtime.generators import TorchGenerator, check_members, open_generators, open_runners
-from medcyclegan.inference.runtime.options import InferenceKeywords, InferenceOptions
+from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.runtime.precision import Difference, compare
 from medcyclegan.inference.runtime.runner import SliceGenerator
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.model.bundle import Direction, ModelBundle
-from medcyclegan.model.domains import check_modality, choose_direction, half_range, output_modality, source_scaling
+from medcyclegan.model.domains import check_modality, half_range, output_modality, source_scaling
 from medcyclegan.plane import SAGITTAL, plane_axes
 from medcyclegan.progress import progress_bar
 from medcyclegan.volume import Derivation, Volume
 
-__all__ = ["Model", "Translation", "load_models", "translate", "translate_volume"]
+__all__ = ["Model", "Translation", "load_models", "translate"]
 
 log = logging.getLogger(__name__)
 
@@ -69,40 +67,6 @@ class Translation:
     fast: Difference | None
 
 
-def translate_volume(
-    volume: Volume,
-    model: Model | Sequence[Model],
-    to: str | None = None,
-    *,
-    force: bool = False,
-    allow_synthetic: bool = False,
-    **computing: Unpack[InferenceKeywords],
-) -> Volume:
-    """Translate ``volume`` into the domain ``to`` with ``model`` (a bundle, its folder, or several of them).
-
-    The result has the input's shape ``(I, J, K)``, affine and source. Its values are in the target's
-    unit: integer HU (int16) for CT, otherwise float32. Its ``derivation`` records how they were made. ``to``
-    defaults to the model's second domain, or to its first if the input's modality fits only the second.
-    ``force`` accepts an input of a modality that the model was not trained on, and ``allow_synthetic`` one from a
-    file that is labeled as synthetic. Several models are averaged. ``computing``: ``device``,
-    ``batch_size``, ``fast``, ``backend``, ``tta`` and ``planes``, as in
-    :class:`~medcyclegan.inference.runtime.options.InferenceOptions`.
-
-    Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have, and
-    :class:`~medcyclegan.errors.IntensityError` for an input of another modality, a CT that is not in HU, or an
-    input without contrast.
-    """
-    if volume.synthetic and not allow_synthetic:
-        raise IntensityError(
-            "the volume's file says that it is synthetic, not acquired: use an acquired volume, or pass "
-            "allow_synthetic=True"
-        )
-    chosen = InferenceOptions(**computing)
-    bundles = load_models(model)
-    direction = choose_direction(volume, bundles[0], to)
-    return translate(volume, bundles, direction, chosen, force=force).volume
-
-
 def load_models(model: Model | Sequence[Model]) -> list[ModelBundle]:
     """Return each model as a bundle, loading folders; raise ModelError if they do not fit together."""
     models = [model] if isinstance(model, ModelBundle | str | Path) else list(model)
@@ -120,7 +84,7 @@ def translate(
     force: bool = False,
     spread: bool = False,
 ) -> Translation:
-    """Translate like :func:`translate_volume`, and return the details too.
+    """Translate ``volume`` in ``direction`` with the models ``bundles``, which are averaged; return the details too.
 
     ``spread``: also compute the standard deviation of the predictions (two more arrays of the volume's size).
     """

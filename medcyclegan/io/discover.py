@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -77,21 +79,27 @@ class FoundVolume:
         return self.path.parents[depth - 1] if depth else self.path
 
 
-def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
+def find_volumes(root: Path | Sequence[Path], options: ReadOptions) -> list[FoundVolume]:
     """Return the volumes under ``root``, or of the file ``root``, sorted by name.
 
-    Symbolic links are followed, and broken ones are refused volumes, or reported; dotfiles, temporary names, sidecars
-    and other files are skipped. Each DICOM header is read once. A file that cannot be read does not raise: see
-    :attr:`FoundVolume.refused`. Raises :class:`~medcyclegan.errors.ReadError` if ``root`` is missing or a folder cannot
-    be listed.
+    Several folders and files are searched together, so a series may be spread over them; names are then relative to
+    their common folder. Symbolic links are followed, and broken ones are refused volumes, or reported; dotfiles,
+    temporary names, sidecars and other files are skipped. Each DICOM header is read once. A file that cannot be read
+    does not raise: see :attr:`FoundVolume.refused`. Raises :class:`~medcyclegan.errors.ReadError` if ``root`` is
+    missing or a folder cannot be listed.
     """
     from medcyclegan.io.dicom.read.headers import walk_files
 
-    check_exists(root)
-    base = root if root.is_dir() else root.parent
+    roots = _rooted([root] if isinstance(root, Path) else root)
+    for each in roots:
+        check_exists(each)
+    base = roots[0] if len(roots) == 1 and roots[0].is_dir() else _common_folder(roots)
+    files: dict[Path, None] = {}
+    for each in roots:
+        files |= dict.fromkeys(walk_files(each) if each.is_dir() else [each])
     found: list[FoundVolume] = []
     dicom: list[Path] = []
-    for path in walk_files(root) if root.is_dir() else [root]:
+    for path in files:
         kind = kind_of_file(path)
         if kind is None and is_broken_link(path):
             _log.warning("%s", broken_link(path))
@@ -105,7 +113,7 @@ def find_volumes(root: Path, options: ReadOptions) -> list[FoundVolume]:
             elif is_broken_link(path):
                 refused = str(broken_link(path.name))
             found.append(FoundVolume(path, kind, volume_name(relative), relative, refused=refused, files=(path,)))
-    found += _find_series(base, dicom, options, named_alone=not root.is_dir())
+    found += _find_series(base, dicom, options, named=frozenset(each for each in roots if not each.is_dir()))
     return sorted(found, key=lambda volume: (volume.name, volume.relative_path.as_posix()))
 
 
@@ -148,10 +156,20 @@ def volume_name(relative: Path) -> str:
     return (relative.parent / (Path(name).stem or name)).as_posix()
 
 
-def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_alone: bool) -> list[FoundVolume]:
+def _rooted(roots: Sequence[Path]) -> list[Path]:
+    """Return the paths so that each can be expressed relative to their common folder."""
+    mixed = len({path.is_absolute() for path in roots}) > 1 or any(".." in path.parts for path in roots)
+    return [Path(os.path.abspath(path)) for path in roots] if len(roots) > 1 and mixed else list(roots)
+
+
+def _common_folder(roots: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in roots]))
+
+
+def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named: frozenset[Path]) -> list[FoundVolume]:
     """Return the DICOM series among ``files``; localizers and images without a position are left out and reported.
 
-    ``named_alone``: there is one file, and the user named it rather than its folder.
+    ``named``: files that the user named, rather than their folder.
     """
     if not files:
         return []
@@ -176,9 +194,10 @@ def _find_series(base: Path, files: list[Path], options: ReadOptions, *, named_a
     for folder, beside in kept.items():
         lost = [file for file in unplaced if file.path.is_relative_to(folder)]
         found += _found_in(base, folder, beside, lost)
-    if named_alone and places:
-        reason = _reason_not_whole(places[0][1])
-        found = [dataclasses.replace(volume, refused=volume.refused or reason) for volume in found]
+    alone = {series.paths: series for _, series in places if len(series.paths) == 1 and series.paths[0] in named}
+    for n, volume in enumerate(found):
+        if volume.refused is None and volume.files in alone:
+            found[n] = dataclasses.replace(volume, refused=_reason_not_whole(alone[volume.files]))
     claimed = {path for volume in found for path in volume.files}
     return found + [_found_damaged(base, file) for file in unplaced if file.path not in claimed]
 

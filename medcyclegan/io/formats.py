@@ -30,6 +30,7 @@ __all__ = [
     "find_output_format",
     "format_of_ending",
     "format_of_name",
+    "output_ending",
     "readable_endings",
 ]
 
@@ -77,7 +78,7 @@ class FileFormat:
         return header
 
     def write(self, volume: Volume, path: Path, **series_options: Any) -> None:
-        """Write ``volume``; ``series_options`` are ``template`` and ``deidentify``, for a DICOM series."""
+        """Write ``volume``; ``series_options``: ``template``, ``deidentify`` and ``pseudonyms``, for a DICOM series."""
         _load(self.writer)(volume, path, **series_options)
 
     def check(self, volume: Volume, path: Path, **series_options: Any) -> None:
@@ -173,6 +174,16 @@ def format_of_name(path: Path) -> Format | None:
     if ending in SIDECAR_ENDINGS:
         return None
     return format_of_ending(ending) or ("nifti" if ending in PAIR_ENDINGS else "dicom")
+
+
+def output_ending(path: Path, kind: str) -> str:
+    """Return the ending of an output in the format of the input ``path`` of format ``kind``; "" for a DICOM series.
+
+    A format that is only read is written in the usual one of its kind: ``.mhd`` as ``.mha``.
+    """
+    written = next(entry.written for entry in FORMATS.values() if entry.name == kind)
+    ending = ending_of(path)
+    return ending if ending in written else written[0]
 
 
 def find_output_format(path: Path) -> FileFormat | None:

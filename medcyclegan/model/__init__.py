@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle, target_scaling
+    from medcyclegan.model.domains import choose_target, unfit_reason
     from medcyclegan.model.training_set import describe_training_set
 
-__all__ = ["Direction", "DomainModel", "ModelBundle", "describe_training_set", "target_scaling"]
+__all__ = [
+    "Direction",
+    "DomainModel",
+    "ModelBundle",
+    "choose_target",
+    "describe_training_set",
+    "target_scaling",
+    "unfit_reason",
+]
+#: The modules of the names that are not in ``bundle``.
+_ELSEWHERE = {"describe_training_set": "training_set", "choose_target": "domains", "unfit_reason": "domains"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "training_set" if name == "describe_training_set" else "bundle"
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'bundle')}"), name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
-from medcyclegan.errors import IntensityError, UsageError
+from medcyclegan.errors import IntensityError, ModalityError, UsageError
 from medcyclegan.intensity import IntensityScaling, check_hu
 from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle
 from medcyclegan.model.contrast_names import contrasts_in
@@ -13,10 +14,12 @@ from medcyclegan.volume import Volume
 __all__ = [
     "check_modality",
     "choose_direction",
+    "choose_target",
     "fits_domain",
     "half_range",
     "output_modality",
     "source_scaling",
+    "unfit_reason",
 ]
 
 log = logging.getLogger(__name__)
@@ -50,13 +53,45 @@ def choose_direction(volume: Volume, bundle: ModelBundle, to: str | None = None,
     return chosen
 
 
+def choose_target(bundle: ModelBundle, to: str | None, modalities: Collection[str | None]) -> Direction:
+    """Return the direction for many volumes: into ``to``; by default into B, or into A if they fit only B.
+
+    ``modalities``: those that the headers of the volumes state. Raises :class:`~medcyclegan.errors.ModelError` for a
+    domain that the model does not have.
+    """
+    if to:
+        return bundle.direction(to)
+    (a, b), (a_to_b, b_to_a) = bundle.domains, bundle.directions
+    only_b = b.modality in modalities and a.modality is not None and a.modality not in modalities
+    chosen = b_to_a if only_b and b.modality is not None else a_to_b
+    log.warning("translating to %s (choose with --to %s or --to %s)", chosen.target.name, a.name, b.name)
+    return chosen
+
+
+def unfit_reason(modality: str | None, name: str, direction: Direction, *, is_picture: bool = False) -> str:
+    """Return why a volume is not one of the source domain's, as far as its header and its name show; else "".
+
+    ``modality``: that in the header, if there is one. ``name``: that of the file or folder.
+    """
+    source, target = direction.source, direction.target
+    if modality is not None and source.modality is not None and modality != source.modality:
+        return f"it is {modality}, and the model's {source.name} is {source.modality}"
+    if is_picture and source.scaling.kind != "range":
+        return f"it is a picture, and the model's {source.name} is {source.modality or 'a volume'}"
+    named, other = target.name.lower(), source.name.lower()
+    if {named} == contrasts_in(name) & {named, other}:
+        return f"it is {target.name} by its name, and so would be the output"
+    return ""
+
+
 def check_modality(volume: Volume, direction: Direction, *, force: bool) -> None:
     """Reject an input that is not of the source domain's modality, unless ``force``.
 
     The modality is the one in the file; if the file has none, a volume in Hounsfield units counts as CT. The message
     suggests the other direction only if the input is of the target's modality.
 
-    Raises :class:`~medcyclegan.errors.IntensityError`.
+    Raises :class:`~medcyclegan.errors.ModalityError`, and :class:`~medcyclegan.errors.IntensityError` for a file that
+    states no modality and whose values are not in HU where a CT is expected: it could be a damaged CT.
     """
     source, target = direction.source, direction.target
     if fits_domain(volume, source):
@@ -73,7 +108,7 @@ def check_modality(volume: Volume, direction: Direction, *, force: bool) -> None
     found = volume.modality or ("not CT (its values are not in HU)" if source.modality == "CT" else "CT (in HU)")
     message = f"the input is {found}, but the model's {source.name} is {source.modality}"
     if not force:
-        raise IntensityError(f"{message}: {remedy}, or accept it with --force")
+        raise ModalityError(f"{message}: {remedy}, or accept it with --force")
     log.warning("%s; continuing because of --force", message)
 
 

@@ -145,14 +145,14 @@ def _make_patient(job: PatientJob, on_cpu: LabelledHead, head: LabelledHead) -> 
         _write(job, contrast, scan_volume(images, patient, contrast))
     assert images.truth is not None  # noqa: S101 (rendered by default)
     tissues = Volume(images.truth.cpu().numpy(), grid_affine(patient))
-    write_volume(tissues, job.truth / f"{job.name}_tissues.nii.gz")
+    write_volume(tissues, job.truth / f"{job.name}_tissues.nii.gz", overwrite=True)
     _save_record(job, record | {"state": "finished"})
 
 
 def _write(job: PatientJob, contrast: str, volume: Volume) -> None:
     path = job.volume(contrast)
     if job.file_format == "nifti":
-        write_volume(volume, path)
+        write_volume(volume, path, overwrite=True)  # its record shows that the patient is unfinished
         return
     if path.exists():  # its record shows that the patient is unfinished
         shutil.rmtree(path)

@@ -6,10 +6,13 @@ import sys
 import nibabel as nib
 import numpy as np
 import pytest
+from support import dicom_phantoms
 from support.cohorts import make_cohort
 from support.models import tiny_model
+from support.phantoms import head_ct, head_mr, make_affine
 
 from medcyclegan.cohort import read_ledger, select_volumes, translate_cohort
+from medcyclegan.cohort.naming import find_derivative
 from medcyclegan.errors import UsageError
 from medcyclegan.inference import TranslationOptions
 from medcyclegan.intensity import IntensityScaling
@@ -59,7 +62,8 @@ def test_an_interrupted_output_is_replaced_and_a_repaired_case_leaves_the_ledger
     for ending in ("nii.gz", "json"):
         (bids / f"sub-02/anat/sub-02_T1w.{ending}").unlink(missing_ok=True)
     (bids / "sub-02/anat/sub-02_T1w.nii.gz").write_bytes((bids / "sub-03/anat/sub-03_T1w.nii.gz").read_bytes())
-    (out / ".done" / "sub-03_desc-synthetic_T2w.json").unlink()
+    marker = out / ".done" / "sub-03_desc-synthetic_T2w.json"
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "begun": True}))
     done = translate_cohort(bids, select_volumes(bids, ["suffix=T1w"])[2:], out, model)
     assert (len(done.translated), len(done.unchanged)) == (2, 0)
     assert read_ledger(out) == []
@@ -104,3 +108,33 @@ def test_a_volume_that_could_not_be_judged_is_kept_and_written_down(tmp_path, mo
     assert (out / "sub-03/anat/sub-03_desc-synthetic_T2w.nii.gz").exists()
     assert len(translate_cohort(bids, [volume], out, model).translated) == 1
     assert read_ledger(out) == []
+
+
+def test_dicom_trees_are_named_by_patients_and_an_mr_is_not_a_failure_in_ct_to_mr(tmp_path):
+    grid = ((20, 24, 6), make_affine("LPS", (9.0, 9.0, 9.0)))
+    mr = head_mr(*grid)
+    whole = mr.replace(array=np.rint(mr.array).astype(np.int16), modality="MR")
+    for seed, slices in {
+        "a": dicom_phantoms.slices_of(head_ct(*grid), seed="a"),
+        "b": dicom_phantoms.slices_of(head_ct(*grid), seed="b"),
+        "c": dicom_phantoms.slices_of(whole, seed="c"),
+    }.items():
+        for image in slices:
+            image.PatientID = "Doe-1" if seed == "b" else "Doe-2"
+        dicom_phantoms.save(slices, tmp_path / "tree" / f"export{seed}")
+    model = tiny_model().save(tmp_path / "ct-mr")
+    volumes = select_volumes(tmp_path / "tree")
+    done = translate_cohort(tmp_path / "tree", volumes, tmp_path / "out", model, TranslationOptions(to="mr"))
+    assert done.summary == "2 translated, 0 unchanged, 1 skipped, 0 failed"
+    assert done.skipped == {"exportc": "it is MR, and the model's ct is CT"}
+    assert sorted(path.name for path in done.translated) == [
+        "sub-001_desc-synthetic_MRI.nii.gz",
+        "sub-002_desc-synthetic_MRI.nii.gz",
+    ]
+    assert read_ledger(tmp_path / "out") == []
+    for volume in volumes[:2]:
+        assert find_derivative(tmp_path / "out", volume, "mr") in done.translated
+    contents = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert b"Doe" not in contents
+    again = translate_cohort(tmp_path / "tree", volumes, tmp_path / "out", model, TranslationOptions(to="mr"))
+    assert len(again.unchanged) == 2

@@ -150,6 +150,14 @@ def own_code():
     write_nifti(head_mr(SHAPE, PLACE), Path("in.nii.gz"))
 
 
+def one_and_many():
+    own_code()
+    for n in range(2):
+        series(head_mr(SHAPE, PLACE, seed=n), Path("export") / f"A{n}", f"mr{n}")
+    series(head_ct(SHAPE, PLACE), Path("export") / "B", "ct")
+    write_nifti(head_mr(SHAPE, PLACE), Path("export/head.nii.gz"))
+
+
 def scored():
     means = TissueMeans((-0.8,), (300.0, 40.0), "shares", 5)
     known = TrainingSet(5, (0.0,) * 64, 0.1, (8.0, 8.0), (12.0, 12.0), {"axial": 5}, means)
@@ -178,7 +186,7 @@ PREPARED = {
     "tutorial": lambda: None,
     "scaling": lambda: None,
     "howto/train": three_commands,
-    "howto/translate": own_code,
+    "howto/translate": one_and_many,
     "howto/export": own_code,
     "howto/ct_to_mr_pacs": pacs_export,
     "howto/sort_export": shuffled_export,

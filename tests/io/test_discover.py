@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,3 +164,28 @@ def test_found_volumes_of_other_formats_are_read(tmp_path):
     phantoms.write_nifti(head, tmp_path / "a.nii.gz")
     (found,) = found_in(tmp_path)
     np.testing.assert_array_equal(read_found_volume(found, ReadOptions()).array, head.array)
+
+
+def test_several_folders_are_searched_as_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    slices = made.slices_of(made.placed_volume(), seed="spread")
+    made.save(slices[::2], tmp_path / "x" / "DISK1")
+    made.save(slices[1::2], tmp_path / "x" / "DISK2")
+    for folder in ("x/DISK1", "x/DISK2"):
+        phantoms.write_nifti(phantoms.head_mr((8, 8, 4)), tmp_path / folder / "a.nii")
+    found = find_volumes([Path("x/DISK1"), Path("x/DISK2"), Path("x/DISK1/a.nii")], ReadOptions())
+    assert [(volume.name, len(volume.files)) for volume in found] == [("DISK1/a", 1), ("DISK2/a", 1), ("x", 10)]
+    assert read_found_volume(found[2], ReadOptions()).shape == made.placed_volume().shape
+    (tmp_path / "y").mkdir()
+    monkeypatch.chdir(tmp_path / "y")
+    for roots in ((Path("../x/DISK1"), Path("../x/DISK2")), (tmp_path / "x/DISK1", Path("../x/DISK2"))):
+        names = [volume.name for volume in find_volumes(roots, ReadOptions())]
+        assert names == ["DISK1/a", "DISK2/a", "x"], "no name leads out of the folder"
+
+
+def test_a_slice_that_is_named_alone_beside_another_input_is_refused(tmp_path):
+    paths = save_series(tmp_path / "series")
+    phantoms.write_nifti(phantoms.head_mr((8, 8, 4)), tmp_path / "a.nii")
+    found = {volume.kind: volume for volume in find_volumes([paths[3], tmp_path / "a.nii"], ReadOptions())}
+    assert "one slice of a series" in found["dicom"].refused
+    assert found["nifti"].refused is None

@@ -24,7 +24,7 @@ from medcyclegan import Volume, translate_volume
 from medcyclegan.cli.main import main
 from medcyclegan.errors import IntensityError
 from medcyclegan.inference import TranslationOptions, translate_file
-from medcyclegan.io import ReadOptions, read_volume, write_volume
+from medcyclegan.io import ReadOptions, read_volume, write_output, write_volume
 from medcyclegan.io.images import IMAGE_AFFINE
 from medcyclegan.io.inspect import inspect_paths
 from medcyclegan.io.inspected import InspectedVolume
@@ -63,7 +63,7 @@ def row_of(path: Path, *, allow: bool) -> InspectedVolume:
 @pytest.mark.parametrize("name", SAYS)
 def test_what_is_written_says_so_and_is_refused_where_asked(name: str, tmp_path: Path) -> None:
     path = tmp_path / "out" / name
-    write_volume(translated(acquired(tmp_path, name)), path)
+    write_output(translated(acquired(tmp_path, name)), path)
     assert list((tmp_path / "out").iterdir()) == [path], "no JSON file is needed to tell"
     found = read_volume(path)
     assert (found.synthetic, found.is_synthetic, found.derivation) == (True, True, None)
@@ -112,7 +112,7 @@ def test_an_enhanced_series_says_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SAYS)
 def test_the_mark_is_kept_between_formats(name: str, tmp_path: Path) -> None:
-    write_volume(translated(acquired(tmp_path, name)), tmp_path / name)
+    write_output(translated(acquired(tmp_path, name)), tmp_path / name)
     found = read_volume(tmp_path / name)
     for other in ("b.png", "b.jpg") if found.value_range else ("b.nii", "b.nii.gz", "b.mha", "b.nrrd"):
         write_volume(found, tmp_path / other)
@@ -123,7 +123,7 @@ def test_other_programs_find_the_mark(tmp_path: Path) -> None:
     volume, picture = translated(acquired(tmp_path, "a.nii")), translated(acquired(tmp_path, "a.png"))
     for name in SAYS:
         if "." in name:
-            write_volume(picture if name.endswith(("png", "jpg")) else volume, tmp_path / name)
+            write_output(picture if name.endswith(("png", "jpg")) else volume, tmp_path / name)
     for name in ("a.nii", "a.nii.gz"):
         assert nib.load(tmp_path / name).header["descrip"] == b"medcyclegan synthetic"
     with Image.open(tmp_path / "a.png") as image:
@@ -137,7 +137,7 @@ def test_other_programs_find_the_mark(tmp_path: Path) -> None:
 
 
 def test_the_mark_outlives_what_others_do_with_the_header(tmp_path: Path) -> None:
-    write_volume(translated(acquired(tmp_path, "a.nii")), tmp_path / "a.nii")
+    write_output(translated(acquired(tmp_path, "a.nii")), tmp_path / "a.nii")
     image = nib.load(tmp_path / "a.nii")
     nib.save(nib.Nifti1Image(image.get_fdata()[::2], image.affine, image.header), tmp_path / "smaller.nii.gz")
     with pytest.raises(IntensityError, match=REFUSED):
@@ -165,7 +165,7 @@ def test_the_sidecar_of_a_volume_marks_it(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(peers.MISSING_TOOLS), reason=peers.MISSING_TOOLS or "all there")
 def test_dcm2niix_passes_it_on(tmp_path: Path) -> None:
-    write_volume(translated(acquired(tmp_path, "a")), tmp_path / "series")
+    write_output(translated(acquired(tmp_path, "a")), tmp_path / "series")
     dcm2niix = Path(sys.executable).parent / "dcm2niix"
     command = [str(dcm2niix), "-b", "y", "-z", "n", "-f", "out", "-o", str(tmp_path), str(tmp_path / "series")]
     subprocess.run(command, capture_output=True, check=True)
@@ -179,8 +179,8 @@ def tree(tmp_path: Path) -> Path:
     folder = tmp_path / "volumes" / "mr"
     scan = acquired(tmp_path, "a.nii")
     write_volume(scan, folder / "scan.nii.gz")
-    write_volume(translated(acquired(tmp_path, "a")), folder / "JohnDoe-dicom")
-    write_volume(translated(scan.replace(array=scan.array + 1)), folder / "JohnDoe-nifti.nii.gz")
+    write_output(translated(acquired(tmp_path, "a")), folder / "JohnDoe-dicom")
+    write_output(translated(scan.replace(array=scan.array + 1)), folder / "JohnDoe-nifti.nii.gz")
     write_volume(scan.replace(array=scan.array + 2), folder / "JohnDoe-sidecar.nii.gz")
     (folder / "JohnDoe-sidecar.json").write_text(json.dumps({"made_by": MADE_BY}))
     return tmp_path
@@ -264,5 +264,5 @@ def test_given_options_are_those_that_are_not_the_default() -> None:
 
 
 def test_dicom_keeps_its_own_statement(tmp_path: Path) -> None:
-    write_volume(translated(acquired(tmp_path, "a")), tmp_path / "out")
+    write_output(translated(acquired(tmp_path, "a")), tmp_path / "out")
     assert {pydicom.dcmread(path).SyntheticData for path in (tmp_path / "out").iterdir()} == {"YES"}

@@ -112,7 +112,7 @@ def test_shape_is_the_inputs_even_of_length_one(tmp_path: Path, name: str) -> No
     dims = [[4, i, j, k, 1, 1, 1, 1], [5, i, j, k, 1, 1, 1, 1]] + ([[2, i, j, 1, 1, 1, 1, 1]] if k == 1 else [])
     for dim in dims:
         before = write_nifti(volume, tmp_path / "in.nii", dim=dim)
-        write_volume(read_volume(before), tmp_path / "out.nii")
+        write_volume(read_volume(before), tmp_path / "out.nii", overwrite=True)
         assert nib.load(tmp_path / "out.nii").shape == tuple(dim[1 : dim[0] + 1])
 
 
@@ -167,7 +167,7 @@ def test_a_shear_is_refused_where_it_cannot_be_held(tmp_path: Path, ending: str)
 def test_a_ct_is_whole_numbers(tmp_path: Path, ending: str) -> None:
     values = np.array([-1024.5, -0.5, 0.5, 1.5, 2.5, 3071.2, -32768.4, 32767.4]).reshape(2, 2, 2)
     for array in (values, values.astype(np.float32), np.rint(values).astype(np.int64)):
-        write_volume(Volume(array, np.eye(4), modality="CT"), tmp_path / f"a{ending}")
+        write_volume(Volume(array, np.eye(4), modality="CT"), tmp_path / f"a{ending}", overwrite=True)
         found = read_volume(tmp_path / f"a{ending}")
         assert found.array.dtype == np.int16
         np.testing.assert_array_equal(found.array, np.rint(array))
@@ -193,7 +193,7 @@ def test_writing_takes_little_memory(tmp_path: Path) -> None:
         "volume = Volume(np.ones((256, 256, 400), np.float32), np.eye(4))\n"
         "write_volume(Volume(np.ones((4, 4, 4)), np.eye(4)), sys.argv[1])\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "write_volume(volume, sys.argv[1])\n"
+        "write_volume(volume, sys.argv[1], overwrite=True)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / volume.array.nbytes)\n"
     )
     done = subprocess.run(

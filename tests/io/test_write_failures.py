@@ -63,8 +63,8 @@ def test_a_header_of_another_volume_is_refused(tmp_path: Path) -> None:
     moved[0, 3] += 1
     for changed in (found.replace(array=found.array[1:]), found.replace(affine=moved)):
         with pytest.raises(WriteError, match=r"replace\(source=None\)"):
-            write_volume(changed, tmp_path / "out.nii")
-        write_volume(changed.replace(source=None), tmp_path / "out.nii")
+            write_volume(changed, tmp_path / "out.nii", overwrite=True)
+        write_volume(changed.replace(source=None), tmp_path / "out.nii", overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_fault_on_the_way_to_the_disk_is_found(tmp_path: Path, ending: str, mo
     monkeypatch.setattr(nifti_write, "to_stored", faulty)
     for volume in (head_ct(), head_mr()):
         with pytest.raises(WriteError, match="voxels differ"):
-            write_volume(volume, path)
+            write_volume(volume, path, overwrite=True)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -94,8 +94,8 @@ def _broken(folder: Path) -> Path:
 def study(root: Path, work: Path) -> tuple[int, list[str]]:
     """Prepare a study of broken and whole volumes, translate it; return the cases in its ledgers, and what was wrong.
 
-    Names of inputs may be in ledgers, which only the owner can read, in the names of translations, and in what BIDS
-    wants of these: the file that each was made from.
+    Names of inputs may be in ledgers, which only the owner can read, and in what BIDS wants of translations: the file
+    that each was made from. Translations of DICOM series are named by counters.
     """
     place = root / "study"
     broken = _broken(place / "trees" / "ct")
@@ -118,7 +118,7 @@ def study(root: Path, work: Path) -> tuple[int, list[str]]:
     if not list(derived.glob("sub-*/anat/*.nii.gz")):
         wrong.append("no volume of the study was translated")
     kept = [hit for hit in planted.find(made, _ALL) if not hit.startswith("ledger.jsonl")]
-    translated = re.compile(rf"(\.done/)?(sub-{_NAME}\w*/anat/)?sub-{_NAME}|sub-{_NAME}\w* \(name\)|ledger.jsonl")
+    translated = re.compile(r"sub-\d+/anat/sub-\d+_desc-synthetic_MRI\.json: |ledger.jsonl")
     kept += [hit for hit in planted.find(derived, _ALL) if not translated.match(hit)]
     return len(cases), wrong + [f"a study holds {hit}" for hit in kept]
 

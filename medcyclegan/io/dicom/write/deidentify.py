@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 
 from medcyclegan.errors import MissingExtraError, WriteError
 from medcyclegan.io.dicom.write.copied import PATIENT_AND_STUDY
+from medcyclegan.io.dicom.write.pseudonyms import Pseudonym
 
 __all__ = ["check_deidentifiable", "deidentify_image"]
 
@@ -27,6 +28,9 @@ _EDITION = "dicomfields_2026c"
 #: All of the patient's and the study's modules except the UID that links the series.
 _COPIED = ("SpecificCharacterSet", *(keyword for keyword in PATIENT_AND_STUDY if keyword != "StudyInstanceUID"))
 _BASIC_PROFILE = CodedConcept("113100", "DCM", "Basic Application Confidentiality Profile")
+_MODIFIED_DATES = CodedConcept("113107", "DCM", "Retain Longitudinal Temporal Information Modified Dates Option")
+#: Replaced by UIDs that are the same in every run, if there is a pseudonym.
+_OWN_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 #: Written by this program, without text of the source: kept although the profile would remove it.
 _OURS = ("DerivationDescription", "ImageComments", "ContributingEquipmentSequence", "SeriesDescription")
 #: They refer to instances that exist only under other UIDs.
@@ -68,14 +72,18 @@ def check_deidentifiable(image: Dataset) -> None:
         )
 
 
-def deidentify_image(image: Dataset) -> Dataset:
+def deidentify_image(image: Dataset, pseudonym: Pseudonym | None = None) -> Dataset:
     """Return an image made by ``build_image`` without the patient, the study and their dates.
 
-    UIDs are replaced by random ones, consistently within one process, so that the images of a series, and the series of
-    a study, stay together; references to the source are left out. The flags of PS3.15 record this. Raises as
-    :func:`check_deidentifiable` does.
+    With a ``pseudonym``, that of the image's patient, the image has it as PatientID and PatientName, and keeps the date
+    of the study, moved by the patient's number of days (PS3.15 section E.3.6, modified dates). Times of day are
+    removed, because they could be matched with a schedule. UIDs are then derived from those of the source by the secret
+    of the key file. Without a pseudonym they are replaced by random ones, consistently within one process, so that the
+    images of a series, and the series of a study, stay together. References to the source are left out. The flags of
+    PS3.15 record this. Raises as :func:`check_deidentifiable` does.
     """
     check_deidentifiable(image)
+    kept = {} if pseudonym is None else _pseudonymous_values(image, pseudonym)
     from dicomanonymizer.simpledicomanonymizer import anonymize_dataset
 
     image = copy.deepcopy(image)  # the images of a series share their elements, and the library changes these
@@ -100,7 +108,28 @@ def deidentify_image(image: Dataset) -> Dataset:
         f"dicom-anonymizer {importlib.metadata.version('dicom-anonymizer')} 2026c, nothing copied"
     )
     image.DeidentificationMethodCodeSequence = [_BASIC_PROFILE]
+    for keyword, value in kept.items():
+        setattr(image, keyword, value)
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    if image.StudyDate:
+        image.LongitudinalTemporalInformationModified = "MODIFIED"
+        image.DeidentificationMethod = [
+            image.DeidentificationMethod,
+            "Study date moved by whole days, per patient",
+        ]
+        image.DeidentificationMethodCodeSequence = [_BASIC_PROFILE, _MODIFIED_DATES]
     return image
+
+
+def _pseudonymous_values(image: Dataset, pseudonym: Pseudonym) -> dict[str, str]:
+    """Return the values that replace those of the patient and the study in an image."""
+    date = pseudonym.shift_date(str(image.get("StudyDate") or ""))
+    return {
+        "PatientID": pseudonym.patient_id,
+        "PatientName": pseudonym.patient_id,
+        "StudyDate": date,
+        **{keyword: pseudonym.replace_uid(str(image[keyword].value)) for keyword in _OWN_UIDS},
+    }
 
 
 @functools.cache

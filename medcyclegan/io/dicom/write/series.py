@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from medcyclegan.errors import VolumeError, WriteError
 from medcyclegan.io.dicom.read.headers import DicomFile, read_header, walk_files
@@ -18,6 +19,7 @@ from medcyclegan.io.dicom.write.coding import PixelCoding, find_coding
 from medcyclegan.io.dicom.write.deidentify import check_deidentifiable, deidentify_image
 from medcyclegan.io.dicom.write.image import build_image, build_series
 from medcyclegan.io.dicom.write.origin import find_origin
+from medcyclegan.io.dicom.write.pseudonyms import check_key_file, find_pseudonym
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.storage import atomic_folder
@@ -32,7 +34,14 @@ _OUR_NAME = re.compile(r"\d{4,}\.dcm")
 _SAME_MM = 1e-4
 
 
-def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = None, deidentify: bool = False) -> None:
+def write_dicom_series(
+    volume: Volume,
+    folder: Path,
+    *,
+    template: Path | None = None,
+    deidentify: bool = False,
+    pseudonyms: Path | None = None,
+) -> None:
     """Write ``volume``, CT or MR, as a derived series into the new folder ``folder``: ``0001.dcm``, ``0002.dcm``, ...
 
     A volume that was read from DICOM is written slice by slice at its position, a tilted one too, with the patient,
@@ -43,7 +52,8 @@ def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = 
     repeating a translation gives the same series.
 
     ``deidentify`` leaves the patient and the study out (:mod:`medcyclegan.io.dicom.write.deidentify`); UIDs are then
-    random.
+    random. With the key file ``pseudonyms`` (:mod:`medcyclegan.io.dicom.write.pseudonyms`), the patient gets a
+    pseudonym and the study a shifted date, and every run with this file gives the same UIDs.
 
     Before the folder gets its name it is read back and compared: affine to 1e-4 mm, every voxel. An existing folder is
     replaced only if it contains nothing but such a series. Raises :class:`~medcyclegan.errors.WriteError`.
@@ -56,11 +66,12 @@ def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = 
     series_uid = str(shared.SeriesInstanceUID)
     if deidentify:
         check_deidentifiable(shared)
+    pseudonym = None if pseudonyms is None else find_pseudonym(pseudonyms, *_patient(shared))
     with atomic_folder(folder, overwrite=True) as temporary, quiet():
         for k in range(placed.shape[2]):
             image = build_image(shared, placed, origin, k, coding.to_stored(placed.array[:, :, k]))
             if deidentify:
-                image = deidentify_image(image)
+                image = deidentify_image(image, pseudonym)
                 series_uid = str(image.SeriesInstanceUID)
             image.save_as(temporary / f"{k + 1:04d}.dcm", enforce_file_format=True)
         _check_series(temporary, placed, coding, series_uid)
@@ -70,7 +81,14 @@ def write_dicom_series(volume: Volume, folder: Path, *, template: Path | None = 
         )
 
 
-def check_dicom_input(volume: Volume, _folder: Path, *, template: Path | None = None, deidentify: bool = False) -> None:
+def check_dicom_input(
+    volume: Volume,
+    _folder: Path,
+    *,
+    template: Path | None = None,
+    deidentify: bool = False,
+    pseudonyms: Path | None = None,
+) -> None:
     """Refuse, before any work and by the headers alone, an input whose translation could not be written as DICOM.
 
     ``volume`` has the output's modality and grid; its values do not matter. Raises
@@ -83,6 +101,13 @@ def check_dicom_input(volume: Volume, _folder: Path, *, template: Path | None = 
     shared = build_series(placed, origin, PixelCoding(signed=True, exponent=0, window=(0.0, 1.0)), silent)
     if deidentify:
         check_deidentifiable(shared)
+    if pseudonyms is not None:
+        check_key_file(pseudonyms, _patient(shared)[0])
+
+
+def _patient(shared: Dataset) -> tuple[str, str]:
+    """Return PatientID and IssuerOfPatientID of the source."""
+    return str(shared.get("PatientID") or ""), str(shared.get("IssuerOfPatientID") or "")
 
 
 def check_replaceable(folder: Path) -> None:

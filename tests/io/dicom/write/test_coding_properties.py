@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 def test_any_volume_comes_back_on_its_grid(shape, affine, seed, ending, kind, modality, folder):
     array = (np.random.default_rng(seed).random(shape) * 250).astype(kind)
     volume = Volume(array, affine, modality=modality)
-    write_volume(volume, folder / f"v{ending}")
+    write_volume(volume, folder / f"v{ending}", overwrite=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         back = read_volume(folder / f"v{ending}")

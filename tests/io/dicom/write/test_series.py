@@ -136,7 +136,7 @@ def test_the_same_translation_twice_is_one_series(tmp_path: Path) -> None:
     assert volume.derivation is not None
 
     def uids(changed: Volume) -> list[str]:
-        write_volume(changed, tmp_path / "out")
+        write_volume(changed, tmp_path / "out", overwrite=True)
         return [str(image.SOPInstanceUID) for image in images(tmp_path / "out")]
 
     def with_derivation(**changes: Any) -> list[str]:

@@ -67,12 +67,12 @@ def test_an_existing_folder_is_replaced_only_if_it_is_ours(tmp_path: Path) -> No
     volume = read_volume(source)
     out = tmp_path / "out"
     out.mkdir()
-    write_volume(volume, out)
-    write_volume(volume.replace(array=volume.array + 1), out)
+    write_volume(volume, out, overwrite=True)
+    write_volume(volume.replace(array=volume.array + 1), out, overwrite=True)
     np.testing.assert_array_equal(read_volume(out).array, volume.array + 1)
     (out / "report.pdf").write_text("precious")
     with pytest.raises(WriteError, match=r"report\.pdf.*never replaced"):
-        write_volume(volume, out)
+        write_volume(volume, out, overwrite=True)
     assert (out / "report.pdf").read_text() == "precious"
     scanner = tmp_path / "scanner"
     made.save(made.slices_of(made.placed_volume()), scanner, name=lambda number: f"{number:04d}.dcm")

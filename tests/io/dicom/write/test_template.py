@@ -17,7 +17,7 @@ from support.phantoms import GRIDS, TILTED_GRID, Grid, linear_values, make_affin
 from medcyclegan import Volume
 from medcyclegan.errors import WriteError
 from medcyclegan.io import read_volume, write_volume
-from medcyclegan.io.write import check_writable
+from medcyclegan.io.write import SeriesOptions, check_writable
 
 PLACE = Grid((12, 14, 10), make_affine("LPS", (0.9, 1.1, 2.5), rotation_degrees=(4.0, -7.0, 12.0)))
 #: A value that tells its place and fits 16 bits 1.5 m from the origin.
@@ -163,7 +163,7 @@ def test_templates_and_grids_that_are_refused(tmp_path: Path) -> None:
         (unknown, folder, "only CT and MR"),
     ):
         with pytest.raises(WriteError, match=reason):
-            check_writable(changed, out, template=given)
+            check_writable(changed, out, SeriesOptions(template=given))
         with pytest.raises(WriteError, match=reason):
             write_volume(changed, out, template=given)
     assert not out.exists()
