@@ -20,7 +20,7 @@ LAYERS = [
     "cli",
     "demo",
     "cohort",
-    "report export evaluation training",
+    "report export evaluation training service",
     "inference",
     "model",
     "slicing data phantom synthesis",
