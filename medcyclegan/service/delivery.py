@@ -40,6 +40,8 @@ class Deliverer:
 
     def run(self, stop: threading.Event) -> None:
         """Send until ``stop``."""
+        # it reports each series without the name of its study
+        logging.getLogger(send_series.__module__).setLevel(logging.WARNING)
         while not stop.wait(0.1):
             self.send_all(stop)
 

@@ -89,7 +89,7 @@ def _translate_series(series: SeriesJob, job: StudyJob, bundles: Sequence[ModelB
     except IncompleteError as error:
         return SeriesResult(time.monotonic() - begun, verdict=_anonymous(str(error), series, job))
     except MedCycleGANError as error:
-        reason = str(error)
+        reason = _reason(error)
         note = None
         if job.notes:
             note = series.out.with_name(f"{series.out.name}-note")
@@ -98,6 +98,12 @@ def _translate_series(series: SeriesJob, job: StudyJob, bundles: Sequence[ModelB
             )
         return SeriesResult(time.monotonic() - begun, refused=_anonymous(reason, series, job), note=note)
     return SeriesResult(time.monotonic() - begun, verdict=_verdict(series.out))
+
+
+def _reason(error: MedCycleGANError) -> str:
+    """Return the text of a refusal without its remedy, which names options of another command."""
+    reason = str(error).removesuffix(f": {error.remedy}") if error.remedy else str(error)
+    return f"{reason}; a rule with allow_gap accepts it" if "allow_gap" in error.options else reason
 
 
 def _verdict(out: Path) -> str:

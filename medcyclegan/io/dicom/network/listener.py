@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 __all__ = ["LargestInput", "Listening", "build_server"]
@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 #: An association request with 128 presentation contexts and their transfer syntaxes is smaller.
 _NEGOTIATION_BYTES = 1 << 18
 _CHUNK_BYTES = 1 << 16
+#: States of the upper layer (PS3.8 table 9-1): idle, and waiting for the other end to close.
+_CLOSED = ("Sta1", "Sta13")
 #: Connections up to this multiple of the largest number of associations get a rejection; more are closed at once.
 _ANSWERED = 4
 
@@ -38,9 +40,12 @@ class LargestInput:
 
     def guard(self, association: Any) -> None:
         """Apply the limits to the connection of ``association``: the first breach closes it."""
-        connection = association.dul.socket
+        provider = association.dul
+        connection = provider.socket
         connection.counted_bytes = 0
         connection.recv = lambda count: self._receive(connection, count)
+        machine = provider.state_machine
+        machine.do_action = lambda event, act=machine.do_action: _act(provider, event, act)
 
     def _receive(self, connection: Any, count: int) -> bytearray:
         """Read ``count`` bytes, as pynetdicom does; less if the connection ends. Raises OSError for a breach."""
@@ -76,6 +81,18 @@ class Listening:
     largest: LargestInput = dataclasses.field(default_factory=LargestInput)
     associations: int = 16
     timeout_s: float = 60.0
+
+
+def _act(provider: Any, event: str, act: Callable[[str], None]) -> None:
+    """Let the state machine of a connection act; what breaks the protocol ends the connection, without a traceback."""
+    try:
+        act(event)
+    except Exception as error:
+        _log.warning("closed a connection that broke the protocol (%s)", type(error).__name__)
+        provider._kill_thread = True  # as pynetdicom does after errors of its own
+    if provider._kill_thread or provider.state_machine.current_state in _CLOSED:
+        # an association that waits for its request would otherwise occupy its place until the timeout
+        provider.to_user_queue.put(None)
 
 
 def build_server(entity: Any, listening: Listening, handlers: list[Any]) -> Any:

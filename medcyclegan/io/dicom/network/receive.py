@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from medcyclegan.errors import WriteError
 from medcyclegan.io.dicom.network.library import import_pynetdicom
 from medcyclegan.io.dicom.network.listener import Listening, build_server
-from medcyclegan.io.dicom.values import PARSE_ERRORS, quiet, text
+from medcyclegan.io.dicom.values import PARSE_ERRORS, text
 
 __all__ = ["Peer", "ReceivedObject", "Receiver", "Status"]
 
@@ -34,6 +34,7 @@ _UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _COMPRESSED = tuple(f"1.2.840.10008.1.2.{end}" for end in ("5", "4.57", "4.70", "4.80", "4.81", "4.90", "4.91"))
 _VERIFICATION = "1.2.840.10008.1.1"
 _LONGEST_UID = 64
+_NEGOTIATION_S = 10.0
 
 
 class Status(enum.IntEnum):
@@ -137,7 +138,8 @@ def _build_entity(pynetdicom: Any, listening: Listening) -> Any:
     entity = pynetdicom.AE(ae_title=listening.title)
     entity.maximum_associations = listening.associations
     entity.maximum_pdu_size = listening.largest.pdu_bytes
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = listening.timeout_s
+    entity.dimse_timeout = entity.network_timeout = listening.timeout_s
+    entity.acse_timeout = min(listening.timeout_s, _NEGOTIATION_S)
     entity.require_called_aet = True
     entity.require_calling_aet = list(listening.callers)
     entity.add_supported_context(_VERIFICATION)
@@ -160,8 +162,8 @@ def _log_rejection(event: Any) -> None:
 
 def _parse(content: bytes) -> ReceivedObject:
     """Read the identifying fields of an object; a UID that is not valid becomes empty."""
-    with quiet():
-        dataset = dcmread(BytesIO(content), stop_before_pixels=True)
+    # without quiet(): warnings.catch_warnings is not safe in several threads
+    dataset = dcmread(BytesIO(content), stop_before_pixels=True)
     sop_class = text(dataset, "SOPClassUID")
     study, series, instance = (_uid(text(dataset, f"{level}InstanceUID")) for level in ("Study", "Series", "SOP"))
     return ReceivedObject(content, study, series, instance, is_image=sop_class in _IMAGES)
