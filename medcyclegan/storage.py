@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import fcntl
 import glob
 import json
@@ -89,7 +90,7 @@ def check_space(path: Path, needed: int, what: str, *, at_most: int = 0) -> None
         raise WriteError(
             f"{what} needs {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB left: free some space, or choose "
             "another output"
-        )
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if at_most + _SPARE_BYTES > free:
         log.warning(
             "%s takes up to %.1f MB and %s has %.1f MB left: it may not fit", what, at_most / 1e6, folder, free / 1e6

@@ -33,6 +33,7 @@ class Deliverer:
         self._attempts: Counter[str] = Counter()
         self._delay_s: dict[str, float] = {}
         self._next: dict[str, float] = {}
+        self._known: dict[str, list[Delivery]] = {}
         self._sent: set[tuple[str, str]] = set()
         self.counts: Counter[str] = Counter()
         #: Nodes that did not take what was sent, and why.
@@ -52,7 +53,8 @@ class Deliverer:
             if stop.is_set():
                 return
             try:
-                deliveries = self._queue.deliveries(name)
+                deliveries = self._known.get(name) or self._queue.deliveries(name)
+                self._known[name] = deliveries
                 left = [each for each in deliveries if (name, each.folder) not in self._sent]
                 for delivery in left:
                     if delivery.address not in blocked and not self._send(name, delivery):
@@ -116,4 +118,5 @@ class Deliverer:
 
     def _forget(self, name: str) -> None:
         self._attempts.pop(name, None)
+        self._known.pop(name, None)
         self._sent = {pair for pair in self._sent if pair[0] != name}

@@ -24,26 +24,36 @@ _MB = 1_000_000
 
 @dataclasses.dataclass
 class _Arriving:
-    """A study that is arriving: from which associations, its images, when the last one came, and what is being done."""
+    """A study that is arriving: its images, when the last one came, and the associations from which they come.
 
-    peers: set[Peer]
+    ``peers``: the open associations. ``regular``: whether all others were released. ``ended``: when the last one ended.
+    ``writers``: how many images are being written.
+    """
+
     images: set[str]
     last: float
+    regular: bool = True
+    peers: set[Peer] = dataclasses.field(default_factory=set)
     writers: int = 0
     ended: float | None = None
+
+    def drop_closed(self, now: float) -> None:
+        """Forget associations that have ended, of which there may be one for each image."""
+        closed = {peer for peer in self.peers if not peer.is_open()}
+        if closed:
+            self.regular &= all(peer.was_released() for peer in closed)
+            self.peers -= closed
+            self.ended = now
 
     def is_complete(self, waiting: Waiting, now: float) -> bool:
         """Whether all associations ended in the regular way some time ago, or nothing came for longer."""
         if self.writers:
             return False
-        if any(peer.is_open() for peer in self.peers):
-            self.ended = None
-        elif self.ended is None:
-            self.ended = now
+        self.drop_closed(now)
         if now - self.last >= waiting.quiet_s:
             return True
-        regular = bool(self.peers) and all(peer.was_released() for peer in self.peers)
-        return regular and self.ended is not None and now - max(self.ended, self.last) >= waiting.settle_s
+        done = self.regular and not self.peers and self.ended is not None
+        return done and now - max(self.ended or now, self.last) >= waiting.settle_s
 
 
 class Intake:
@@ -61,7 +71,7 @@ class Intake:
         folders = [(queue.path("receiving", name), name) for name in queue.names("receiving")]
         for place, (folder, name) in enumerate(sorted(folders, key=lambda pair: (pair[0] / "in").stat().st_mtime_ns)):
             images = {path.stem for path in (folder / "in").glob("*.dcm")}
-            self._arriving[name] = _Arriving(set(), images, now + place * 1e-6)
+            self._arriving[name] = _Arriving(images, now + place * 1e-6)
 
     def store(self, received: ReceivedObject, peer: Peer) -> Status:
         """Store an image and return SUCCESS once it is on disk; refuse it if a limit is reached or the disk is full.
@@ -103,9 +113,10 @@ class Intake:
             if arriving is None:
                 self._check_number()
                 self._queue.begin(study, peer.title)
-                arriving = self._arriving[study] = _Arriving(set(), set(), time.monotonic())
+                arriving = self._arriving[study] = _Arriving(set(), time.monotonic())
             if image not in arriving.images and len(arriving.images) >= self._limits.images_per_study:
                 raise WriteError(f"the study has more than {self._limits.images_per_study} images")
+            arriving.drop_closed(time.monotonic())
             arriving.writers += 1
             arriving.peers.add(peer)
         try:

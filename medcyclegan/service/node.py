@@ -18,7 +18,7 @@ from typing import Any
 import medcyclegan
 from medcyclegan.config import Serving, load_serving
 from medcyclegan.device import choose_device
-from medcyclegan.errors import UsageError
+from medcyclegan.errors import UsageError, WriteError
 from medcyclegan.inference import InferenceOptions, load_models
 from medcyclegan.io.dicom.network.address import DicomNode, check_title, tls_context
 from medcyclegan.io.dicom.network.listener import LargestInput, Listening
@@ -35,7 +35,7 @@ __all__ = ["Service", "ServiceOptions", "running_service"]
 _log = logging.getLogger(__name__)
 
 _MB = 1_000_000
-_PRUNE_S = 600.0
+_PRUNE_S, _RETRY_S = 600.0, 10.0
 #: Values of ``--accept-from`` that accept every caller.
 ANYONE = "any"
 
@@ -132,7 +132,11 @@ class Service:
         """Complete studies, and delete old ones, until ``stop``."""
         limits, pruned = self._serving.limits, -_PRUNE_S
         while not stop.wait(0.1):
-            self.intake.finish_studies()
+            try:
+                self.intake.finish_studies()
+            except WriteError as error:
+                _log.error("%s; trying again in %g s", error, _RETRY_S)
+                stop.wait(_RETRY_S)
             if time.monotonic() - pruned > _PRUNE_S:
                 self.queue.prune(limits.keep_failed_days, limits.remember_days)
                 pruned = time.monotonic()

@@ -79,9 +79,9 @@ def node_at(address: str, title: str) -> str:
     Raises :class:`~medcyclegan.errors.UsageError` for an invalid one.
     """
     whole = address if address.lower().startswith(SCHEME) else SCHEME + address
+    DicomNode.parse(whole)
     if "calling=" not in whole.partition("?")[2]:
         whole += f"{'&' if '?' in whole else '?'}calling={title}"
-    DicomNode.parse(whole)
     return whole
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 
 from medcyclegan.config import Serving
-from medcyclegan.errors import MedCycleGANError, WriteError
+from medcyclegan.errors import MedCycleGANError
 from medcyclegan.inference import InferenceOptions
 from medcyclegan.service.plan import Planned, Planner
 from medcyclegan.service.queue import Delivery, Queue
@@ -22,7 +23,7 @@ __all__ = ["Translator"]
 
 _log = logging.getLogger(__name__)
 
-_RETRY_S = 10.0
+_RETRY_S, _POLL_S = 10.0, 0.2
 
 
 class Translator:
@@ -50,7 +51,7 @@ class Translator:
             self._end_process()
 
     def _translate(self, name: str, stop: threading.Event) -> bool:
-        """Translate one study and move it on; return False if it cannot be moved now, because the disk is full."""
+        """Translate one study and move it on; return False if that is impossible now (a full disk)."""
         try:
             planned = self._planner.plan(self._queue, name)
             for each in planned:
@@ -65,7 +66,7 @@ class Translator:
                 self._queue.translated(name, deliveries)
             else:
                 self._queue.remove("waiting", name)
-        except WriteError as error:
+        except MedCycleGANError as error:
             _log.error("study %s: %s; trying again in %g s", name, error, _RETRY_S)
             return False
         self._attempts.pop(name, None)
@@ -89,11 +90,11 @@ class Translator:
             self._process.give(0, job)
         try:
             results = self._receive(stop)
-        except (MemoryError, RuntimeError) as error:  # an unexpected error in the process, which continues
-            self._failed(name, f"its translation failed ({_type_of(error)})")
-            return None
         except TimeoutError:
             self._failed(name, f"its translation took more than {self._serving.limits.translation_s:g} s")
+            return None
+        except (MemoryError, OSError, RuntimeError) as error:  # an unexpected error in the process, which continues
+            self._failed(name, f"its translation failed ({_type_of(error)})")
             return None
         if results == []:
             self._failed(name, "the process that translates it crashed")
@@ -102,13 +103,12 @@ class Translator:
     def _receive(self, stop: threading.Event) -> list[list[SeriesResult]] | None:
         """Wait for the results; kill the process if they take too long (TimeoutError) or on ``stop`` (None)."""
         assert self._process is not None  # noqa: S101
-        left = self._serving.limits.translation_s
+        deadline = time.monotonic() + self._serving.limits.translation_s
         while True:
             try:
-                results = self._process.receive(min(left, 0.2))
+                results = self._process.receive(_POLL_S)
             except TimeoutError:
-                left -= 0.2
-                if left > 0 and not stop.is_set():
+                if time.monotonic() < deadline and not stop.is_set():
                     continue
                 self._process.kill()
                 self._end_process()
@@ -163,6 +163,6 @@ def _series_job(folder: Path, each: Planned) -> SeriesJob:
 
 def _type_of(error: Exception) -> str:
     """Name an error; its text may contain header texts. An error of the process is the last line of a traceback."""
-    if isinstance(error, MedCycleGANError | MemoryError):
+    if isinstance(error, MemoryError | OSError):
         return type(error).__name__
     return str(error).strip().splitlines()[-1].partition(":")[0] if str(error).strip() else type(error).__name__

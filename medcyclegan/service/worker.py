@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import multiprocessing
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from medcyclegan.errors import IncompleteError, MedCycleGANError, ReadError
+from medcyclegan.errors import IncompleteError, MedCycleGANError, ReadError, WriteError
 from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 from medcyclegan.inference.translate import load_models
 from medcyclegan.io import FoundVolume, ReadOptions, anonymous_reason, read_translation_record
@@ -75,12 +77,21 @@ def translate_study(job: StudyJob) -> list[SeriesResult]:
     _silence()
     with exclusive_lock(job.lock, mode=0o600):
         bundles = _load(job.models)
+        _end_without_service()
         shutil.rmtree(job.out, ignore_errors=True)
         make_private_folder(job.out)
         return [_translate_series(series, job, bundles) for series in job.series]
 
 
+def _end_without_service() -> None:
+    """End this process if the service was killed: its next start translates the study."""
+    service = multiprocessing.parent_process()
+    if service is not None and not service.is_alive():
+        sys.exit(0)
+
+
 def _translate_series(series: SeriesJob, job: StudyJob, bundles: Sequence[ModelBundle]) -> SeriesResult:
+    _end_without_service()
     begun = time.monotonic()
     reading = ReadOptions(series=series.uid, allow_gap=series.allow_gap)
     options = TranslationOptions(to=series.to, computing=job.computing, reading=reading)
@@ -89,15 +100,24 @@ def _translate_series(series: SeriesJob, job: StudyJob, bundles: Sequence[ModelB
     except IncompleteError as error:
         return SeriesResult(time.monotonic() - begun, verdict=_anonymous(str(error), series, job))
     except MedCycleGANError as error:
+        if isinstance(error, WriteError) and isinstance(error.__cause__, OSError):
+            raise  # the disk is full, which is not a property of the series
         reason = _reason(error)
-        note = None
-        if job.notes:
-            note = series.out.with_name(f"{series.out.name}-note")
-            write_note(
-                note, series.files[0], reason.replace(f"{job.images}/", "").replace(str(job.images), "the study")
-            )
+        note = _write_note(series, job, reason) if job.notes else None
         return SeriesResult(time.monotonic() - begun, refused=_anonymous(reason, series, job), note=note)
     return SeriesResult(time.monotonic() - begun, verdict=_verdict(series.out))
+
+
+def _write_note(series: SeriesJob, job: StudyJob, reason: str) -> Path | None:
+    """Write a note about a refusal; return None if its study cannot hold one, which may be why it was refused."""
+    note = series.out.with_name(f"{series.out.name}-note")
+    try:
+        write_note(note, series.files[0], reason.replace(f"{job.images}/", "").replace(str(job.images), "the study"))
+    except MedCycleGANError as error:
+        if isinstance(error, WriteError) and isinstance(error.__cause__, OSError):
+            raise
+        return None
+    return note
 
 
 def _reason(error: MedCycleGANError) -> str:

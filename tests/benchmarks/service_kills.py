@@ -2,15 +2,16 @@
 
 ``python tests/benchmarks/service_kills.py [--kills 100] [--studies 60] [--seed 0]``. Three senders repeat each study
 until all of its images were answered with success. Prints how many kills there were in each state of the queue; the
-exit code is 1 if an accepted study is lost, arrives incomplete, or arrives with different UIDs.
+exit code is 1 if an accepted study is lost, arrives incomplete, or arrives with different UIDs. To save the imports of
+each start, the service is forked from a process that has done them (:mod:`support.forked_services`).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from support import forked_services
 from support.dicom_node_server import Node, running_node
 from support.dicom_studies import make_study, send, write_rules
 from support.models import tiny_model
@@ -43,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         run = _Run(Path(work), node, options.studies)
         moments = _kill(run, options.kills, random.Random(options.seed))
         run.finish()
+        run.forks.close()
         return _judge(run, moments)
 
 
@@ -52,6 +55,7 @@ class _Run:
     def __init__(self, work: Path, node: Node, studies: int) -> None:
         self.work, self.node, self.port = work, node, free_port()
         self.studies = [make_study(f"study {number}", ("CT", "MR")[number % 2], _SLICES) for number in range(studies)]
+        self.forks = forked_services.Forks(work)
         self.accepted: list[str] = []
         self.tries = 0
         self.slow = threading.Event()
@@ -61,16 +65,16 @@ class _Run:
             for n in range(_SENDERS)
         ]
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the service; return when it listens."""
-        command = [sys.executable, "-m", "medcyclegan", "serve", "--model", str(self.work / "model"), "-q"]
+    def start(self) -> int:
+        """Start the service; return its process when it listens."""
+        command = ["serve", "--model", str(self.work / "model"), "-q", "--device", "cpu"]
         command += ["--send-to", f"NODE@127.0.0.1:{self.node.port}", "--port", str(self.port), "--health-port", "0"]
-        command += ["--rules", str(self.work / "rules.yaml"), "--queue", str(self.work / "queue"), "--device", "cpu"]
-        process = subprocess.Popen(command)
-        while process.poll() is None and not _listens(self.port):
-            time.sleep(0.1)
-        if process.poll() is not None:
-            raise RuntimeError(f"the service ended with exit code {process.returncode}")
+        command += ["--rules", str(self.work / "rules.yaml"), "--queue", str(self.work / "queue")]
+        process = self.forks.start(command)
+        while forked_services.is_alive(process) and not _listens(self.port):
+            time.sleep(0.05)
+        if not forked_services.is_alive(process):
+            raise RuntimeError(f"the service ended with exit code {self.forks.exit_code(process)}")
         return process
 
     def states(self) -> dict[str, int]:
@@ -86,8 +90,9 @@ class _Run:
         deadline = time.monotonic() + 300
         while any(self.states().values()) and time.monotonic() < deadline:
             time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        if process.wait(timeout=60) != 0:
+        os.kill(process, signal.SIGTERM)
+        forked_services.wait(process)
+        if self.forks.exit_code(process) != 0:
             raise RuntimeError("the service did not stop in the regular way")
 
     def _send(self, studies: list[list[object]], title: str) -> None:
@@ -113,13 +118,15 @@ def _kill(run: _Run, kills: int, draw: random.Random) -> Counter[str]:
         if not number:
             for sender in run.senders:
                 sender.start()
-        time.sleep(draw.choice((draw.random(), 8 * draw.random())))
+        time.sleep(draw.choice((draw.random(), 6 * draw.random())))
         held = run.states()
-        process.kill()
-        process.wait()
+        os.kill(process, signal.SIGKILL)
+        forked_services.wait(process)
         moments.update(state for state, count in held.items() if count)
         moments["translating"] += bool(list((run.work / "queue" / "waiting").glob("*/out")))
         moments["none"] += not any(held.values())
+        if number % 10 == 9:
+            print(f"{number + 1} kills, {len(run.accepted)} studies accepted", file=sys.stderr, flush=True)
     return moments
 
 

