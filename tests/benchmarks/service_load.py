@@ -35,7 +35,7 @@ def main() -> int:
     failed, memory = 0, []
     with tempfile.TemporaryDirectory() as work, running_node() as node:
         tiny_model().save(Path(work) / "model")
-        write_rules(Path(work) / "rules.yaml", waiting={"settle_s": 1.0})
+        write_rules(Path(work) / "rules.yaml", waiting={"settle_s": 1.0, "quiet_s": 60.0})
         port = free_port()
         command = [sys.executable, "-m", "medcyclegan", "serve", "--model", f"{work}/model", "-q", "--device", "cpu"]
         command += ["--send-to", f"NODE@127.0.0.1:{node.port}", "--port", str(port), "--health-port", "0"]
@@ -46,14 +46,15 @@ def main() -> int:
             sent = _send_all(port, options.studies, number)
             while len(node.images) < sum(map(len, sent.values())) * 6 and time.monotonic() < begun + 300:
                 time.sleep(0.1)
+            whole = len(node.images) == 6 * options.studies
             arrived = list(dict.fromkeys(image.StudyInstanceUID for image in node.images))
             kept = all([uid for uid in arrived if uid in uids] == uids for uids in sent.values())
             memory.append(_memory_mb(process.pid))
             print(
-                f"round {number + 1}: {len(arrived)} of {options.studies} studies in {time.monotonic() - begun:.1f} s, "
+                f"round {number + 1}: {len(arrived)} of {options.studies} studies {'' if whole else 'NOT '}whole in {time.monotonic() - begun:.1f} s, "
                 f"order {'kept' if kept else 'NOT kept'}, {memory[-1]:.0f} MB"
             )
-            failed += len(arrived) != options.studies or not kept
+            failed += len(arrived) != options.studies or not kept or not whole
         process.send_signal(signal.SIGTERM)
         failed += process.wait(timeout=60) != 0
     return int(bool(failed) or memory[-1] > 1.1 * memory[0])
