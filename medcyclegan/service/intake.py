@@ -8,7 +8,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from medcyclegan.config import Limits, Waiting
 from medcyclegan.errors import WriteError
@@ -37,19 +37,19 @@ class _Arriving:
     writers: int = 0
     ended: float | None = None
 
-    def drop_closed(self, now: float) -> None:
-        """Forget associations that have ended, of which there may be one for each image."""
-        closed = {peer for peer in self.peers if not peer.is_open()}
+    def drop_closed(self, opened: Set[Peer], now: float) -> None:
+        """Forget associations that have ended, of which there may be one for each image; ``opened``: all others."""
+        closed = self.peers - opened
         if closed:
             self.regular &= all(peer.was_released() for peer in closed)
             self.peers -= closed
             self.ended = now
 
-    def is_complete(self, waiting: Waiting, now: float) -> bool:
+    def is_complete(self, waiting: Waiting, opened: Set[Peer], now: float) -> bool:
         """Whether all associations ended in the regular way some time ago, or nothing came for longer."""
         if self.writers:
             return False
-        self.drop_closed(now)
+        self.drop_closed(opened, now)
         if now - self.last >= waiting.quiet_s:
             return True
         done = self.regular and not self.peers and self.ended is not None
@@ -98,8 +98,10 @@ class Intake:
         now = time.monotonic()
         done = []
         with self._lock:
+            # once for all: an association that ends meanwhile must not complete its last studies before its first
+            opened = _opened({peer for arriving in self._arriving.values() for peer in arriving.peers})
             for study, arriving in sorted(self._arriving.items(), key=lambda pair: pair[1].last):
-                if arriving.is_complete(self._waiting, now):
+                if arriving.is_complete(self._waiting, opened, now):
                     done.append(self._queue.complete(study))
                     del self._arriving[study]
                     _log.info("study %s: received, %d images", done[-1], len(arriving.images))
@@ -116,7 +118,7 @@ class Intake:
                 arriving = self._arriving[study] = _Arriving(set(), time.monotonic())
             if image not in arriving.images and len(arriving.images) >= self._limits.images_per_study:
                 raise WriteError(f"the study has more than {self._limits.images_per_study} images")
-            arriving.drop_closed(time.monotonic())
+            arriving.drop_closed(_opened(arriving.peers), time.monotonic())
             arriving.writers += 1
             arriving.peers.add(peer)
         try:
@@ -139,6 +141,10 @@ class Intake:
         free = shutil.disk_usage(self._queue.folder).free
         if free - size < self._limits.keep_free_mb * _MB:
             raise WriteError(f"{free / _MB:.0f} MB are free, and {self._limits.keep_free_mb:.0f} MB must stay free")
+
+
+def _opened(peers: Set[Peer]) -> set[Peer]:
+    return {peer for peer in peers if peer.is_open()}
 
 
 def _without_path(error: WriteError) -> str:

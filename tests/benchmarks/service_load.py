@@ -37,26 +37,31 @@ def main() -> int:
         tiny_model().save(Path(work) / "model")
         write_rules(Path(work) / "rules.yaml", waiting={"settle_s": 1.0, "quiet_s": 60.0})
         port = free_port()
-        command = [sys.executable, "-m", "medcyclegan", "serve", "--model", f"{work}/model", "-q", "--device", "cpu"]
+        command = [sys.executable, "-m", "medcyclegan", "serve", "--model", f"{work}/model", "--device", "cpu"]
         command += ["--send-to", f"NODE@127.0.0.1:{node.port}", "--port", str(port), "--health-port", "0"]
-        process = subprocess.Popen([*command, "--rules", f"{work}/rules.yaml", "--queue", f"{work}/queue"])
+        log = (Path(work) / "log").open("w")
+        process = subprocess.Popen([*command, "--rules", f"{work}/rules.yaml", "--queue", f"{work}/queue"], stderr=log)
         for number in range(options.rounds):
             del node.images[:]
             begun = time.monotonic()
             sent = _send_all(port, options.studies, number)
             while len(node.images) < sum(map(len, sent.values())) * 6 and time.monotonic() < begun + 300:
                 time.sleep(0.1)
-            whole = len(node.images) == 6 * options.studies
+            whole = "whole" if len(node.images) == 6 * options.studies else "NOT whole"
             arrived = list(dict.fromkeys(image.StudyInstanceUID for image in node.images))
             kept = all([uid for uid in arrived if uid in uids] == uids for uids in sent.values())
             memory.append(_memory_mb(process.pid))
+            seconds = time.monotonic() - begun
             print(
-                f"round {number + 1}: {len(arrived)} of {options.studies} studies {'' if whole else 'NOT '}whole in {time.monotonic() - begun:.1f} s, "
+                f"round {number + 1}: {len(arrived)} of {options.studies} studies {whole} in {seconds:.1f} s, "
                 f"order {'kept' if kept else 'NOT kept'}, {memory[-1]:.0f} MB"
             )
-            failed += len(arrived) != options.studies or not kept or not whole
+            failed += len(arrived) != options.studies or not kept or whole != "whole"
         process.send_signal(signal.SIGTERM)
         failed += process.wait(timeout=60) != 0
+        log.close()
+        lines = Path(log.name).read_text().splitlines()
+        print("\n".join(line for line in lines if line.startswith(("Warning", "Error"))))
     return int(bool(failed) or memory[-1] > 1.1 * memory[0])
 
 
@@ -69,7 +74,8 @@ def _send_all(port: int, studies: int, number: int) -> dict[str, list[str]]:
         images = [image for study in mine for image in study]
         while not (statuses := send(port, images, calling=title)):
             time.sleep(0.5)  # the service is still starting
-        assert statuses == [0] * len(images)
+        if statuses != [0] * len(images):
+            print(f"{title}: {len(statuses)} of {len(images)} images were answered, the last with {statuses[-1]}")
         sent[title] = [study[0].StudyInstanceUID for study in mine]
 
     threads = [threading.Thread(target=work, args=(title, made[n::_SENDERS])) for n, title in enumerate(sent)]

@@ -180,3 +180,24 @@ def test_one_aborted_association_among_others_waits_for_the_quiet_time(queue):
         end(peer)
     assert finished_after(intake, 0.25) == []
     assert len(finished_after(intake, 0.4)) == 1
+
+
+def test_an_association_that_ends_during_a_check_keeps_the_order(queue):
+    """The first study must not see it open and the second one closed."""
+
+    class Ending(Association):
+        def is_alive(self):
+            self.alive, self.is_released = False, True
+            self.asked += 1
+            return self.asked == 1
+
+        asked = 0
+
+    intake, peer = build(queue), Peer("SCANNER", Ending())
+    uids = ["1.2.9", "1.2.5", "1.2.7"]
+    for uid in uids:
+        with intake._counted(queue.hash("SCANNER", uid), "i", peer):
+            queue.add(queue.hash("SCANNER", uid), "i", b"image")
+    peer.association.asked = 0
+    names = finished_after(intake, 0.4)
+    assert [name.split("-")[1] for name in names] == [queue.hash("SCANNER", uid) for uid in uids]
