@@ -14,6 +14,8 @@ import socket
 import subprocess
 import sys
 import time
+import types
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 
@@ -64,8 +66,20 @@ def wait(process: int) -> None:
         time.sleep(0.01)
 
 
+#: The ends of pipes that a forked process inherits; while it holds them, it does not see that the service has ended.
+_ends: list[Connection] = []
+
+
+def _pipe() -> tuple[Connection, Connection]:
+    ours, theirs = multiprocessing.Pipe()
+    _ends.append(ours)
+    return ours, theirs
+
+
 def _close_inherited() -> None:
-    """Close what a spawned process would not have: the queue's lock and the sockets of the service."""
+    """Close what a spawned process would not have: ends of pipes, the queue's lock, and sockets of the service."""
+    for end in _ends:
+        end.close()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             target = os.readlink(f"/proc/self/fd/{name}")
@@ -92,7 +106,8 @@ def serve_forks() -> None:
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.register_at_fork(after_in_child=_close_inherited)
-        multiprocessing.get_context = lambda _name=None: spawned("fork")
+        fork = types.SimpleNamespace(Pipe=_pipe, Process=spawned("fork").Process)
+        multiprocessing.get_context = lambda _name=None, fork=fork: fork
         code = 1
         with contextlib.suppress(SystemExit):
             try:
