@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import fcntl
 import glob
 import json
@@ -29,6 +30,8 @@ __all__ = [
     "check_space",
     "exclusive_lock",
     "is_temporary",
+    "make_private_folder",
+    "move_durably",
     "read_records",
     "remove_leftovers",
     "replace_link",
@@ -87,7 +90,7 @@ def check_space(path: Path, needed: int, what: str, *, at_most: int = 0) -> None
         raise WriteError(
             f"{what} needs {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB left: free some space, or choose "
             "another output"
-        )
+        ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if at_most + _SPARE_BYTES > free:
         log.warning(
             "%s takes up to %.1f MB and %s has %.1f MB left: it may not fit", what, at_most / 1e6, folder, free / 1e6
@@ -248,6 +251,30 @@ def save_records(file: Path, records: Iterable[DataclassInstance], *, mode: int 
         with atomic_write(file, mode=mode) as stream:
             # an undecodable byte of a file name becomes \udcNN, which is JSON too
             stream.write("".join(lines).encode("utf-8", "backslashreplace"))
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create ``folder`` with mode 0700 durably, and its parents, unless it exists. Raises ``WriteError``."""
+    try:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _flush_folder(folder.parent)
+    except OSError as error:
+        raise WriteError(f"{folder} cannot be created: {error.strerror}") from error
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Rename ``source`` to ``target``, which must not exist, so that it survives a power failure.
+
+    Raises :class:`~medcyclegan.errors.WriteError`.
+    """
+    try:
+        os.rename(source, target)
+        _flush_folder(target.parent)
+        _flush_folder(source.parent)
+    except OSError as error:
+        raise WriteError(f"{source} cannot be renamed to {target}: {error.strerror}") from error
 
 
 def replace_link(link: Path, target: str) -> None:

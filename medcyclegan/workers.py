@@ -1,4 +1,4 @@
-"""Run jobs in several processes; the job of a killed process is run again, alone."""
+"""Run jobs in other processes: several at once, or one after the other in a process that may be killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 
 from medcyclegan.errors import MedCycleGANError
 
-__all__ = ["interrupts_blocked", "run_in_processes"]
+__all__ = ["WorkerProcess", "interrupts_blocked", "run_in_processes"]
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +38,11 @@ def run_in_processes(
     waiting, again = deque(enumerate(jobs)), []
     workers = max(1, min(workers, len(jobs)))
     threads = max(1, torch.get_num_threads() // workers)
-    team: list[_Worker[Job, Result]] = []
+    team: list[WorkerProcess[Job, Result]] = []
     try:
         while waiting or team:
             while waiting and len(team) < workers:
-                team.append(_Worker(work, threads, *waiting.popleft()))
+                team.append(WorkerProcess(work, threads, *waiting.popleft()))
             for worker in _ready(team):
                 number, results = worker.number, worker.receive()
                 if results and waiting:
@@ -60,7 +60,7 @@ def run_in_processes(
             worker.end()
     for number in again:
         log.warning("a worker process was killed: its volume is processed again, alone")
-        alone = _Worker(work, torch.get_num_threads(), number, jobs[number])
+        alone = WorkerProcess(work, torch.get_num_threads(), number, jobs[number])
         try:
             results = alone.receive()
         finally:
@@ -68,7 +68,7 @@ def run_in_processes(
         yield number, results[0] if results else killed(jobs[number])
 
 
-class _Worker(Generic[Job, Result]):
+class WorkerProcess(Generic[Job, Result]):
     """A process that runs one job after the other.
 
     Each worker has a separate pipe: with a shared queue, a worker that is killed while it holds the lock of the queue
@@ -90,15 +90,26 @@ class _Worker(Generic[Job, Result]):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(job)
 
-    def receive(self) -> list[Result]:
-        """Wait for the result of the job; return it as a list of one, or an empty list if the process has died."""
+    def receive(self, seconds: float | None = None) -> list[Result]:
+        """Wait for the result of the job; return it as a list of one, or an empty list if the process has died.
+
+        Raises :class:`TimeoutError` if there is none after ``seconds``.
+        """
         try:
+            if seconds is not None and not self.connection.poll(seconds):
+                raise TimeoutError
             result, error = self.connection.recv()
+        except TimeoutError:
+            raise
         except (EOFError, OSError):
             return []
         if error is not None:
             raise error
         return [result]
+
+    def kill(self) -> None:
+        """End the process at once, also in the middle of a job; :meth:`receive` then returns an empty list."""
+        self._process.kill()
 
     def end(self) -> int | None:
         """Let the process finish its job and exit; return its exit code."""
@@ -107,7 +118,7 @@ class _Worker(Generic[Job, Result]):
         return self._process.exitcode
 
 
-def _ready(team: Sequence[_Worker[Job, Result]]) -> list[_Worker[Job, Result]]:
+def _ready(team: Sequence[WorkerProcess[Job, Result]]) -> list[WorkerProcess[Job, Result]]:
     """Wait until some workers have finished their job or died, and return them."""
     ready = wait([worker.connection for worker in team])
     return [worker for worker in team if worker.connection in ready]

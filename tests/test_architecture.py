@@ -20,7 +20,7 @@ LAYERS = [
     "cli",
     "demo app",
     "cohort",
-    "report export evaluation training slicer",
+    "report export evaluation training slicer service",
     "inference",
     "model",
     "slicing data phantom synthesis",

@@ -18,6 +18,7 @@ _COMMANDS = {
     "train": ("train", "Train a CycleGAN on unpaired slices (slices/ to runs/)."),
     "pretrain": ("pretrain", "Train on pairs of synthetic patients, before training on real slices."),
     "translate-volume": ("translate_volume", "Translate one volume; the output has the same grid."),
+    "serve": ("serve", "Receive, translate and send studies as a DICOM node."),
     "models": ("models", "List the models that come with medcyclegan."),
     "evaluate": ("evaluate", "Score translations against references, or compare two unpaired sets."),
     "calibrate": ("calibrate", "Calibrate a model's prediction intervals on patients with truth."),

@@ -4,7 +4,7 @@ A YAML file sets some of the values; all others keep their defaults. An unknown 
 suggestion. ``configs/`` holds the shipped files.
 """
 
-from medcyclegan.config.load import load_config, parse_config, shipped_configs, to_yaml
+from medcyclegan.config.load import load_config, load_serving, parse_config, shipped_configs, to_yaml
 from medcyclegan.config.schema import (
     Config,
     Discriminator,
@@ -18,20 +18,26 @@ from medcyclegan.config.schema import (
     Training,
     Validation,
 )
+from medcyclegan.config.serving import Limits, Rule, Serving, Waiting
 
 __all__ = [
     "Config",
     "Discriminator",
     "Domain",
     "Generator",
+    "Limits",
     "Losses",
     "Networks",
     "Pretraining",
+    "Rule",
     "Scaling",
+    "Serving",
     "Slicing",
     "Training",
     "Validation",
+    "Waiting",
     "load_config",
+    "load_serving",
     "parse_config",
     "shipped_configs",
     "to_yaml",

@@ -1,4 +1,4 @@
-"""Load a shipped configuration or a YAML file as a validated :class:`Config`."""
+"""Load a shipped configuration or a YAML file as a validated :class:`Config`, and rules files of ``serve``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import difflib
 import importlib.resources
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from medcyclegan.config.schema import Config, Domain
+from medcyclegan.config.serving import Serving
 from medcyclegan.errors import ConfigError, UsageError
 
-__all__ = ["load_config", "parse_config", "shipped_configs", "to_yaml"]
+__all__ = ["load_config", "load_serving", "parse_config", "shipped_configs", "to_yaml"]
 
 
 def shipped_configs() -> tuple[str, ...]:
@@ -50,7 +51,23 @@ def parse_config(values: Mapping[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_first_fault(error)}") from None
+        raise ConfigError(f"{where}: {_first_fault(error, Config)}") from None
+
+
+def load_serving(path: str | Path) -> Serving:
+    """Read a rules file of ``serve``.
+
+    Raises :class:`~medcyclegan.errors.ConfigError` for a file that is missing, is not YAML, or contains an
+    unknown key or a value out of range.
+    """
+    name = str(path)
+    if not Path(name).is_file():
+        raise ConfigError(f"{name}: no such rules file: name a YAML file")
+    values = _parse_yaml(_read_file(name), name)
+    try:
+        return Serving.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {_first_fault(error, Serving)}") from None
 
 
 def to_yaml(config: Config) -> str:
@@ -69,12 +86,17 @@ def _read_text(name: str) -> tuple[str, str]:
         raise ConfigError(
             f"{name}: no such configuration file: {hint}name a YAML file or one of {', '.join(shipped_configs())}"
         )
+    return name, _read_file(name)
+
+
+def _read_file(name: str) -> str:
+    path = Path(name)
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             raise ConfigError(
                 f"{name}: over 100 kB, which is too large for a configuration: name a YAML file of settings"
             )
-        return name, path.read_text("utf-8")
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: cannot be read as UTF-8 text: {error}") from None
 
@@ -150,13 +172,13 @@ def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
     return result
 
 
-def _first_fault(error: ValidationError) -> str:
+def _first_fault(error: ValidationError, root: type[BaseModel]) -> str:
     """Return the first fault as ``section.key = value: rule``, with a suggestion for a misspelled key."""
     fault = error.errors(include_url=False, include_context=False)[0]
     location = [str(part) for part in fault["loc"]]
     dotted = ".".join(location)
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(root, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {dotted!r}: {hint}"
@@ -164,9 +186,9 @@ def _first_fault(error: ValidationError) -> str:
     return f"{dotted} = {value if len(value) < 80 else value[:77] + '...'}: {fault['msg']}"
 
 
-def _known_keys(location: Sequence[str]) -> list[str]:
-    """Return the keys of the section at ``location``."""
-    section: type[BaseModel] = Config
+def _known_keys(root: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """Return the keys of the section at ``location``; an element of a list has its number there."""
+    section = root
     parts = list(location)
     while parts:
         name = parts.pop(0)
@@ -175,6 +197,9 @@ def _known_keys(location: Sequence[str]) -> list[str]:
             section = Domain
             continue
         annotation = section.model_fields[name].annotation
+        if parts and parts[0].isdecimal():
+            parts.pop(0)
+            annotation = get_args(annotation)[0]
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         section = annotation

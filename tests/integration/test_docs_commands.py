@@ -8,6 +8,7 @@ import dataclasses
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,10 +21,11 @@ from model.test_public_weights import PublicResnet, initialised
 from PIL import Image
 from support import dicom_phantoms as made
 from support.cohorts import make_cohort
-from support.dicom_node_server import running_node
+from support.dicom_node_server import make_certificate, running_node
 from support.dicomweb_server import archive_of, running_service
 from support.label_phantoms import write_labels
 from support.models import tiny_model
+from support.orthanc_server import free_port
 from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 import medcyclegan.config
@@ -33,6 +35,7 @@ from medcyclegan.intensity import IntensityScaling
 from medcyclegan.metrics import TissueMeans
 from medcyclegan.model import DomainModel
 from medcyclegan.model.training_set import TrainingSet
+from medcyclegan.service.node import Service
 
 ROOT = Path(__file__).parents[2]
 SHAPE, PLACE = (24, 28, 16), make_affine("LPS", (8.0, 8.0, 12.0), rotation_degrees=(4.0, 0.0, 3.0))
@@ -144,6 +147,11 @@ def at_a_server():
     made.save(images, Path("archive"))
 
 
+def dicom_node():
+    shutil.copy(ROOT / "examples" / "serve_rules.yaml", "rules.yaml")
+    make_certificate(Path())
+
+
 def own_code():
     tiny_model(DomainModel("t1", "MR", MR), DomainModel("t2", "MR", MR)).save("runs/latest/model")
     series(head_mr(SHAPE, PLACE), Path("series_folder"), "mr")
@@ -202,6 +210,7 @@ PREPARED = {
     "howto/evaluate": scored,
     "howto/calibrate": patients_with_truth,
     "howto/own_monai_code": own_code,
+    "howto/dicom_node": dicom_node,
 }
 
 
@@ -268,6 +277,12 @@ def run(line, monkeypatch):
         with running_service(archive_of(sorted(Path("archive").iterdir()))) as (service, received):
             command([word.replace("https://pacs.example/dicom-web", service) for word in words], line)
             assert received
+    elif words[0] == "serve":
+        # it starts, and stops at once instead of waiting; the addresses of other machines become this one's
+        words = [word.replace("0.0.0.0", "127.0.0.1") for word in words]  # noqa: S104
+        with monkeypatch.context() as patch:
+            patch.setattr(Service, "wait", lambda _service, _stop: None)
+            command([*words, "--port", str(free_port()), "--health-port", str(free_port())], line)
     elif program == "medcyclegan":
         command(words, line)
     elif program == "medcyclegan-slicer":

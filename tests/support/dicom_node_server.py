@@ -33,8 +33,12 @@ def running_node(
     called: str = "",
     answer: Callable[[int, Any], int] = lambda number, event: 0,
     tls: ssl.SSLContext | None = None,
+    port: int = 0,
 ) -> Iterator[Node]:
-    """Run a node; ``answer`` returns the status of the n-th image (from 0); ``called`` is the only accepted title."""
+    """Run a node; ``answer`` returns the status of the n-th image (from 0); ``called`` is the only accepted title.
+
+    ``port`` 0: a free one.
+    """
     from pynetdicom import AE, evt
 
     node = Node()
@@ -55,7 +59,7 @@ def running_node(
         (evt.EVT_C_STORE, store),
         (evt.EVT_ACCEPTED, lambda event: node.callers.append(event.assoc.requestor.ae_title.strip())),
     ]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
+    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
     node.port = server.socket.getsockname()[1]
     try:
         yield node

@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,19 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(*, dicomweb: bool = False) -> Iterator[Orthanc]:
-    """Start a server with an empty store, and with DICOMweb if requested; end it afterwards."""
+def running_orthanc(
+    modalities: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    ports: tuple[int, int] | None = None,
+    dicomweb: bool = False,
+) -> Iterator[Orthanc]:
+    """Start a server with an empty store, and with DICOMweb if requested; end it afterwards.
+
+    ``modalities``: the nodes to which it can send, each with its title, host and port; ``ports``: those of HTTP and
+    DICOM.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        server = Orthanc(_free_port(), _free_port())
+        server = Orthanc(*(ports or (free_port(), free_port())))
         configuration = {
             "Name": "test",
             "StorageDirectory": f"{folder}/store",
@@ -71,6 +80,8 @@ def running_orthanc(*, dicomweb: bool = False) -> Iterator[Orthanc]:
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
             "Plugins": [str(_DICOMWEB)] if dicomweb else [],
+            "DicomAlwaysAllowStore": True,
+            "DicomModalities": {name: list(node) for name, node in (modalities or {}).items()},
         }
         file = Path(folder, "orthanc.json")
         file.write_text(json.dumps(configuration))
@@ -83,7 +94,8 @@ def running_orthanc(*, dicomweb: bool = False) -> Iterator[Orthanc]:
             process.wait(timeout=60)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback interface that no program uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from medcyclegan.errors import UsageError
 
-__all__ = ["SCHEME", "DicomNode", "is_dicom_node", "load_certificates", "tls_context"]
+__all__ = ["SCHEME", "DicomNode", "check_title", "is_dicom_node", "load_certificates", "tls_context"]
 
 SCHEME = "dicom://"
 _FORM = f"{SCHEME}AET@host:port"
@@ -66,7 +66,7 @@ class DicomNode:
         options = _read_query(address, parts.query)
         called, calling = unquote(title), options.get("calling", _CALLING_AET)
         for title in (called, calling):
-            _check_title(title)
+            check_title(title)
         tls = options.get("tls", "off")
         files = {name: Path(options[name]) for name in ("ca", "cert", "key") if name in options}
         if tls not in ("on", "off"):
@@ -141,7 +141,8 @@ def _read_query(address: str, query: str) -> dict[str, str]:
     return options
 
 
-def _check_title(title: str) -> None:
+def check_title(title: str) -> None:
+    """Refuse what is not an application entity title. Raises :class:`~medcyclegan.errors.UsageError`."""
     if not title.strip() or not _TITLE.fullmatch(title):
         raise UsageError(
             f"{title!r} is not an application entity title: 1 to 16 characters, without backslash",

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medcyclegan.errors import MissingExtraError, WriteError
+from medcyclegan.errors import WriteError
 from medcyclegan.io.dicom.network.address import DicomNode, tls_context
+from medcyclegan.io.dicom.network.library import import_pynetdicom
 from medcyclegan.progress import progress_bar
 
 __all__ = ["check_node", "send_series"]
 
 _log = logging.getLogger(__name__)
 
-#: CT Image Storage and MR Image Storage, the only classes that are written here (PS3.4 section B.5).
-_CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
+#: CT Image Storage and MR Image Storage, the only classes of images that are written here (PS3.4 section B.5).
+_IMAGES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4")
+#: Basic Text SR Storage, the class of notes about refused series.
+_NOTES = ("1.2.840.10008.5.1.4.1.1.88.11",)
 #: Explicit, as in the files; implicit, which every node must accept, is converted when sending.
 _SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10, 60
@@ -37,8 +39,10 @@ def check_node(node: DicomNode) -> None:
         pass
 
 
-def send_series(folder: Path, node: DicomNode, *, repeatable: bool = True) -> int:
+def send_series(folder: Path, node: DicomNode, *, repeatable: bool = True, notes: bool = False) -> int:
     """Send every image of the series in ``folder`` to ``node``; return their number.
+
+    ``notes``: the series consists of text notes (:mod:`medcyclegan.io.dicom.write.note`) instead of images.
 
     If the node already has an image (repeating a translation gives the same UIDs), it decides whether to replace it.
     ``repeatable``: whether writing the series again gives the same UIDs, which is not so for a de-identified one.
@@ -46,7 +50,7 @@ def send_series(folder: Path, node: DicomNode, *, repeatable: bool = True) -> in
     """
     files = sorted(folder.glob("*.dcm"))
     warned: set[int] = set()
-    with _association(node) as association, progress_bar("sending", len(files)) as bar:
+    with _association(node, _NOTES if notes else _IMAGES) as association, progress_bar("sending", len(files)) as bar:
         for sent, file in enumerate(files):
             try:
                 status = association.send_c_store(file).get("Status")
@@ -74,14 +78,14 @@ def _so_far(sent: int, files: Sequence[Path], repeatable: bool) -> str:
 
 
 @contextlib.contextmanager
-def _association(node: DicomNode) -> Iterator[Any]:
-    """Open an association for CT and MR images, and release it; abort it on an error."""
-    pynetdicom = _import_pynetdicom()
+def _association(node: DicomNode, classes: Sequence[str] = _IMAGES) -> Iterator[Any]:
+    """Open an association for objects of ``classes``, and release it; abort it on an error."""
+    pynetdicom = import_pynetdicom("sending")
     context = tls_context(node)
     entity = pynetdicom.AE(ae_title=node.calling)
     entity.connection_timeout, entity.acse_timeout = _CONNECT_SECONDS, _ANSWER_SECONDS
     entity.dimse_timeout = entity.network_timeout = _ANSWER_SECONDS
-    for sop_class in _CLASSES:
+    for sop_class in classes:
         entity.add_requested_context(sop_class, _SYNTAXES)
     connected: list[bool] = []
     try:
@@ -95,7 +99,7 @@ def _association(node: DicomNode) -> Iterator[Any]:
     except OSError as error:
         raise WriteError(f"{node}: {error.strerror or error}", remedy="check the host's name") from error
     if not association.is_established:
-        raise WriteError(_refusal(node, association, connected=bool(connected)))
+        raise WriteError(_refusal(node, association, connected=bool(connected), classes=classes))
     try:
         yield association
     except BaseException:
@@ -104,7 +108,7 @@ def _association(node: DicomNode) -> Iterator[Any]:
     association.release()
 
 
-def _refusal(node: DicomNode, association: Any, *, connected: bool) -> str:
+def _refusal(node: DicomNode, association: Any, *, connected: bool, classes: Sequence[str]) -> str:
     """Describe why there is no association: no connection, a refusal, or no common class."""
     if not connected:
         return f"{node}: no connection ({_connection_error(node)}): check host, port{' and TLS' if node.tls else ''}"
@@ -115,7 +119,8 @@ def _refusal(node: DicomNode, association: Any, *, connected: bool) -> str:
             "or name another title with ?calling=AET"
         )
     if association.rejected_contexts:
-        return f"{node}: it takes neither CT nor MR images: ask its administrator, or name another node"
+        taken = "no structured reports" if classes == _NOTES else "neither CT nor MR images"
+        return f"{node}: it takes {taken}: ask its administrator, or name another node"
     return (
         f"{node}: it closed the connection without an answer: is this a DICOM port, and does it require TLS (?tls=on)?"
     )
@@ -132,16 +137,3 @@ def _connection_error(node: DicomNode) -> str:
     except OSError as error:
         return str(getattr(error, "verify_message", "") or error.strerror or error)
     return "it succeeded only on a second attempt"
-
-
-def _import_pynetdicom() -> Any:
-    try:
-        pynetdicom = importlib.import_module("pynetdicom")
-    except ImportError:
-        raise MissingExtraError(
-            "pynetdicom is not installed, which sending needs",
-            remedy="install the extra with pip install 'medcyclegan[pacs]'",
-        ) from None
-    # Failures that it logs are reported here in one line.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    return pynetdicom

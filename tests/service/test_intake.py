@@ -1,0 +1,203 @@
+"""When a study is complete, and when an image is refused."""
+
+import dataclasses
+import errno
+import time
+
+import pytest
+
+from medcyclegan.config import Limits, Waiting
+from medcyclegan.errors import WriteError
+from medcyclegan.io.dicom.network.receive import Peer, ReceivedObject, Status
+from medcyclegan.service.intake import Intake
+from medcyclegan.service.queue import Queue
+
+WAITING = Waiting(settle_s=0.1, quiet_s=0.4)
+
+
+@dataclasses.dataclass(eq=False)
+class Association:
+    """The state of an association, as pynetdicom keeps it."""
+
+    alive: bool = True
+    is_released: bool = False
+
+    def is_alive(self):
+        return self.alive
+
+
+def caller(title="SCANNER"):
+    return Peer(title, Association())
+
+
+def release(peer):
+    peer.association.alive, peer.association.is_released = False, True
+
+
+def abort(peer):
+    peer.association.alive = False
+
+
+def image(study="1.2.3", instance="1.2.3.4.5", *, is_image=True, content=b"image"):
+    return ReceivedObject(content, study, "1.2.3.4", instance, is_image=is_image)
+
+
+@pytest.fixture
+def queue(tmp_path):
+    queue = Queue(tmp_path / "queue")
+    yield queue
+    queue.close()
+
+
+def build(queue, waiting=WAITING, **limits):
+    return Intake(queue, waiting, Limits(**{"keep_free_mb": 0, **limits}))
+
+
+def finished_after(intake, seconds):
+    """Return the names of the studies that are complete within ``seconds``."""
+    found, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        found += intake.finish_studies()
+        time.sleep(0.01)
+    return found
+
+
+def test_a_study_is_complete_when_its_association_ends_and_not_before(queue):
+    intake, peer = build(queue, Waiting(settle_s=0.1, quiet_s=60)), caller()
+    assert intake.store(image(), peer) == Status.SUCCESS
+    assert finished_after(intake, 0.3) == []
+    release(peer)
+    assert finished_after(intake, 0.05) == []
+    (name,) = finished_after(intake, 0.3)
+    assert queue.names("waiting") == [name]
+
+
+def test_a_study_that_comes_in_many_associations_stays_whole(queue):
+    intake = build(queue, Waiting(settle_s=0.3, quiet_s=60))
+    for number in range(6):
+        peer = caller()
+        intake.store(image(instance=f"1.2.3.{number}"), peer)
+        release(peer)
+        assert finished_after(intake, 0.1) == []
+    (name,) = finished_after(intake, 0.6)
+    assert len(list((queue.path("waiting", name) / "in").iterdir())) == 6
+
+
+def test_an_aborted_association_completes_a_study_only_after_the_quiet_time(queue):
+    intake, peer = build(queue), caller()
+    intake.store(image(), peer)
+    abort(peer)
+    assert finished_after(intake, 0.25) == []
+    assert len(finished_after(intake, 0.4)) == 1
+
+
+def test_an_open_association_that_is_quiet_completes_a_study(queue):
+    intake, peer = build(queue), caller()
+    intake.store(image(), peer)
+    assert len(finished_after(intake, 0.6)) == 1
+    # what comes later is another study of the queue
+    intake.store(image(instance="1.2.3.4.6"), peer)
+    assert queue.names("receiving") == [queue.hash("SCANNER", "1.2.3")]
+
+
+def test_a_study_of_a_killed_process_is_complete_after_the_quiet_time(queue):
+    build(queue).store(image(), caller())
+    intake = build(queue)
+    assert finished_after(intake, 0.3) == []
+    assert len(finished_after(intake, 0.3)) == 1
+
+
+def test_studies_are_completed_in_the_order_in_which_they_came(queue):
+    intake, peer = build(queue), caller()
+    uids = [f"1.2.{number}" for number in (5, 3, 9, 1)]
+    for uid in uids:
+        intake.store(image(uid), peer)
+    release(peer)
+    names = finished_after(intake, 0.3)
+    assert [name.split("-")[1] for name in names] == [queue.hash("SCANNER", uid) for uid in uids]
+    assert queue.names("waiting") == names
+
+
+def test_two_senders_of_one_study_are_two_studies(queue):
+    intake = build(queue)
+    for title in ("CT1", "CT2"):
+        peer = caller(title)
+        intake.store(image(), peer)
+        release(peer)
+    names = finished_after(intake, 0.3)
+    assert {queue.sender("waiting", name) for name in names} == {"CT1", "CT2"}
+
+
+def test_an_object_that_is_no_image_is_ignored_with_success(queue):
+    assert build(queue).store(image(is_image=False), caller()) == Status.SUCCESS
+    assert queue.names("receiving") == []
+
+
+def test_limits_refuse_with_the_status_for_lack_of_resources(queue):
+    intake, peer = build(queue, images_per_study=2, studies=2), caller()
+    statuses = [intake.store(image(instance=f"1.2.3.{number}"), peer) for number in (1, 2, 3, 1)]
+    assert statuses == [0, 0, Status.OUT_OF_RESOURCES, 0], "the last one replaces the first"
+    assert intake.store(image("1.2.4"), peer) == 0
+    assert intake.store(image("1.2.5"), peer) == Status.OUT_OF_RESOURCES
+    assert intake.refused_images == 2
+    assert len(queue.names("receiving")) == 2
+
+
+def test_a_disk_that_is_nearly_full_refuses_and_leaves_nothing(queue):
+    intake = build(queue, keep_free_mb=10_000_000)
+    assert intake.store(image(), caller()) == Status.OUT_OF_RESOURCES == 0xA700
+    assert queue.names("receiving") == []
+
+
+def test_a_full_disk_refuses_and_leaves_nothing(queue, monkeypatch):
+    def full(_study, _image, _content):
+        raise WriteError("queue/receiving/x cannot be written") from OSError(errno.ENOSPC, "No space left on device")
+
+    intake, peer = build(queue), caller()
+    monkeypatch.setattr(queue, "add", full)
+    assert intake.store(image(), peer) == Status.OUT_OF_RESOURCES
+    assert queue.names("receiving") == []
+    monkeypatch.undo()
+    assert intake.store(image(), peer) == Status.SUCCESS
+
+
+def test_ended_associations_are_not_kept(queue):
+    intake = build(queue, Waiting(settle_s=60, quiet_s=60))
+    for number in range(50):
+        peer = caller()
+        intake.store(image(instance=f"1.2.3.{number}"), peer)
+        release(peer)
+    (arriving,) = intake._arriving.values()
+    assert len(arriving.peers) <= 1
+    assert arriving.regular
+
+
+def test_one_aborted_association_among_others_waits_for_the_quiet_time(queue):
+    intake = build(queue)
+    for number, end in enumerate((release, abort, release)):
+        peer = caller()
+        intake.store(image(instance=f"1.2.3.{number}"), peer)
+        end(peer)
+    assert finished_after(intake, 0.25) == []
+    assert len(finished_after(intake, 0.4)) == 1
+
+
+def test_an_association_that_ends_during_a_check_keeps_the_order(queue):
+    """The first study must not see it open and the second one closed."""
+
+    class Ending(Association):
+        def is_alive(self):
+            self.alive, self.is_released = False, True
+            self.asked += 1
+            return self.asked == 1
+
+        asked = 0
+
+    intake, peer = build(queue), Peer("SCANNER", Ending())
+    uids = ["1.2.9", "1.2.5", "1.2.7"]
+    for uid in uids:
+        with intake._counted(queue.hash("SCANNER", uid), "i", peer):
+            queue.add(queue.hash("SCANNER", uid), "i", b"image")
+    peer.association.asked = 0
+    names = finished_after(intake, 0.4)
+    assert [name.split("-")[1] for name in names] == [queue.hash("SCANNER", uid) for uid in uids]
