@@ -85,13 +85,26 @@ def check_space(path: Path, needed: int, what: str, *, at_most: int = 0) -> None
         return
     if needed + _SPARE_BYTES > free:
         raise WriteError(
-            f"{what} needs {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB left: free some space, or choose "
-            "another output"
+            f"{what} needs {_in_bytes(needed + _SPARE_BYTES)}, {_in_bytes(needed + _SPARE_BYTES - free)} more than "
+            f"{folder} has left: free that much, or choose another output"
         )
     if at_most + _SPARE_BYTES > free:
         log.warning(
-            "%s takes up to %.1f MB and %s has %.1f MB left: it may not fit", what, at_most / 1e6, folder, free / 1e6
+            "%s takes up to %s, %s more than %s has left: it may not fit",
+            *(what, _in_bytes(at_most), _in_bytes(at_most + _SPARE_BYTES - free), folder),
         )
+
+
+def _in_bytes(size: int) -> str:
+    """Return a number of bytes as text: ``812 bytes``, ``4.2 kB``, ``1.5 GB``."""
+    if size < 1000:
+        return f"{size} bytes"
+    digits = size / 1000
+    for unit in ("kB", "MB", "GB"):
+        if digits < 999.95:
+            return f"{digits:.1f} {unit}"
+        digits /= 1000
+    return f"{digits:.1f} TB"
 
 
 def remove_leftovers(folder: Path, ending: str = "") -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from medcyclegan.cli.common import Command, config_options
+from medcyclegan.cli.common import Command, check_paths, config_options
 
 
 @click.command("import-weights", cls=Command)
@@ -54,6 +54,9 @@ def command(
 
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
+
+    check_paths(g_ab, g_ba)
+
     from medcyclegan.model.import_weights import describe_domain, import_generators
     from medcyclegan.plane import Preparation
     from medcyclegan.storage import check_output

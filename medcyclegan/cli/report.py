@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, read_options, reading_options
+from medcyclegan.cli.common import Command, check_paths, read_options, reading_options
 
 
 @click.command("report", cls=Command)
@@ -31,6 +31,12 @@ def command(target: str, **options: Any) -> None:
     The page needs no network and no server. RUN is a folder in runs/ (default: runs/latest), TABLE a file written by
     evaluate --out, VOLUME an output of translate-volume. The page of a volume has an interactive viewer.
     """
+    check_paths(
+        target,
+        *(options[name] for name in ("source", "reference", "uncertainty")),
+        remedy="name a run, a table or a volume",
+    )
+
     from medcyclegan.report import ReportOptions, write_report
 
     paths = {name: Path(options[name]) if options[name] is not None else None for name in _PATHS}

@@ -8,6 +8,8 @@ import click
 
 from medcyclegan.cli.common import (
     Command,
+    check_models,
+    check_paths,
     config_options,
     device_option,
     print_run,
@@ -32,13 +34,22 @@ def command(**options: Any) -> None:
     After that, or after a crash, --resume continues from the last checkpoint as if the run had not
     been interrupted.
     """
+    from pathlib import Path
+
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
-    from medcyclegan.training import train
+    from medcyclegan.manifest import check_store
 
     resume, arguments = options["resume"], training_arguments(options)
     if resume is not None and (options["config"] or options["overrides"]):
         raise UsageError("--resume uses the configuration of the run: leave --config and --set out")
     config = None if resume is not None else load_config(options["config"] or "default", options["overrides"])
+    if resume is None or options["slices"]:
+        check_store(Path(options["slices"] or "slices"))
+    check_paths(resume or None, remedy="name the folder of a run")
+    check_models(options["init_from"])
+
+    from medcyclegan.training import train
+
     run = train(options["slices"], config=config, domains=options["domains"], **arguments)
     print_run(run)

@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, device_option, read_options, reading_options, synthetic_option
+from medcyclegan.cli.common import (
+    Command,
+    check_models,
+    check_paths,
+    device_option,
+    read_options,
+    reading_options,
+    synthetic_option,
+)
+from medcyclegan.model.shipped import DEFAULT_MODEL
 
 
 @click.command("translate-volume", cls=Command)
@@ -15,7 +24,7 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
 @click.option(
     "--model",
     multiple=True,
-    default=["runs/latest/model"],
+    default=[DEFAULT_MODEL],
     show_default=True,
     metavar="DIR|NAME",
     help="The model folder, or the name of a shipped model; repeat it to average the outputs of several models.",
@@ -69,6 +78,9 @@ def command(source: str, output: str, **options: Any) -> None:
     OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
     followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.
     """
+    check_paths(source, options["dicom_template"])
+    check_models(*options["model"])
+
     from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 
     batch_size = options["batch_size"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from medcyclegan.config.schema import Config, Domain
-from medcyclegan.errors import ConfigError, UsageError
+from medcyclegan.errors import ConfigError, UsageError, nearest
 
 __all__ = ["load_config", "parse_config", "shipped_configs", "to_yaml"]
 
@@ -64,8 +63,8 @@ def _read_text(name: str) -> tuple[str, str]:
         return f"configs/{name}.yaml", file.read_text("utf-8")
     path = Path(name)
     if not path.is_file():
-        near = difflib.get_close_matches(name, shipped_configs(), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        near = nearest(name, shipped_configs())
+        hint = f"did you mean {near!r}? " if near else ""
         raise ConfigError(
             f"{name}: no such configuration file: {hint}name a YAML file or one of {', '.join(shipped_configs())}"
         )
@@ -147,8 +146,8 @@ def _first_fault(error: ValidationError) -> str:
     dotted = ".".join(location)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        near = nearest(location[-1], known)
+        hint = f"did you mean {near!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {dotted!r}: {hint}"
     value = repr(fault["input"])
     return f"{dotted} = {value if len(value) < 80 else value[:77] + '...'}: {fault['msg']}"

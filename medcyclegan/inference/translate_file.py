@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from medcyclegan.device import choose_device
+from medcyclegan.device import choose_device, log_fallback
 from medcyclegan.errors import IncompleteError, MedCycleGANError, ReadError, UsageError, WriteError
 from medcyclegan.inference.default_model import load_or_suggest
 from medcyclegan.inference.quality import assess
@@ -120,6 +120,8 @@ def _translate_and_write(
     check_writable(expected, out, template=options.template, deidentify=options.deidentify)
     if options.uncertainty is not None:
         check_writable(expected.replace(modality=None), options.uncertainty)
+    if options.computing.device == "auto" and computing.device == "cpu" and computing.backend == "torch":
+        log_fallback()
     done = translate(volume, bundles, direction, computing, force=options.force, spread=options.uncertainty is not None)
     clock.append(time.monotonic())
     record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.sidecar_fields}

@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from medcyclegan.config import Generator, Scaling, Slicing
-from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
+from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError, nearest
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
 from medcyclegan.model.card import CARD, model_card
@@ -121,8 +121,10 @@ class ModelBundle:
         for found in self.directions:
             if to == found.target.name:
                 return found
-        a, b = self.domains
-        raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
+        a, b = (domain.name for domain in self.domains)
+        near = nearest(to, (a, b))
+        hint = f"did you mean --to {near}?" if near else "name one of them"
+        raise ModelError(f"--to {to}: this model translates between {a} and {b}: {hint}")
 
     def canvas_multiple(self) -> int:
         """Return the number of which the rows and columns of a canvas must be multiples for these generators."""

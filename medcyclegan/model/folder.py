@@ -1,4 +1,7 @@
-"""Read the files of a model folder, and check that no link leads out and that the SHA-256 of each file is right."""
+"""Read the files of a model folder, and check that no link leads out and that the SHA-256 of each file is right.
+
+Importing it is fast: torch is imported when weights are read.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
+from typing import TYPE_CHECKING, Any
 
 from medcyclegan.errors import ModelError
 from medcyclegan.provenance import hash_json
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["CHECKSUM", "FORMAT", "MODEL_JSON", "checksum_of", "read_checked", "read_record", "read_weights"]
 
@@ -32,11 +34,6 @@ def checksum_of(record: Mapping[str, Any]) -> str:
 def read_record(path: Path) -> dict[str, Any]:
     """Return the contents of ``model.json`` in the folder ``path``, after checking its format and its checksum."""
     file = path / MODEL_JSON
-    if not path.is_dir():
-        raise ModelError(
-            f"{path} is neither a folder nor a shipped model: train a model (medcyclegan train), or name one with "
-            "--model (medcyclegan models lists the shipped ones)"
-        )
     try:
         if _inside(path, MODEL_JSON).stat().st_size > _LARGEST_RECORD:
             raise ModelError(f"{file} is larger than {_LARGEST_RECORD} bytes, the limit: name a model folder")
@@ -86,6 +83,10 @@ def read_checked(folder: Path, name: str, sha256: str) -> bytes:
 
 def read_weights(folder: Path, name: str, sha256: str) -> dict[str, torch.Tensor]:
     """Return the weights of the generator ``name``, after checking their file's SHA-256."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_tensors
+
     file = f"{name}.safetensors"
     try:
         weights: dict[str, torch.Tensor] = load_tensors(read_checked(folder, file, sha256))

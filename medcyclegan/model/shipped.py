@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medcyclegan.errors import ModelError
+from medcyclegan.errors import ModelError, nearest
 from medcyclegan.model.contrast_names import contrasts_in
 from medcyclegan.model.folder import MODEL_JSON, read_record
 
-__all__ = ["SHIPPED", "ShippedModel", "fitting_models", "model_folder", "shipped_models"]
+__all__ = ["DEFAULT_MODEL", "SHIPPED", "ShippedModel", "fitting_models", "model_folder", "shipped_models"]
 
+#: The model that commands use if none is named: where ``train`` puts the newest one.
+DEFAULT_MODEL = "runs/latest/model"
 #: The folder that holds one model folder per shipped model.
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -42,11 +44,20 @@ def shipped_models() -> list[ShippedModel]:
 
 
 def model_folder(model: str | Path) -> Path:
-    """Return the folder of ``model``: a folder, or the name of a shipped model if no folder has that name."""
+    """Return the folder of ``model``: a folder, or the name of a shipped model if no folder has that name.
+
+    Raises :class:`~medcyclegan.errors.ModelError` if it is neither.
+    """
     path = Path(model)
     is_name = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", str(model)) is not None
     if is_name and not path.exists() and (SHIPPED / str(model) / MODEL_JSON).is_file():
         return SHIPPED / str(model)
+    if not path.is_dir():
+        near = nearest(str(model), (folder.name for folder in SHIPPED.glob("*/")))
+        hint = f"did you mean {near}?" if near else "train a model (medcyclegan train), or name one with --model"
+        raise ModelError(
+            f"{path} is neither a folder nor a shipped model: {hint} (medcyclegan models lists the shipped ones)"
+        )
     return path
 
 
