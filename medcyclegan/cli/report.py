@@ -31,11 +31,8 @@ def command(target: str, **options: Any) -> None:
     The page needs no network and no server. RUN is a folder in runs/ (default: runs/latest), TABLE a file written by
     evaluate --out, VOLUME an output of translate-volume. The page of a volume has an interactive viewer.
     """
-    check_paths(
-        target,
-        *(options[name] for name in ("source", "reference", "uncertainty")),
-        remedy="name a run, a table or a volume",
-    )
+    check_paths(target, remedy="name a run, a table or a volume")
+    check_paths(*(options[name] for name in ("source", "reference", "uncertainty")))
 
     from medcyclegan.report import ReportOptions, write_report
 
