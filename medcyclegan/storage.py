@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import fcntl
 import glob
 import json
@@ -46,6 +47,11 @@ _LONGEST_NAME = 255
 #: Space that must remain free on a file system, for other files that are written meanwhile.
 _SPARE_BYTES = 1 << 20
 _LOCKED_WITHIN_S = 5.0
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or choose another output",
+    errno.EDQUOT: "free some of your quota, or choose another output",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f), or choose another output",
+}
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -133,6 +139,11 @@ def remove_leftovers(folder: Path, ending: str = "") -> int:
     return removed
 
 
+def _why(error: OSError) -> str:
+    """Return why a file cannot be written, with what to do about it."""
+    return f"{error.strerror or error}: {_REMEDIES.get(error.errno, 'choose another output')}"
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Open ``path`` for binary writing; the file appears complete under its name, or not at all.
@@ -158,7 +169,7 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
             raise
         _flush_folder(path.parent)
     except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path} cannot be written: {_why(error)}") from error
 
 
 @contextlib.contextmanager
@@ -193,7 +204,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             os.close(held)
         _flush_folder(path.parent)
     except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path} cannot be written: {_why(error)}") from error
 
 
 @contextlib.contextmanager
@@ -209,7 +220,7 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         held = os.open(temporary, os.O_RDONLY)
     except OSError as error:
-        raise WriteError(f"{parent} cannot be written: {error.strerror}") from None
+        raise WriteError(f"{parent} cannot be written: {_why(error)}") from None
     try:
         _hold(held)
         yield temporary
@@ -229,7 +240,7 @@ def exclusive_lock(path: Path, *, wait: bool = True, mode: int = 0o666) -> Itera
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
     except OSError as error:
-        raise WriteError(f"{path.parent} cannot be written: {error.strerror}") from None
+        raise WriteError(f"{path.parent} cannot be written: {_why(error)}") from None
     with os.fdopen(descriptor, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -52,6 +53,16 @@ class Command(click.Command):
             click.Option(["-v", "--verbose"], is_flag=True, help="Print more messages."),
             click.Option(["--debug"], is_flag=True, help="Print all messages, and tracebacks of errors."),
         ]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line; explain a decimal comma."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            comma = re.search(r"'(\d+),(\d+)'", error.message)
+            if comma is not None:
+                error.message += f" Write a decimal point: {comma[1]}.{comma[2]}"
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn an expected failure into one line and an exit code."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,9 @@ def _first_fault(error: ValidationError) -> str:
         hint = f"did you mean {near!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {dotted!r}: {hint}"
     value = repr(fault["input"])
-    return f"{dotted} = {value if len(value) < 80 else value[:77] + '...'}: {fault['msg']}"
+    comma = re.fullmatch(r"'([+-]?\d+),(\d+)'", value)
+    hint = f": write a decimal point, {comma[1]}.{comma[2]}" if comma is not None else ""
+    return f"{dotted} = {value if len(value) < 80 else value[:77] + '...'}: {fault['msg']}{hint}"
 
 
 def _known_keys(location: Sequence[str]) -> list[str]:

@@ -132,7 +132,7 @@ def pack_voxels(stored: NDArray[np.int16]) -> bytes:
     wrapped = difference.astype(np.int16)
     unsigned = ((wrapped << 1) ^ (wrapped >> 15)).astype(np.uint16).ravel(order="F")
     planes = (unsigned & 0xFF).astype(np.uint8).tobytes() + (unsigned >> 8).astype(np.uint8).tobytes()
-    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_FILTERED)
+    packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_FILTERED)
     return packer.compress(planes) + packer.flush()
 
 
