@@ -42,7 +42,9 @@ def test_every_command_parses(line, title):
         assert command is not None, words[0]
         with command.make_context(words[0], words[1:]):
             return
-    if program == "python":
+    if program == "python" and words[0] == "-m":
+        assert importlib.util.find_spec(words[1]), words[1]
+    elif program == "python":
         _check_script(ROOT / words[0], words[1:])
     elif program == "make":
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), flags=re.M)
@@ -51,6 +53,17 @@ def test_every_command_parses(line, title):
         assert any((ROOT / word).is_file() for word in words)
     else:
         assert program == "pip", line
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda p: p.stem)
+def test_commands_in_sentences_parse(page):
+    for line in re.findall(r"`medcyclegan ([a-z][^`]*)`", page.read_text().replace("\n", " ")):
+        name, *words = shlex.split(line)
+        command = main.get_command(click.Context(main), name)
+        assert command is not None, line
+        if words and not {"COMMAND", "NAME", "RUN", "FILE"} & set(words):
+            with command.make_context(name, words):
+                pass
 
 
 def _check_script(script, words):
