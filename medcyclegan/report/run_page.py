@@ -84,7 +84,7 @@ def build_run_page(run: Path) -> str:
         title=title,
         cards=_cards(record, rows),
         state=_state_of_record(record),
-        current=[*current, *_health_of_rows(rows)],
+        current=[*current, *_health_of_rows(rows, domains)],
         resolved=resolved,
         model=_judge_model(run / "model" / "model.json"),
         watched="health" in record,
@@ -209,7 +209,7 @@ def _judge_model(file: Path) -> dict[str, Any] | None:
     return {"verdict": gravest(findings), "reasons": list(dict.fromkeys(reason for _, reason in findings))}
 
 
-def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
+def _health_of_rows(rows: Sequence[Mapping[str, float]], domains: Sequence[str]) -> list[str]:
     """Return warnings that follow from the last fifth of the curves alone."""
     recent = rows[-max(1, int(len(rows) * _RECENT)) :]
     if len(rows) < _FEWEST_ROWS:
@@ -219,8 +219,9 @@ def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
         values = [row[name] for row in recent if name in row]
         if values and np.median(values) < _SATURATED:
             warnings.append(
-                f"{name} is near 0 ({np.median(values):.2g}): that discriminator recognizes every fake, and its "
-                "generator no longer learns from it. Try a lower training.learning_rate or a larger training.pool_size."
+                f"The loss of the discriminator of {_legend(name, domains)} is near 0 ({np.median(values):.2g}): it "
+                "recognizes every fake, and its generator no longer learns from it. Try a lower training.learning_rate "
+                "or a larger training.pool_size."
             )
     waits = [row["data_wait"] for row in recent if "data_wait" in row]
     if waits and np.median(waits) > _WAITING:

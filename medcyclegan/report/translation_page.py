@@ -115,7 +115,10 @@ def _score_table(scores: Evaluation) -> dict[str, Any]:
     if scores.baselines:
         name = "input as output" if best.scored == "input" else best.scored.replace("_", " ")
         compared = "lower than" if scores.mae < best.mae else "higher than" if scores.mae > best.mae else "equal to"
-        verdict = f"The MAE of the translation, {number(scores.mae)}, is {compared} that of {name}, {number(best.mae)}."
+        verdict = (
+            f"The MAE of the translation, {number(scores.mae)}, is {compared} that of the best baseline ({name}), "
+            f"{number(best.mae)}."
+        )
     unit = f"Errors are in {scores.unit}." if scores.unit == "HU" else f"Errors are a fraction {scores.unit}."
     scaled = "" if scores.normalization == "none" else f" Intensities were first scaled: {scores.normalization}."
     return {

@@ -109,10 +109,10 @@ def to_text(content: bytes) -> str:
 
 
 def unit_of(volume: Volume) -> str:
-    """Return the unit of a volume's values."""
+    """Return the unit of a volume's values; ``a.u.``: arbitrary units."""
     if volume.modality == "CT":
         return "HU"
-    return "arbitrary units" if volume.value_range is None else "gray levels"
+    return "a.u." if volume.value_range is None else "gray levels"
 
 
 def pack_voxels(stored: NDArray[np.int16]) -> bytes:

@@ -177,7 +177,10 @@
         button.setAttribute("aria-pressed", button === event.target);
       }
       document.getElementById("views").classList.toggle("large", plane === 3);
-      for (const { viewer } of views) viewer.setSliceType(plane);
+      for (const { viewer } of views) {
+        viewer.opts.crosshairWidth = plane === 3 ? 0.3 : 0.8;
+        viewer.setSliceType(plane);
+      }
       showSlice();
     });
 
