@@ -18,6 +18,15 @@ from medcyclegan.cli.common import (
 from medcyclegan.model.shipped import DEFAULT_MODEL
 
 
+def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str) -> int | str:
+    """Return a number of slices, or ``auto``."""
+    if value == "auto":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r}: use a whole number from 1 on, or auto")
+    return int(value)
+
+
 @click.command("translate-volume", cls=Command)
 @click.argument("source", metavar="IN")
 @click.argument("output", metavar="OUT")
@@ -35,7 +44,9 @@ from medcyclegan.model.shipped import DEFAULT_MODEL
     help="The domain to translate to.  [default: the second one, or the first if IN fits only the second]",
 )
 @device_option
-@click.option("--batch-size", default="auto", show_default=True, metavar="N|auto", help="Slices per batch.")
+@click.option(
+    "--batch-size", default="auto", show_default=True, metavar="N|auto", callback=_batch_size, help="Slices per batch."
+)
 @click.option("--fast", is_flag=True, help="Compute in bf16 if the device supports it, and report the resulting error.")
 @click.option(
     "--backend",
@@ -83,11 +94,9 @@ def command(source: str, output: str, **options: Any) -> None:
 
     from medcyclegan.inference import InferenceOptions, TranslationOptions, translate_file
 
-    batch_size = options["batch_size"]
     computing = InferenceOptions(
         device=options["device"],
-        batch_size=int(batch_size) if batch_size.isdecimal() else batch_size,
-        **{name: options[name] for name in ("fast", "backend", "tta", "planes")},
+        **{name: options[name] for name in ("batch_size", "fast", "backend", "tta", "planes")},
     )
     chosen = TranslationOptions(
         to=options["to"],

@@ -72,7 +72,7 @@ def test_png_bytes_hold_the_picture_and_are_the_same_each_time():
 
 def test_a_panel_without_its_slices_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="max"):
-        training_panel({})
+        training_panel({}, ("t1", "t2"))
 
 
 def test_further_planes_have_their_own_columns() -> None:
