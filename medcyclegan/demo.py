@@ -207,11 +207,11 @@ def _write_heads(folder: Path, heads: tuple[int, int]) -> None:
                 write_made_series(t2_volume(head), series, number=n + 1, description="T2 made")
             bar.advance()
         for n in range(tested):
-            head = _head(_TEST_SEEDS + n)
-            for name, volume in (("T1w", t1_volume(head, fat_signal=_FAT_SIGNAL)), ("T2w", t2_volume(head))):
-                path = folder / "unseen" / f"head-{n + 1}_{name}.nii.gz"
-                if not path.exists():
-                    write_volume(volume, path)
+            given, truth = (folder / "unseen" / f"head-{n + 1}_{name}.nii.gz" for name in ("T1w", "T2w"))
+            if not given.exists():
+                write_volume(t1_volume(_head(_TEST_SEEDS + n), fat_signal=_FAT_SIGNAL), given)
+            if not truth.exists():
+                write_volume(t2_volume(_head(_TEST_SEEDS + n)), truth)
             bar.advance()
     log.info("wrote %d T1 heads (NIfTI), %d T2 heads (DICOM) and %d test heads", count, count, tested)
 

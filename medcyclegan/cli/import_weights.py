@@ -63,10 +63,8 @@ def command(
 
     check_output(Path(out), overwrite=overwrite)
     chosen = {"size": size, "fit": fit, "pixel_mm": pixel_mm}
-    known = load_config(
-        config or "default",
-        [*overrides, *(f"slicing.{key}={value}" for key, value in chosen.items() if value is not None)],
-    )
+    own_slicing = (f"slicing.{key}={value}" for key, value in chosen.items() if value is not None)
+    known = load_config(config or "default", [*overrides, *own_slicing])
     if fit is None and config is None:
         raise UsageError(
             "--fit is missing: physical (one pixel size, --pixel-mm) or stretch (resized, as that code does)"

@@ -57,12 +57,7 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     from medcyclegan.config import load_config
     from medcyclegan.shards import choose_shard
 
-    chosen = {
-        "size": options["size"],
-        "fit": options["fit"],
-        "pixel_mm": options["pixel_mm"],
-        "dtype": options["dtype"],
-    }
+    chosen = {key: options[key] for key in ("size", "fit", "pixel_mm", "dtype")}
     overrides = [f"slicing.{key}={value}" for key, value in chosen.items() if value is not None]
     config = load_config(options["config"] or "default", [*options["overrides"], *overrides])
     shard = choose_shard(options["num_shards"], options["shard_id"])

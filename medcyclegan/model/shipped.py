@@ -14,7 +14,7 @@ from medcyclegan.model.folder import MODEL_JSON, read_record
 
 __all__ = ["DEFAULT_MODEL", "SHIPPED", "ShippedModel", "fitting_models", "model_folder", "shipped_models"]
 
-#: The model that commands use if none is named: where ``train`` puts the newest one.
+#: The model that commands use by default: where ``train`` puts the newest one.
 DEFAULT_MODEL = "runs/latest/model"
 #: The folder that holds one model folder per shipped model.
 SHIPPED = Path(__file__).parent / "shipped"

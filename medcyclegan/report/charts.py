@@ -18,7 +18,7 @@ __all__ = ["FEWEST_FOR_MEDIAN", "Chart", "curve_chart", "strip_chart"]
 _INK = "#010203"
 _COLOURS = ("#2f83d0", "#d9742b", "#3c9a5f", "#b0569b", "#8a7a2c")
 _POINTS = 400
-#: With fewer cases, single points are all that can be said about their distribution.
+#: Fewer cases do not show a distribution: only their points are drawn.
 FEWEST_FOR_MEDIAN = 5
 _SIZE_INCHES = (4.2, 2.5)
 #: Number of letters that fit in one line of a legend.

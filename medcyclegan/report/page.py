@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 from PIL import Image
 
 import medcyclegan
@@ -39,7 +40,7 @@ def asset(name: str) -> str:
     return resources.files(_ASSETS).joinpath("assets", name).read_text("utf-8")
 
 
-def niivue() -> str:
+def niivue() -> Markup:
     """Return the script of the viewer library, as gzip and as text."""
     return to_text(gzip.compress(asset("niivue.umd.js").encode(), mtime=0))
 

@@ -60,7 +60,7 @@ def build_translation_page(
         cards=_cards(sidecar, volumes["fake"]),
         warnings=_warnings(sidecar, scores),
         scores=_score_table(scores) if isinstance(scores, Evaluation) else None,
-        rounding="" if exact else _describe_rounding(shown),
+        rounding=_describe_rounding(shown),
         kinds=_kinds(shown),
         overlays=[view.metadata for view in shown if view.metadata["overlay"]],
         volumes=[view.metadata for view in shown],
@@ -93,10 +93,9 @@ def _maps(volumes: Mapping[str, Volume], *, exact: bool) -> list[ViewedVolume]:
 
 
 def _describe_rounding(shown: Sequence[ViewedVolume]) -> str:
-    """Return the largest rounding error of each volume."""
-    return "; ".join(
-        f"{v.metadata['label']} {v.metadata['slope'] / 2:.2g} {v.metadata['unit']}" for v in shown if v.voxels
-    )
+    """Return the largest rounding error of each volume that is rounded."""
+    rounded = [view.metadata for view in shown if view.metadata.get("rounded")]
+    return "; ".join(f"{view['label']} {view['slope'] / 2:.2g} {view['unit']}" for view in rounded)
 
 
 def _score_table(scores: Evaluation) -> dict[str, Any]:
