@@ -141,7 +141,7 @@ def remove_leftovers(folder: Path, ending: str = "") -> int:
 
 def _why(error: OSError) -> str:
     """Return why a file cannot be written, with what to do about it."""
-    return f"{error.strerror or error}: {_REMEDIES.get(error.errno, 'choose another output')}"
+    return f"{error.strerror or error}: {_REMEDIES.get(error.errno or 0, 'choose another output')}"
 
 
 @contextlib.contextmanager

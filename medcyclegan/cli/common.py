@@ -60,9 +60,10 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
             comma = re.search(r"'(\d+),(\d+)'", error.message)
-            if comma is not None:
-                error.message += f" Write a decimal point: {comma[1]}.{comma[2]}"
-            raise
+            if comma is None:
+                raise
+            message = f"{error.message} Write a decimal point: {comma[1]}.{comma[2]}"
+            raise click.BadParameter(message, error.ctx, error.param, error.param_hint) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn an expected failure into one line and an exit code."""

@@ -78,6 +78,5 @@ def command(
         raise UsageError(f"--range {min(stray)}: not one of the --domains {' '.join(domains)}")
     own = {name: (lower, upper) for name, lower, upper in ranges}
     a, b = (describe_domain(name, known, own.get(name)) for name in domains)
-    slicing = known.slicing
-    preparation = Preparation(slicing.size, slicing.fit, slicing.pixel_mm)
+    preparation = Preparation(known.slicing.size, known.slicing.fit, known.slicing.pixel_mm)
     click.echo(import_generators((g_ab, g_ba), (a, b), preparation).save(out, overwrite=overwrite))
