@@ -165,7 +165,7 @@ def test_a_reference_elsewhere_gives_no_scores_but_a_page(files):
     reference = read_volume(files / "MARKER-ref.nii.gz")
     affine = reference.affine.copy()
     affine[:3, 3] += 5000.0
-    write_volume(reference.replace(affine=affine), files / "far.nii.gz")
+    write_volume(reference.replace(affine=affine, source=None), files / "far.nii.gz")
     options = ReportOptions(reference=files / "far.nii.gz", out=files / "page.html")
     page = write_report(files / "MARKER-fake.nii.gz", options).read_text()
     assert "There are no scores: " in page
