@@ -64,7 +64,7 @@ def test_comparison_shows_the_absolute_error_in_heat():
 
 
 def test_png_bytes_hold_the_picture_and_are_the_same_each_time():
-    panel = training_panel(flat_slices(64))
+    panel = training_panel(flat_slices(64), ("t1", "t2"))
     data = png_bytes(panel)
     assert data == png_bytes(panel)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(panel))
