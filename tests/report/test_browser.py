@@ -163,14 +163,14 @@ def test_the_viewer_draws_and_everything_moves(window, translation):
     )
     assert bars[1] == "-3001500 HU", "the bar shows the chosen window"
 
+    window.click("[data-plane='1']")
+    assert changed(windowed, look(), 0.02) == set(PANELS), "the coronal view differs from the axial one"
+
     narrow = window.run("return document.querySelector('#views .canvas').clientWidth")
     window.click("[data-plane='3']")
     wide = window.run("return document.querySelector('#views .canvas').clientWidth")
     page = window.run("return document.querySelector('main').clientWidth")
     assert wide > 0.95 * (page - 40) > 2 * narrow, "three planes take the width of the page"
-
-    window.click("[data-plane='1']")
-    assert changed(windowed, look(), 0.02) == set(PANELS), "the coronal view differs from the axial one"
 
 
 def test_the_viewer_shows_the_voxel_under_the_cross_hair(window, translation):
