@@ -120,7 +120,7 @@ def test_a_page_loads_in_silence_and_fits_the_screen(window, pages, tmp_path_fac
 
 
 def test_the_viewer_draws_and_everything_moves(window, translation):
-    window.open(translation["inside"], width=1280)
+    window.open(translation["inside"], width=1280, height=1800)  # all views are in the window
     window.wait_for(READY)
 
     def look():
