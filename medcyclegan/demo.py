@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+import medcyclegan
 from medcyclegan.config import Config, load_config
-from medcyclegan.errors import WriteError
+from medcyclegan.device import choose_device
+from medcyclegan.errors import TrainingError, WriteError
 from medcyclegan.evaluation import Evaluation, evaluate_volumes
 from medcyclegan.inference import TranslationOptions, translate_file
 from medcyclegan.inference.runtime.options import InferenceOptions
@@ -25,8 +28,9 @@ from medcyclegan.model.shipped import SHIPPED
 from medcyclegan.phantom import Head, make_head, t1_volume, t2_volume
 from medcyclegan.pictures import comparison_panel, png_bytes
 from medcyclegan.progress import progress_bar
+from medcyclegan.provenance import hash_json
 from medcyclegan.slicing import slice_volumes
-from medcyclegan.storage import atomic_write, check_output
+from medcyclegan.storage import atomic_write, check_output, exclusive_lock
 from medcyclegan.training import train
 from medcyclegan.volume import Volume
 
@@ -34,7 +38,7 @@ __all__ = ["DemoResult", "run_demo"]
 
 log = logging.getLogger(__name__)
 
-_RECORD = "demo.json"
+_RECORD, _LOCK, _MADE_BY = "demo.json", ".lock", "medcyclegan demo"
 #: The shipped model that also translates the unseen heads. It was trained on other heads, with real anatomy.
 _SHIPPED = "head-t1-t2"
 #: The columns of the picture, in order. The error of "fake" follows them.
@@ -61,7 +65,7 @@ class DemoResult:
     def record(self) -> dict[str, Any]:
         """Return the scores as JSON values."""
         return {
-            "made_by": "medcyclegan demo",
+            "made_by": _MADE_BY,
             "scores": [score.to_dict() for score in self.scores],
             "shipped": {"model": _SHIPPED, "scores": [score.to_dict() for score in self.shipped]},
         }
@@ -96,18 +100,30 @@ def run_demo(
     and compared with their true T2 inside the head, next to the translations of the shipped model
     ``head-t1-t2``; the baseline is the T1 itself taken as the output.
 
-    Raises :class:`~medcyclegan.errors.WriteError` if ``out`` exists, unless ``overwrite`` is set and
-    ``out`` was written by a demo.
+    A demo that was interrupted continues where it stopped if it is started again with the same settings.
+
+    Raises :class:`~medcyclegan.errors.WriteError` if ``out`` exists, unless it holds an interrupted demo with the same
+    settings, or ``overwrite`` is set and ``out`` was written by a demo.
     """
-    folder = Path(out)
-    _clear(folder, overwrite=overwrite)
-    config = config or load_config("demo")
+    folder, config = Path(out), config or load_config("demo")
+    device = str(choose_device(device))
     ModelBundle.load(SHIPPED / _SHIPPED)  # an incomplete installation fails here, not after minutes of training
+    settings = {"config_sha256": hash_json(config.model_dump(mode="json")), "heads": list(heads)}
+    _begin(folder, {"made_by": _MADE_BY, "version": medcyclegan.__version__, **settings}, overwrite=overwrite)
+    try:
+        with exclusive_lock(folder / _LOCK, wait=False):
+            return _run(folder, config, heads, device)
+    except BlockingIOError:
+        raise WriteError(f"another demo is writing {folder}: wait for it, or choose another --out") from None
+
+
+def _run(folder: Path, config: Config, heads: tuple[int, int], device: str) -> DemoResult:
     _write_heads(folder, heads)
     slice_volumes(folder / "volumes", folder / "slices", config=config, allow_synthetic=True)
-    run = train(folder / "slices", config=config, out=folder / "runs", device=device)
+    run = _train(folder, config, device)
     models = {"translated": run / "model", f"translated-{_SHIPPED}": SHIPPED / _SHIPPED}
-    options = TranslationOptions("t2", InferenceOptions(device=device))
+    # An interrupted demo may have left translations.
+    options = TranslationOptions("t2", InferenceOptions(device=device), overwrite=True)
     scores: dict[str, list[Evaluation]] = {name: [] for name in models}
     rows = []
     for head in (f"head-{number + 1}" for number in range(heads[1])):
@@ -124,37 +140,78 @@ def run_demo(
     with atomic_write(result.picture) as file:
         ranges = dict.fromkeys(_COLUMNS, (0.0, 1.0))
         file.write(png_bytes(comparison_panel(rows, ranges=ranges, error_range=1.0, names=_COLUMNS)))
-    with atomic_write(folder / _RECORD) as file:
-        file.write((json.dumps(result.record(), indent=2) + "\n").encode())
+    _save_record(folder, result.record())
     return result
 
 
-def _clear(folder: Path, *, overwrite: bool) -> None:
-    """Remove the folder of an earlier demo, and nothing else, and mark ``folder`` as a demo's."""
+def _begin(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Mark ``folder`` as that of a demo with these settings, unless it already holds such a demo, unfinished.
+
+    With ``overwrite``, the folder of an earlier demo is removed first, and nothing else.
+    """
+    started = {**settings, "state": "running"}
+    if os.path.lexists(folder) and not overwrite:
+        earlier = _load_record(folder)
+        if earlier == started:
+            log.info("continuing the demo in %s", folder)
+            return
+        if earlier is not None and earlier.get("state") == "running":
+            raise WriteError(
+                f"{folder} holds an unfinished demo with other settings: continue it with the same options, replace it "
+                "with --overwrite, or choose another --out"
+            )
     check_output(folder, overwrite=overwrite)
     if folder.exists():
-        if not (folder / _RECORD).is_file():
+        if _load_record(folder) is None:
             raise WriteError(f"{folder} was not written by a demo, so it is not replaced: choose another --out")
         shutil.rmtree(folder)
+    _save_record(folder, started)
+
+
+def _load_record(folder: Path) -> dict[str, Any] | None:
+    """Return the record of the demo in ``folder``; None if there is none."""
+    try:
+        record = json.loads((folder / _RECORD).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("made_by") == _MADE_BY else None
+
+
+def _save_record(folder: Path, record: Mapping[str, Any]) -> None:
     with atomic_write(folder / _RECORD) as file:
-        file.write(b'{"made_by": "medcyclegan demo", "state": "running"}\n')
+        file.write((json.dumps(record, indent=2) + "\n").encode())
+
+
+def _train(folder: Path, config: Config, device: str) -> Path:
+    """Train the demo's networks, or continue their interrupted training; return the run's folder."""
+    runs = folder / "runs"
+    try:
+        if (runs / "latest").exists():
+            return train(out=runs, device=device, resume=True)
+        return train(folder / "slices", config=config, out=runs, device=device)
+    except TrainingError as error:
+        raise TrainingError(f"the training of the demo ended: {error}; the same demo command continues it") from None
 
 
 def _write_heads(folder: Path, heads: tuple[int, int]) -> None:
     count, tested = heads
     with progress_bar("drawing heads", 2 * count + tested) as bar:
         for n in range(count):
-            volume = t1_volume(_head(_T1_SEEDS + n), fat_signal=_FAT_SIGNAL)
-            write_volume(volume, folder / "volumes" / "t1" / f"sub-{n + 1:02d}_T1w.nii.gz")
+            path = folder / "volumes" / "t1" / f"sub-{n + 1:02d}_T1w.nii.gz"
+            if not path.exists():
+                write_volume(t1_volume(_head(_T1_SEEDS + n), fat_signal=_FAT_SIGNAL), path)
             bar.advance()
             series = folder / "volumes" / "t2" / f"patient-{n + 1:02d}"
-            head = _head(_T2_SEEDS + n, "LPS")
-            write_made_series(t2_volume(head), series, number=n + 1, description="T2 made")
+            if not series.exists():
+                head = _head(_T2_SEEDS + n, "LPS")
+                write_made_series(t2_volume(head), series, number=n + 1, description="T2 made")
             bar.advance()
         for n in range(tested):
-            head = _head(_TEST_SEEDS + n)
-            for name, volume in (("T1w", t1_volume(head, fat_signal=_FAT_SIGNAL)), ("T2w", t2_volume(head))):
-                write_volume(volume, folder / "unseen" / f"head-{n + 1}_{name}.nii.gz")
+            given, truth = (folder / "unseen" / f"head-{n + 1}_{name}.nii.gz" for name in ("T1w", "T2w"))
+            if not given.exists():
+                write_volume(t1_volume(_head(_TEST_SEEDS + n), fat_signal=_FAT_SIGNAL), given)
+            if not truth.exists():
+                write_volume(t2_volume(_head(_TEST_SEEDS + n)), truth)
             bar.advance()
     log.info("wrote %d T1 heads (NIfTI), %d T2 heads (DICOM) and %d test heads", count, count, tested)
 

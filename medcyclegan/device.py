@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 import torch
 
 from medcyclegan.errors import UsageError
 
-__all__ = ["choose_device", "fast_format"]
+__all__ = ["choose_device", "fast_format", "log_fallback"]
 
 log = logging.getLogger(__name__)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device ``name``; ``"auto"`` is CUDA if available, else the CPU, which is then logged.
+    """Return the device ``name``; ``"auto"`` is CUDA if available, else the CPU.
 
     Raises :class:`~medcyclegan.errors.UsageError` for a device that is unknown or not available.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        log.info("no CUDA device: computing on the CPU")
-        return torch.device("cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -34,6 +32,15 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: {torch.cuda.device_count()} CUDA devices are here, counted from 0")
     return device
+
+
+@functools.cache
+def log_fallback() -> None:
+    """Log that there is no CUDA device, once per process.
+
+    It is called where work on a CPU begins that takes much longer there, and only if ``auto`` chose the CPU.
+    """
+    log.info("no CUDA device: computing on the CPU")
 
 
 def fast_format(device: torch.device) -> torch.dtype:

@@ -22,7 +22,8 @@ names the value, the rule it breaks and the remedy::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 __all__ = [
@@ -41,8 +42,19 @@ __all__ = [
     "UsageError",
     "VolumeError",
     "WriteError",
+    "nearest",
     "one_line",
 ]
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the one of the ``known`` names that is most like the misspelled ``name``, or None.
+
+    Upper and lower case, ``_`` and ``-`` count as equal.
+    """
+    plain = {entry.lower().replace("_", "-"): entry for entry in known}
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), plain, n=1)
+    return plain[near[0]] if near else None
 
 
 def one_line(text: object) -> str:

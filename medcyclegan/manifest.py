@@ -19,6 +19,7 @@ __all__ = [
     "SliceRow",
     "Split",
     "PatientSource",
+    "check_store",
     "load_manifest",
     "row_from_json",
     "rows_to_text",
@@ -150,6 +151,15 @@ def row_from_json(text: str) -> SliceRow:
     return SliceRow(**fields)
 
 
+def check_store(store: Path) -> None:
+    """Raise :class:`~medcyclegan.errors.StoreError` if the folder ``store`` has no manifest; rows are not read."""
+    if (store / MANIFEST).exists():
+        return
+    if store.is_dir() and any(store.iterdir()):
+        raise StoreError(f"{store} has no {MANIFEST}: its slicing did not finish; run slice-volumes again")
+    raise StoreError(f"{store}: no slice store here: run medcyclegan slice-volumes first, or name it")
+
+
 def load_manifest(store: Path) -> list[SliceRow]:
     """Read the rows of the slice store in folder ``store``.
 
@@ -162,11 +172,8 @@ def load_manifest(store: Path) -> list[SliceRow]:
             raise StoreError(f"{file} is not a regular file: slice again")
         lines = file.read_text("utf-8").splitlines()
     except FileNotFoundError:
-        if store.is_dir() and any(store.iterdir()):
-            raise StoreError(
-                f"{store} has no {MANIFEST}: its slicing did not finish; run slice-volumes again"
-            ) from None
-        raise StoreError(f"{store}: no slice store here: run medcyclegan slice-volumes first, or name it") from None
+        check_store(store)
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{file} cannot be read: {error}") from None
     rows = []

@@ -49,6 +49,11 @@ _LONGEST_NAME = 255
 #: Space that must remain free on a file system, for other files that are written meanwhile.
 _SPARE_BYTES = 1 << 20
 _LOCKED_WITHIN_S = 5.0
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or choose another output",
+    errno.EDQUOT: "free some of your quota, or choose another output",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f), or choose another output",
+}
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -88,13 +93,26 @@ def check_space(path: Path, needed: int, what: str, *, at_most: int = 0) -> None
         return
     if needed + _SPARE_BYTES > free:
         raise WriteError(
-            f"{what} needs {needed / 1e6:.1f} MB and {folder} has {free / 1e6:.1f} MB left: free some space, or choose "
-            "another output"
+            f"{what} needs {_in_bytes(needed + _SPARE_BYTES)}, {_in_bytes(needed + _SPARE_BYTES - free)} more than "
+            f"{folder} has left: free that much, or choose another output"
         ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if at_most + _SPARE_BYTES > free:
         log.warning(
-            "%s takes up to %.1f MB and %s has %.1f MB left: it may not fit", what, at_most / 1e6, folder, free / 1e6
+            "%s takes up to %s, %s more than %s has left: it may not fit",
+            *(what, _in_bytes(at_most), _in_bytes(at_most + _SPARE_BYTES - free), folder),
         )
+
+
+def _in_bytes(size: int) -> str:
+    """Return a number of bytes as text: ``812 bytes``, ``4.2 kB``, ``1.5 GB``."""
+    if size < 1000:
+        return f"{size} bytes"
+    digits = size / 1000
+    for unit in ("kB", "MB", "GB"):
+        if digits < 999.95:
+            return f"{digits:.1f} {unit}"
+        digits /= 1000
+    return f"{digits:.1f} TB"
 
 
 def remove_leftovers(folder: Path, ending: str = "") -> int:
@@ -123,6 +141,11 @@ def remove_leftovers(folder: Path, ending: str = "") -> int:
     return removed
 
 
+def _why(error: OSError) -> str:
+    """Return why a file cannot be written, with what to do about it."""
+    return f"{error.strerror or error}: {_REMEDIES.get(error.errno or 0, 'choose another output')}"
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Open ``path`` for binary writing; the file appears complete under its name, or not at all.
@@ -148,7 +171,7 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
             raise
         _flush_folder(path.parent)
     except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path} cannot be written: {_why(error)}") from error
 
 
 @contextlib.contextmanager
@@ -185,7 +208,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             os.close(held)
         _flush_folder(path.parent)
     except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path} cannot be written: {_why(error)}") from error
 
 
 @contextlib.contextmanager
@@ -202,7 +225,7 @@ def scratch_folder(parent: Path, name: str, *, mode: int = 0o777) -> Iterator[Pa
         temporary.mkdir(mode=mode)
         held = os.open(temporary, os.O_RDONLY)
     except OSError as error:
-        raise WriteError(f"{parent} cannot be written: {error.strerror}") from None
+        raise WriteError(f"{parent} cannot be written: {_why(error)}") from None
     try:
         _hold(held)
         yield temporary
@@ -222,7 +245,7 @@ def exclusive_lock(path: Path, *, wait: bool = True, mode: int = 0o666) -> Itera
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, mode)
     except OSError as error:
-        raise WriteError(f"{path.parent} cannot be written: {error.strerror}") from None
+        raise WriteError(f"{path.parent} cannot be written: {_why(error)}") from None
     with os.fdopen(descriptor, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield

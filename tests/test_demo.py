@@ -10,7 +10,7 @@ from PIL import Image
 from medcyclegan.cli.main import main
 from medcyclegan.config import load_config
 from medcyclegan.demo import run_demo
-from medcyclegan.errors import WriteError
+from medcyclegan.errors import TrainingError, WriteError
 from medcyclegan.io import read_volume
 from medcyclegan.pictures import comparison_panel
 from medcyclegan.report import ReportOptions, write_report
@@ -94,3 +94,43 @@ def test_its_networks_are_small_enough_for_minutes():
     assert config.networks.generator.filters <= 16
     assert config.training.max_steps <= 3000
     assert config.training.precision == "fp32", "the same numbers on every CPU"
+
+
+def test_an_interrupted_demo_continues(demo, tmp_path, monkeypatch):
+    """It ends in the scores of the demo that was not interrupted, and generates nothing twice."""
+    finished, _ = demo
+    config = load_config("demo", ["training.max_steps=2", "networks.generator.filters=4"])
+
+    def cut(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medcyclegan.demo.slice_volumes", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run_demo(tmp_path / "demo", config=config, heads=(1, 1))
+    with pytest.raises(WriteError, match=r"unfinished demo with other settings: .*--overwrite"):
+        run_demo(tmp_path / "demo", config=config, heads=(2, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr("medcyclegan.demo.make_head", cut)
+        patch.setattr("medcyclegan.demo.translate_file", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run_demo(tmp_path / "demo", config=config, heads=(1, 1))
+    assert (tmp_path / "demo" / "runs" / "latest" / "model").is_dir()
+    with monkeypatch.context() as patch:
+        patch.setattr("medcyclegan.demo.make_head", cut)
+        run_demo(tmp_path / "demo", config=config, heads=(1, 1))
+    scores = [json.loads((folder / "demo.json").read_text())["shipped"] for folder in (finished, tmp_path / "demo")]
+    assert scores[0] == scores[1]
+    assert len(list((tmp_path / "demo" / "runs").glob("2*"))) == 1
+    with pytest.raises(WriteError, match=r"exists: .*--overwrite"):
+        run_demo(tmp_path / "demo", config=config, heads=(1, 1))
+
+
+def test_a_stopped_training_says_that_the_demo_continues(tmp_path, monkeypatch):
+    def stop(*_arguments, **_options):
+        raise TrainingError("stopped by SIGINT after step 1 of 2")
+
+    monkeypatch.setattr("medcyclegan.demo.train", stop)
+    monkeypatch.setattr("medcyclegan.demo.slice_volumes", lambda *_arguments, **_options: None)
+    with pytest.raises(TrainingError, match="stopped by SIGINT after step 1 of 2; the same demo command continues it"):
+        run_demo(tmp_path / "demo", heads=(1, 1))

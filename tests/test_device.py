@@ -1,9 +1,9 @@
-"""The reduced precision that a device has in hardware."""
+"""The choice of a device and the reduced precision that it has in hardware."""
 
 import pytest
 import torch
 
-from medcyclegan.device import fast_format
+from medcyclegan.device import choose_device, fast_format, log_fallback
 
 CPU = torch.device("cpu")
 
@@ -26,3 +26,14 @@ def test_a_cpu_has_bf16_if_it_has_instructions_for_it(monkeypatch, features, exp
 def test_cuda_devices_have_bf16_from_ampere_on_and_fp16_before(monkeypatch, major, expected) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, 5))
     assert fast_format(torch.device("cuda")) == expected
+
+
+def test_the_fallback_to_the_cpu_is_logged_once_and_only_on_request(monkeypatch, caplog) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == CPU
+    assert caplog.text == ""
+    log_fallback.cache_clear()
+    log_fallback()
+    log_fallback()
+    assert caplog.text.count("no CUDA device: computing on the CPU") == 1

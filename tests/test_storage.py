@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from medcyclegan.storage import (
     atomic_folder,
     atomic_write,
     check_output,
+    check_space,
     exclusive_lock,
     is_temporary,
     read_records,
@@ -197,3 +199,13 @@ def test_what_a_killed_process_left_of_an_output_is_cleared_before_the_work(tmp_
     with contextlib.nullcontext() if overwrite else pytest.raises(WriteError, match="exists"):
         check_output(tmp_path / name, overwrite=overwrite)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-0123abcd-axxb?.html", name]
+
+
+def test_the_missing_space_is_stated_even_if_it_is_small(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    with pytest.raises(WriteError, match=r"o\.nii needs 1\.0 MB, 1\.0 MB more than .* has left: free that much"):
+        check_space(tmp_path / "o.nii", 10, "o.nii")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=(1 << 20) - 5))
+    with pytest.raises(WriteError, match=r"o\.nii needs 1\.0 MB, 15 bytes more than .* has left"):
+        check_space(tmp_path / "o.nii", 10, "o.nii")

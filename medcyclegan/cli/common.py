@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Command",
+    "check_models",
+    "check_paths",
     "config_options",
     "device_option",
     "read_options",
@@ -50,6 +53,17 @@ class Command(click.Command):
             click.Option(["-v", "--verbose"], is_flag=True, help="Print more messages."),
             click.Option(["--debug"], is_flag=True, help="Print all messages, and tracebacks of errors."),
         ]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line; explain a decimal comma."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            comma = re.search(r"'(\d+),(\d+)'", error.message)
+            if comma is None:
+                raise
+            message = f"{error.message} Write a decimal point: {comma[1]}.{comma[2]}"
+            raise click.BadParameter(message, error.ctx, error.param, error.param_hint) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn an expected failure into one line and an exit code."""
@@ -150,6 +164,31 @@ def read_options(values: dict[str, Any]) -> ReadOptions:
 
     names = [field.name for field in dataclasses.fields(ReadOptions)]
     return ReadOptions(**{name: values[name] for name in names if values.get(name) is not None})
+
+
+def check_paths(*paths: str | Path | None, remedy: str = "check the name") -> None:
+    """Refuse a missing file or folder, before the imports of a command that take seconds.
+
+    Names that are not given (None) are skipped. Raises :class:`~medcyclegan.errors.ReadError`.
+    """
+    from medcyclegan.io.links import check_exists
+
+    for path in paths:
+        if path is not None:
+            check_exists(Path(path), remedy)
+
+
+def check_models(*models: str | None) -> None:
+    """Refuse a name that is neither a model folder nor that of a shipped model, before the imports of a command.
+
+    The default model is not checked, because its absence has a message of its own. Raises
+    :class:`~medcyclegan.errors.ModelError`.
+    """
+    from medcyclegan.model.shipped import DEFAULT_MODEL, model_folder
+
+    for model in models:
+        if model is not None and model != DEFAULT_MODEL:
+            model_folder(model)
 
 
 def config_options(function: F) -> F:

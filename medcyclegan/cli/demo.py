@@ -20,7 +20,7 @@ def command(out: str, heads: tuple[int, int], config: str, overrides: tuple[str,
     Writes T1 heads as NIfTI files and T2 heads of other subjects as DICOM series, slices them, trains a
     small CycleGAN, translates unseen heads, and compares the translations with the true T2, next to those of
     the shipped model head-t1-t2. Prints a table of scores, and writes a picture of input, translations, truth
-    and error to DIR/demo.png.
+    and error to DIR/demo.png. Run the same command again to continue after an interruption.
     """
     from medcyclegan.config import load_config
     from medcyclegan.demo import run_demo

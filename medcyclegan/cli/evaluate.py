@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, read_options, reading_options, shard_options
+from medcyclegan.cli.common import Command, check_models, check_paths, read_options, reading_options, shard_options
 
 _PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
 
@@ -57,6 +57,10 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
     wrote for it; cases are matched by name.
     """
     from medcyclegan.errors import UsageError
+
+    check_paths(fake, reference, *(options[name] for name in ("pairs", "mask", "source", "compare")))
+    check_models(options["model"])
+
     from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text
     from medcyclegan.shards import choose_shard
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, read_options, reading_options
+from medcyclegan.cli.common import Command, check_models, check_paths, read_options, reading_options
+from medcyclegan.model.shipped import DEFAULT_MODEL
 
 
 @click.command("export", cls=Command)
@@ -16,7 +17,7 @@ from medcyclegan.cli.common import Command, read_options, reading_options
 )
 @click.option(
     "--model",
-    default="runs/latest/model",
+    default=DEFAULT_MODEL,
     show_default=True,
     metavar="DIR|NAME",
     help="The model folder, or a shipped model.",
@@ -32,6 +33,10 @@ def command(form: str, model: str, out: str | None, compare: str | None, overwri
     Prints how much their outputs differ from PyTorch's. monai-bundle: a folder for python -m monai.bundle run.
     """
     from medcyclegan.errors import UsageError
+
+    check_paths(compare)
+    check_models(model)
+
     from medcyclegan.export import export_monai_bundle, export_onnx
     from medcyclegan.io import read_with_options
     from medcyclegan.model import ModelBundle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from medcyclegan.cli.common import Command, config_options
+from medcyclegan.cli.common import Command, check_paths, config_options
 
 
 @click.command("import-weights", cls=Command)
@@ -54,16 +54,17 @@ def command(
 
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
+
+    check_paths(g_ab, g_ba)
+
     from medcyclegan.model.import_weights import describe_domain, import_generators
     from medcyclegan.plane import Preparation
     from medcyclegan.storage import check_output
 
     check_output(Path(out), overwrite=overwrite)
     chosen = {"size": size, "fit": fit, "pixel_mm": pixel_mm}
-    known = load_config(
-        config or "default",
-        [*overrides, *(f"slicing.{key}={value}" for key, value in chosen.items() if value is not None)],
-    )
+    own_slicing = (f"slicing.{key}={value}" for key, value in chosen.items() if value is not None)
+    known = load_config(config or "default", [*overrides, *own_slicing])
     if fit is None and config is None:
         raise UsageError(
             "--fit is missing: physical (one pixel size, --pixel-mm) or stretch (resized, as that code does)"
@@ -77,6 +78,5 @@ def command(
         raise UsageError(f"--range {min(stray)}: not one of the --domains {' '.join(domains)}")
     own = {name: (lower, upper) for name, lower, upper in ranges}
     a, b = (describe_domain(name, known, own.get(name)) for name in domains)
-    slicing = known.slicing
-    preparation = Preparation(slicing.size, slicing.fit, slicing.pixel_mm)
+    preparation = Preparation(known.slicing.size, known.slicing.fit, known.slicing.pixel_mm)
     click.echo(import_generators((g_ab, g_ba), (a, b), preparation).save(out, overwrite=overwrite))

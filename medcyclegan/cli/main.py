@@ -7,6 +7,7 @@ import importlib
 import click
 
 import medcyclegan
+from medcyclegan.errors import nearest
 
 __all__ = ["main"]
 
@@ -45,6 +46,15 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"medcyclegan.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command; for a misspelled one, suggest the most similar name."""
+        near = None if args[0] in _COMMANDS else nearest(args[0], _COMMANDS)
+        if near is not None:
+            ctx.fail(f"No such command '{args[0]}'. (Did you mean '{near}'?)")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""

@@ -8,6 +8,8 @@ import click
 
 from medcyclegan.cli.common import (
     Command,
+    check_models,
+    check_paths,
     config_options,
     device_option,
     print_run,
@@ -42,6 +44,10 @@ def command(labels: tuple[str, ...], **options: Any) -> None:
 
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
+
+    check_paths(*labels, options["labels_table"], options["slices"], options["resume"] or None)
+    check_models(options["init_from"])
+
     from medcyclegan.synthesis import read_labels_table
     from medcyclegan.training.pretraining.pretrain import PretrainingData, pretrain, unused_settings
 

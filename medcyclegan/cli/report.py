@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, read_options, reading_options
+from medcyclegan.cli.common import Command, check_paths, read_options, reading_options
 
 
 @click.command("report", cls=Command)
@@ -21,6 +21,11 @@ from medcyclegan.cli.common import Command, read_options, reading_options
     "--uncertainty", metavar="MAP", help="For a translation: the map written by translate-volume --uncertainty."
 )
 @click.option("--names", is_flag=True, help="For a table: show the names of the cases, which may identify patients.")
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="For a translation: store exact voxels, which are otherwise rounded to steps hidden by their noise.",
+)
 @click.option("--embed-mb", type=click.FloatRange(0), metavar="MB",
               help="For a translation: store voxels beyond MB in separate files.  [default: 60]")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")
@@ -29,14 +34,19 @@ def command(target: str, **options: Any) -> None:
     """Write a web page about a training run, a table of scores, or a translated volume.
 
     The page needs no network and no server. RUN is a folder in runs/ (default: runs/latest), TABLE a file written by
-    evaluate --out, VOLUME an output of translate-volume. The page of a volume has an interactive viewer.
+    evaluate --out, VOLUME an output of translate-volume. The page of a volume has an interactive viewer, and with
+    --reference the scores of the translation.
     """
+    check_paths(target, remedy="name a run, a table or a volume")
+    check_paths(*(options[name] for name in ("source", "reference", "uncertainty")))
+
     from medcyclegan.report import ReportOptions, write_report
 
     paths = {name: Path(options[name]) if options[name] is not None else None for name in _PATHS}
     chosen = ReportOptions(
         **paths,
         names=options["names"],
+        exact=options["exact"],
         embedded_mb=options["embed_mb"],
         overwrite=options["overwrite"],
         reading=read_options(options),

@@ -8,6 +8,7 @@ import click
 
 from medcyclegan.cli.common import (
     Command,
+    check_paths,
     config_options,
     read_options,
     reading_options,
@@ -55,17 +56,16 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     """
     from medcyclegan.config import load_config
     from medcyclegan.shards import choose_shard
-    from medcyclegan.slicing import save_split_file, slice_volumes
 
-    chosen = {
-        "size": options["size"],
-        "fit": options["fit"],
-        "pixel_mm": options["pixel_mm"],
-        "dtype": options["dtype"],
-    }
+    chosen = {key: options[key] for key in ("size", "fit", "pixel_mm", "dtype")}
     overrides = [f"slicing.{key}={value}" for key, value in chosen.items() if value is not None]
     config = load_config(options["config"] or "default", [*options["overrides"], *overrides])
     shard = choose_shard(options["num_shards"], options["shard_id"])
+    check_paths(*inputs, remedy="name the folder that holds <domain>/<volumes>")
+    check_paths(options["split_file"])
+
+    from medcyclegan.slicing import save_split_file, slice_volumes
+
     same = {
         "config": config,
         "domain": options["domain"],

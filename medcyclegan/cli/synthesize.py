@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, device_option, shard_options
+from medcyclegan.cli.common import Command, check_paths, device_option, shard_options
 
 #: The values of ``--contrasts``: a copy of ``medcyclegan.synthesis.CONTRASTS``, whose import would load torch.
 _CONTRASTS = ("t1", "t2", "pd", "flair", "ct")
@@ -64,6 +64,8 @@ def command(labels: tuple[str, ...], **options: Any) -> None:
     patients or contrasts.
     """
     from pathlib import Path
+
+    check_paths(*labels, options["labels_table"])
 
     from medcyclegan.device import choose_device
     from medcyclegan.shards import choose_shard

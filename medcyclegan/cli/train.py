@@ -9,6 +9,8 @@ import click
 
 from medcyclegan.cli.common import (
     Command,
+    check_models,
+    check_paths,
     config_options,
     device_option,
     print_run,
@@ -43,17 +45,28 @@ def command(**options: Any) -> None:
     After that, or after a crash, --resume continues from the last checkpoint as if the run had not
     been interrupted.
     """
+
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
-    from medcyclegan.training import default_configuration, train
+    from medcyclegan.manifest import check_store
 
     resume, arguments = options["resume"], training_arguments(options)
     if resume is not None and (options["config"] or options["overrides"]):
         raise UsageError("--resume uses the configuration of the run: leave --config and --set out")
+    store = Path(options["slices"] or "slices")
     config, arguments["init_from"] = None, arguments["init_from"] or "auto"
     if resume is None:
-        store = Path(options["slices"] or "slices")
-        named = options["config"] or default_configuration(store, options["domains"], arguments["init_from"])
+        config = load_config(options["config"] or "default", options["overrides"])
+    if resume is None or options["slices"]:
+        check_store(store)
+    check_paths(resume or None, remedy="name the folder of a run")
+    if arguments["init_from"] not in ("auto", "none"):
+        check_models(arguments["init_from"])
+
+    from medcyclegan.training import default_configuration, train
+
+    if resume is None and not options["config"]:
+        named = default_configuration(store, options["domains"], arguments["init_from"])
         config = load_config(named, options["overrides"])
     run = train(options["slices"], config=config, domains=options["domains"], seeds=options["seeds"], **arguments)
     print_run(run)

@@ -7,7 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medcyclegan.cli.common import Command, device_option, read_options, reading_options, synthetic_option
+from medcyclegan.cli.common import (
+    Command,
+    device_option,
+    read_options,
+    reading_options,
+    synthetic_option,
+)
+from medcyclegan.model.shipped import DEFAULT_MODEL
+
+
+def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str) -> int | str:
+    """Return a number of slices, or ``auto``."""
+    if value == "auto":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r}: use a whole number from 1 on, or auto")
+    return int(value)
+
 
 if TYPE_CHECKING:
     from medcyclegan.inference import TranslationOptions
@@ -20,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     multiple=True,
-    default=["runs/latest/model"],
+    default=[DEFAULT_MODEL],
     show_default=True,
     metavar="DIR|NAME",
     help="The model folder, or the name of a shipped model; repeat it to average the outputs of several models.",
@@ -31,7 +48,9 @@ if TYPE_CHECKING:
     help="The domain to translate to.  [default: the second one, or the first if IN fits only the second]",
 )
 @device_option
-@click.option("--batch-size", default="auto", show_default=True, metavar="N|auto", help="Slices per batch.")
+@click.option(
+    "--batch-size", default="auto", show_default=True, metavar="N|auto", callback=_batch_size, help="Slices per batch."
+)
 @click.option("--fast", is_flag=True, help="Compute in bf16 if the device supports it, and report the resulting error.")
 @click.option(
     "--backend",
@@ -94,13 +113,17 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
     https://host/dicom-web/studies/UID/series/UID. MEDCYCLEGAN_DICOMWEB_TOKEN, or MEDCYCLEGAN_DICOMWEB_CERT and
     MEDCYCLEGAN_DICOMWEB_KEY, give access.
     """
+    from medcyclegan.io.dicom.network.web_address import is_dicomweb
+
+    sources, out = _sources_and_output(paths, inputs, output)
+    check_paths(*(path for path in (*sources, options["dicom_template"]) if path is None or not is_dicomweb(path)))
+    check_models(*options["model"])
+
     from medcyclegan.inference import InferenceOptions, TranslationOptions
 
-    batch_size = options["batch_size"]
     computing = InferenceOptions(
         device=options["device"],
-        batch_size=int(batch_size) if batch_size.isdecimal() else batch_size,
-        **{name: options[name] for name in ("fast", "backend", "tta", "planes")},
+        **{name: options[name] for name in ("batch_size", "fast", "backend", "tta", "planes")},
     )
     chosen = TranslationOptions(
         to=options["to"],
@@ -116,7 +139,6 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
         reading=read_options(options),
         allow_synthetic=options["allow_synthetic"],
     )
-    sources, out = _sources_and_output(paths, inputs, output)
     _translate(sources, out, options["model"], chosen)
 
 

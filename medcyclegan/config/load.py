@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from medcyclegan.config.schema import Config, Domain
 from medcyclegan.config.serving import Serving
-from medcyclegan.errors import ConfigError, UsageError
+from medcyclegan.errors import ConfigError, UsageError, nearest
 
 __all__ = ["load_config", "load_serving", "parse_config", "shipped_configs", "to_yaml"]
 
@@ -81,8 +81,8 @@ def _read_text(name: str) -> tuple[str, str]:
         return f"configs/{name}.yaml", file.read_text("utf-8")
     path = Path(name)
     if not path.is_file():
-        near = difflib.get_close_matches(name, shipped_configs(), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        near = nearest(name, shipped_configs())
+        hint = f"did you mean {near!r}? " if near else ""
         raise ConfigError(
             f"{name}: no such configuration file: {hint}name a YAML file or one of {', '.join(shipped_configs())}"
         )
@@ -179,11 +179,13 @@ def _first_fault(error: ValidationError, root: type[BaseModel]) -> str:
     dotted = ".".join(location)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(root, location[:-1])
-        near = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        near = nearest(location[-1], known)
+        hint = f"did you mean {near!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown key {dotted!r}: {hint}"
     value = repr(fault["input"])
-    return f"{dotted} = {value if len(value) < 80 else value[:77] + '...'}: {fault['msg']}"
+    comma = re.fullmatch(r"'([+-]?\d+),(\d+)'", value)
+    hint = f": write a decimal point, {comma[1]}.{comma[2]}" if comma is not None else ""
+    return f"{dotted} = {value if len(value) < 80 else value[:77] + '...'}: {fault['msg']}{hint}"
 
 
 def _known_keys(root: type[BaseModel], location: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medcyclegan.errors import IntensityError
 from medcyclegan.evaluation.alignment import Aligned, align_volumes
-from medcyclegan.evaluation.baselines import input_to_hu
+from medcyclegan.evaluation.baselines import input_to_hu, input_to_hu_of_record
 from medcyclegan.metrics import InputToHu, head_mask, mae, mae_by_tissue, mean_error, ms_ssim, ncc, psnr, ssim
 from medcyclegan.volume import Volume
 
@@ -93,6 +93,7 @@ def evaluate_volumes(
     baseline: Volume | None = None,
     model: ModelBundle | str | Path | None = None,
     register: Literal["rigid"] | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Score ``fake`` against ``reference`` on the grid of the reference ``(I, J, K)``.
 
@@ -103,7 +104,8 @@ def evaluate_volumes(
 
     A score means little without the scores of methods that need no network, which are in ``.baselines``. For outputs
     in HU: the best constant, water, the input if it is in HU itself, and, with ``baseline`` and ``model`` (the one that
-    made the fake, or its folder), the mean CT number of each tissue class of the input in the model's training set.
+    made the fake, or its folder) or ``record`` (the sidecar of the fake), the mean CT number of each tissue class of
+    the input in the model's training set.
     For other outputs: the input taken as the output, or, without an input, the best constant.
 
     CT (by the modality of the reference, or by its values if its header has none) is scored in HU, in the ranges of
@@ -116,7 +118,11 @@ def evaluate_volumes(
     :class:`~medcyclegan.errors.IntensityError` for non-finite voxels, an empty mask, or no contrast in it, and
     :class:`~medcyclegan.errors.ModelError` for a model that cannot be read.
     """
-    to_hu = None if model is None or baseline is None else input_to_hu(baseline, model)
+    to_hu = None
+    if baseline is not None and model is not None:
+        to_hu = input_to_hu(baseline, model)
+    elif baseline is not None and record is not None:
+        to_hu = input_to_hu_of_record(record, "the translation")
     evaluation = score_aligned(align_volumes(fake, reference, mask=mask, baseline=baseline, register=register), to_hu)
     for note in evaluation.notes:
         log.warning(note)

@@ -81,7 +81,9 @@ def _footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines += [f"{_title(name)}: {BASELINES[name]}" for name in baseline_rows(rows)]
     beaten = sum(1 for row in rows if row["mae"] >= min(each["mae"] for each in row["baselines"].values()))
     if beaten:
-        lines.append(f"in {beaten} of {len(rows)} cases, the MAE of a baseline is at least as good as that of the fake")
+        lines.append(
+            f"in {beaten} of {len(rows)} cases, the MAE of a baseline is lower than that of the fake, or equal"
+        )
     return lines
 
 

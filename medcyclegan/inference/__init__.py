@@ -1,6 +1,6 @@
 """Translate volumes with a trained model, and assess and write the result."""
 
-from medcyclegan.inference.default_model import DEFAULT_MODEL, load_or_suggest
+from medcyclegan.inference.default_model import load_or_suggest
 from medcyclegan.inference.intervals.half_width import calibration_for, interval_half_width
 from medcyclegan.inference.quality import Quality, assess
 from medcyclegan.inference.runtime.options import InferenceOptions
@@ -9,6 +9,7 @@ from medcyclegan.inference.translate_file import translate_file
 from medcyclegan.inference.translation_options import TranslationOptions
 from medcyclegan.inference.uncertainty import uncertainty_map
 from medcyclegan.inference.volumes import translate_volume
+from medcyclegan.model.shipped import DEFAULT_MODEL
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -10,12 +10,9 @@ from medcyclegan.inference.translate import Model, load_models
 from medcyclegan.io.inspect import inspect_paths
 from medcyclegan.io.options import ReadOptions
 from medcyclegan.model.bundle import ModelBundle
-from medcyclegan.model.shipped import fitting_models
+from medcyclegan.model.shipped import DEFAULT_MODEL, fitting_models
 
-__all__ = ["DEFAULT_MODEL", "load_or_suggest"]
-
-#: Where ``train`` puts the newest model.
-DEFAULT_MODEL = "runs/latest/model"
+__all__ = ["load_or_suggest"]
 
 
 def load_or_suggest(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from medcyclegan.device import choose_device
+from medcyclegan.device import choose_device, log_fallback
 from medcyclegan.errors import IncompleteError, ModelError, UsageError
 from medcyclegan.inference.default_model import load_or_suggest
 from medcyclegan.inference.intervals.half_width import (
@@ -130,6 +130,8 @@ def _translate_and_write(
         check_writable(expected.replace(modality=None), options.uncertainty)
     calibration = _find_calibration(bundles, direction, computing, options)
     spread = options.uncertainty is not None and calibration is None
+    if options.computing.device == "auto" and computing.device == "cpu" and computing.backend == "torch":
+        log_fallback()
     done = translate(volume, bundles, direction, computing, force=options.force, spread=spread)
     clock.append(time.monotonic())
     record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.sidecar_fields}

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from medcyclegan.errors import ReadError
+from medcyclegan.errors import ReadError, nearest
 
 __all__ = ["broken_link", "check_exists", "is_broken_link"]
 
@@ -25,7 +25,10 @@ def is_broken_link(path: Path) -> bool:
 
 
 def check_exists(path: Path, remedy: str = "check the name") -> None:
-    """Raise :class:`~medcyclegan.errors.ReadError` if ``path`` does not exist."""
+    """Raise :class:`~medcyclegan.errors.ReadError` if ``path`` does not exist.
+
+    The remedy is a file or folder of a similar name next to it, or else ``remedy``.
+    """
     if is_broken_link(path):
         raise broken_link(path)
     if not path.exists() and re.match(r"https?:/", str(path)):
@@ -35,4 +38,15 @@ def check_exists(path: Path, remedy: str = "check the name") -> None:
             remedy="translate or copy the series into a folder first",
         )
     if not path.exists():
-        raise ReadError(f"{path}: no such file or folder", remedy=remedy)
+        near = nearest(path.name, _neighbors(path))
+        raise ReadError(
+            f"{path}: no such file or folder", remedy=f"did you mean {path.with_name(near)}?" if near else remedy
+        )
+
+
+def _neighbors(path: Path) -> list[str]:
+    """Return the names in the folder of ``path``; none if it cannot be listed."""
+    try:
+        return [] if path.name in ("", "..") else os.listdir(path.parent)
+    except OSError:
+        return []

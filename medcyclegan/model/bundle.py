@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from medcyclegan.config import Generator, Scaling, Slicing
-from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError
+from medcyclegan.errors import IntensityError, MedCycleGANError, ModelError, nearest
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow
 from medcyclegan.model.calibration import Calibration, calibration_file, load_calibration
@@ -134,8 +134,10 @@ class ModelBundle:
         for found in self.directions:
             if to == found.target.name:
                 return found
-        a, b = self.domains
-        raise ModelError(f"--to {to}: this model translates between {a.name} and {b.name}: name one of them")
+        a, b = (domain.name for domain in self.domains)
+        near = nearest(to, (a, b))
+        hint = f"did you mean --to {near}?" if near else "name one of them"
+        raise ModelError(f"--to {to}: this model translates between {a} and {b}: {hint}")
 
     def calibration(self, direction: Direction) -> Calibration | None:
         """Return the calibration of the outputs of ``direction``; None if there is none.

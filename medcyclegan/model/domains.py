@@ -49,7 +49,7 @@ def choose_direction(volume: Volume, bundle: ModelBundle, to: str | None = None,
             f"{name} is {chosen.target.name} by its name, and so would be the output without --to",
             remedy=f"choose with --to {chosen.source.name} or --to {chosen.target.name}",
         )
-    log.warning("translating to %s (choose with --to %s or --to %s)", chosen.target.name, a.name, b.name)
+    log.info("translating to %s (choose with --to %s or --to %s)", chosen.target.name, a.name, b.name)
     return chosen
 
 

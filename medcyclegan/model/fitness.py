@@ -127,10 +127,11 @@ def judge_model(fitness: Fitness | None, source: str, target: str, direction: st
     for name, description in _DISTANCES.items():
         score, given = (scores.get(f"{name}_{direction}") for scores in (fitness.scores, fitness.input_scores))
         if score is not None and given is not None and score >= given:
-            reason = (
-                f"the model's {description} is {score:.3g}, no better than the input taken as the output ({given:.3g})"
+            compared = "worse than" if score > given else "the same as"
+            reason = f"the model's {description} is {score:.3g}, {compared} that of the untranslated input"
+            findings.append(
+                ("check", f"{reason} ({given:.3g}): doing nothing is {'better' if score > given else 'as good'}")
             )
-            findings.append(("check", reason))
     return findings
 
 

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medcyclegan.errors import ModelError, UsageError
+from medcyclegan.errors import ModelError, UsageError, nearest
 from medcyclegan.model.contrast_names import contrasts_in
 from medcyclegan.model.folder import MODEL_JSON, read_record
 
 __all__ = [
+    "DEFAULT_MODEL",
     "SHIPPED",
     "ShippedModel",
     "find_translation",
@@ -23,6 +24,8 @@ __all__ = [
     "translation_choices",
 ]
 
+#: The model that commands use by default: where ``train`` puts the newest one.
+DEFAULT_MODEL = "runs/latest/model"
 #: The folder that holds one model folder per shipped model.
 SHIPPED = Path(__file__).parent / "shipped"
 #: Names of domains that say no more than the modality.
@@ -58,11 +61,20 @@ def shipped_models() -> list[ShippedModel]:
 
 
 def model_folder(model: str | Path) -> Path:
-    """Return the folder of ``model``: a folder, or the name of a shipped model if no folder has that name."""
+    """Return the folder of ``model``: a folder, or the name of a shipped model if no folder has that name.
+
+    Raises :class:`~medcyclegan.errors.ModelError` if it is neither.
+    """
     path = Path(model)
     is_name = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", str(model)) is not None
     if is_name and not path.exists() and (SHIPPED / str(model) / MODEL_JSON).is_file():
         return SHIPPED / str(model)
+    if not path.is_dir():
+        near = nearest(str(model), (folder.name for folder in SHIPPED.glob("*/")))
+        hint = f"did you mean {near}?" if near else "train a model (medcyclegan train), or name one with --model"
+        raise ModelError(
+            f"{path} is neither a folder nor a shipped model: {hint} (medcyclegan models lists the shipped ones)"
+        )
     return path
 
 

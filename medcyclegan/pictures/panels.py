@@ -18,13 +18,19 @@ _ROWS = (("real_A", "fake_B", "rec_A", "idt_A"), ("real_B", "fake_A", "rec_B", "
 _SMALLEST = 192
 
 
-def training_panel(images: Mapping[str, NDArray[Any]]) -> Image.Image:
+def training_panel(images: Mapping[str, NDArray[Any]], domains: tuple[str, str]) -> Image.Image:
     """Return the panel of a training step: real, fake, reconstruction and identity, A above B.
+
+    ``domains``: the names of A and B, for the titles.
 
     ``images`` holds ``real_A fake_B rec_A idt_A real_B fake_A rec_B idt_B``, each ``(H, W)`` in
     [-1, 1]. The two identity images may be missing (identity weight 0); their tiles are then left out.
     """
-    rows = [[labelled(_enlarged(images[name]), name) for name in names if name in images] for names in _ROWS]
+    rows = []
+    for names, (own, other) in zip(_ROWS, (domains, domains[::-1]), strict=True):
+        titles = (f"{own}, real", f"{own} to {other}", f"back to {own}", f"{own} to {own}")
+        tiles = zip(names, titles, strict=True)
+        rows.append([labelled(_enlarged(images[name]), title) for name, title in tiles if name in images])
     return join(rows)
 
 

@@ -12,12 +12,14 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["Chart", "curve_chart", "reliability_chart", "strip_chart"]
+__all__ = ["FEWEST_FOR_MEDIAN", "Chart", "curve_chart", "reliability_chart", "strip_chart"]
 
 #: A placeholder that is replaced by the text color of the page.
 _INK = "#010203"
 _COLOURS = ("#2f83d0", "#d9742b", "#3c9a5f", "#b0569b", "#8a7a2c")
 _POINTS = 400
+#: Fewer cases do not show a distribution: only their points are drawn.
+FEWEST_FOR_MEDIAN = 5
 _SIZE_INCHES = (4.2, 2.5)
 #: Number of letters that fit in one line of a legend.
 _LEGEND_LETTERS = 64
@@ -53,7 +55,7 @@ def curve_chart(title: str, curves: Mapping[str, Sequence[tuple[float, float]]])
 
 
 def strip_chart(title: str, groups: Mapping[str, Sequence[float]]) -> Chart:
-    """Draw one dot per case for each group, ``{name: values}``, and a line at the median of the group."""
+    """Draw one dot per case for each group, ``{name: values}``, and a line at the median of five or more."""
     figure, axes = _axes()
     ranges = []
     for place, (colour, (name, values)) in enumerate(zip(_COLOURS, groups.items(), strict=False)):
@@ -61,6 +63,10 @@ def strip_chart(title: str, groups: Mapping[str, Sequence[float]]) -> Chart:
         if not numbers.size:
             continue
         spread = np.linspace(-0.22, 0.22, numbers.size) if numbers.size > 1 else np.zeros(1)
+        if numbers.size < FEWEST_FOR_MEDIAN:
+            axes.scatter(place + spread, numbers, color=colour, s=32, linewidths=0)
+            ranges.append(f"{name}: {', '.join(f'{value:.3g}' for value in numbers)}")
+            continue
         axes.scatter(place + spread, numbers, color=colour, s=14, alpha=0.75, linewidths=0)
         axes.hlines(np.median(numbers), place - 0.32, place + 0.32, color=_INK, linewidth=1.5)
         ranges.append(f"{name}: median {np.median(numbers):.3g}, from {numbers.min():.3g} to {numbers.max():.3g}")

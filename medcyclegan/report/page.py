@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import functools
+import gzip
 import io
+import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,8 +19,9 @@ from PIL import Image
 import medcyclegan
 from medcyclegan.errors import ReadError
 from medcyclegan.provenance import now
+from medcyclegan.report.viewing import to_text
 
-__all__ = ["asset", "data_url", "niivue", "picture_url", "plain_rows", "render"]
+__all__ = ["asset", "data_url", "niivue", "number", "picture_url", "plain_rows", "render", "webp_url"]
 
 _ASSETS = "medcyclegan.report"
 _QUALITY = 85
@@ -50,8 +53,15 @@ def _template(name: str, *, home: str) -> str | None:
 
 
 def niivue() -> Markup:
-    """Return the viewer library, for a ``script`` element."""
-    return Markup(asset("niivue.umd.js"))  # noqa: S704
+    """Return the script of the viewer library, as gzip and as text."""
+    return to_text(gzip.compress(asset("niivue.umd.js").encode(), mtime=0))
+
+
+def number(value: float | None) -> str:
+    """Return a score as text of four digits; ``-`` if there is none."""
+    if value is None:
+        return "-"
+    return "∞" if math.isinf(value) else f"{value:.4g}"
 
 
 def picture_url(file: Path) -> str:
@@ -59,12 +69,17 @@ def picture_url(file: Path) -> str:
 
     Raises :class:`~medcyclegan.errors.ReadError` for a file that is not a picture.
     """
-    buffer = io.BytesIO()
     try:
         with Image.open(file) as picture:
-            picture.convert("RGB").save(buffer, format="WEBP", quality=_QUALITY)
+            return webp_url(picture)
     except OSError as error:
         raise ReadError(f"{file}: cannot be read as a picture ({error}): remove it, or write it again") from None
+
+
+def webp_url(picture: Image.Image) -> str:
+    """Return a picture as a ``data:`` URL in WebP format."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, format="WEBP", quality=_QUALITY)
     return data_url(buffer.getvalue(), "image/webp")
 
 

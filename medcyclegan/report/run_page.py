@@ -53,7 +53,7 @@ _UNFINISHED = {
     "stopped": "was stopped",
     "running": "is still being trained, and is",
     INTERRUPTED: "was interrupted without a message (its process was killed, perhaps because memory ran out); "
-    "medcyclegan train --resume continues it. Its last checkpoint is",
+    "medcyclegan {command} --resume continues it. Its last checkpoint is",
 }
 #: Columns that are shown elsewhere, or are of no interest as a curve.
 _NO_CURVES = ("step", "epoch", "seconds_per_step", "data_wait")
@@ -76,35 +76,33 @@ def build_run_page(run: Path) -> str:
     record = _load_record(run)
     rows = _load_rows(run / "metrics.jsonl")
     panels, left_out = _load_panels(run / "panels")
-    current, earlier = _health_of_record(record)
+    current, resolved = _health_of_record(record)
     domains = [str(name) for name in record.get("domains", ())]
     title = f"Training run: {' and '.join(domains)}" if domains else "Training run"
     return render(
         "run.html.j2",
         title=title,
         cards=_cards(record, rows),
-        warnings=[*_state_of_record(record), *current, *_health_of_rows(rows)],
-        earlier=earlier,
+        state=_state_of_record(record),
+        current=[*current, *_health_of_rows(rows, domains)],
+        resolved=resolved,
         model=_judge_model(run / "model" / "model.json"),
         watched="health" in record,
         panels=panels,
         panels_left_out=left_out,
-        panel_description=" ".join([_describe_columns(rows), *_describe_letters(domains)]),
-        charts=_charts(rows),
+        panel_description=_describe_columns(rows, domains),
+        charts=_charts(rows, domains),
         provenance=_provenance(record),
         configuration=_read_text(run / "config.yaml"),
     )
 
 
-def _describe_columns(rows: Sequence[Mapping[str, float]]) -> str:
+def _describe_columns(rows: Sequence[Mapping[str, float]], domains: Sequence[str]) -> str:
     """Describe the columns of a panel; without an identity loss it has no column for the identity pass."""
+    a, b = domains if len(domains) == 2 else ("A", "B")
     has_identity = any("identity_A" in row for row in rows)
-    last = "the translation back to A, and the identity pass" if has_identity else "and the translation back to A"
-    return f"Above: a slice of A, its translation to B, {last}. Below: the same for B."
-
-
-def _describe_letters(domains: Sequence[str]) -> list[str]:
-    return [f"A is {domains[0]}, B is {domains[1]}."] if len(domains) == 2 else []
+    last = f"the translation back to {a}, and {a} to {a}" if has_identity else f"and the translation back to {a}"
+    return f"Above: a slice of {a}, its translation to {b}, {last}. Below: the same for {b}."
 
 
 def _load_record(run: Path) -> dict[str, Any]:
@@ -149,8 +147,10 @@ def _cards(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> li
     seconds = sum(float(entry.get("seconds") or 0) for entry in sessions)
     cards = [
         ("state", str(record.get("state", "unknown"))),
-        ("steps", f"{record.get('step')} of {record.get('steps')}"),
+        ("step", f"{_last_step(record, rows)} of {record.get('steps')}"),
     ]
+    if record.get("state") != "finished":
+        cards.append(("last checkpoint", f"step {record.get('step')}"))
     if seconds:
         cards.append(("time", f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"))
     speeds = [row["images_per_second"] for row in rows if "images_per_second" in row]
@@ -161,33 +161,40 @@ def _cards(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> li
     return cards
 
 
+def _last_step(record: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> int:
+    """Return the last step in the metrics or of a checkpoint, whichever is later."""
+    step = record.get("step")
+    return max([step if isinstance(step, int) else 0, *(int(row["step"]) for row in rows[-1:])])
+
+
 def _state_of_record(record: Mapping[str, Any]) -> list[str]:
     """Return a sentence about the state of an unfinished run; no sentence for a finished one."""
     state = record.get("state")
     if state not in _UNFINISHED:
         return []
     reason = f": {record['reason']}" if record.get("reason") else ""
-    return [f"The run {_UNFINISHED[state]} at step {record.get('step')}{reason}."]
+    command = "train" if record.get("pairs") is None else "pretrain"
+    return [f"The run {_UNFINISHED[state].format(command=command)} at step {record.get('step')}{reason}."]
 
 
 def _health_of_record(record: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the warnings (``health`` in run.json) that applied at the last check, and the earlier ones.
+    """Return the warnings (``health`` in run.json) that applied at the last check, and the resolved ones.
 
     A run that failed before its first step has none.
     """
     health = record.get("health", {"warnings": [], "last_check": None})
     current: list[str] = []
-    earlier: list[str] = []
+    resolved: list[str] = []
     try:
         for warning in health["warnings"]:
             text = f"Step {warning['step']}: {warning['message']}"
             if warning["last_step"] < health["last_check"]:
-                earlier.append(f"{text} (last seen at step {warning['last_step']})")
+                resolved.append(f"{text} (last seen at step {warning['last_step']})")
             else:
                 current.append(text)
     except (KeyError, TypeError) as error:
         raise ReadError(f"{RECORD_FILE}: its health cannot be read ({error!r}): copy the run's folder again") from None
-    return current, earlier
+    return current, resolved
 
 
 def _judge_model(file: Path) -> dict[str, Any] | None:
@@ -202,7 +209,7 @@ def _judge_model(file: Path) -> dict[str, Any] | None:
     return {"verdict": gravest(findings), "reasons": list(dict.fromkeys(reason for _, reason in findings))}
 
 
-def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
+def _health_of_rows(rows: Sequence[Mapping[str, float]], domains: Sequence[str]) -> list[str]:
     """Return warnings that follow from the last fifth of the curves alone."""
     recent = rows[-max(1, int(len(rows) * _RECENT)) :]
     if len(rows) < _FEWEST_ROWS:
@@ -212,8 +219,9 @@ def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
         values = [row[name] for row in recent if name in row]
         if values and np.median(values) < _SATURATED:
             warnings.append(
-                f"{name} is near 0 ({np.median(values):.2g}): that discriminator recognizes every fake, and its "
-                "generator no longer learns from it. Try a lower training.learning_rate or a larger training.pool_size."
+                f"The loss of the discriminator of {_legend(name, domains)} is near 0 ({np.median(values):.2g}): it "
+                "recognizes every fake, and its generator no longer learns from it. Try a lower training.learning_rate "
+                "or a larger training.pool_size."
             )
     waits = [row["data_wait"] for row in recent if "data_wait" in row]
     if waits and np.median(waits) > _WAITING:
@@ -223,17 +231,27 @@ def _health_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
     return warnings
 
 
-def _charts(rows: Sequence[Mapping[str, float]]) -> list[Chart]:
+def _charts(rows: Sequence[Mapping[str, float]], domains: Sequence[str]) -> list[Chart]:
     groups = dict(_CHARTS)
     known = {name for names in groups.values() for name in names} | set(_NO_CURVES)
     groups |= {name.replace("_", " "): (name,) for row in rows for name in row if name not in known}
     charts = []
     for title, names in groups.items():
         curves = {name: [(row["step"], row[name]) for row in rows if name in row] for name in names}
-        curves = {name: points for name, points in curves.items() if points}
+        curves = {_legend(name, domains): points for name, points in curves.items() if points}
         if curves:
             charts.append(curve_chart(title, curves))
     return charts
+
+
+def _legend(name: str, domains: Sequence[str]) -> str:
+    """Return the name of a curve with those of the domains: ``t1 to t2`` for ``validation_cycle_AB``."""
+    if len(domains) != 2:
+        return name
+    a, b = domains
+    start, _, end = name.rpartition("_")
+    words = {"A": a, "B": b, "AB": f"{a} to {b}", "BA": f"{b} to {a}"}
+    return f"{words[end]}, in 8 bits" if end in words and start.endswith("8bit") else words.get(end, name)
 
 
 def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:

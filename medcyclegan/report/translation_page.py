@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medcyclegan.errors import ReadError
-from medcyclegan.pictures import png_bytes, preview
+from medcyclegan.evaluation import Evaluation
+from medcyclegan.evaluation.evaluate import BASELINES
+from medcyclegan.pictures import preview
 from medcyclegan.report.charts import Chart, reliability_chart
-from medcyclegan.report.page import data_url, niivue, plain_rows, render
-from medcyclegan.report.viewing import ViewedVolume, error_volume, view_volume
+from medcyclegan.report.page import niivue, number, plain_rows, render, webp_url
+from medcyclegan.report.table_page import MEANINGS
+from medcyclegan.report.viewing import ViewedVolume, view_error, view_volume
 from medcyclegan.volume import Volume
 
 __all__ = ["TranslationPage", "build_translation_page"]
@@ -26,48 +29,107 @@ class TranslationPage:
 
 
 def build_translation_page(
-    volumes: Mapping[str, Volume], sidecar: Mapping[str, Any], *, folder: str, most_bytes: int
+    volumes: Mapping[str, Volume],
+    sidecar: Mapping[str, Any],
+    *,
+    scores: Evaluation | str | None = None,
+    folder: str,
+    most_bytes: int,
+    exact: bool = False,
 ) -> TranslationPage:
     """Return the page of a translation.
 
     ``volumes`` holds ``fake`` and optionally ``input``, ``reference`` and ``uncertainty``; ``error`` is computed from
     fake and reference. ``sidecar``: the record that translate-volume wrote next to the fake. If the voxels take more
-    than ``most_bytes`` in the page, they are put into files in ``folder`` next to it instead.
+    than ``most_bytes`` in the page, they are put into files in ``folder`` next to it instead. ``scores``: those of the
+    fake, or the reason why there are none although there is a reference. ``exact``: do not round voxels to their noise.
     """
-    target = sidecar.get("to")
-    domain = str(target.get("domain", "")) if isinstance(target, Mapping) else ""
-    labels = {"input": "input", "fake": f"fake {domain}".strip(), "reference": "reference"}
-    shown = [view_volume(volumes[name], name, label) for name, label in labels.items() if name in volumes]
-    if "reference" in volumes:
-        error = error_volume(volumes["fake"], volumes["reference"])
-        shown.append(view_volume(error, "error", "error, absolute", colormap="hot"))
-    if "uncertainty" in volumes:
-        # Its values are in the target's unit.
-        uncertainty = volumes["uncertainty"].replace(modality=volumes["fake"].modality)
-        shown.append(view_volume(uncertainty, "uncertainty", _map_label(sidecar), colormap="inferno"))
-    separate = sum(len(view.voxels) for view in shown) > most_bytes
+    source, domain = _domain(sidecar, "from"), _domain(sidecar, "to")
+    labels = {"input": f"input {source}", "fake": f"fake {domain}", "reference": f"reference {domain}"}
+    labels = {name: label.strip() for name, label in labels.items()}
+    shown = [view_volume(volumes[name], name, label, exact=exact) for name, label in labels.items() if name in volumes]
+    shown += _maps(volumes, sidecar, exact=exact)
+    stored = [view for view in shown if view.voxels]
+    separate = sum(len(view.voxels) for view in stored) > most_bytes
     picture, description = _picture(
         {labels[name]: volumes[name] for name in labels if name in volumes}, volumes.get("uncertainty")
     )
     for view in shown:
-        view.metadata["file"] = f"{folder}/{view.metadata['name']}.js" if separate else ""
+        view.metadata["file"] = f"{folder}/{view.metadata['name']}.js" if separate and view.voxels else ""
     html = render(
         "translation.html.j2",
         title=f"Synthetic {domain}".strip() if domain else "Translated volume",
         cards=_cards(sidecar, volumes["fake"]),
-        warnings=_warnings(sidecar),
+        warnings=_warnings(sidecar, scores),
+        scores=_score_table(scores) if isinstance(scores, Evaluation) else None,
+        rounding=_describe_rounding(shown),
         kinds=_kinds(shown),
         overlays=[view.metadata for view in shown if view.metadata["overlay"]],
         volumes=[view.metadata for view in shown],
-        voxels=[] if separate else [(view.metadata["name"], view.voxels) for view in shown],
-        voxel_files=[view.metadata["file"] for view in shown] if separate else [],
+        voxels=[] if separate else [(view.metadata["name"], view.voxels) for view in stored],
+        voxel_files=[view.metadata["file"] for view in stored] if separate else [],
         niivue=niivue(),
         picture=picture,
         picture_description=description,
         charts=_charts(sidecar),
         provenance=plain_rows(sidecar),
     )
-    return TranslationPage(html, {view.metadata["file"]: _as_script(view) for view in shown} if separate else {})
+    return TranslationPage(html, {view.metadata["file"]: _as_script(view) for view in stored} if separate else {})
+
+
+def _domain(sidecar: Mapping[str, Any], end: str) -> str:
+    """Return the name of the domain ``from`` or ``to`` in a sidecar, or an empty string."""
+    entry = sidecar.get(end)
+    return str(entry.get("domain", "")) if isinstance(entry, Mapping) else ""
+
+
+def _maps(volumes: Mapping[str, Volume], sidecar: Mapping[str, Any], *, exact: bool) -> list[ViewedVolume]:
+    """Return the error, if there is a reference, and the uncertainty map, if there is one."""
+    maps = []
+    if "reference" in volumes:
+        maps.append(view_error(volumes["fake"], volumes["reference"]))
+    if "uncertainty" in volumes:
+        # Its values are in the target's unit.
+        uncertainty = volumes["uncertainty"].replace(modality=volumes["fake"].modality)
+        maps.append(view_volume(uncertainty, "uncertainty", _map_label(sidecar), colormap="inferno", exact=exact))
+    return maps
+
+
+def _describe_rounding(shown: Sequence[ViewedVolume]) -> str:
+    """Return the largest rounding error of each volume that is rounded."""
+    rounded = [view.metadata for view in shown if view.metadata.get("rounded")]
+    return "; ".join(f"{view['label']} {view['slope'] / 2:.2g} {view['unit']}" for view in rounded)
+
+
+def _score_table(scores: Evaluation) -> dict[str, Any]:
+    """Return the scores of the fake and of its baselines: a row per metric, a column per method."""
+    rows = [
+        {"name": name, "meaning": MEANINGS[name], "cells": [number(getattr(each, name)) for each in methods]}
+        for methods in [[scores, *scores.baselines.values()]]
+        for name in MEANINGS
+        if getattr(scores, name) is not None
+    ]
+    columns = [
+        ("input as output" if key == "input" else key.replace("_", " "), BASELINES[key]) for key in scores.baselines
+    ]
+    best = scores.baseline
+    verdict = ""
+    if scores.baselines:
+        name = "input as output" if best.scored == "input" else best.scored.replace("_", " ")
+        compared = "lower than" if scores.mae < best.mae else "higher than" if scores.mae > best.mae else "equal to"
+        verdict = (
+            f"The MAE of the translation, {number(scores.mae)}, is {compared} that of the best baseline ({name}), "
+            f"{number(best.mae)}."
+        )
+    unit = f"Errors are in {scores.unit}." if scores.unit == "HU" else f"Errors are a fraction {scores.unit}."
+    scaled = "" if scores.normalization == "none" else f" Intensities were first scaled: {scores.normalization}."
+    return {
+        "rows": rows,
+        "columns": columns,
+        "verdict": verdict,
+        "legend": f"Inside the mask of the patient. {unit}{scaled}",
+        "notes": scores.notes,
+    }
 
 
 def _as_script(view: ViewedVolume) -> bytes:
@@ -90,7 +152,7 @@ def _picture(volumes: Mapping[str, Volume], uncertainty: Volume | None) -> tuple
     columns = ", ".join([*volumes, *(["uncertainty"] if uncertainty is not None else [])])
     planes = "The image" if 1 in next(iter(volumes.values())).shape else "Three planes through the middle of the head"
     picture = preview(volumes, uncertainty=uncertainty, unit="")
-    return data_url(png_bytes(picture), "image/png"), f"{planes}; columns: {columns}."
+    return webp_url(picture), f"{planes}; columns: {columns}."
 
 
 def _cards(sidecar: Mapping[str, Any], fake: Volume) -> list[tuple[str, str]]:
@@ -153,10 +215,10 @@ def _shares(values: Any) -> list[float]:
     return numbers
 
 
-def _warnings(sidecar: Mapping[str, Any]) -> list[str]:
+def _warnings(sidecar: Mapping[str, Any], scores: Evaluation | str | None) -> list[str]:
+    warnings = [f"There are no scores: {scores}"] if isinstance(scores, str) else []
     if not sidecar:
-        return ["There is no record next to this volume of how it was made."]
-    warnings = []
+        return [*warnings, "There is no record next to this volume of how it was made."]
     quality = sidecar.get("quality")
     if isinstance(quality, Mapping):
         reasons = quality.get("reasons")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medcyclegan.errors import IntensityError, ReadError, UsageError
+from medcyclegan.errors import IntensityError, ReadError, UsageError, VolumeError
+from medcyclegan.evaluation import Evaluation, evaluate_volumes
 from medcyclegan.intensity import check_hu
 from medcyclegan.io import ReadOptions, read_translation_record, read_with_options
 from medcyclegan.report.run_page import build_run_page, is_run
@@ -18,6 +20,8 @@ from medcyclegan.volume import Volume
 
 __all__ = ["ReportOptions", "write_report"]
 
+log = logging.getLogger(__name__)
+
 #: Voxels of at most this size are put into the page itself.
 _EMBEDDED_MB = 60.0
 
@@ -27,7 +31,8 @@ class ReportOptions:
     """The content of a page, and where to write it.
 
     ``source``, ``reference``, ``uncertainty``: volumes to show with a translation. ``names``: show the case names of
-    an evaluation. ``embedded_mb``: for a translation, voxels that take more than this (default: 60) are put into
+    an evaluation. ``exact``: for a translation, store voxels exactly instead of rounded to steps hidden by their noise.
+    ``embedded_mb``: for a translation, voxels that take more than this (default: 60) are put into
     files next to the page. ``reading``: options of :func:`~medcyclegan.io.read_volume`; those that select one of
     several volumes apply to ``source``, or to the translated volume if ``source`` is not given. ``out``: the page; by
     default, ``report.html`` in the folder of a run, or a file next to the table or volume.
@@ -38,6 +43,7 @@ class ReportOptions:
     reference: Path | None = None
     uncertainty: Path | None = None
     names: bool = False
+    exact: bool = False
     embedded_mb: float | None = None
     overwrite: bool = False
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
@@ -92,11 +98,29 @@ def _translation_files(target: Path, options: ReportOptions, out: Path) -> dict[
             volumes[name] = _with_modality(volume, modality if name in ("fake", "reference") else None)
     folder = out.parent / f"{out.stem}-volumes"
     most_mb = _EMBEDDED_MB if options.embedded_mb is None else options.embedded_mb
-    page = build_translation_page(volumes, sidecar, folder=folder.name, most_bytes=int(most_mb * 1_000_000))
+    page = build_translation_page(
+        volumes,
+        sidecar,
+        scores=_score(volumes, sidecar),
+        folder=folder.name,
+        most_bytes=int(most_mb * 1_000_000),
+        exact=options.exact,
+    )
     files = {out.parent / name: content for name, content in page.files.items()}
     if files:
         check_output(folder, overwrite=options.overwrite)
     return {**files, out: page.html.encode()}
+
+
+def _score(volumes: Mapping[str, Volume], sidecar: Mapping[str, Any]) -> Evaluation | str | None:
+    """Return the scores of the fake, or the reason why it cannot be scored; None without a reference."""
+    if "reference" not in volumes:
+        return None
+    try:
+        return evaluate_volumes(volumes["fake"], volumes["reference"], baseline=volumes.get("input"), record=sidecar)
+    except VolumeError as error:
+        log.warning("the translation cannot be scored: %s", error)
+        return str(error)
 
 
 def _with_modality(volume: Volume, modality: str | None) -> Volume:
@@ -119,7 +143,7 @@ def _refuse(options: ReportOptions, target: Path, what: str, *, translation: boo
         "--reference": options.reference,
         "--uncertainty": options.uncertainty,
     }
-    given["--embed-mb"] = options.embedded_mb
+    given |= {"--embed-mb": options.embedded_mb, "--exact": options.exact or None}
     for name, value in given.items():
         if translation and value is not None:
             raise UsageError(f"{name}: {target} is {what}, and {name} is only for a translated volume: leave it out")

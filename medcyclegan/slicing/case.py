@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from medcyclegan.config import Domain, Slicing
 from medcyclegan.errors import IntensityError, MedCycleGANError
 from medcyclegan.io import FoundVolume, ReadOptions, anonymous_reason, read_found_volume
+from medcyclegan.io.notes import Note, collected_notes
 from medcyclegan.manifest import PatientSource, SliceRow, Split
 from medcyclegan.slicing.domains import choose_modality
 from medcyclegan.slicing.patients import describe_likeness
@@ -24,7 +25,7 @@ from medcyclegan.slicing.store import Refusal, SliceStore
 from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, ScaleToMinusOneOned
 from medcyclegan.volume import Volume
 
-__all__ = ["CaseJob", "cut_slices", "preparation_of", "refuse_case", "slice_case"]
+__all__ = ["CaseJob", "CaseResult", "cut_slices", "preparation_of", "refuse_case", "slice_case"]
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,22 @@ def preparation_of(slicing: Slicing, settings: Domain) -> dict[str, Any]:
     return {**chosen, "modality": settings.modality, **settings.scaling.model_dump(mode="json")}
 
 
-def slice_case(job: CaseJob) -> SliceRow | Refusal:
-    """Read, slice and store one volume; return a :class:`Refusal` for a volume that is refused."""
+@dataclasses.dataclass(frozen=True)
+class CaseResult:
+    """What became of a volume: its row, or a refusal, and the reader's notes on it."""
+
+    outcome: SliceRow | Refusal
+    notes: tuple[Note, ...] = ()
+
+
+def slice_case(job: CaseJob) -> CaseResult:
+    """Read, slice and store one volume; the outcome is a :class:`Refusal` for a volume that is refused."""
+    with collected_notes() as notes:
+        outcome = _slice_and_store(job)
+    return CaseResult(outcome, tuple(notes))
+
+
+def _slice_and_store(job: CaseJob) -> SliceRow | Refusal:
     try:
         volume = read_found_volume(job.found, job.reading)
         row, stack = _slice(volume, job)

@@ -12,11 +12,12 @@ from pathlib import Path
 from medcyclegan.config import Config
 from medcyclegan.errors import UsageError
 from medcyclegan.io import FoundVolume, ReadOptions
+from medcyclegan.io.notes import NoteLog
 from medcyclegan.manifest import SliceRow
 from medcyclegan.progress import progress_bar
 from medcyclegan.provenance import now, versions
 from medcyclegan.shards import share_of
-from medcyclegan.slicing.case import CaseJob, refuse_case, slice_case
+from medcyclegan.slicing.case import CaseJob, CaseResult, refuse_case, slice_case
 from medcyclegan.slicing.check import report_check
 from medcyclegan.slicing.domains import Member, Source, find_members, members_by_domain
 from medcyclegan.slicing.key_file import load_names, name_volumes
@@ -219,23 +220,28 @@ def _report(store: SliceStore, rows: Sequence[SliceRow], work: _Work, config: Co
 def _run(jobs: Sequence[CaseJob], workers: int) -> list[SliceRow | Refusal]:
     """Run all jobs, in this process or in ``workers`` processes; return results in the order of the jobs.
 
-    A volume whose process is killed is refused.
+    A volume whose process is killed is refused. The same note on many volumes is logged once, with their number.
     """
     results: dict[int, SliceRow | Refusal] = {}
+    notes = NoteLog(log)
     with progress_bar("slicing", len(jobs)) as bar:
         if workers == 1 or len(jobs) < 2:
-            ended: Iterable[tuple[int, SliceRow | Refusal]] = ((n, slice_case(job)) for n, job in enumerate(jobs))
+            ended: Iterable[tuple[int, CaseResult]] = ((n, slice_case(job)) for n, job in enumerate(jobs))
         else:
             ended = run_in_processes(slice_case, jobs, workers, _killed)
         for number, result in ended:
-            results[number] = result
+            results[number] = result.outcome
+            for note in result.notes:
+                notes.log(note)
             bar.advance()
+    notes.log_repeated()
     return [results[number] for number in range(len(jobs))]
 
 
-def _killed(job: CaseJob) -> Refusal:
+def _killed(job: CaseJob) -> CaseResult:
     """Return the refusal of a volume for which a worker process was killed twice."""
-    return refuse_case(job, "its worker process was killed, most often because memory ran out: use fewer --workers")
+    reason = "its worker process was killed, most often because memory ran out: use fewer --workers"
+    return CaseResult(refuse_case(job, reason))
 
 
 def _save_record(folder: Path, rows: Sequence[SliceRow], refused: int, seconds: float) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
-from medcyclegan.errors import ConfigError
+from medcyclegan.errors import ConfigError, nearest
 from medcyclegan.synthesis.tissues import TISSUES
 
 __all__ = ["FREESURFER", "read_labels_table"]
@@ -77,8 +76,8 @@ def read_labels_table(path: Path) -> dict[int, str]:
             if not label.isdecimal():
                 raise ConfigError(f"{where}: the label {label!r} is not a whole number of at least 0")
             if tissue not in names:
-                near = difflib.get_close_matches(tissue, names, n=1)
-                known = f"did you mean {near[0]!r}?" if near else f"the tissues are {', '.join(names)}"
+                near = nearest(tissue, names)
+                known = f"did you mean {near!r}?" if near else f"the tissues are {', '.join(names)}"
                 raise ConfigError(f"{where}: unknown tissue {tissue!r}: {known}")
             if table.setdefault(int(label), tissue) != tissue:
                 raise ConfigError(f"{where}: label {label} is {table[int(label)]} and {tissue}: keep one of the rows")

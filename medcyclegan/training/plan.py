@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import difflib
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ import torch
 
 from medcyclegan.config import Config, Domain, Scaling
 from medcyclegan.data import Sampling, SliceIndex, check_stacks
-from medcyclegan.errors import IntensityError, StoreError, UsageError
+from medcyclegan.errors import IntensityError, StoreError, UsageError, nearest
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.model.training_set import describe_patients, describe_training_set
@@ -239,8 +238,8 @@ def choose_domains(rows: Sequence[SliceRow], wish: Sequence[str] | None, store: 
         raise UsageError(f"--domains {' '.join(wish)}: name two different domains, A and B")
     for name in wish:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it holds {', '.join(known)}"
+            near = nearest(name, known)
+            hint = f"did you mean {near}?" if near else f"it holds {', '.join(known)}"
             raise StoreError(f"{store} holds no domain {name}: {hint}")
     return wish[0], wish[1]
 

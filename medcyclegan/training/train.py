@@ -236,7 +236,7 @@ def continue_run(
         checkpoints = Checkpoints(state, plan, step, watchers, stop, pause_after)
         if first < plan.steps:
             handlers = [LearningRate(plan, step), *watchers]
-            handlers += [Panels(run.panels, plan, step, trackers), TimeLeft(plan)] if is_first else []
+            handlers += [Panels(run.panels, plan, step, trackers), TimeLeft(plan, step.device)] if is_first else []
             handlers.append(checkpoints)
             handlers += mlflow_handlers(run.path.name, plan, lambda: watchers.metrics.last) if is_first else []
             run_engine(plan, step, first, handlers, watchers.metrics)

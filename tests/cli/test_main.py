@@ -68,3 +68,35 @@ def test_wrong_usage_is_exit_code_2(arguments, tmp_path, monkeypatch):
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == [tmp_path / "volumes"]
+
+
+def test_a_misspelled_command_is_recognized():
+    result = CliRunner().invoke(main, ["trian"])
+    assert result.exit_code == 2
+    assert "No such command 'trian'. (Did you mean 'train'?)" in result.output
+
+
+MISSING = (
+    "translate-volume nope.nii.gz o.nii.gz|translate-volume x.nii o.nii.gz --model nope|train --slices nope|"
+    "train --init-from nope|train --config nope.yaml|train --resume nope|pretrain nope|synthesize nope|"
+    "slice-volumes nope|slice-volumes --split-file nope.csv|evaluate nope nope|report nope|"
+    "export --format onnx --model nope|import-weights nope.pth nope.pth --domains a b --out m"
+)
+
+
+def test_a_missing_path_is_refused_before_heavy_imports(tmp_path):
+    """In a fresh process, none of these commands imports torch, MONAI or SciPy."""
+    (tmp_path / "x.nii").touch()
+    (tmp_path / "volumes").mkdir()
+    (tmp_path / "slices").mkdir()
+    (tmp_path / "slices" / "manifest.jsonl").touch()
+    code = (
+        "import sys; from click.testing import CliRunner; from medcyclegan.cli.main import main\n"
+        f"for line in {MISSING!r}.split('|'):\n"
+        "    result = CliRunner().invoke(main, line.split())\n"
+        "    assert result.exit_code == 1 and 'nope' in result.stderr, (line, result.output)\n"
+        "    heavy = {'torch', 'monai', 'scipy', 'SimpleITK'} & set(sys.modules)\n"
+        "    assert not heavy, (line, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

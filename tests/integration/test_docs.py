@@ -46,6 +46,8 @@ def test_every_command_parses(line, title):
             return
     if program == "medcyclegan-slicer":
         assert {word for word in words if word.startswith("-")} <= {o for p in slicer.params for o in p.opts}
+    elif program == "python" and words[0] == "-m":
+        assert importlib.util.find_spec(words[1]), words[1]
     elif program == "python":
         _check_script(ROOT / words[0], words[1:])
     elif program == "make":
@@ -55,6 +57,17 @@ def test_every_command_parses(line, title):
         assert any((ROOT / word).is_file() for word in words)
     else:
         assert program == "pip", line
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda p: p.stem)
+def test_commands_in_sentences_parse(page):
+    for line in re.findall(r"`medcyclegan ([a-z][^`]*)`", page.read_text().replace("\n", " ")):
+        name, *words = shlex.split(line)
+        command = main.get_command(click.Context(main), name)
+        assert command is not None, line
+        if words and not {"COMMAND", "NAME", "RUN", "FILE"} & set(words):
+            with command.make_context(name, words):
+                pass
 
 
 def _check_script(script, words):

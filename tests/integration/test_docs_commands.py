@@ -60,6 +60,8 @@ TRAINING = [
     "pretraining.validation_patients=1",
     "pretraining.workers=0",
 ]
+#: The README's commands are in indented lines.
+README_LINE = re.compile(r"^    ((?:medcyclegan|python) .*)$", re.M)
 INSTALLS = ("make", "pip")
 BLOCK = re.compile(r"^```(?P<language>sh|python)(?: title=\"(?P<title>[^\"]*)\")?\n(?P<text>.*?)^```", re.M | re.S)
 
@@ -73,6 +75,11 @@ def three_commands():
         write_nifti(head_mr(SHAPE, PLACE, seed=n), Path("volumes/t1") / f"p{n}.nii.gz")
         write_nifti(head_mr(SHAPE, PLACE, seed=9 + n, inverted=True), Path("volumes/t2") / f"q{n}.nii.gz")
     write_nifti(head_mr(SHAPE, PLACE, seed=30), Path("in.nii.gz"))
+
+
+def first_screen():
+    three_commands()
+    write_nifti(head_mr((24, 28, 4), PLACE), Path("t1.nii.gz"))
 
 
 def label_maps():
@@ -190,6 +197,7 @@ def patients_with_truth():
 
 #: Prepares the folder in which the commands of a page are run.
 PREPARED = {
+    "README": first_screen,
     "index": three_commands,
     "tutorial": lambda: None,
     "scaling": lambda: None,
@@ -216,6 +224,9 @@ PREPARED = {
 
 def blocks(page):
     """The language, the title and the text of each block of commands or of Python; a command is a line."""
+    if page == "README":
+        lines = README_LINE.findall((ROOT / "README.md").read_text())
+        return [("sh", None, "\n".join(lines))]
     found = BLOCK.finditer((ROOT / "docs" / f"{page}.md").read_text())
     return [(b["language"], b["title"], b["text"].replace("\\\n", " ")) for b in found]
 
@@ -268,10 +279,10 @@ def run(line, monkeypatch):
     for long, short in SHORTER.items():
         line = line.replace(long, short)
     program, *words = shlex.split(line)
-    if "dicom://" in line:
+    if "4242" in line:
         with running_node(called="ORTHANC") as node:
-            words = [word.replace(":4242", f":{node.port}") for word in words]
-            command(words, line)
+            words = [word.replace("4242", str(node.port)) for word in words]
+            command(words, line) if program == "medcyclegan" else module(words, line)
             assert node.images
     elif "https://pacs.example/dicom-web" in line:
         with running_service(archive_of(sorted(Path("archive").iterdir()))) as (service, received):
@@ -283,6 +294,8 @@ def run(line, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(Service, "wait", lambda _service, _stop: None)
             command([*words, "--port", str(free_port()), "--health-port", str(free_port())], line)
+    elif program == "python" and words[0] == "-m":
+        module(words, line)
     elif program == "medcyclegan":
         command(words, line)
     elif program == "medcyclegan-slicer":
@@ -295,6 +308,14 @@ def run(line, monkeypatch):
 def command(words, line):
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, f"{line}: {result.output}"
+    if words[0] == "train" and "--config" in words:
+        assert "the slices were made with" not in result.output, "slice-volumes needs the configuration too"
+
+
+def module(words, line):
+    """Run ``python -m`` in a process of its own."""
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert done.returncode == 0, f"{line}: {done.stderr}"
 
 
 def script(words, monkeypatch):

@@ -28,19 +28,19 @@ def middle_greys(panel, rows, columns):
 
 
 def test_training_panel_is_a_above_b_from_real_to_identity():
-    greys = middle_greys(training_panel(flat_slices()), 2, 4)
+    greys = middle_greys(training_panel(flat_slices(), ("t1", "t2")), 2, 4)
     np.testing.assert_array_equal(greys.ravel(), np.rint(np.arange(8) / 8 * 255).astype(np.uint8))
 
 
 def test_training_panel_without_identity_has_three_columns():
     images = {name: plane for name, plane in flat_slices().items() if not name.startswith("idt")}
-    panel = training_panel(images)
-    assert panel.width < training_panel(flat_slices()).width
+    panel = training_panel(images, ("t1", "t2"))
+    assert panel.width < training_panel(flat_slices(), ("t1", "t2")).width
     assert middle_greys(panel, 2, 3).ravel().tolist() == [0, 32, 64, 128, 159, 191]
 
 
 def test_training_panel_titles_each_tile_differently():
-    panel = np.asarray(training_panel(flat_slices()).convert("L"))
+    panel = np.asarray(training_panel(flat_slices(), ("t1", "t2")).convert("L"))
     titles = [panel[top : top + 20, 4 + n * 260 : 260 + n * 260] for top in (4, 284) for n in range(4)]
     assert all((title > 150).sum() > 50 for title in titles)
     assert len({title.tobytes() for title in titles}) == 8
@@ -48,7 +48,7 @@ def test_training_panel_titles_each_tile_differently():
 
 def test_small_slices_are_enlarged_without_changing_their_rows():
     ramp = np.tile(np.linspace(-1, 1, 32, dtype=np.float32)[:, None], (1, 32))
-    panel = training_panel(dict.fromkeys(NAMES, ramp))
+    panel = training_panel(dict.fromkeys(NAMES, ramp), ("t1", "t2"))
     assert panel.width > 4 * 190
     column = np.asarray(panel.convert("L"))[30:200, 100].astype(int)
     assert (np.diff(column) >= 0).all()
@@ -64,7 +64,7 @@ def test_comparison_shows_the_absolute_error_in_heat():
 
 
 def test_png_bytes_hold_the_picture_and_are_the_same_each_time():
-    panel = training_panel(flat_slices(64))
+    panel = training_panel(flat_slices(64), ("t1", "t2"))
     data = png_bytes(panel)
     assert data == png_bytes(panel)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), np.asarray(panel))
@@ -72,7 +72,7 @@ def test_png_bytes_hold_the_picture_and_are_the_same_each_time():
 
 def test_a_panel_without_its_slices_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="max"):
-        training_panel({})
+        training_panel({}, ("t1", "t2"))
 
 
 def test_further_planes_have_their_own_columns() -> None:

@@ -120,7 +120,7 @@ def test_a_page_loads_in_silence_and_fits_the_screen(window, pages, tmp_path_fac
 
 
 def test_the_viewer_draws_and_everything_moves(window, translation):
-    window.open(translation["inside"], width=1280)
+    window.open(translation["inside"], width=1280, height=1800)  # all views are in the window
     window.wait_for(READY)
 
     def look():
@@ -157,8 +157,20 @@ def test_the_viewer_draws_and_everything_moves(window, translation):
     window.set("#opacity", 0)
     assert changed(windowed, look()) == set(), "at opacity 0 the fake is as it was"
 
+    bars = window.run("return [...document.querySelectorAll('#views .bar')].map((b) => b.textContent)")
+    assert [bar.split(" ")[-1] for bar in bars] == ["a.u.", "HU", "HU", "HU", "HU"], (
+        "every view has a bar with its unit"
+    )
+    assert bars[1] == "-3001500 HU", "the bar shows the chosen window"
+
     window.click("[data-plane='1']")
     assert changed(windowed, look(), 0.02) == set(PANELS), "the coronal view differs from the axial one"
+
+    narrow = window.run("return document.querySelector('#views .canvas').clientWidth")
+    window.click("[data-plane='3']")
+    wide = window.run("return document.querySelector('#views .canvas').clientWidth")
+    page = window.run("return document.querySelector('main').clientWidth")
+    assert wide > 0.95 * (page - 40) > 2 * narrow, "three planes take the width of the page"
 
 
 def test_the_viewer_shows_the_voxel_under_the_cross_hair(window, translation):

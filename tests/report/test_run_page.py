@@ -51,14 +51,17 @@ def page_of(run, **options):
 def test_it_holds_curves_panels_configuration_and_provenance(run):
     page = page_of(run)
     assert page.count("<svg") == 4
-    assert "Cycle loss: cycle_A from 0.905 to 0.0183; cycle_B from 1.81 to 0.0366." in page
+    assert "Cycle loss: t1 from 0.905 to 0.0183; t2 from 1.81 to 0.0366." in page
     assert "a new loss" in page
     panels = json.loads(re.search(r"const panels = (\[.*?\]),", page)[1])
     assert [panel["step"] for panel in panels] == [100, 200, 300, 400]
     assert all(panel["source"].startswith("data:image/webp;base64,") for panel in panels)
     assert "&lt;generator&gt; &amp; {kind: resnet}" in page
-    assert "<p>No warnings" in page
-    assert "A is t1, B is t2." in page
+    assert "<p>No current warnings" in page
+    assert (
+        "Above: a slice of t1, its translation to t2, and the translation back to t1. Below: the same for t2." in page
+    )
+    assert "cycle_A" not in page
     assert "secret-folder" not in page
 
 
@@ -85,7 +88,7 @@ def test_warnings_of_the_run_and_of_its_curves(run):
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 41')
     page = page_of(run)
     assert "Step 50: the fakes are &lt;nearly&gt; their inputs" in page
-    assert "discriminator_A is near 0 (0.001)" in page
+    assert "The loss of the discriminator of t1 is near 0 (0.001)" in page
     assert "50% of the time is spent waiting" in page
 
 
@@ -98,15 +101,16 @@ def test_only_warnings_active_at_the_last_check_are_current(run):
     record["health"] = {"warnings": warnings, "last_check": 400}
     (run / "run.json").write_text(json.dumps(record))
     page = page_of(run)
-    assert re.findall(r'<p class="warning">(.*?)</p>', page) == ["Step 300: edges gone now"]
-    assert "1 earlier warning, resolved at the last check" in page
-    assert "<li>Step 50: shifted &lt;then&gt; (last seen at step 90)</li>" in page
+    assert re.findall(r'<p class="warning">(.*?)</p>', page) == ["<b>Current.</b> Step 300: edges gone now"]
+    resolved = re.findall(r'<p class="resolved">(.*?)</p>', page)
+    assert resolved == ["<b>Resolved.</b> Step 50: shifted &lt;then&gt; (last seen at step 90)"]
+    assert "No current warnings" not in page
     for passed in warnings:
         passed["last_step"] = 90
     (run / "run.json").write_text(json.dumps(record))
     page = page_of(run)
-    assert "<p>No warnings" in page
-    assert "2 earlier warnings" in page
+    assert "<p>No current warnings" in page
+    assert page.count("<b>Resolved.</b>") == 2
 
 
 def test_the_models_own_verdict_is_shown(run):
@@ -158,13 +162,22 @@ def test_a_run_whose_process_is_gone_is_not_shown_as_running(run):
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "state": "running", "step": 120}))
     page = page_of(run)
-    assert "Its last checkpoint is at step 120." in page
+    assert "medcyclegan train --resume continues it. Its last checkpoint is at step 120." in page
+    assert "<li>step<b>400 of 400</b></li><li>last checkpoint<b>step 120</b></li>" in page
     assert len(re.findall(">interrupted<", page)) == 2, "a card and the table"
     with (run / ".lock").open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         page = page_of(run)
     assert "The run is still being trained, and is at step 120." in page
     assert "interrupted" not in page
+
+
+def test_a_killed_pretraining_is_continued_by_pretrain(run):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "state": "running", "pairs": {"kind": "synthetic"}}))
+    page = page_of(run)
+    assert "medcyclegan pretrain --resume continues it" in page
+    assert "medcyclegan train --resume" not in page
 
 
 def test_many_panels_are_thinned(run, monkeypatch):

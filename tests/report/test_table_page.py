@@ -13,7 +13,7 @@ from PIL import Image
 
 from medcyclegan.errors import ReadError, UsageError
 from medcyclegan.evaluation import CaseScores, Evaluation, Refusal, compare_models, evaluate, mean_interval, write_table
-from medcyclegan.report import ReportOptions, charts, table_page, write_report
+from medcyclegan.report import ReportOptions, charts, write_report
 
 FLAT = Evaluation(
     mae=100.0, psnr=10.0, ms_ssim=0.1, mae_2023=100.0, psnr_2023=9.0, ssim_2023=0.05, mean_error=-20.0, ncc=0.0,
@@ -48,7 +48,10 @@ def test_it_holds_the_table_without_names(tmp_path, ending):
     assert "MARKER" not in page
     rows = re.findall(r'<tr><th scope="row" data-value="\d+">(\d+)</th><td data-value="([\d.]+)">', page)
     assert rows == [("1", "50.0"), ("2", "120.0"), ("3", "61.25")]
-    assert "In 1 of 3 cases, the MAE of a baseline is at least as good as that of the translation" in page
+    assert "In 1 of 3 cases, the MAE of a baseline is lower than that of the translation, or equal." in page
+    assert "In case 2, that of the baseline flat is 100, lower than that of the translation, 120." in page
+    assert "Each point is a case." in page
+    assert ": median " not in page, "three cases have no distribution"
     assert "The baseline from the training set is missing" in page
     headings = re.findall(r"<button[^>]*>([^<]*)</button>", page)
     assert headings[-6:] == ["flat mae", "flat psnr", "flat ms_ssim", "water mae", "water psnr", "water ms_ssim"]
@@ -60,10 +63,34 @@ def test_it_holds_the_table_without_names(tmp_path, ending):
     assert ("A case was refused" in page) == (ending == "json")
 
 
-def test_the_page_knows_every_baseline_of_the_evaluation():
-    """The two parts cannot import each other, so each has its own list."""
-    assert list(table_page._BASELINES.items()) == list(evaluate.BASELINES.items())
+def test_every_baseline_has_a_color():
     assert len(charts._COLOURS) > len(evaluate.BASELINES), "the fake has a colour too"
+
+
+def test_five_cases_have_a_median_and_fewer_are_points(tmp_path):
+    write_table(tmp_path / "t.json", cases(*range(50, 55)))
+    page = page_of(tmp_path / "t.json")
+    assert "the line is the median" in page
+    assert "fake: median 52, from 50 to 54" in page
+    write_table(tmp_path / "four.json", cases(*range(50, 54)))
+    page = page_of(tmp_path / "four.json")
+    assert "the line is the median" not in page
+    assert "fake: 50, 51, 52, 53" in page
+
+
+def test_notes_are_whole_and_counted(tmp_path):
+    first, second = (
+        f"by their headers, the fake is MR and the reference CT: check the pair|fake: {n} x 64 voxels".split("|")
+        for n in (32, 48)
+    )
+    noted = [
+        dataclasses.replace(case, evaluation=dataclasses.replace(case.evaluation, notes=tuple(notes)))
+        for case, notes in zip(cases(50.0, 60.0), (first, second), strict=True)
+    ]
+    write_table(tmp_path / "t.json", noted)
+    page = page_of(tmp_path / "t.json")
+    assert "By their headers, the fake is MR and the reference CT: check the pair (2 of 2 cases)." in page
+    assert "Case 1: fake: 32 x 64 voxels (similar in 2 of 2 cases; see the table file)." in page
 
 
 def test_names_are_shown_on_request(tmp_path):
@@ -117,7 +144,7 @@ def test_every_baseline_is_drawn_and_tabled(tmp_path, ending):
     write_table(tmp_path / f"t.{ending}", [CaseScores(str(n), each) for n, each in enumerate(evaluations)])
     page = page_of(tmp_path / f"t.{ending}")
     for name, value in zip(("input", "tissue means", "flat", "water"), range(200, 204), strict=True):
-        assert f"{name}: median {value}, from {value} to {value}" in page
+        assert f"{name}: {value}, {value}" in page
         assert f">{name} mae</button>" in page
     assert "The baseline from the training set is missing" not in page
 

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from medcyclegan.errors import ReadError
+from medcyclegan.evaluation import evaluate_volumes
 from medcyclegan.io import read_volume, write_volume
 from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
 from medcyclegan.report import ReportOptions, write_report
-from medcyclegan.report.viewing import error_volume
+from medcyclegan.report.translation_page import build_translation_page
+from medcyclegan.report.viewing import error_volume, view_volume
 from medcyclegan.volume import Volume
 
 GRID = {"shape": (30, 36, 20), "spacing_mm": (6.0, 6.0, 7.0)}
@@ -53,15 +55,26 @@ def volumes_in(page):
 
 
 def voxels_of(text, metadata):
-    stored = np.frombuffer(gzip.decompress(base64.b64decode(text)), "<i2").reshape(metadata["shape"], order="F")
+    """Unpack voxels as the viewer does, one by one."""
+    content = gzip.decompress(base64.b85decode(text.encode().translate(bytes.maketrans(b",.", b"<&"))))
+    low, high = np.frombuffer(content, np.uint8).reshape(2, -1).astype(np.int64)
+    coded = (low + 256 * high).reshape(metadata["shape"], order="F")
+    differences = (coded >> 1) ^ -(coded & 1)
+    stored = np.zeros_like(coded)
+    for i in range(coded.shape[0]):
+        for j in range(coded.shape[1]):
+            around = ([stored[i - 1, j]] if i else []) + ([stored[i, j - 1]] if j else [])
+            expected = sum(around) >> 1 if len(around) == 2 else sum(around)
+            stored[i, j] = (expected + differences[i, j]).astype(np.int16)
     return stored * metadata["slope"] + metadata["intercept"]
 
 
 def test_the_page_holds_the_volumes(files):
-    page = write_report(files / "MARKER-fake.nii.gz", options_for(files, out=files / "page.html")).read_text()
+    options = options_for(files, out=files / "page.html", exact=True)
+    page = write_report(files / "MARKER-fake.nii.gz", options).read_text()
     metadata = volumes_in(page)
     assert list(metadata) == ["input", "fake", "reference", "error", "uncertainty"]
-    voxels = {name: re.search(rf'id="voxels-{name}">(.*?)</script>', page)[1] for name in metadata}
+    voxels = {name: re.search(rf'id="voxels-{name}">(.*?)</script>', page)[1] for name in metadata if name != "error"}
     for name, file in {"fake": "fake", "reference": "ref", "input": "in", "uncertainty": "uncertainty"}.items():
         volume = read_volume(files / f"MARKER-{file}.nii.gz")
         found = voxels_of(voxels[name], metadata[name])
@@ -70,7 +83,8 @@ def test_the_page_holds_the_volumes(files):
             0 if exact else np.ptp(volume.array) / 4095 * 0.51 + 0.5 * (name == "uncertainty")
         )
         assert np.array_equal(np.reshape(metadata[name]["affine"], (4, 4)), volume.affine)
-    assert np.all(voxels_of(voxels["error"], metadata["error"]) == 20)
+    assert metadata["error"]["computed"] == {"from": ["fake", "reference"], "ranges": None}
+    assert 'id="voxels-error"' not in page
     assert (metadata["fake"]["kind"], metadata["input"]["kind"], metadata["error"]["kind"]) == ("CT", "MR", "map")
     assert "MARKER" not in page
     assert "odd &lt;histogram&gt;" in page
@@ -88,13 +102,15 @@ def test_presets_begin_with_soft_tissue_and_with_the_patients_range(files):
 
 
 def test_large_volumes_are_put_next_to_the_page(files):
-    out = write_report(files / "MARKER-fake.nii.gz", options_for(files, out=files / "page.html", embedded_mb=0.0))
+    out = write_report(
+        files / "MARKER-fake.nii.gz", options_for(files, out=files / "page.html", embedded_mb=0.0, exact=True)
+    )
     page = out.read_text()
     metadata = volumes_in(page)
     assert 'id="voxels-fake"' not in page
     assert 'src="page-volumes/fake.js"' in page
     assert sorted(path.name for path in (files / "page-volumes").iterdir()) == [
-        "error.js", "fake.js", "input.js", "reference.js", "uncertainty.js",
+        "fake.js", "input.js", "reference.js", "uncertainty.js",
     ]  # fmt: skip
     script = (files / "page-volumes/fake.js").read_text()
     text = re.fullmatch(r'\(window\.medcycleganVoxels \?\?= \{\}\)\["fake"\] = "([^"]+)";\n', script)[1]
@@ -129,6 +145,70 @@ def test_the_error_of_mr_does_not_depend_on_gain():
     )
     assert np.allclose(plain.array, louder.array, atol=1e-4)
     assert 0 < plain.array.max() <= 1
+
+
+def test_the_scores_are_those_of_evaluate(files):
+    page = write_report(files / "MARKER-fake.nii.gz", options_for(files)).read_text()
+    fake, reference, given = (read_volume(files / f"MARKER-{name}.nii.gz") for name in ("fake", "ref", "in"))
+    scores = evaluate_volumes(fake, reference, baseline=given)
+    table = page[page.index('id="scores"') : page.index('id="viewer"')]
+    assert f'<th scope="row">mae</th><td>{scores.mae:.4g}</td>' in table
+    for name, baseline in scores.baselines.items():
+        assert f">{name}</th>" in table
+        assert f"<td>{baseline.mae:.4g}</td>" in table
+    best = min(baseline.mae for baseline in scores.baselines.values())
+    assert f"The MAE of the translation, {scores.mae:.4g}, is lower than that of the best baseline" in table
+    assert f"{best:.4g}." in table
+
+
+def test_a_reference_elsewhere_gives_no_scores_but_a_page(files):
+    reference = read_volume(files / "MARKER-ref.nii.gz")
+    affine = reference.affine.copy()
+    affine[:3, 3] += 5000.0
+    write_volume(reference.replace(affine=affine, source=None), files / "far.nii.gz")
+    options = ReportOptions(reference=files / "far.nii.gz", out=files / "page.html")
+    page = write_report(files / "MARKER-fake.nii.gz", options).read_text()
+    assert "There are no scores: " in page
+    assert 'id="scores"' not in page
+
+
+def test_the_labels_are_the_domains(files):
+    record = json.loads((files / "MARKER-fake.json").read_text())
+    (files / "MARKER-fake.json").write_text(json.dumps({**record, "from": {"domain": "t1"}}))
+    metadata = volumes_in(write_report(files / "MARKER-fake.nii.gz", options_for(files)).read_text())
+    labels = [metadata[name]["label"] for name in ("input", "fake", "reference")]
+    assert labels == ["input t1", "fake ct", "reference ct"]
+    assert [metadata[name]["unit"] for name in ("input", "fake", "error", "uncertainty")] == ["a.u.", "HU", "HU", "HU"]
+
+
+def test_noise_is_rounded_and_the_rounding_stated(files):
+    """The step is at most 2.2 standard deviations of the noise, and the mean of a region stays what it was."""
+    random = np.random.default_rng(1)
+    noisy = Volume(
+        1000 + random.normal(0, 10, (256, 256, 8)).astype(np.float32), np.diag([1.0, 1, 3, 1]), modality="MR"
+    )
+    view = view_volume(noisy, "fake", "fake")
+    assert view.metadata["slope"] == pytest.approx(22, rel=0.05)
+    found = voxels_of(view.voxels, view.metadata)
+    assert np.abs(found - noisy.array).max() <= view.metadata["slope"] / 2 + 0.01
+    assert found.mean() == pytest.approx(noisy.array.mean(), abs=0.3)
+    assert view_volume(noisy, "fake", "fake", exact=True).metadata["slope"] == pytest.approx(np.ptp(noisy.array) / 4095)
+    assert view.metadata["rounded"]
+    page = build_translation_page({"fake": noisy}, {}, folder="f", most_bytes=10**9).html
+    assert "rounded to steps that their noise hides, by at most fake 11 a.u." in page
+    small = write_report(files / "MARKER-fake.nii.gz", options_for(files)).read_text()
+    assert "rounded to steps" not in small, "small volumes are exact"
+
+
+def test_a_page_of_a_head_has_at_most_5_mb(tmp_path):
+    """Input, fake and reference of 256 x 256 x 48 voxels, all of them noisy."""
+    head = make_head(3, shape=(256, 256, 48), spacing_mm=(0.9, 0.9, 3.5))
+    random = np.random.default_rng(0)
+    for name, volume in (("in", t1_volume(head)), ("fake", t2_volume(head)), ("ref", t2_volume(head))):
+        noise = random.normal(0, 8, volume.shape).astype(np.float32)
+        write_volume(volume.replace(array=np.abs(volume.array + noise)), tmp_path / f"{name}.nii.gz")
+    options = ReportOptions(source=tmp_path / "in.nii.gz", reference=tmp_path / "ref.nii.gz")
+    assert write_report(tmp_path / "fake.nii.gz", options).stat().st_size <= 5_000_000
 
 
 def test_a_broken_sidecar_is_refused(files):

@@ -254,3 +254,17 @@ def test_counts_and_patients_are_logged(tmp_path, caplog):
         slice_volumes(make_volumes(tmp_path / "v"), tmp_path / "s", config=SMALL)
     assert "t1: 2 patients, fewer than 5, so all are used for training" in caplog.text
     assert "slices of 2 volumes (2 train)" in caplog.text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_same_note_on_many_pictures_is_one_line_and_a_count(tmp_path, caplog, workers):
+    random = np.random.default_rng(0)
+    for folder in ("a", "b"):
+        (tmp_path / "volumes" / folder).mkdir(parents=True)
+        for n in range(4):
+            picture = Image.fromarray(random.integers(0, 255, (40, 48, 3), dtype=np.uint8))
+            picture.save(tmp_path / "volumes" / folder / f"p{n}.png")
+    slice_volumes(tmp_path / "volumes", tmp_path / "slices", config=SMALL, workers=workers)
+    said = [record.getMessage() for record in caplog.records if "converted to luminance" in record.getMessage()]
+    assert len(said) == 2
+    assert said[1] == "7 more: a color picture (RGB): converted to luminance"

@@ -8,18 +8,78 @@
     return;
   }
 
-  const bytesOf = async (volume) => {
+  // Base 85 as in to_text in viewing.py: five characters for four bytes.
+  const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%.()*+-;,=>?@^_`{|}~";
+  const digits = new Uint8Array(128);
+  [...alphabet].forEach((letter, n) => { digits[letter.charCodeAt(0)] = n; });
+  const bytesOfText = (text) => {
+    const bytes = new Uint8Array(Math.ceil(text.length / 5) * 4);
+    for (let n = 0, at = 0; n < text.length; n += 5, at += 4) {
+      let word = 0;
+      for (let k = n; k < n + 5; k += 1) word = word * 85 + (k < text.length ? digits[text.charCodeAt(k)] : 84);
+      for (let k = 3; k >= 0; k -= 1) {
+        bytes[at + k] = word % 256;
+        word = Math.floor(word / 256);
+      }
+    }
+    return bytes.subarray(0, Math.floor(text.length * 4 / 5));
+  };
+
+  const unpacked = (text) => {
+    const packed = bytesOfText(text);
+    return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")));
+  };
+
+  // The viewer library is stored as gzip. A script element runs it, as the page's policy allows inline scripts only.
+  const loadLibrary = async () => {
+    const script = document.createElement("script");
+    script.textContent = await unpacked(document.getElementById("niivue").textContent).text();
+    document.head.append(script);
+    if (!window.niivue) throw new Error("its library did not load");
+  };
+
+  // The inverse of pack_voxels in viewing.py: low bytes, then high bytes, of differences from the mean of two neighbors.
+  const storedOf = async (volume) => {
     const inside = document.getElementById(`voxels-${volume.name}`);
     const text = inside ? inside.textContent : (window.medcycleganVoxels || {})[volume.name];
     if (!text) throw new Error(`the file ${volume.file} is missing next to this page`);
-    const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Uint8Array(await new Response(unpacked).arrayBuffer());
+    const bytes = new Uint8Array(await unpacked(text).arrayBuffer());
+    const [columns, rows, planes] = volume.shape;
+    const count = columns * rows * planes;
+    const values = new Int16Array(count);
+    for (let n = 0, plane = 0; plane < planes; plane += 1) {
+      for (let row = 0; row < rows; row += 1) {
+        for (let column = 0; column < columns; column += 1, n += 1) {
+          const unsigned = bytes[n] | (bytes[n + count] << 8);
+          const difference = (unsigned >> 1) ^ -(unsigned & 1);
+          let expected = 0;
+          if (column && row) expected = (values[n - 1] + values[n - columns]) >> 1;
+          else if (column) expected = values[n - 1];
+          else if (row) expected = values[n - columns];
+          values[n] = expected + difference;
+        }
+      }
+    }
+    return values;
+  };
+
+  // |fake - reference|, each first mapped to [0, 1] if ranges are given, as error_volume in viewing.py.
+  const computedOf = (volume) => {
+    const [fake, reference] = volume.computed.from.map((name) => volumes.find((other) => other.name === name));
+    const ranges = volume.computed.ranges;
+    const value = (other, n, which) => {
+      const number = other.values[n] * other.slope + other.intercept;
+      if (!ranges) return number;
+      const [low, high] = ranges[which];
+      return Math.min(1, Math.max(0, (number - low) / (high - low)));
+    };
+    return fake.values.map((_, n) => Math.round(Math.abs(value(fake, n, 0) - value(reference, n, 1)) / volume.slope));
   };
 
   // NiiVue reads NIfTI. Its writer sets the slope to 1 and the intercept to 0, so both are set here.
   const niftiOf = async (volume) => {
-    const array = niivue.NVImage.createNiftiArray(volume.shape, volume.spacing, volume.affine, 4, await bytesOf(volume));
+    volume.values = volume.computed ? computedOf(volume) : await storedOf(volume);
+    const array = niivue.NVImage.createNiftiArray(volume.shape, volume.spacing, volume.affine, 4, new Uint8Array(volume.values.buffer));
     const header = new DataView(array.buffer, array.byteOffset);
     header.setFloat32(112, volume.slope, true);
     header.setFloat32(116, volume.intercept, true);
@@ -69,7 +129,12 @@
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", volume.description);
     canvas.dataset.volume = volume.name;
-    caption.append(volume.label, value);
+    const bar = document.createElement("span"), low = document.createElement("span"), high = document.createElement("span");
+    const colors = document.createElement("i");
+    bar.className = "bar";
+    colors.style.background = `linear-gradient(to right, ${volume.gradient})`;
+    bar.append(low, colors, high);
+    caption.append(volume.label, value, bar);
     holder.append(canvas);
     figure.append(holder, caption);
     document.getElementById("views").append(figure);
@@ -84,11 +149,19 @@
     for (const overlay of overlays) viewer.addVolume(await imageOf(overlay, 0));
     viewer.setSliceType(0);
     viewer.onLocationChange = (place) => moveTo(place.mm, viewer);
-    views.push({ viewer, volume, value });
+    const showRange = () => {
+      const { cal_min: black, cal_max: white } = viewer.volumes[0];
+      low.textContent = `${Number(black.toPrecision(3))}`;
+      high.textContent = `${Number(white.toPrecision(3))} ${volume.unit}`;
+    };
+    viewer.onIntensityChange = showRange;
+    showRange();
+    views.push({ viewer, volume, value, showRange });
     return viewer;
   };
 
   try {
+    await loadLibrary();
     for (const volume of volumes) volume.nifti = await niftiOf(volume);
     let fakeViewer = null;
     const overlays = volumes.filter((volume) => volume.overlay);
@@ -103,7 +176,11 @@
       for (const button of event.currentTarget.querySelectorAll("button")) {
         button.setAttribute("aria-pressed", button === event.target);
       }
-      for (const { viewer } of views) viewer.setSliceType(plane);
+      document.getElementById("views").classList.toggle("large", plane === 3);
+      for (const { viewer } of views) {
+        viewer.opts.crosshairWidth = plane === 3 ? 0.3 : 0.8;
+        viewer.setSliceType(plane);
+      }
       showSlice();
     });
 
@@ -115,12 +192,13 @@
     });
 
     document.querySelectorAll("select[data-kind]").forEach((select) => select.addEventListener("change", () => {
-      for (const { viewer, volume } of views) {
+      for (const { viewer, volume, showRange } of views) {
         if (volume.kind !== select.dataset.kind) continue;
         const [, low, high] = volume.presets[Number(select.value)];
         viewer.volumes[0].cal_min = low;
         viewer.volumes[0].cal_max = high;
         viewer.updateGLVolume();
+        showRange();
       }
     }));
 

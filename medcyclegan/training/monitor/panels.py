@@ -40,7 +40,8 @@ class Panels:
         if not self._plan.is_due(step, self._plan.config.training.panel_every):
             return
         identity = self._plan.config.losses.identity_weight > 0 and self._plan.pairs is None
-        panel = training_panel(panel_images(self._step, self._real_A, self._real_B, identity=identity))
+        images = panel_images(self._step, self._real_A, self._real_B, identity=identity)
+        panel = training_panel(images, self._plan.domains)
         with atomic_write(self._folder / f"step-{step:06d}.png") as file:
             file.write(png_bytes(panel))
         for tracker in self._trackers:
