@@ -9,12 +9,17 @@ import click
 
 from medcyclegan.cli.common import (
     Command,
+    check_models,
+    check_paths,
     device_option,
     read_options,
     reading_options,
     synthetic_option,
 )
 from medcyclegan.model.shipped import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from medcyclegan.inference import TranslationOptions
 
 
 def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str) -> int | str:
@@ -24,10 +29,6 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
     if not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r}: use a whole number from 1 on, or auto")
     return int(value)
-
-
-if TYPE_CHECKING:
-    from medcyclegan.inference import TranslationOptions
 
 
 @click.command("translate-volume", cls=Command)
