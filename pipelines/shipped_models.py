@@ -41,8 +41,8 @@ NOT_FOR = (
 COARSE = ("slicing.pixel_mm=2", "slicing.size=128", "training.batch_size=4", "training.max_steps=4000")
 FINE = ("training.learning_rate=0.0003",)
 SOME_EXTRACTED, EXTRACTED = "pretraining.extracted_fraction=0.2", "pretraining.extracted_fraction=1"
-#: The last stage of each model: other patients, and more of them with lesions.
-LAST = (*FINE, "seed=1", "pretraining.lesion_fraction=0.9", "validation.every_steps=500")
+#: A further stage: other patients, and more of them with lesions.
+MORE = (*FINE, "seed=1", "pretraining.lesion_fraction=0.9", "validation.every_steps=500")
 #: Title, the domains A and B, the stages (the suffix of the folder and the settings), and the model to start from; in
 #: the order of training.
 TRAININGS = {
@@ -52,23 +52,18 @@ TRAININGS = {
         {
             "-coarse": (*COARSE, SOME_EXTRACTED),
             "-fine": (*FINE, SOME_EXTRACTED),
-            "": (*LAST, "training.max_steps=4000"),
+            "": (*MORE, "training.max_steps=4000"),
         },
         None,
     ),
-    "head-t1-ct": (
-        "T1 and CT of heads",
-        ("t1", "ct"),
-        {"-coarse": COARSE, "-fine": FINE, "": (*LAST, "training.max_steps=3000")},
-        None,
-    ),
+    "head-t1-ct": ("T1 and CT of heads", ("t1", "ct"), {"-coarse": COARSE, "": FINE}, None),
     "brain-t1-t2": (
         "T1 and T2 of extracted brains",
         ("t1", "t2"),
-        {"": (*LAST, EXTRACTED, "training.max_steps=2500")},
+        {"": (*MORE, EXTRACTED, "training.max_steps=2500")},
         "head-t1-t2",
     ),
-    "head-t2-ct": ("T2 and CT of heads", ("t2", "ct"), {"": (*LAST, "training.max_steps=2500")}, "head-t1-ct"),
+    "head-t2-ct": ("T2 and CT of heads", ("t2", "ct"), {"": (*MORE, "training.max_steps=2500")}, "head-t1-ct"),
 }
 
 
