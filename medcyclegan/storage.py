@@ -30,8 +30,6 @@ __all__ = [
     "check_space",
     "exclusive_lock",
     "is_temporary",
-    "make_private_folder",
-    "move_durably",
     "read_records",
     "remove_leftovers",
     "replace_link",
@@ -44,8 +42,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _MARK = ".tmp-"
-#: Longest file name on Linux, in bytes.
-_LONGEST_NAME = 255
+_LONGEST_NAME = 255  # bytes, on Linux
 #: Space that must remain free on a file system, for other files that are written meanwhile.
 _SPARE_BYTES = 1 << 20
 _LOCKED_WITHIN_S = 5.0
@@ -169,7 +166,7 @@ def atomic_write(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {_why(error)}") from error
 
@@ -195,8 +192,8 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 if file.is_file():
                     _flush(file)
                 else:
-                    _flush_folder(file)
-            _flush_folder(temporary)
+                    flush_folder(file)
+            flush_folder(temporary)
             if overwrite:
                 _swap_folder(temporary, path)
             else:  # fails if another process created a folder of that name meanwhile
@@ -206,7 +203,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             raise
         finally:
             os.close(held)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {_why(error)}") from error
 
@@ -274,30 +271,6 @@ def save_records(file: Path, records: Iterable[DataclassInstance], *, mode: int 
         with atomic_write(file, mode=mode) as stream:
             # an undecodable byte of a file name becomes \udcNN, which is JSON too
             stream.write("".join(lines).encode("utf-8", "backslashreplace"))
-
-
-def make_private_folder(folder: Path) -> None:
-    """Create ``folder`` with mode 0700 durably, and its parents, unless it exists. Raises ``WriteError``."""
-    try:
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.mkdir(mode=0o700, exist_ok=True)
-            _flush_folder(folder.parent)
-    except OSError as error:
-        raise WriteError(f"{folder} cannot be created: {error.strerror}") from error
-
-
-def move_durably(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``, which must not exist, so that it survives a power failure.
-
-    Raises :class:`~medcyclegan.errors.WriteError`.
-    """
-    try:
-        os.rename(source, target)
-        _flush_folder(target.parent)
-        _flush_folder(source.parent)
-    except OSError as error:
-        raise WriteError(f"{source} cannot be renamed to {target}: {error.strerror}") from error
 
 
 def replace_link(link: Path, target: str) -> None:
@@ -368,7 +341,8 @@ def _flush(file: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Write the entries of ``folder`` to the disk, so that they survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

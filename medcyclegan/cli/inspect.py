@@ -63,19 +63,13 @@ def command(paths: tuple[str, ...], **options: Any) -> None:
     read into DIR, such as volumes/ct, one folder per patient and series. DIR.csv, which only its owner can read, lists
     the folder of each series, and what was left out and why.
     """
-    from medcyclegan.errors import UsageError
     from medcyclegan.io.dicom.network.web_address import is_dicomweb
     from medcyclegan.io.inspect import inspect_all
     from medcyclegan.io.selection import Selection, select_rows
     from medcyclegan.io.series_tree import check_tree
 
     searched, tree = [Path(path) for path in paths if not is_dicomweb(path)], options["link_into"]
-    if options["as_json"] + options["as_csv"] + (tree is not None) > 1:
-        raise UsageError("--json, --csv and --link-into each have an output of their own: choose one")
-    if tree is None and (options["copy"] or options["overwrite"]):
-        raise UsageError("--copy and --overwrite belong to --link-into: add it, or leave them out")
-    if tree is not None and len(searched) < len(paths):
-        raise UsageError("--link-into sorts files, not series on a server: name files or folders only")
+    _check_options(options, tree, remote=len(searched) < len(paths))
     if tree is not None:
         check_tree(Path(tree), searched)
     selection = Selection(options["series"] or "", options["modality"], options["description"], options["patient"])
@@ -91,14 +85,22 @@ def command(paths: tuple[str, ...], **options: Any) -> None:
         _sort(found, rows, Path(tree), reading, options)
         return
     elif rows:
-        from medcyclegan.cli.inspect_table import print_listed, print_table
+        from medcyclegan.cli.inspect_table import print_rows
 
-        listed = [row for row in rows if row.verdict == "listed"]
-        print_listed(listed)
-        if len(listed) < len(rows):
-            print_table([row for row in rows if row.verdict != "listed"])
-    remote = len(searched) < len(paths)
-    _report_others(found, rows, selection, remote=remote)
+        print_rows(rows)
+    _report_others(found, rows, selection, remote=len(searched) < len(paths))
+
+
+def _check_options(options: dict[str, Any], tree: str | None, *, remote: bool) -> None:
+    """Refuse options that contradict each other; ``remote``: whether a PATH is on a server."""
+    from medcyclegan.errors import UsageError
+
+    if options["as_json"] + options["as_csv"] + (tree is not None) > 1:
+        raise UsageError("--json, --csv and --link-into each have an output of their own: choose one")
+    if tree is None and (options["copy"] or options["overwrite"]):
+        raise UsageError("--copy and --overwrite belong to --link-into: add it, or leave them out")
+    if tree is not None and remote:
+        raise UsageError("--link-into sorts files, not series on a server: name files or folders only")
 
 
 @contextlib.contextmanager

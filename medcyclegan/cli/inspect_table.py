@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from medcyclegan.io.inspected import InspectedVolume
 
-__all__ = ["print_listed", "print_table", "short_uids"]
+__all__ = ["print_rows", "print_table", "short_uids"]
 
 #: The width of the table if the output is not a terminal.
 _PIPE_COLUMNS = 10_000
@@ -32,7 +32,15 @@ _SHORTEST_ENDING = 8
 _NAMED = 3
 
 
-def print_listed(rows: Sequence[InspectedVolume]) -> None:
+def print_rows(rows: Sequence[InspectedVolume]) -> None:
+    """Print the series that are only listed by a server, and the table of all others."""
+    listed = [row for row in rows if row.verdict == "listed"]
+    _print_listed(listed)
+    if len(listed) < len(rows):
+        print_table([row for row in rows if row.verdict != "listed"])
+
+
+def _print_listed(rows: Sequence[InspectedVolume]) -> None:
     """Print the series of a server, each with its address on a line, so that it can be copied."""
     for row in rows:
         about = [part for part in (row.modality, row.series_number, row.description) if part]

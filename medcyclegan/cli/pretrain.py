@@ -45,16 +45,18 @@ def command(labels: tuple[str, ...], **options: Any) -> None:
     from medcyclegan.config import load_config
     from medcyclegan.errors import UsageError
 
-    check_paths(*labels, options["labels_table"], options["slices"], options["resume"] or None)
-    check_models(options["init_from"])
-
-    from medcyclegan.synthesis import read_labels_table
-    from medcyclegan.training.pretraining.pretrain import PretrainingData, pretrain, unused_settings
-
     resume, arguments = options["resume"], training_arguments(options)
     named = ("config", "overrides", "slices", "domains", "labels_table")
     if resume is not None and (labels or any(options[name] for name in named)):
         raise UsageError("--resume uses the run's label maps and configuration: pass no others")
+    if not (options["slices"] and (labels or options["labels_table"])):  # a contradiction is reported first
+        check_paths(*labels, options["labels_table"], options["slices"], resume or None)
+    if options["init_from"] != "none":
+        check_models(options["init_from"])
+
+    from medcyclegan.synthesis import read_labels_table
+    from medcyclegan.training.pretraining.pretrain import PretrainingData, pretrain, unused_settings
+
     keys = [override.partition("=")[0].strip() for override in options["overrides"]]
     for key in unused_settings(keys, with_store=options["slices"] is not None):
         raise UsageError(

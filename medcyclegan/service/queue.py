@@ -28,7 +28,8 @@ from pathlib import Path
 
 from medcyclegan.errors import ReadError, WriteError
 from medcyclegan.provenance import keyed_hash
-from medcyclegan.storage import atomic_write, exclusive_lock, make_private_folder, move_durably, remove_leftovers
+from medcyclegan.service.durable import make_private_folder, move_durably
+from medcyclegan.storage import atomic_write, exclusive_lock, remove_leftovers
 
 __all__ = ["Delivery", "Queue"]
 

@@ -20,7 +20,8 @@ from medcyclegan.inference.translate import load_models
 from medcyclegan.io import FoundVolume, ReadOptions, anonymous_reason, read_translation_record
 from medcyclegan.io.dicom.write.note import write_note
 from medcyclegan.model.bundle import ModelBundle
-from medcyclegan.storage import exclusive_lock, make_private_folder
+from medcyclegan.service.durable import make_private_folder
+from medcyclegan.storage import exclusive_lock
 
 __all__ = ["SeriesJob", "SeriesResult", "StudyJob", "translate_study"]
 

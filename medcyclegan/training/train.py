@@ -78,8 +78,8 @@ def train(
 
     ``init_from``: the model (folder or name) whose generators the run starts with; its discriminators are new.
     ``"auto"``: a shipped model if one fits (:mod:`medcyclegan.training.run.shipped_start`); ``"none"``: no model.
-    ``seeds``: train so many runs for a quarter of the steps, and continue the one whose contrasts agree best with real
-    slices (:mod:`medcyclegan.training.seeds`). The result is that of a single run with its seed.
+    ``seeds``: train this number of runs for a quarter of the steps, and continue the one whose contrasts agree best
+    with real slices (:mod:`medcyclegan.training.seeds`). The result is that of a single run with its seed.
 
     Under ``torchrun``, every process calls this function in the same way; the first one writes. SIGTERM, SIGUSR1 and
     Ctrl-C save a checkpoint after the current step; before the end of a session's first step, and at a second Ctrl-C,

@@ -131,6 +131,8 @@ def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
         provenance = {"pairs": pairs, "config": {"seed": seed}}
         trained = dataclasses.replace(tiny_model(T1, T2), provenance=provenance)
         trained.save(tmp_path / "out" / folder / "latest" / "model-last")
+    title, domains, _, start = pipeline["TRAININGS"]["brain-t1-t2"]
+    monkeypatch.setitem(pipeline["TRAININGS"], "brain-t1-t2", (title, domains, {"-first": (), "": ()}, start))
     monkeypatch.setitem(pipeline["install_model"].__globals__, "SHIPPED", models)
     row = {"direction": "t1 to t2", "heads": 8, "scores": {"mae": [1, 2], "psnr": [24, 20], "ssim": [0.9, 0.8]}}
     with pytest.raises(SystemExit, match="the scores hold none of brain-t1-t2"):
