@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import Delaunay, QhullError
 
 from medcyclegan.intensity import foreground_threshold
 
@@ -36,6 +37,8 @@ class Reference:
 
     ``real`` ``(N, H, W)``: the inputs; ``inputs`` ``(N, C, H, W)``: the same, each between its neighbors.
     ``head``: where they show the patient; ``inside``: without its border; ``around``: with a margin of some pixels.
+    ``hull``: the convex hull of the head in each slice, with the same margin: in a scan with a strong bias field, only
+    parts of the scalp are brighter than air.
     ``target`` ``(N, H, W)``: the mean real slice of the target domain at the same relative heights. ``target_level``:
     the value above which the target domain shows the patient rather than air. ``target_contrast``: the correlation of a
     single real slice of the target with the mean of the others (see ``contrast`` in :func:`signs_of`). ``difference``:
@@ -48,6 +51,7 @@ class Reference:
     head: Masks
     inside: Masks
     around: Masks
+    hull: Masks
     target: Slices
     target_level: float
     target_contrast: float
@@ -65,6 +69,7 @@ def build_reference(real: Slices, targets: Slices, inputs: Slices | None = None)
     grown[[0, 2]] = False
     inside = ndimage.binary_erosion(head, grown, iterations=_BORDER)
     around = ndimage.binary_dilation(head, grown, iterations=_BORDER)
+    hull = ndimage.binary_dilation(np.stack([_convex_hull(mask) for mask in head]), grown, iterations=_BORDER)
     target_level = foreground_threshold(targets.reshape(-1, *targets.shape[2:]), None)
     mean = targets.mean(axis=1)
     own_contrast, own_distance = _own(targets, inside)
@@ -75,11 +80,24 @@ def build_reference(real: Slices, targets: Slices, inputs: Slices | None = None)
         head=head,
         inside=inside,
         around=around,
+        hull=hull,
         target=mean,
         target_level=target_level,
         target_contrast=own_contrast,
         difference=float(distance - own_distance),
     )
+
+
+def _convex_hull(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the convex hull of ``mask`` ``(H, W)``; the mask itself if it is a line or a point, or empty."""
+    rim = np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    try:
+        triangles = Delaunay(rim)
+    except (QhullError, ValueError):
+        return mask
+    places = np.indices(mask.shape).reshape(2, -1).T
+    hull: NDArray[np.bool_] = triangles.find_simplex(places).reshape(mask.shape) >= 0
+    return hull
 
 
 def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) -> dict[str, float]:
@@ -88,19 +106,19 @@ def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) 
     ``change``: mean |fake - real| inside the head. ``contrast``: the correlation, inside the head, of the blurred
     fakes with the mean real slices of their heights (the correlation with the input is no sign: from T1 to T2
     it is rightly negative). ``edges``: :func:`edge_agreement`. ``shift``: the length of :func:`displacement`, in
-    pixels. ``outside``: the area of signal outside the input's head, as a fraction of the head's. ``cycle`` and
-    ``cycle_8bit``: mean absolute cycle errors; a signal hidden below the eighth bit raises the second.
+    pixels. ``outside``: the area of signal outside the convex hull of the input's head, as a fraction of the hull's.
+    ``cycle`` and ``cycle_8bit``: mean absolute cycle errors; a signal hidden below the eighth bit raises the second.
     ``unrestored``: the mean absolute cycle error relative to that of the best constant image, the median: from 1 on,
     networks do not even distinguish the patient from air.
     """
     real, around = reference.real, reference.around
-    outside = int(np.count_nonzero((fake > reference.target_level) & ~around))
+    outside = int(np.count_nonzero((fake > reference.target_level) & ~reference.hull))
     return {
         "change": float(np.abs(fake - real)[reference.head].mean()) if reference.head.any() else 0.0,
         "contrast": _correlation(_blurred(fake), reference.target, reference.inside),
         "edges": edge_agreement(real, fake, around),
         "shift": float(np.hypot(*displacement(real, fake))),
-        "outside": outside / max(int(np.count_nonzero(reference.head)), 1),
+        "outside": outside / max(int(np.count_nonzero(reference.hull)), 1),
         "cycle": float(np.abs(rec - real).mean()),
         "cycle_8bit": float(np.abs(rec_8bit - real).mean()),
         "unrestored": _unrestored(real, rec),
