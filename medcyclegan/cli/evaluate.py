@@ -58,7 +58,8 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
     """
     from medcyclegan.errors import UsageError
 
-    check_paths(fake, reference, *(options[name] for name in ("pairs", "mask", "source", "compare")))
+    if options["pairs"] is None or fake is None:  # a contradiction is reported first
+        check_paths(fake, reference, *(options[name] for name in ("pairs", "mask", "source", "compare")))
     check_models(options["model"])
 
     from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text

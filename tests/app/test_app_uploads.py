@@ -114,9 +114,9 @@ HOSTILE = {
     "ZIP in a ZIP": (lambda: zipped({"a.zip": zipped({"a.dcm": b"a"})}), "there is no volume"),
     "DICOM of 4 thousand million pixels": (
         lambda: zipped({f"{n}.dcm": dicom_file(Rows=65535, Columns=65535) for n in range(2)}),
-        "the upload|series",
+        "the upload|series|over the limit",
     ),
-    "DICOM cut short": (lambda: zipped({"a.dcm": dicom_file()[:700]}), "the upload|series|cut|incomplete"),
+    "DICOM cut short": (lambda: zipped({"a.dcm": dicom_file()[:700]}), "the upload|series|cut|incomplete|damaged"),
 }
 
 

@@ -81,7 +81,7 @@ _PARTS = {
         "read": (_TRANSLATE_FILE, "read_with_options"),
         "networks": (_TRANSLATE_FILE, "translate"),
         "quality check": (_TRANSLATE_FILE, "_measure"),
-        "write": (_TRANSLATE_FILE, "write_volume"),
+        "write": (_TRANSLATE_FILE, "write_output"),
     },
     "evaluate": {
         "read": (medcyclegan.evaluation.cases, "read_found_volume"),

@@ -81,6 +81,8 @@ def test_without_pynetdicom_the_extra_is_named(tmp_path, monkeypatch):
         return imported(name, *arguments)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    result = CliRunner().invoke(main, ["serve", "--model", "model", "--send-to", "PACS@127.0.0.1:104"])
+    result = CliRunner().invoke(
+        main, ["serve", "--model", "model", "--send-to", "PACS@127.0.0.1:104", "--health-port", "0"]
+    )
     assert result.exit_code == 1
     assert "pip install 'medcyclegan[pacs]'" in result.stderr

@@ -165,7 +165,7 @@ def test_shards_share_out_the_cases(files):
 
 def test_a_bad_case_costs_one_case(files):
     reference = read_volume(files / "ref/c1.nii.gz")
-    write_volume(reference.replace(array=np.zeros_like(reference.array)), files / "fake/c1.nii.gz")
+    write_volume(reference.replace(array=np.zeros_like(reference.array)), files / "fake/c1.nii.gz", overwrite=True)
     result = run(files / "fake", files / "ref", "--json", "--out", files / "t.json", fails=1)
     assert [json.loads(line)["case"] for line in result.stdout.splitlines()] == ["c0", "c2"]
     assert "case 2, c1: fake: all voxels in the mask are 0" in result.stderr
@@ -190,13 +190,13 @@ def test_swapped_arguments_are_noticed(files):
     result = run(files / "ref/c0.nii.gz", files / "fake/c0.nii.gz", fails=2)
     assert result.stderr.count("\n") == 1
     assert "the order is FAKE REFERENCE" in result.stderr
-    run(files / "fake/c0.nii.gz", files / "ref/c0.nii.gz")
+    run(files / "fake/c0.nii.gz", files / "ref/c0.nii.gz", overwrite=True)
 
 
 def test_the_fakes_sidecar_says_the_modality(files):
     """A reference cut down to soft tissue does not look like HU, but the fake is known to be a CT."""
-    reference = read_volume(files / "ref/c0.nii.gz")
-    write_volume(reference.replace(array=np.clip(reference.array, -200, 3000)), files / "ref/c0.nii.gz")
+    reference = read_volume(files / "ref/c0.nii.gz", overwrite=True)
+    write_volume(reference.replace(array=np.clip(reference.array, -200, 3000)), files / "ref/c0.nii.gz", overwrite=True)
     pair = (files / "fake/c0.nii.gz", files / "ref/c0.nii.gz", "--json", "--mask", files / "mask/c0.nii.gz")
     assert json.loads(run(*pair).stdout)["unit"] != "HU"
     assert json.loads(run(*pair, "--modality", "CT").stdout)["unit"] == "HU"
@@ -214,7 +214,7 @@ def test_the_fakes_sidecar_says_the_modality(files):
         (["fake", "nowhere"], 1, "no such file or folder"),
         (["fake", "ref", "--pairs", "pairs.csv"], 2, "give one or the other"),
         (["fake/c0.nii.gz", "ref/c0.nii.gz", "--compare", "worse/c0.nii.gz"], 2, "two or more cases"),
-        (["fake", "ref", "--compare", "mask/c0.nii.gz/none.json"], 1, "not a table"),
+        (["fake", "ref", "--compare", "mask/c0.nii.gz/none.json"], 1, "no such file or folder"),
         (["fake", "ref", "--out", "t.txt"], 2, "a .csv or a .json file"),
         (["fake", "ref", "--features", "a.npy", "b.npy"], 2, "add --unpaired"),
         (["fake", "ref", "--unpaired", "--mask", "mask"], 2, "--mask"),

@@ -101,7 +101,7 @@ def test_as_many_slices_as_asked_for_are_given_at_a_time(asked, given, monkeypat
 
 
 def test_the_direction_follows_the_modality(caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO, "medcyclegan"):
         assert translate_volume(head_ct(), identity_model()).modality == "MR"
         assert translate_volume(head_mr(), identity_model()).modality == "CT"
         assert translate_volume(head_mr().replace(modality=None), identity_model()).modality == "CT"

@@ -279,7 +279,13 @@ def run(line, monkeypatch):
     for long, short in SHORTER.items():
         line = line.replace(long, short)
     program, *words = shlex.split(line)
-    if "4242" in line:
+    if words[0] == "serve":
+        # it starts, and stops at once instead of waiting; the addresses of other machines become this one's
+        words = [word.replace("0.0.0.0", "127.0.0.1") for word in words]  # noqa: S104
+        with monkeypatch.context() as patch:
+            patch.setattr(Service, "wait", lambda _service, _stop: None)
+            command([*words, "--port", str(free_port()), "--health-port", str(free_port())], line)
+    elif "4242" in line:
         with running_node(called="ORTHANC") as node:
             words = [word.replace("4242", str(node.port)) for word in words]
             command(words, line) if program == "medcyclegan" else module(words, line)
@@ -288,12 +294,6 @@ def run(line, monkeypatch):
         with running_service(archive_of(sorted(Path("archive").iterdir()))) as (service, received):
             command([word.replace("https://pacs.example/dicom-web", service) for word in words], line)
             assert received
-    elif words[0] == "serve":
-        # it starts, and stops at once instead of waiting; the addresses of other machines become this one's
-        words = [word.replace("0.0.0.0", "127.0.0.1") for word in words]  # noqa: S104
-        with monkeypatch.context() as patch:
-            patch.setattr(Service, "wait", lambda _service, _stop: None)
-            command([*words, "--port", str(free_port()), "--health-port", str(free_port())], line)
     elif program == "python" and words[0] == "-m":
         module(words, line)
     elif program == "medcyclegan":

@@ -164,7 +164,7 @@ def test_room_on_the_disk_is_looked_at_before_the_work(name, free, refused, said
     volume = head_mr((100, 100, 100))
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
     if refused:
-        with pytest.raises(WriteError, match=rf"{name} needs .* MB, .* MB more than .* has left: free that much"):
+        with pytest.raises(WriteError, match=rf"{name} needs .* MB, .* [kM]B more than .* has left: free that much"):
             check_writable(volume, tmp_path / name)
     else:
         check_writable(volume, tmp_path / name)

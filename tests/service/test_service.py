@@ -167,7 +167,7 @@ def test_everything_in_the_queue_is_private_and_deleted_when_sent(folder):
         paths = [running.queue, *running.queue.rglob("*")]
         assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()} == {0o700}
         assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_file()} == {0o600}
-        assert not list(running.queue.glob("sending/*/in"))
+        wait_until(lambda: not list(running.queue.glob("sending/*/in")))
     with (
         running_node() as node,
         service_of(folder, f"OTHER@127.0.0.1:{node.port}") as running,

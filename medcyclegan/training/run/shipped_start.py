@@ -28,7 +28,7 @@ _CLOSE = 0.1
 def default_configuration(store: Path, domains: Sequence[str] | None, init_from: str | Path | None) -> str:
     """Return the name of the configuration for a training without ``--config``: ``cpu`` or ``default``.
 
-    ``cpu`` has the networks of the shipped models. It is chosen if the training starts from a model with such networks:
+    ``cpu`` has the networks of the shipped models. It is chosen if the training starts from a model with networks of this kind:
     the one that ``init_from`` names, or with ``"auto"`` a shipped one that may fit the slices in ``store``. If the
     store or the model cannot be read, it is ``default``, and the training explains what is wrong.
     """
@@ -36,9 +36,8 @@ def default_configuration(store: Path, domains: Sequence[str] | None, init_from:
         return "default"
     try:
         if init_from != "auto":
-            model = ModelBundle.load(init_from)
-            check_generators(model, load_config("cpu").networks.generator, model.preparation.size)
-            return "cpu"
+            same_kind = ModelBundle.load(init_from).generator.kind == load_config("cpu").networks.generator.kind
+            return "cpu" if same_kind else "default"
         rows = load_manifest(store)
         names = choose_domains(rows, domains, store)
     except MedCycleGANError:

@@ -90,7 +90,7 @@ def test_a_unet_of_another_depth_is_refused(whole_run, tiny, tmp_path) -> None:
 
 
 def test_a_resumed_run_takes_no_other_start(tmp_path) -> None:
-    with pytest.raises(UsageError, match="--init-from out"):
+    with pytest.raises(UsageError, match="--init-from and --seeds out"):
         train(resume=tmp_path, init_from=tmp_path)
 
 

@@ -131,7 +131,9 @@ def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     source = series(tmp_path / "in", Grid((40, 40, 6), STACKS["oblique"].affine))
     command = [sys.executable, "-c", _WRITE, str(source), str(tmp_path / "out"), "3000"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert re.fullmatch(r"go\n.*/out cannot be written: File too large\n", done.stdout), done.stdout + done.stderr
+    assert re.fullmatch(
+        r"go\n.*/out cannot be written: File too large: raise the limit of file sizes.*\n", done.stdout
+    ), done.stdout + done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
