@@ -73,7 +73,7 @@ def test_a_store_named_by_the_link_to_the_newest_run(workspace):
         (("labels", "--set", "losses.cycle_weight=1"), 2, "--set losses.cycle_weight: pretrain does not use this"),
         (("labels", "--set", "validation.key_metric=psnr"), 2, "--set validation.key_metric: pretrain does not use"),
         (("labels", "--set", "slicing.test_fraction=0"), 2, "--set slicing.test_fraction: pretrain does not use"),
-        (("--slices", "labels", "--set", "pretraining.targets=scan"), 2, "--set pretraining.targets: pretrain does not"),
+        (("--slices", "labels", "--set", "pretraining.targets=scan"), 2, "--set pretraining.targets: pretrain does"),
         (("labels", "--init-from", "missing"), 1, "Error: missing is neither a folder nor a shipped model"),
         (("--slices", "none", "--labels-table", "t.csv"), 2, "Error: --labels-table explains label maps, but --slices"),
         (("labels", *UNET, "--set", "slicing.size=36"), 1, "slices of 36 pixels cannot be halved 5 times"),

@@ -190,12 +190,12 @@ def test_swapped_arguments_are_noticed(files):
     result = run(files / "ref/c0.nii.gz", files / "fake/c0.nii.gz", fails=2)
     assert result.stderr.count("\n") == 1
     assert "the order is FAKE REFERENCE" in result.stderr
-    run(files / "fake/c0.nii.gz", files / "ref/c0.nii.gz", overwrite=True)
+    run(files / "fake/c0.nii.gz", files / "ref/c0.nii.gz")
 
 
 def test_the_fakes_sidecar_says_the_modality(files):
     """A reference cut down to soft tissue does not look like HU, but the fake is known to be a CT."""
-    reference = read_volume(files / "ref/c0.nii.gz", overwrite=True)
+    reference = read_volume(files / "ref/c0.nii.gz")
     write_volume(reference.replace(array=np.clip(reference.array, -200, 3000)), files / "ref/c0.nii.gz", overwrite=True)
     pair = (files / "fake/c0.nii.gz", files / "ref/c0.nii.gz", "--json", "--mask", files / "mask/c0.nii.gz")
     assert json.loads(run(*pair).stdout)["unit"] != "HU"

@@ -28,9 +28,9 @@ _CLOSE = 0.1
 def default_configuration(store: Path, domains: Sequence[str] | None, init_from: str | Path | None) -> str:
     """Return the name of the configuration for a training without ``--config``: ``cpu`` or ``default``.
 
-    ``cpu`` has the networks of the shipped models. It is chosen if the training starts from a model with networks of this kind:
-    the one that ``init_from`` names, or with ``"auto"`` a shipped one that may fit the slices in ``store``. If the
-    store or the model cannot be read, it is ``default``, and the training explains what is wrong.
+    ``cpu`` has the networks of the shipped models. It is chosen if the training starts from a model with networks of
+    this kind: the one that ``init_from`` names, or with ``"auto"`` a shipped one that may fit the slices in ``store``.
+    If the store or the model cannot be read, it is ``default``, and the training explains what is wrong.
     """
     if init_from in (None, "none"):
         return "default"
