@@ -66,9 +66,16 @@ def serve_app(
         )
         server = uvicorn.Server(config)
         app.is_ending = lambda: bool(server.should_exit)
+        start = server.startup
+
+        async def announced_start(sockets: list[socket.socket] | None = None) -> None:
+            await start(sockets)
+            # Not before: until the server handles signals, an interruption would end it in the middle of its start.
+            announce(f"http://{_HOST}:{number}/{token}/")
+
+        server.startup = announced_start
         try:
             with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
-                announce(f"http://{_HOST}:{number}/{token}/")
                 server.run(sockets=[listener])
         finally:
             app.close()

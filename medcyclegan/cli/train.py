@@ -35,8 +35,9 @@ from medcyclegan.cli.common import (
 def command(**options: Any) -> None:
     """Train a CycleGAN on unpaired slices.
 
-    Without --config: if a shipped model fits the domains, training continues that model (configuration "cpu");
-    otherwise it trains from nothing (configuration "default"), as with --init-from none.
+    Without --config: if a shipped model fits the slices, training continues that model (configuration "cpu");
+    otherwise it trains from nothing (configuration "default"), as with --init-from none. With --config, only "cpu"
+    looks for such a model.
 
     Every run is written to a new folder in --out: configuration, losses, example images, checkpoints and, from the
     first checkpoint on, the model. The link "latest" points to the newest run.
@@ -54,19 +55,21 @@ def command(**options: Any) -> None:
     if resume is not None and (options["config"] or options["overrides"]):
         raise UsageError("--resume uses the configuration of the run: leave --config and --set out")
     store = Path(options["slices"] or "slices")
-    config, arguments["init_from"] = None, arguments["init_from"] or "auto"
+    config = None
     if resume is None:
         config = load_config(options["config"] or "default", options["overrides"])
     if resume is None or options["slices"]:
         check_store(store)
     check_paths(resume or None, remedy="name the folder of a run")
-    if arguments["init_from"] not in ("auto", "none"):
+    if arguments["init_from"] not in (None, "auto", "none"):
         check_models(arguments["init_from"])
 
-    from medcyclegan.training import default_configuration, train
+    from medcyclegan.training import default_start, train
 
     if resume is None and not options["config"]:
-        named = default_configuration(store, options["domains"], arguments["init_from"])
-        config = load_config(named, options["overrides"])
+        start = default_start(store, options["domains"], arguments["init_from"], options["overrides"])
+        config, arguments["init_from"] = load_config(start[0], options["overrides"]), start[1]
+    elif options["config"] == "cpu":
+        arguments["init_from"] = arguments["init_from"] or "auto"
     run = train(options["slices"], config=config, domains=options["domains"], seeds=options["seeds"], **arguments)
     print_run(run)

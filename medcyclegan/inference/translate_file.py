@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from medcyclegan.device import choose_device, log_fallback
-from medcyclegan.errors import IncompleteError, ModelError, UsageError
+from medcyclegan.errors import IncompleteError, ModelError
 from medcyclegan.inference.default_model import load_or_suggest
 from medcyclegan.inference.intervals.half_width import (
     DEFAULT_COVERAGE,
@@ -170,8 +170,6 @@ def _find_calibration(
 
     A calibration of other weights is an error only if the map was requested, because a translation does not need it.
     """
-    if options.coverage is not None and options.uncertainty is None:
-        raise UsageError("--coverage is that of the intervals in the map: add --uncertainty FILE, or leave it out")
     try:
         calibration, reason = calibration_for(bundles, direction, computing, options.coverage)
     except ModelError as error:

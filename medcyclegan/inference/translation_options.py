@@ -43,6 +43,8 @@ class TranslationOptions:
 
     def __post_init__(self) -> None:
         self.series_options()  # refuses options that contradict each other
+        if self.coverage is not None and self.uncertainty is None:
+            raise UsageError("--coverage is that of the intervals in the map: add --uncertainty FILE, or leave it out")
 
     def series_options(self) -> SeriesOptions:
         """Return the options for writing a DICOM series."""

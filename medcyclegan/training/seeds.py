@@ -7,11 +7,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from medcyclegan.errors import TrainingError
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.training.monitor.health import read_reference
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.run.agreement import agreement_of_contrasts
 from medcyclegan.training.run.folder import RunFolder
+from medcyclegan.training.update.distributed import Ranks
 
 __all__ = ["find_best_seed", "steps_of_trial"]
 
@@ -26,10 +28,11 @@ def steps_of_trial(plan: Plan) -> int:
     return max(1, round(_TRIAL * plan.steps))
 
 
-def find_best_seed(plan: Plan, count: int, train_trial: Callable[[Plan], Path]) -> Path:
+def find_best_seed(plan: Plan, count: int, train_trial: Callable[[Plan], Path], ranks: Ranks) -> Path:
     """Train ``count`` trials with consecutive seeds; return the folder of the run whose contrasts agree best.
 
-    ``train_trial``: trains a plan for :func:`steps_of_trial` steps and returns the run's folder.
+    ``train_trial``: trains a plan for :func:`steps_of_trial` steps and returns the run's folder. The first of several
+    processes compares the runs. Raises :class:`~medcyclegan.errors.TrainingError` if a trial ends early.
     """
     references = {"AB": read_reference(plan, 0), "BA": read_reference(plan, 1)}
     first = plan.config.seed
@@ -37,10 +40,16 @@ def find_best_seed(plan: Plan, count: int, train_trial: Callable[[Plan], Path]) 
     for seed in range(first, first + count):
         log.info("seed %d (%d of %d): %d steps", seed, seed - first + 1, count, steps_of_trial(plan))
         trial = dataclasses.replace(plan, config=plan.config.model_copy(update={"seed": seed}))
-        run = RunFolder(train_trial(trial))
-        # The best validated weights may be of an early step: what counts is where the training leads.
-        last = run.model_last if run.model_last.is_dir() else run.model
-        found.append((agreement_of_contrasts(trial, ModelBundle.load(last), references), run.path))
+        try:
+            run = RunFolder(train_trial(trial))
+        except TrainingError as error:
+            raise TrainingError(
+                f"{error}; that trains seed {seed} only: repeat the command to compare all {count} seeds"
+            ) from None
+        if ranks.first:
+            # The best validated weights may be of an early step: what counts is where the training leads.
+            last = run.model_last if run.model_last.is_dir() else run.model
+            found.append((agreement_of_contrasts(trial, ModelBundle.load(last), references), run.path))
     for seed, (agreement, path) in enumerate(found, start=first):
         log.info("seed %d: agreement of contrasts %.3f (%s)", seed, agreement, path)
-    return max(found, key=lambda entry: entry[0])[1]
+    return Path(ranks.from_first(str(max(found, key=lambda entry: entry[0])[1]) if ranks.first else ""))

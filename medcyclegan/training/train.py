@@ -28,7 +28,7 @@ from medcyclegan.training.run.folder import RunFolder, find_run, point_latest_at
 from medcyclegan.training.run.init_from import initial_model, steps_behind
 from medcyclegan.training.run.saving import Checkpoints, check_room, open_watchers
 from medcyclegan.training.run.session import announce, check_config, session_entry
-from medcyclegan.training.run.shipped_start import default_configuration, shipped_start
+from medcyclegan.training.run.shipped_start import default_start, shipped_start
 from medcyclegan.training.run.signals import StopSignals
 from medcyclegan.training.run.state import RunState
 from medcyclegan.training.schedule import LearningRate
@@ -60,7 +60,7 @@ def train(
     max_steps: int | None = None,
     device: str = "auto",
     resume: str | Path | Literal[True] | None = None,
-    init_from: str | Path | None = "auto",
+    init_from: str | Path | None = None,
     seeds: int = 1,
 ) -> Path:
     """Train a CycleGAN on the slice store ``slices`` (default: ``slices/``); return the run's folder.
@@ -77,7 +77,7 @@ def train(
     with the same number of threads. A finished run is left unchanged, unless its ``config.yaml`` was given more steps.
 
     ``init_from``: the model (folder or name) whose generators the run starts with; its discriminators are new.
-    ``"auto"``: a shipped model if one fits (:mod:`medcyclegan.training.run.shipped_start`); ``"none"``: no model.
+    ``"auto"``, the default without ``config``: a shipped model if one fits (:func:`shipped_start`); ``"none"``: none.
     ``seeds``: train this number of runs for a quarter of the steps, and continue the one whose contrasts agree best
     with real slices (:mod:`medcyclegan.training.seeds`). The result is that of a single run with its seed.
 
@@ -87,7 +87,7 @@ def train(
     message explains how to continue. Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot be trained
     on, :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
     """
-    if resume is not None and (config, domains, max_steps, init_from, seeds) != (None, None, None, "auto", 1):
+    if resume is not None and (config, domains, max_steps, init_from, seeds) != (None, None, None, None, 1):
         raise UsageError(
             "a resumed run keeps its own configuration, domains and steps: leave --config, --set, --domains, "
             "--max-steps, --init-from and --seeds out (you may edit the run's config.yaml), or start a new run"
@@ -98,7 +98,9 @@ def train(
         if resume is not None:
             return _resume(Path(out) / "latest" if resume is True else Path(resume), slices, place)
         store = Path(slices or "slices")
-        config = config or load_config(default_configuration(store, domains, init_from))
+        if config is None:
+            named, init_from = default_start(store, domains, init_from)
+            config = load_config(named)
         plan = build_plan(store, with_steps(config, max_steps), domains)
         return _start(plan, Path(out), place, init_from, seeds)
 
@@ -115,8 +117,7 @@ def _start(plan: Plan, out: Path, place: Place, init_from: str | Path | None, se
     if seeds == 1:
         return start_run(plan, out, place, initial)
     pause = steps_of_trial(plan)
-    best = find_best_seed(plan, seeds, lambda trial: start_run(trial, out, place, initial, pause_after=pause))
-    best = from_first(lambda: best, ranks)
+    best = find_best_seed(plan, seeds, lambda trial: start_run(trial, out, place, initial, pause_after=pause), ranks)
     log.info("continuing %s, the best of %d seeds", best, seeds)
     if ranks.first:
         point_latest_at(best)

@@ -122,7 +122,8 @@ def test_a_full_disk_for_the_sidecar_leaves_no_output_without_one(workspace, mon
 @pytest.mark.parametrize("output", ["o.nii.gz", "out"])
 def test_a_folder_that_may_not_be_written(workspace, output):
     (workspace / "locked").mkdir(mode=0o555)
-    workspace.chmod(0o755)
+    for place in (workspace, workspace / "series"):  # nobody can read the input
+        place.chmod(0o755)
     before = contents(workspace)
     os.seteuid(NOBODY)
     try:

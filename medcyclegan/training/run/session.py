@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from medcyclegan.config import Config
 from medcyclegan.errors import TrainingError
 from medcyclegan.provenance import now, versions
 from medcyclegan.training.plan import Plan
@@ -56,12 +57,12 @@ def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
     learning rate does not depend on it. Raises :class:`~medcyclegan.errors.TrainingError` naming every change
     that is refused.
     """
-    before, after = dict(_flatten(state["config"])), dict(_flatten(plan.config.model_dump(mode="json")))
+    # The checkpoint may be of an earlier version, in which settings that are new had the effect of their defaults.
+    before = dict(_flatten(Config().model_dump(mode="json"))) | dict(_flatten(state["config"]))
+    after = dict(_flatten(plan.config.model_dump(mode="json")))
     refused = []
     for key in sorted(before.keys() | after.keys()):
-        # The checkpoint may be of an earlier version, which had no such key.
-        is_new = key not in before and (key in _FREE or key.startswith("pretraining."))
-        if before.get(key) == after.get(key) or is_new:
+        if before.get(key) == after.get(key):
             continue
         change = f"{key} was {before.get(key)} at the checkpoint and is {after.get(key)} now"
         if key in _STEPS and plan.config.training.schedule == "constant":

@@ -197,12 +197,15 @@ def test_a_setting_that_earlier_versions_did_not_have_is_no_change(caplog, cut_s
     (checkpoint,) = (latest / "checkpoints").glob("step-*.pt")
     state = torch.load(checkpoint, weights_only=True)
     del state["config"]["training"]["cuda_graphs"]
+    for key in ("gradient_penalty", "mask_weight", "paired_weight"):
+        del state["config"]["losses"][key]
     torch.save(state, checkpoint)
     sum_file = checkpoint.with_name(checkpoint.name + ".sha256")
     sum_file.write_text(f"{hash_file(checkpoint)}  {checkpoint.name}\n")
     train(resume=latest)
     assert "continuing after step" in caplog.text
     assert "cuda_graphs" not in caplog.text
+    assert "gradient_penalty" not in caplog.text
 
 
 def test_resume_names_what_was_edited_and_refuses_what_cannot_change(caplog, cut_short) -> None:

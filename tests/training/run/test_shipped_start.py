@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from medcyclegan.config import load_config, parse_config
 from medcyclegan.model import DomainModel, ModelBundle, shipped
 from medcyclegan.model.shipped import order_of_domains
 from medcyclegan.plane import Preparation
-from medcyclegan.training import default_configuration, train
+from medcyclegan.training import default_start, train
 from medcyclegan.training.plan import build_plan
 from medcyclegan.training.run import shipped_start as module
 from medcyclegan.training.run.shipped_start import shipped_start
@@ -104,32 +105,51 @@ def test_other_pixels_and_other_generators_do_not_fit(store, ship, monkeypatch):
     assert shipped_start(build_plan(store, parse_config(wider, "test"))) is None
 
 
-def test_a_training_starts_there_unless_told_otherwise(store, ship, monkeypatch, tmp_path):
+def test_contrasts_that_hardly_agree_are_no_reason_to_start_there(store, ship, monkeypatch):
+    plan = build_plan(store, config_for(ship("first")))
+    monkeypatch.setattr(module, "contrast_of_inputs", lambda reference: -0.6)
+    for agreement, start in ((0.14, None), (0.16, "first")):
+        agree(monkeypatch, first=agreement)
+        assert shipped_start(plan) == start
+
+
+def test_a_training_with_a_configuration_starts_there_only_if_told_to(store, ship, monkeypatch, tmp_path):
     model = ship("first")
     monkeypatch.setattr(module, "agreement_of_contrasts", lambda *arguments: 1.0)
     options = {"config": config_for(model), "device": "cpu"}
-    begun = train(store, out=tmp_path / "a", **options)
+    begun = train(store, out=tmp_path / "a", init_from="auto", **options)
     assert json.loads((begun / "run.json").read_text())["init_from"] == model.fingerprint
     for number, none in enumerate(("none", None)):
         run = train(store, out=tmp_path / f"b{number}", init_from=none, **options)
         assert json.loads((run / "run.json").read_text())["init_from"] is None
 
 
-def test_the_configuration_follows_from_what_fits(store, ship, tmp_path):
-    assert default_configuration(store, None, "auto") == "default", "nothing is shipped"
+def test_the_configuration_follows_from_the_start(store, ship, tmp_path, monkeypatch):
+    assert default_start(store, None, None) == ("default", "none"), "nothing is shipped"
     ship("first")
-    assert default_configuration(store, None, "auto") == "cpu"
-    assert default_configuration(store, None, "none") == "default"
-    assert default_configuration(store, ("t1", "ct"), "auto") == "default"
-    assert default_configuration(tmp_path / "nowhere", None, "auto") == "default"
-    assert default_configuration(store, None, tmp_path / "shipped" / "first") == "default", "a small resnet"
+    monkeypatch.setattr(module, "shipped_start", lambda plan: "first")
+    assert default_start(store, None, None) == default_start(store, None, "auto") == ("cpu", "first")
+    assert default_start(store, None, "none") == ("default", "none")
+    assert default_start(store, ("t1", "ct"), None) == ("default", "none")
+    assert default_start(tmp_path / "nowhere", None, None) == ("default", "none")
+    first = tmp_path / "shipped" / "first"
+    assert default_start(store, None, first) == ("default", first), "a small resnet"
+    monkeypatch.setattr(module, "shipped_start", lambda plan: None)
+    assert default_start(store, None, None) == ("default", "none"), "it does not agree with the slices"
+
+
+def test_a_domain_that_is_only_called_mr_has_no_default_start(ship, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "agreement_of_contrasts", lambda *arguments: 1.0)
+    model = ship("first")
+    make_store(tmp_path / "slices", {"mr": [blobs(3, 32, 0)], "t2": [blobs(3, 32, 2)]})
+    assert shipped_start(build_plan(tmp_path / "slices", config_for(model))) is None
 
 
 def test_the_networks_of_the_configuration_cpu_are_those_of_the_shipped_models():
     for model in shipped.shipped_models():
         assert ModelBundle.load(model.folder).generator == load_config("cpu").networks.generator
         assert (model.fit, model.pixel_mm) == ("physical", 1.0)
-        assert default_configuration("nowhere", None, model.folder) == "cpu"
+        assert default_start(Path("nowhere"), None, model.folder) == ("cpu", model.folder)
 
 
 def test_a_model_named_by_other_words_is_turned_round(ship, tmp_path, monkeypatch):
