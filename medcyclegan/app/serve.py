@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from medcyclegan.app.guard import Guard
 from medcyclegan.app.upload import UploadLimits
@@ -22,6 +23,19 @@ _HOST = "127.0.0.1"
 _MOST_HEADER_BYTES = 65_536
 _MOST_CONNECTIONS = 64
 _MAX_VOXELS = 2**29
+_SETTINGS: dict[str, Any] = {
+    "http": "h11",
+    "ws": "none",
+    "lifespan": "off",
+    "access_log": False,
+    "log_config": None,
+    "log_level": "error",
+    "proxy_headers": False,
+    "server_header": False,
+    "limit_concurrency": _MOST_CONNECTIONS,
+    "h11_max_incomplete_event_size": _MOST_HEADER_BYTES,
+    "timeout_graceful_shutdown": 5,
+}
 
 
 def serve_app(
@@ -50,35 +64,25 @@ def serve_app(
     ):
         number = listener.getsockname()[1]
         app = server_module.App(root, list(models), limits or UploadLimits(), _MAX_VOXELS)
-        config = uvicorn.Config(
-            Guard(app.routes(), token, number),
-            http="h11",
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            log_level="error",
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=_MOST_CONNECTIONS,
-            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
-            timeout_graceful_shutdown=5,
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(uvicorn.Config(Guard(app.routes(), token, number), **_SETTINGS))
         app.is_ending = lambda: bool(server.should_exit)
-        start = server.startup
-
-        async def announced_start(sockets: list[socket.socket] | None = None) -> None:
-            await start(sockets)
-            # Not before: until the server handles signals, an interruption would end it in the middle of its start.
-            announce(f"http://{_HOST}:{number}/{token}/")
-
-        server.startup = announced_start
+        _announce_when_started(server, lambda: announce(f"http://{_HOST}:{number}/{token}/"))
         try:
             with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
                 server.run(sockets=[listener])
         finally:
             app.close()
+
+
+def _announce_when_started(server: Any, announce: Callable[[], object]) -> None:
+    """Let ``server`` call ``announce`` when it handles signals: an earlier interruption would not end it properly."""
+    start = server.startup
+
+    async def announced_start(sockets: list[socket.socket] | None = None) -> None:
+        await start(sockets)
+        announce()
+
+    server.startup = announced_start
 
 
 def _listening(port: int) -> socket.socket:

@@ -81,11 +81,10 @@ def train(
     ``seeds``: train this number of runs for a quarter of the steps, and continue the one whose contrasts agree best
     with real slices (:mod:`medcyclegan.training.seeds`). The result is that of a single run with its seed.
 
-    Under ``torchrun``, every process calls this function in the same way; the first one writes. SIGTERM, SIGUSR1 and
-    Ctrl-C save a checkpoint after the current step; before the end of a session's first step, and at a second Ctrl-C,
-    they stop immediately. As for every expected failure, :class:`~medcyclegan.errors.TrainingError` is then raised; its
-    message explains how to continue. Raises :class:`~medcyclegan.errors.StoreError` for a store that cannot be trained
-    on, :class:`~medcyclegan.errors.ConfigError` for networks that do not fit its slices.
+    Under ``torchrun``, every process calls this function; the first one writes. SIGTERM, SIGUSR1 and Ctrl-C save a
+    checkpoint after the current step; before the end of a session's first step, and at a second Ctrl-C, they stop
+    immediately: :class:`~medcyclegan.errors.TrainingError` is raised, whose message explains how to continue. Raises
+    :class:`~medcyclegan.errors.StoreError` and :class:`~medcyclegan.errors.ConfigError` for what cannot be trained.
     """
     if resume is not None and (config, domains, max_steps, init_from, seeds) != (None, None, None, None, 1):
         raise UsageError(
@@ -101,8 +100,7 @@ def train(
         if config is None:
             named, init_from = default_start(store, domains, init_from)
             config = load_config(named)
-        plan = build_plan(store, with_steps(config, max_steps), domains)
-        return _start(plan, Path(out), place, init_from, seeds)
+        return _start(build_plan(store, with_steps(config, max_steps), domains), Path(out), place, init_from, seeds)
 
 
 def _start(plan: Plan, out: Path, place: Place, init_from: str | Path | None, seeds: int) -> Path:

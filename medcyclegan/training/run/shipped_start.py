@@ -36,9 +36,10 @@ def default_start(
     """Return the name of the configuration of a training for which none is named, and the model that it starts from.
 
     ``cpu`` has the networks of the shipped models. It is chosen if the training starts from a model with networks of
-    this kind: the one that ``init_from`` names or, if it is None or ``"auto"``, a shipped one that fits the slices in
-    ``store`` (:func:`shipped_start`); otherwise ``default``. The model is ``"none"`` if it starts from nothing.
-    ``overrides``: settings of the user. If the store or the model cannot be read, the training explains what is wrong.
+    this kind: the one that ``init_from`` names or, with ``"auto"`` or without a name, a shipped one that fits the
+    slices in ``store`` (:func:`shipped_start`); otherwise ``default``. The model is ``"none"`` if the training starts
+    from nothing. ``overrides``: settings of the user. If the store or the model cannot be read, the training explains
+    what is wrong.
     """
     named = "auto" if init_from is None else init_from
     start: str | Path | None = None if named in ("auto", "none") else named
