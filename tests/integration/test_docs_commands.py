@@ -265,6 +265,10 @@ def shorten_trainings(monkeypatch):
     monkeypatch.setattr(
         medcyclegan.config, "load_config", lambda name="default", sets=(): load(name, [*sets, *TRAINING])
     )
+    monkeypatch.setattr(
+        "medcyclegan.training.run.shipped_start.load_config",
+        lambda name="default", sets=(): load(name, [*sets, *TRAINING]),
+    )
     start = subprocess.run
 
     def run_script(words, **options):

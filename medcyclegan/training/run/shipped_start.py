@@ -33,7 +33,7 @@ _UNCERTAIN = ("mr", "mri")
 def default_start(
     store: Path, domains: Sequence[str] | None, init_from: str | Path | None, overrides: Sequence[str] = ()
 ) -> tuple[str, str | Path]:
-    """Return the name of the configuration of a training for which none is named, and the model that it starts from.
+    """Return the configuration of a training without ``--config``, by its name, and the model that it starts from.
 
     ``cpu`` has the networks of the shipped models. It is chosen if the training starts from a model with networks of
     this kind: the one that ``init_from`` names or, with ``"auto"`` or without a name, a shipped one that fits the
