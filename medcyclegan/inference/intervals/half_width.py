@@ -36,7 +36,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-#: The coverage of intervals for which none is given.
+#: The coverage of intervals if the user names none.
 DEFAULT_COVERAGE = 0.9
 #: About this many axial slices of a case are measured.
 MEASURED_SLICES = 16
