@@ -18,6 +18,7 @@ from typing import Any
 from medcyclegan.errors import WriteError
 from medcyclegan.inference import TranslationOptions
 from medcyclegan.io import FoundVolume, sidecar_path
+from medcyclegan.io.dicom.write.pseudonyms import identify_key_file
 from medcyclegan.model import ModelBundle
 from medcyclegan.provenance import hash_json
 from medcyclegan.storage import atomic_write, exclusive_lock
@@ -36,7 +37,8 @@ def marker_of(found: FoundVolume, bundles: Sequence[ModelBundle], options: Trans
     for name in ("device", "batch_size"):
         settings.pop(name, None)
     if options.deidentify:
-        settings["deidentify"] = "removed" if options.pseudonyms is None else "pseudonyms"
+        key_file = options.pseudonyms
+        settings["deidentify"] = "removed" if key_file is None else identify_key_file(Path(key_file))
     return {
         "input": hash_json([found.series_uid or [_ends(path) for path in found.files], *map(_stamp, found.files)]),
         "model": [bundle.fingerprint for bundle in bundles],

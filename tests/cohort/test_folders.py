@@ -325,3 +325,20 @@ def test_errors_of_python_calls(export):
     (export / "plain").write_text("x")
     with pytest.raises(WriteError, match="is a file"):
         translate_folder([export / "export"], found, export / "plain", "model")
+
+
+def test_results_of_two_key_files_are_not_mixed(export, tmp_path):
+    for name in ("DISK0", "DISK1"):
+        for path in (export / "export" / name).iterdir():
+            image = pydicom.dcmread(path)
+            image.PatientID = "P-1"
+            image.save_as(path)
+    words = ("export/DISK0", "export/DISK1", "out", "--to", "mr", "--deidentify")
+    (tmp_path / "keys").mkdir()
+    first = run(*words, "--pseudonyms", "keys/one.json")
+    assert first.exit_code == 0, first.stderr
+    again = run(*words, "--pseudonyms", "keys/one.json")
+    assert "2 translated" not in again.stdout
+    other = run(*words, "--pseudonyms", "keys/two.json")
+    assert other.exit_code == 1
+    assert "was made with another settings" in other.stdout + other.stderr + (tmp_path / "out/ledger.jsonl").read_text()

@@ -6,6 +6,7 @@ only, changed under a lock, and replaced atomically; a file that others can read
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hmac
@@ -20,7 +21,7 @@ from medcyclegan.errors import ReadError, WriteError
 from medcyclegan.provenance import hash_json
 from medcyclegan.storage import atomic_write, check_output, exclusive_lock
 
-__all__ = ["Pseudonym", "check_key_file", "find_pseudonym"]
+__all__ = ["Pseudonym", "check_key_file", "find_pseudonym", "identify_key_file"]
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def find_pseudonym(file: Path, patient_id: str, issuer: str = "") -> Pseudonym:
     """
     check_key_file(file, patient_id)
     file = Path(os.path.realpath(file))
-    with exclusive_lock(file.parent / f".{file.name}.lock", mode=0o600):
+    with _locked(file):
         record = _load(file) if file.exists() else _new_record(file)
         found = next(
             (row for row in record["patients"] if (row["PatientID"], row["issuer"]) == (patient_id, issuer)), None
@@ -104,6 +105,26 @@ def find_pseudonym(file: Path, patient_id: str, issuer: str = "") -> Pseudonym:
             record["patients"].append(found)
             _save(file, record)
     return Pseudonym(found["pseudonym"], found["days"], bytes.fromhex(record["key"]))
+
+
+def identify_key_file(file: Path) -> str:
+    """Return a hexadecimal number that differs between key files and reveals nothing; create a missing file.
+
+    Raises :class:`~medcyclegan.errors.WriteError` or :class:`~medcyclegan.errors.ReadError`.
+    """
+    file = Path(os.path.realpath(file))
+    check_output(file, overwrite=True)
+    with _locked(file):
+        if file.exists():
+            record = _load(file)
+        else:
+            record = _new_record(file)
+            _save(file, record)
+    return hmac.digest(bytes.fromhex(record["key"]), b"identity", "sha256")[:8].hex()
+
+
+def _locked(file: Path) -> contextlib.AbstractContextManager[None]:
+    return exclusive_lock(file.parent / f".{file.name}.lock", mode=0o600)
 
 
 def _new_record(file: Path) -> dict[str, Any]:

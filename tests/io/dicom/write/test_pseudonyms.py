@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from support.phantoms import head_ct, make_affine
 from medcyclegan import read_volume, write_volume
 from medcyclegan.cli.main import main
 from medcyclegan.errors import ReadError, UsageError, WriteError
-from medcyclegan.io.dicom.write.pseudonyms import find_pseudonym
+from medcyclegan.io.dicom.write.pseudonyms import find_pseudonym, identify_key_file
 
 GRID = ((20, 24, 4), make_affine("LPS", (9.0, 9.0, 9.0)))
 
@@ -237,3 +238,12 @@ def test_a_folder_of_patients_gets_their_pseudonyms(tmp_path: Path, monkeypatch:
     again = CliRunner().invoke(main, ["translate-volume", *words])
     assert "0 translated, 3 unchanged" in again.stdout
     assert os.path.exists("keys")
+
+
+def test_a_key_file_is_identified_without_its_contents(tmp_path):
+    first = identify_key_file(tmp_path / "one.json")
+    assert stat.S_IMODE((tmp_path / "one.json").stat().st_mode) == 0o600
+    find_pseudonym(tmp_path / "one.json", "P-1")
+    assert identify_key_file(tmp_path / "one.json") == first, "new patients do not change it"
+    assert identify_key_file(tmp_path / "two.json") != first
+    assert first not in (tmp_path / "one.json").read_text()
