@@ -6,18 +6,14 @@ import shutil
 import socket
 import ssl
 import sys
-import tempfile
 import threading
 
 import pydicom
 import pytest
 from click.testing import CliRunner
-from support import dicom_phantoms as made
 from support import dicom_readback as peers
 from support import orthanc_server
 from support.dicom_node_server import make_certificate, running_node
-from support.models import tiny_model
-from support.phantoms import head_ct, make_affine
 
 from medcyclegan.cli.main import main
 from medcyclegan.errors import MissingExtraError
@@ -34,17 +30,6 @@ pytestmark = [
 ]
 
 SLICES = 4
-
-
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    """A folder with a CT series and a model, and an empty folder for temporary files."""
-    monkeypatch.chdir(tmp_path)
-    made.save(made.slices_of(head_ct((20, 24, SLICES), make_affine("LPS", (9.0, 9.0, 9.0)))), tmp_path / "ct")
-    tiny_model().save(tmp_path / "model")
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    return tmp_path
 
 
 def translate_to(address, *options):

@@ -6,19 +6,15 @@ import json
 import logging
 import re
 import ssl
-import tempfile
 import time
 
 import numpy as np
 import pydicom
 import pytest
 from click.testing import CliRunner
-from support import dicom_phantoms as made
 from support import orthanc_server
 from support.dicom_node_server import make_certificate
 from support.dicomweb_server import archive_of, as_json, row_of, running_service
-from support.models import tiny_model
-from support.phantoms import head_ct, make_affine
 
 from medcyclegan.cli.main import main
 from medcyclegan.errors import MedCycleGANError, MissingExtraError
@@ -29,17 +25,10 @@ pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed:
 SLICES = 4
 
 
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    """A folder with a CT series and a model, an empty folder for temporary files, and no credentials."""
-    monkeypatch.chdir(tmp_path)
-    made.save(made.slices_of(head_ct((20, 24, SLICES), make_affine("LPS", (9.0, 9.0, 9.0)))), tmp_path / "ct")
-    tiny_model().save(tmp_path / "model")
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch):
     for name in ("TOKEN", "CERT", "KEY", "CA", "MAX_MB"):
         monkeypatch.delenv(f"MEDCYCLEGAN_DICOMWEB_{name}", raising=False)
-    return tmp_path
 
 
 def images_of(workspace):
