@@ -4,7 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from slicing.test_missing import SMALL, add
+from support.volume_folders import TINY, add_tiny
 
 from medcyclegan.cli.main import main
 from medcyclegan.slicing import slice_volumes
@@ -13,10 +13,10 @@ from medcyclegan.slicing import slice_volumes
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    add(tmp_path / "volumes" / "t1", "a", "b")
-    add(tmp_path / "volumes" / "t2", "c", seed=5)
+    add_tiny(tmp_path / "volumes" / "t1", "a", "b")
+    add_tiny(tmp_path / "volumes" / "t2", "c", seed=5)
     (tmp_path / "volumes" / "t2" / "junk.nii").write_bytes(b"junk")
-    slice_volumes("volumes", "slices", config=SMALL)
+    slice_volumes("volumes", "slices", config=TINY)
     return tmp_path / "slices"
 
 

@@ -148,13 +148,13 @@ def test_only_the_requested_splits_are_read(tmp_path, caplog):
 
 
 def test_slicing_ends_with_the_check_once_all_shards_are_done(tmp_path, caplog):
-    from slicing.test_missing import SMALL, add
+    from support.volume_folders import TINY, add_tiny
 
-    add(tmp_path / "v" / "t1", "a", "b", "c", "d")
+    add_tiny(tmp_path / "v" / "t1", "a", "b", "c", "d")
     with caplog.at_level(logging.INFO):
-        slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL, shard=(0, 2))
+        slice_volumes(tmp_path / "v", tmp_path / "s", config=TINY, shard=(0, 2))
         assert "t1: modality" not in caplog.text
-        slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL, shard=(1, 2))
+        slice_volumes(tmp_path / "v", tmp_path / "s", config=TINY, shard=(1, 2))
     assert caplog.text.count("t1: modality: MR (4)") == 1
 
 

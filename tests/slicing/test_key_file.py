@@ -5,9 +5,9 @@ import os
 import stat
 
 import pytest
-from slicing.test_missing import SHAPE, SMALL, add
 from support import dicom_phantoms as made
 from support.phantoms import head_mr
+from support.volume_folders import TINY, TINY_SHAPE, add_tiny
 
 from medcyclegan.errors import StoreError
 from medcyclegan.io import ReadOptions
@@ -16,19 +16,6 @@ from medcyclegan.slicing import save_fold, slice_volumes
 from medcyclegan.slicing.key_file import load_names
 from medcyclegan.slicing.lookup import StoredVolume, find_volume, list_volumes, volumes_of_patient
 from medcyclegan.slicing.store import load_store
-
-
-@pytest.fixture
-def volumes(tmp_path):
-    add(tmp_path / "volumes" / "t1", "a", "b", "c")
-    add(tmp_path / "volumes" / "t2", "d", "e", seed=5)
-    return tmp_path / "volumes"
-
-
-@pytest.fixture
-def store(tmp_path, volumes):
-    slice_volumes(volumes, tmp_path / "slices", config=SMALL)
-    return tmp_path / "slices"
 
 
 def numbers(store):
@@ -51,15 +38,15 @@ def test_every_volume_has_a_number_and_only_the_owner_can_read_them(volumes, sto
 
 def test_numbers_never_change_and_are_not_used_again(volumes, store):
     before = numbers(store)
-    add(volumes / "t1", "0", seed=20)
-    slice_volumes(volumes, store, config=SMALL)
+    add_tiny(volumes / "t1", "0", seed=20)
+    slice_volumes(volumes, store, config=TINY)
     assert numbers(store) == before | {"0.nii": 6}
     (volumes / "t1" / "0.nii").unlink()
     (volumes / "t1" / "b.nii").unlink()
-    slice_volumes(volumes, store, config=SMALL)
+    slice_volumes(volumes, store, config=TINY)
     assert set(numbers(store)) == {"a.nii", "c.nii", "d.nii", "e.nii"}
-    add(volumes / "t1", "new", seed=30)
-    slice_volumes(volumes, store, config=SMALL)
+    add_tiny(volumes / "t1", "new", seed=30)
+    slice_volumes(volumes, store, config=TINY)
     assert numbers(store)["new.nii"] == 7
     assert {name: number for name, number in numbers(store).items() if name != "new.nii"} == {
         name: number for name, number in before.items() if name != "b.nii"
@@ -68,14 +55,14 @@ def test_numbers_never_change_and_are_not_used_again(volumes, store):
 
 def test_all_shards_give_the_same_numbers(tmp_path, volumes, store):
     for shard in ((1, 2), (0, 2)):
-        slice_volumes(volumes, tmp_path / "sharded", config=SMALL, shard=shard)
+        slice_volumes(volumes, tmp_path / "sharded", config=TINY, shard=shard)
     assert numbers(tmp_path / "sharded") == numbers(store)
 
 
 def test_a_series_has_its_uid_and_a_refused_volume_its_number(tmp_path, volumes, store):
     slices = made.slices_of(made.placed_volume())
     made.save(slices[:4] + slices[5:], volumes / "t1" / "series")
-    slice_volumes(volumes, store, config=SMALL, reading=ReadOptions())
+    slice_volumes(volumes, store, config=TINY, reading=ReadOptions())
     (refused,) = load_store(store).refusals()
     found = find_volume(list_volumes(store), refused.case, store)
     assert (found.number, found.path) == (6, str(volumes / "t1" / "series"))
@@ -91,11 +78,11 @@ def test_a_store_of_an_earlier_version_gets_numbers_when_it_is_sliced_again(volu
         find_volume(list_volumes(store), "1", store)
     case = before[0].case
     assert find_volume(list_volumes(store), case[:8].upper(), store).case == case
-    slice_volumes([volumes / "t1"], store, config=SMALL, domain="t1")
+    slice_volumes([volumes / "t1"], store, config=TINY, domain="t1")
     named = load_names(store)
     assert sorted(v.number for v in named.values()) == [1, 2, 3, 4, 5]
     assert [named[key].path for key in sorted(named) if key[0] == "t2"] == ["", ""]
-    slice_volumes(volumes, store, config=SMALL)
+    slice_volumes(volumes, store, config=TINY)
     assert all(v.path for v in load_names(store).values())
     assert load_manifest(store) == before
 
@@ -112,16 +99,16 @@ def test_a_damaged_file_is_refused_and_kept(volumes, store, text):
     damaged = file.read_text() + "1,t1,00aa00aa,,\n" if text is None else text
     file.write_text(damaged)
     with pytest.raises(StoreError, match=r"\.names\.csv .*: remove it, and run slice-volumes again"):
-        slice_volumes(volumes, store, config=SMALL)
+        slice_volumes(volumes, store, config=TINY)
     assert file.read_text() == damaged
     file.unlink()
-    slice_volumes(volumes, store, config=SMALL)
+    slice_volumes(volumes, store, config=TINY)
     assert len(load_names(store)) == 5
 
 
 def test_paths_that_are_hard_to_write_are_kept(tmp_path):
-    add(tmp_path / "v" / "t1", 'a, "b"', "line\nbreak", "umläut", os.fsdecode(b"caf\xe9"))
-    slice_volumes(tmp_path / "v", tmp_path / "s", config=SMALL)
+    add_tiny(tmp_path / "v" / "t1", 'a, "b"', "line\nbreak", "umläut", os.fsdecode(b"caf\xe9"))
+    slice_volumes(tmp_path / "v", tmp_path / "s", config=TINY)
     assert set(numbers(tmp_path / "s")) == set(os.listdir(tmp_path / "v" / "t1"))
 
 
@@ -137,14 +124,14 @@ def test_a_reference_is_a_number_or_the_beginning_of_a_hash(store):
 
 def test_a_patient_is_named_by_id_hash_or_volume(tmp_path):
     for n, patient in enumerate(("P1", "P1", "2")):
-        slices = made.slices_of(head_mr(SHAPE, seed=n), seed=f"s{n}")
+        slices = made.slices_of(head_mr(TINY_SHAPE, seed=n), seed=f"s{n}")
         for dataset in slices:
             dataset.PatientID = patient
         made.save(slices, tmp_path / "v" / "t1" / f"s{n}")
-    add(tmp_path / "v" / "t1", "broken")
+    add_tiny(tmp_path / "v" / "t1", "broken")
     (tmp_path / "v" / "t1" / "broken.nii").write_bytes(b"junk")
     store = tmp_path / "s"
-    slice_volumes(tmp_path / "v", store, config=SMALL)
+    slice_volumes(tmp_path / "v", store, config=TINY)
     volumes = list_volumes(store)
     by_number = {volume.number: volume for volume in volumes}
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from slicing.test_missing import SMALL, add
+from support.volume_folders import TINY, add_tiny
 
 from medcyclegan.cli.main import main
 from medcyclegan.config import load_config
@@ -20,16 +20,16 @@ from medcyclegan.slicing.trained_on import find_runs, find_stores
 from medcyclegan.training import train
 
 STEPS = ["training.max_steps=1", "networks.generator.filters=2", "networks.discriminator.filters=2"]
-TINY = load_config("smoke", [*STEPS, "validation.slices=1"])
+SHORT = load_config("smoke", [*STEPS, "validation.slices=1"])
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    add(tmp_path / "volumes" / "t1", "a", "b", "c")
-    add(tmp_path / "volumes" / "t2", "d", "e", seed=5)
+    add_tiny(tmp_path / "volumes" / "t1", "a", "b", "c")
+    add_tiny(tmp_path / "volumes" / "t2", "d", "e", seed=5)
     (tmp_path / "volumes" / "t2" / "junk.nii").write_bytes(b"junk")
-    slice_volumes("volumes", "slices", config=SMALL)
+    slice_volumes("volumes", "slices", config=TINY)
     return tmp_path / "slices"
 
 
@@ -59,7 +59,7 @@ def test_nothing_of_a_removed_volume_stays(store):
     assert load_manifest(store) == [row for row in before if (row.domain, row.case) != (domain, case)]
     assert (store / "t1.png").read_bytes() != sheet
     assert json.loads((store / "run.json").read_text())["volumes"] == 4
-    slice_volumes("volumes", "slices", config=SMALL)
+    slice_volumes("volumes", "slices", config=TINY)
     assert {v.number for v in list_volumes(store)} == {1, 3, 4, 5, 6, 7}, "the volume is still an input"
 
 
@@ -106,7 +106,7 @@ def test_an_interrupted_removal_is_finished_by_the_next_command(store, stage, la
     else:
         (store.parent / "volumes" / "t1" / "b.nii").unlink()
         (store.parent / "volumes" / "t2" / "junk.nii").unlink()
-        slice_volumes("volumes", "slices", config=SMALL)
+        slice_volumes("volumes", "slices", config=TINY)
         gone = {2, 6}
     assert {v.number for v in list_volumes(store)} == {1, 2, 3, 4, 5, 6} - gone
     for _, case in keys:
@@ -137,7 +137,7 @@ def test_a_store_without_key_file_or_key(store):
 
 
 def test_the_runs_that_used_a_volume_are_found(store, monkeypatch):
-    first = train("slices", config=TINY, out="runs")
+    first = train("slices", config=SHORT, out="runs")
     used = {row.case for row in load_manifest(store)}
     for row in load_manifest(store):
         (use,) = find_runs(store, [(row.domain, row.case)])
@@ -155,7 +155,7 @@ def test_the_runs_that_used_a_volume_are_found(store, monkeypatch):
 
 
 def test_runs_of_earlier_versions_are_found_by_fingerprint(store):
-    run_folder = train("slices", config=TINY, out="runs")
+    run_folder = train("slices", config=SHORT, out="runs")
     record = json.loads((run_folder / "run.json").read_text())
     del record["cases"]
     (run_folder / "run.json").write_text(json.dumps(record))
@@ -170,8 +170,8 @@ def test_runs_of_earlier_versions_are_found_by_fingerprint(store):
 def test_validation_is_told_from_training_and_folds_are_searched(store):
     lines = ["case,patient,split", "t1/a,a,train", "t1/b,b,validation", "t1/c,c,test", "t2/d,d,train", "t2/e,e,train"]
     (store.parent / "split.csv").write_text("\n".join(lines) + "\n")
-    slice_volumes("volumes", "slices", config=SMALL, split_file="split.csv")
-    train("slices", config=TINY, out="elsewhere/runs")
+    slice_volumes("volumes", "slices", config=TINY, split_file="split.csv")
+    train("slices", config=SHORT, out="elsewhere/runs")
     uses = {number: [use.use for use in find_runs(store, [key_of(store, number)])] for number in (1, 2, 3)}
     assert uses == {1: ["trained"], 2: ["validated"], 3: []}
     save_fold(store, store.parent / "cv" / "fold-0", fold=0, folds=2)
@@ -181,7 +181,7 @@ def test_validation_is_told_from_training_and_folds_are_searched(store):
 def test_a_store_that_is_being_trained_on_keeps_its_volumes(store):
     import fcntl
 
-    folder = train("slices", config=TINY, out="runs")
+    folder = train("slices", config=SHORT, out="runs")
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | {"state": "running"}))
     with (folder / LOCK_FILE).open("a+b") as file:
@@ -193,7 +193,7 @@ def test_a_store_that_is_being_trained_on_keeps_its_volumes(store):
 
 
 def test_a_run_does_not_contain_the_key_file(store):
-    folder = train("slices", config=TINY, out="runs")
+    folder = train("slices", config=SHORT, out="runs")
     volumes = str(store.parent / "volumes").encode()
     assert [path for path in folder.rglob("*") if path.is_file() and volumes in path.read_bytes()] == []
     assert load_names(store)
