@@ -18,7 +18,7 @@ from support.stores import blobs, make_store
 
 from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
-from medcyclegan.training.monitor.diagnostics import build_reference, displacement, edge_agreement
+from medcyclegan.training.monitor.diagnostics import build_reference, displacement, edge_agreement, signs_of
 from medcyclegan.training.monitor.health import Health
 from medcyclegan.training.monitor.metrics_log import MetricsLog
 from medcyclegan.training.plan import Plan, build_plan
@@ -191,3 +191,17 @@ def test_constant_slices_make_no_signs_and_no_errors() -> None:
     reference = build_reference(flat, flat[:, None])
     assert reference.target_contrast == 0.0
     assert displacement(flat, flat) == (0.0, 0.0)
+
+
+def test_signal_in_a_head_of_which_only_a_part_of_the_scalp_is_bright_is_not_outside() -> None:
+    """A strong bias field makes the head's mask an open ring, which is not filled."""
+    rows, columns = np.mgrid[:64, :64]
+    radius = np.hypot(rows - 32, columns - 32)
+    real = np.full((2, 64, 64), -1.0, dtype=np.float32)
+    real[:, (radius > 18) & (radius < 22) & (columns < 48)] = 0.8
+    brain = np.where(radius < 15, 0.5, -1.0).astype(np.float32)[None].repeat(2, axis=0)
+    reference = build_reference(real, np.stack([brain, brain], axis=1))
+    assert not reference.head[:, 32, 32].any(), "the ring is open"
+    assert signs_of(reference, brain, real, real)["outside"] == 0.0
+    halo = np.maximum(brain, np.where(radius > 28, 0.5, -1.0)).astype(np.float32)
+    assert signs_of(reference, halo, real, real)["outside"] > 0.3
