@@ -136,7 +136,8 @@ def sort_out(
     """
     fitting, skipped = [], []
     for found in volumes:
-        reason = unfit_reason(found.modality, found.path.name, direction, is_picture=found.kind == "image")
+        names = (found.base.name, *found.relative_path.parts)
+        reason = unfit_reason(found.modality, names, direction, is_picture=found.kind == "image")
         if reason and not options.force:
             skipped.append(TranslatedVolume(name(found), "skipped", reason=reason))
             log.info("%s is skipped: %s", skipped[-1].case, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from medcyclegan.errors import IntensityError, ModalityError, UsageError
 from medcyclegan.intensity import IntensityScaling, check_hu
@@ -68,19 +68,21 @@ def choose_target(bundle: ModelBundle, to: str | None, modalities: Collection[st
     return chosen
 
 
-def unfit_reason(modality: str | None, name: str, direction: Direction, *, is_picture: bool = False) -> str:
-    """Return why a volume is not one of the source domain's, as far as its header and its name show; else "".
+def unfit_reason(modality: str | None, names: Sequence[str], direction: Direction, *, is_picture: bool = False) -> str:
+    """Return why a volume is not one of the source domain's, as far as its header and its names show; else "".
 
-    ``modality``: that in the header, if there is one. ``name``: that of the file or folder.
+    ``modality``: that in the header, if there is one. ``names``: those of its folders, the outermost first, and of its
+    file. The innermost one that contains either contrast of ``direction`` counts.
     """
     source, target = direction.source, direction.target
     if modality is not None and source.modality is not None and modality != source.modality:
         return f"it is {modality}, and the model's {source.name} is {source.modality}"
     if is_picture and source.scaling.kind != "range":
         return f"it is a picture, and the model's {source.name} is {source.modality or 'a volume'}"
-    named, other = target.name.lower(), source.name.lower()
-    if {named} == contrasts_in(name) & {named, other}:
-        return f"it is {target.name} by its name, and so would be the output"
+    both = {target.name.lower(), source.name.lower()}
+    named = next((found for name in reversed(names) if (found := contrasts_in(name) & both)), set())
+    if named == {target.name.lower()}:
+        return f"it is {target.name} by the name of its file or folder, and so would be the output"
     return ""
 
 

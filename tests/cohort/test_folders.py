@@ -297,7 +297,7 @@ def test_a_name_of_the_target_s_contrast_is_skipped(tmp_path, monkeypatch):
         write_nifti(head_mr(*GRID), tmp_path / "in" / f"{name}.nii.gz")
     result = run("in", "out", "--to", "t2")
     assert outputs(tmp_path / "out") == ["s1_T1w", "s2"]
-    assert "it is t2 by its name" in result.stdout
+    assert "it is t2 by the name" in result.stdout
     assert len(outputs(tmp_path / "out")) == 2
     assert run("in", "forced", "--to", "t2", "--force").exit_code == 0
     assert len(outputs(tmp_path / "forced")) == 3
@@ -342,3 +342,19 @@ def test_results_of_two_key_files_are_not_mixed(export, tmp_path):
     other = run(*words, "--pseudonyms", "keys/two.json")
     assert other.exit_code == 1
     assert "was made with another settings" in other.stdout + other.stderr + (tmp_path / "out/ledger.jsonl").read_text()
+
+
+def test_the_innermost_name_with_a_contrast_decides_what_a_volume_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("t1/a", "t2/b", "study_t2/t1", "study_t1/sub_T2w", "t1_and_t2/c")):
+        write_nifti(head_mr(*GRID, seed=number), tmp_path / "in" / f"{name}.nii.gz")
+    tiny_model(DomainModel("t1", "MR", MR), DomainModel("t2", "MR", MR)).save(tmp_path / "model")
+    result = run("in", "out", "--to", "t2")
+    assert outputs(tmp_path / "out") == ["study_t2/t1", "t1/a", "t1_and_t2/c"], result.output
+    assert result.stdout.count("it is t2 by the name of its file or folder") + result.stderr.count("is skipped") >= 2
+    alone = run("in/t2", "alone", "--to", "t2")
+    assert alone.exit_code == 1
+    assert "it is t2 by the name of its file or folder" in alone.stderr
+    assert outputs(tmp_path / "forced") == []
+    run("in/t2", "forced", "--to", "t2", "--force")
+    assert outputs(tmp_path / "forced") == ["b"]
