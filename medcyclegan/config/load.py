@@ -33,7 +33,8 @@ def load_config(name: str | Path = "default", overrides: Sequence[str] = ()) -> 
     where, text = _read_text(str(name))
     values = _parse_yaml(text, where)
     config = parse_config(values, where)
-    for override in overrides:
+    # Epochs first: they remove the steps of the configuration, but not steps that are set together with them.
+    for override in sorted(overrides, key=lambda text: _key_of(text) not in _REPLACED):
         values = _override(values, override)
     if overrides:
         try:
@@ -151,6 +152,10 @@ _REPLACED = {
 }
 
 
+def _key_of(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
 def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
     """Return ``values`` with the override ``section.key=value`` applied; the value is parsed as YAML."""
     dotted, equals, text = override.partition("=")
@@ -168,7 +173,7 @@ def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
         level[key] = dict(inner) if isinstance(inner, dict) else {}
         level = level[key]
     level[keys[-1]] = value
-    level.pop(_REPLACED.get(dotted.strip(), ""), None)
+    level.pop(_REPLACED.get(_key_of(override), ""), None)
     return result
 
 

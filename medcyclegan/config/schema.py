@@ -276,6 +276,9 @@ class Pretraining(_Section):
     """Number of patients whose slices are mixed."""
     lesion_fraction: Fraction = 0.6
     """Fraction of the patients that have lesions."""
+    lesion_weight: Weight = 0.0
+    """Additional weight of pixels in lesions in the mean absolute difference, which lesions otherwise hardly change,
+    because they are small; with 0 they count like all others. Pairs in a slice store have no known lesions."""
     extracted_fraction: Fraction = 0.0
     """Fraction of the patients whose brain is extracted (skull-stripped)."""
     metal_fraction: Fraction = 0.06

@@ -4,7 +4,7 @@ from medcyclegan.synthesis.cohort import Cohort, CohortResult, draw_of, find_lab
 from medcyclegan.synthesis.head import LabelledHead, build_head
 from medcyclegan.synthesis.labels import FREESURFER, read_labels_table
 from medcyclegan.synthesis.loading import load_head, load_heads
-from medcyclegan.synthesis.patient import Images, Patient, draw_patient, render_patient, standard_patient
+from medcyclegan.synthesis.patient import Images, Patient, draw_patient, lesion_mask, render_patient, standard_patient
 from medcyclegan.synthesis.sequences import CONTRASTS
 from medcyclegan.synthesis.tissues import TISSUES
 from medcyclegan.synthesis.views import Variation
@@ -23,6 +23,7 @@ __all__ = [
     "draw_of",
     "draw_patient",
     "find_label_maps",
+    "lesion_mask",
     "load_head",
     "load_heads",
     "read_labels_table",

@@ -35,7 +35,7 @@ from medcyclegan.synthesis.sequences import CONTRASTS
 from medcyclegan.synthesis.tissues import BRAIN, LESIONS, TISSUES, tissue_index, tissue_indices
 from medcyclegan.synthesis.views import Variation, brain_box, draw_grid, seen_box
 
-__all__ = ["Images", "Patient", "draw_patient", "render_patient", "standard_patient"]
+__all__ = ["Images", "Patient", "draw_patient", "lesion_mask", "render_patient", "standard_patient"]
 
 _AIR_HU = -1000.0
 #: The fraction of MR images that are corrected for the coils' sensitivity: of whole heads, and of extracted brains,
@@ -174,6 +174,11 @@ def render_patient(patient: Patient, head: LabelledHead, *, clean: bool = False,
         before[protocol.name], scans[protocol.name] = image, scan
     labels = sample_labels(tissues, head, patient.deformation, grid) if truth else None
     return Images(scans, before if clean else {}, labels)
+
+
+def lesion_mask(truth: torch.Tensor) -> torch.Tensor:
+    """Return where ``truth``, as in :class:`Images`, is a tissue of lesions: a mask of the same shape."""
+    return torch.isin(truth.int(), torch.tensor(tissue_indices(*LESIONS), device=truth.device))
 
 
 def _value_maps(

@@ -42,7 +42,7 @@ class PairSource(Protocol):
     """Pairs of slices for supervised training.
 
     A batch holds ``input_A``, ``input_B``, ``target_A`` and ``target_B``, each ``(N, C, H, W)`` float32 in [-1, 1], of
-    the same places of the same patients.
+    the same places of the same patients; then, if lesions are weighted, the weight of each pixel.
     """
 
     @property

@@ -136,4 +136,5 @@ def test_an_override_in_epochs_replaces_the_steps_of_the_configuration() -> None
     config = load_config("cpu", ["training.epochs=3", "training.checkpoint_epochs=1", "validation.every_epochs=2"])
     assert (config.training.max_steps, config.training.epochs) == (None, 3)
     assert (config.training.checkpoint_steps, config.validation.every_steps) == (None, None)
-    assert load_config("cpu", ["training.epochs=3", "training.max_steps=7"]).training.max_steps == 7
+    for both in (["training.epochs=3", "training.max_steps=7"], ["training.max_steps=7", "training.epochs=3"]):
+        assert load_config("cpu", both).training.max_steps == 7

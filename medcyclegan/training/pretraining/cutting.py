@@ -41,15 +41,17 @@ def cut_pairs(
     config: Config,
     domains: tuple[str, str],
     random: np.random.Generator,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return slices of one patient: ``(N, 4, C, size, size)`` float16, on the images' device.
+    """Return slices of one patient: ``(N, 4, C, size, size)`` float16, on the images' device; 5 with ``weights``.
 
     ``images`` are the inputs, ``wanted`` the targets: contrast to volume, ``(I, J, K)`` in RAS+ order on the patient's
-    grid.
+    grid. ``weights``: a weight of each voxel, on the same grid; outside it, weights are 1.
 
-    The second axis contains the input of A, the input of B, the target of A and the target of B, all at the same
-    position. N is ``pretraining.slices_per_patient``; the heights are random among those at which the input of A shows
-    the patient. C is ``networks.generator.context_slices``: each slice is in the middle of its neighbors.
+    The second axis contains the input of A, the input of B, the target of A, the target of B, and the weights if there
+    are any, all at the same position. N is ``pretraining.slices_per_patient``; the heights are random among those at
+    which the input of A shows the patient. C is ``networks.generator.context_slices``: each slice is in the middle of
+    its neighbors.
     """
     slicing = config.slicing
     inputs = [_scaled(images[name], name, config) for name in domains]
@@ -66,6 +68,9 @@ def cut_pairs(
     for scaled in (*inputs, *targets):
         planes = to_plane(scaled.slices[places][:, None], fit)[:, 0]
         stacks.append(planes.view(count, context, slicing.size, slicing.size).half())
+    if weights is not None:
+        planes = to_plane(_axial(weights)[places][:, None], fit, padding=1.0)[:, 0]
+        stacks.append(planes.view(count, context, slicing.size, slicing.size).half())
     return torch.stack(stacks, dim=1)
 
 
@@ -78,8 +83,12 @@ def _scaled(scan: torch.Tensor, name: str, config: Config) -> _Scaled:
     scaling = IntensityScaling.fit(sample, modality=modality, window_hu=rule.window_hu, percentiles=rule.percentiles)
     threshold = np.array([foreground_threshold(sample, modality)])
     scaled = ((values - scaling.lower) * (2.0 / (scaling.upper - scaling.lower)) - 1.0).clamp(-1.0, 1.0)
-    # From RAS+ order to slices whose rows increase to posterior and columns to the patient's left.
-    return _Scaled(scaled.flip(0, 1).permute(2, 1, 0), float(scaling.normalize(threshold)[0]))
+    return _Scaled(_axial(scaled), float(scaling.normalize(threshold)[0]))
+
+
+def _axial(volume: torch.Tensor) -> torch.Tensor:
+    """Return a volume in RAS+ order as slices whose rows increase to posterior and columns to the patient's left."""
+    return volume.flip(0, 1).permute(2, 1, 0)
 
 
 def _plan(scaled: _Scaled, patient: Patient, config: Config) -> PlaneFit:

@@ -67,7 +67,7 @@ _UNUSED = (
 _UNUSED_WITH_STORE = tuple(
     f"pretraining.{name}"
     for name in Pretraining.model_fields
-    if not name.endswith("_weight") and name not in ("key_metric", "workers")
+    if name == "lesion_weight" or (not name.endswith("_weight") and name not in ("key_metric", "workers"))
 )
 _UNUSED_WITH_LABELS = ("slicing.validation_fraction", "slicing.test_fraction")
 

@@ -28,6 +28,7 @@ from medcyclegan.synthesis import (
     Variation,
     draw_of,
     draw_patient,
+    lesion_mask,
     load_head,
     render_patient,
     standard_patient,
@@ -138,7 +139,8 @@ class SyntheticPairs:
         section, context = self.config.pretraining, self.config.networks.generator.context_slices
         workers = 1 if device.type == "cuda" else max(section.workers, 1)
         patients = section.patients_at_once + _AHEAD * workers
-        slices = patients * section.slices_per_patient * 4 * context * self.config.slicing.size**2 * 2
+        images = 5 if section.lesion_weight > 0 else 4
+        slices = patients * section.slices_per_patient * images * context * self.config.slicing.size**2 * 2
         return slices + workers * (_DRAWING_BYTES + _HEAD_BYTES * min(len(self.maps), _MOST_HEADS))
 
     @property
@@ -203,12 +205,14 @@ class SyntheticPairs:
         """Draw the patient of ``seed`` from a label map and return its slices."""
         on_cpu, head = (load_head(labels, self.table, where) for where in (None, device))
         patient = draw_patient(seed, on_cpu, self.domains, variation_of(self.config))
-        targets = self.config.pretraining.targets
-        images = render_patient(patient, head, clean=targets != "scan", truth=False)
+        targets, lesion_weight = self.config.pretraining.targets, self.config.pretraining.lesion_weight
+        images = render_patient(patient, head, clean=targets != "scan", truth=lesion_weight > 0)
         wanted = images.scans if targets == "scan" else images.clean
         if targets == "standard":
             wanted = wanted | _standard_images(patient, head)
-        return cut_pairs(images.scans, wanted, patient, self.config, self.domains, random_at(seed, Stream.SAMPLE, 0))
+        random = random_at(seed, Stream.SAMPLE, 0)
+        weights = None if images.truth is None else 1.0 + lesion_weight * lesion_mask(images.truth).float()
+        return cut_pairs(images.scans, wanted, patient, self.config, self.domains, random, weights)
 
 
 def _standard_images(patient: Patient, head: LabelledHead) -> dict[str, torch.Tensor]:
@@ -238,7 +242,7 @@ class _Drawn:
         self._order = functools.lru_cache(maxsize=2)(self._shuffle)
 
     def sample(self, i: int) -> torch.Tensor:
-        """Return the images of sample ``i``, ``(4, C, H, W)``."""
+        """Return the images of sample ``i``, ``(4, C, H, W)``, or 5 if lesions are weighted."""
         round_, place = divmod(i, self._slices)
         self._draw_for(round_)
         number = self._order(round_)[place]
@@ -274,7 +278,7 @@ class _Drawn:
 
 
 def _batch(drawn: _Drawn, sampling: Sampling, step: int) -> tuple[torch.Tensor, ...]:
-    """Return ``input_A``, ``input_B``, ``target_A`` and ``target_B`` of a step, float32."""
+    """Return ``input_A``, ``input_B``, ``target_A``, ``target_B`` and, if there are any, the weights, float32."""
     share = sampling.batch_size // sampling.world
     first = step * sampling.batch_size + sampling.rank * share
     samples = []
@@ -283,7 +287,7 @@ def _batch(drawn: _Drawn, sampling: Sampling, step: int) -> tuple[torch.Tensor, 
         images = drawn.sample(i)
         samples.append(images.flip(3) if mirrored else images)
     images = torch.stack(samples, dim=1).float()
-    return images[0], images[1], images[2], images[3]
+    return tuple(images)
 
 
 def _start_worker() -> None:

@@ -22,7 +22,8 @@ class PairedStep(CycleGANStep):
     """The supervised update of both generators, each on its own direction: no cycle and no identity term.
 
     A batch holds ``input_A``, ``input_B``, ``target_A`` and ``target_B``, each ``(N, C, H, W)`` in [-1, 1], all of the
-    same places of the same patients. ``config.pretraining`` has the weights of the terms. With an adversarial term the
+    same places of the same patients; then, if lesions are weighted, the weight of each pixel in the L1 terms.
+    ``config.pretraining`` has the weights of the terms. With an adversarial term the
     discriminators are trained as in :class:`CycleGANStep`, on targets and fakes; without one they are not run.
     """
 
@@ -48,19 +49,21 @@ class PairedStep(CycleGANStep):
         input_B: torch.Tensor,
         target_A: torch.Tensor,
         target_B: torch.Tensor,
-        *warps: torch.Tensor,
+        *more: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, Losses]:
         """Minimize the distance of G_AB(A) from B and of G_BA(B) from A; return both fakes and the terms.
 
-        ``warps``: those of the fakes of A and of B for the discriminators, if they see images warped.
+        ``more``: the weights of the pixels, if there are any; then the warps of the fakes of A and of B for the
+        discriminators, if they see images warped.
         """
+        pixels, warps = more[: len(more) % 2], more[len(more) % 2 :]  # warps are two or none
         networks, weights, form = self.networks, self.weights, self.losses.adversarial
         networks.D_A.requires_grad_(False)
         networks.D_B.requires_grad_(False)
         with self.autocast():
             fake_B, fake_A = networks.G_AB(input_A), networks.G_BA(input_B)
         # Outside autocast: 8 bits of mantissa are too few for differences and variances.
-        terms = self._distances("AB", fake_B, target_B) | self._distances("BA", fake_A, target_A)
+        terms = self._distances("AB", fake_B, target_B, *pixels) | self._distances("BA", fake_A, target_A, *pixels)
         if self.trains_discriminators:
             with self.autocast():
                 terms["adversarial_AB"] = generator_loss(networks.D_B(seen(fake_B, warps[1:])), form)
@@ -75,10 +78,11 @@ class PairedStep(CycleGANStep):
         self.minimize(loss, self.optimizer_G)
         return fake_A.detach(), fake_B.detach(), detached(generators=loss, **terms)
 
-    def _distances(self, direction: str, fake: torch.Tensor, target: torch.Tensor) -> Losses:
+    def _distances(self, direction: str, fake: torch.Tensor, target: torch.Tensor, *pixels: torch.Tensor) -> Losses:
         """Return the terms that compare a fake with its target; L1 always, because it is logged."""
         fake = fake.to(self.dtype)
-        terms = {f"l1_{direction}": functional.l1_loss(fake, target)}
+        errors = functional.l1_loss(fake, target, reduction="none" if pixels else "mean")
+        terms = {f"l1_{direction}": (errors * pixels[0]).mean() if pixels else errors}
         if self.weights.gradient_weight > 0:
             terms[f"gradient_{direction}"] = gradient_loss(fake, target)
         if self.weights.ssim_weight > 0:

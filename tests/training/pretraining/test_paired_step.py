@@ -51,6 +51,30 @@ class TestStep:
             results.append(torch.cat([p.flatten() for p in step.networks.G_AB.parameters()]))
         assert all(not torch.equal(results[0], other) for other in results[1:])
 
+    def test_weights_of_pixels_multiply_their_absolute_differences(self, small):
+        found = {}
+        for factor in (None, 1.0, 3.0):
+            step = paired_step(changed(small, training={"ema_decay": None}))
+            for network in (step.networks.G_AB, step.networks.G_BA):
+                network.eval()
+            batch = self.batch()
+            more = () if factor is None else (torch.full_like(batch[0], factor),)
+            found[factor] = step.update_on_pairs(*batch, *more)[2]
+        for direction in ("l1_AB", "l1_BA"):
+            assert float(found[1.0][direction]) == pytest.approx(float(found[None][direction]), rel=1e-5)
+            assert float(found[3.0][direction]) == pytest.approx(3 * float(found[None][direction]), rel=1e-5)
+        one_pixel = torch.ones_like(self.batch()[0])
+        one_pixel[0, 0, 3, 5] = 100.0
+        step = paired_step(small)
+        for network in (step.networks.G_AB, step.networks.G_BA):
+            network.eval()
+        a, b, target_A, target_B = self.batch()
+        with torch.no_grad():
+            error = float((step.networks.G_AB(a) - target_B).abs()[0, 0, 3, 5])
+        losses = step.update_on_pairs(a, b, target_A, target_B, one_pixel)[2]
+        expected = float(found[None]["l1_AB"]) + 99 * error / a.numel()
+        assert float(losses["l1_AB"]) == pytest.approx(expected, rel=1e-4)
+
     def test_each_generator_is_compared_with_its_own_target(self, small):
         step = paired_step(small)
         a, b, target_A, target_B = self.batch()

@@ -77,6 +77,25 @@ class TestPairs:
         assert torch.equal(standard[:, 3], clean[:, 3]), "the CT is the same"
         assert not torch.allclose(standard[:, 2], clean[:, 2], atol=0.02)
 
+    def test_pixels_in_lesions_weigh_more_and_the_images_stay_the_same(self, labels, small):
+        every = changed(small, pretraining={"lesion_fraction": 1.0})
+        weighted = changed(every, pretraining={"lesion_weight": 4.0})
+        found = 0
+        for number in range(4):
+            plain, images = (
+                synthetic_pairs([labels / "one.nii.gz"], config).patient(number, CPU) for config in (every, weighted)
+            )
+            assert images.shape == (5, 5, 1, 32, 32)
+            assert torch.equal(images[:, :4], plain)
+            weights = images[:, 4].float()
+            assert weights.min() == 1, "outside lesions"
+            assert weights.max() <= 5
+            found += int((weights > 3).sum())
+            assert (weights > 3).float().mean() < 0.2
+        assert found > 0
+        none = synthetic_pairs([labels / "one.nii.gz"], changed(weighted, pretraining={"lesion_fraction": 0.0}))
+        assert (none.patient(0, CPU)[:, 4] == 1).all()
+
     def test_a_sample_is_a_function_of_the_seed_and_its_number(self, labels, small):
         pairs = synthetic_pairs(labels.iterdir(), small)
         sampling = Sampling(seed=small.seed, batch_size=2)
