@@ -1,10 +1,10 @@
 """Time the translation of a volume on a device, and the share of it that the networks do not take.
 
-``python tests/benchmarks/translation_device.py [--device cuda] [--slices 200]``: an egg-shaped head of 256 x 256 pixels,
-through a shipped model and through a full-size untrained ResNet-9. "warm call": ``translate`` in a process that has
-translated before, the median of several calls. "networks": the generator alone on as many slices, in batches of 16 that
-are on the device already. The host's share is what the networks do not take. "command": ``medcyclegan translate-volume``
-in a process of its own, from the start of Python to the written file.
+``python tests/benchmarks/translation_device.py [--device cuda] [--slices 200]``: an egg-shaped head of 256 x 256
+pixels, through a shipped model and through a full-size untrained ResNet-9. "warm call": ``translate`` in a process that
+has translated before, the median of several calls. "networks": the generator alone on as many slices, in batches of 16
+that are on the device already. The host's share is what the networks do not take. "command": the whole command
+``medcyclegan translate-volume``, from the start of Python to the written file.
 """
 
 from __future__ import annotations
@@ -54,6 +54,34 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def time_case(name: str, case: tuple, folder: Path, device: str, calls: int) -> None:
+    """Print the times of one model, as it comes and with --fast."""
+    model, target, volume, known = case
+    direction, slices = model.direction(target), volume.shape[2]
+    source = phantoms.write_nifti(volume, folder / f"{target}.nii")
+    where = known or str(model.save(folder / "model"))
+    for fast, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        seconds = []
+        for _ in range(calls + 1):
+            started = time.perf_counter()
+            translate(volume, [model], direction, InferenceOptions(device=device, fast=fast))
+            seconds.append(time.perf_counter() - started)
+        warm = statistics.median(seconds[1:])
+        networks = networks_alone(model, direction.generator, slices, device, dtype)
+        command = ["translate-volume", str(source), str(folder / f"out-{target}-{fast}.nii"), "--model", where]
+        command += ["--to", target, "--device", device, "-q", *(["--fast"] if fast else [])]
+        code = "from medcyclegan.cli.main import main; main()"
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code, *command], check=True, stdout=subprocess.DEVNULL)
+        whole = time.perf_counter() - started
+        print(
+            f"{name}{', --fast' if fast else ''}, {slices} slices on {device}: warm call {warm:.3f} s "
+            f"({min(seconds[1:]):.3f} to {max(seconds[1:]):.3f}), networks {networks:.3f} s, host's share "
+            f"{1 - networks / warm:.0%}; command {whole:.2f} s",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
@@ -61,8 +89,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=5)
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    device = arguments.device
-    if device == "cuda":
+    if arguments.device == "cuda":
         print(torch.cuda.get_device_name(), "torch", torch.__version__)
     end = 2 + arguments.slices // 8
     egg = phantoms.head_ct((256, 256, arguments.slices + 2 * end), phantoms.make_affine("LPS", (1.0, 1.0, 1.0)))
@@ -74,42 +101,8 @@ def main() -> None:
         "ResNet-9, 64 filters": (full_size_model(), "ct2", ct, None),
     }
     with tempfile.TemporaryDirectory() as folder:
-        for name, (model, target, volume, known) in cases.items():
-            direction = model.direction(target)
-            source = phantoms.write_nifti(volume, Path(folder) / f"{target}.nii")
-            where = known or str(model.save(Path(folder) / "model"))
-            for fast, dtype in ((False, torch.float32), (True, torch.bfloat16)):
-                options = InferenceOptions(device=device, fast=fast)
-                seconds = []
-                for _ in range(arguments.calls + 1):
-                    started = time.perf_counter()
-                    translate(volume, [model], direction, options)
-                    seconds.append(time.perf_counter() - started)
-                warm = statistics.median(seconds[1:])
-                networks = networks_alone(model, direction.generator, arguments.slices, device, dtype)
-                out = Path(folder) / f"out-{target}-{fast}.nii"
-                command = [
-                    "translate-volume",
-                    str(source),
-                    str(out),
-                    "--model",
-                    where,
-                    "--to",
-                    target,
-                    "--device",
-                    device,
-                ]
-                command += ["--fast"] if fast else []
-                started = time.perf_counter()
-                code = "from medcyclegan.cli.main import main; main()"
-                subprocess.run([sys.executable, "-c", code, *command, "-q"], check=True)
-                whole = time.perf_counter() - started
-                print(
-                    f"{name}{', --fast' if fast else ''}, {arguments.slices} slices on {device}: warm call {warm:.3f} s "
-                    f"({min(seconds[1:]):.3f} to {max(seconds[1:]):.3f}), networks {networks:.3f} s, host's share "
-                    f"{1 - networks / warm:.0%}; command {whole:.2f} s",
-                    flush=True,
-                )
+        for name, case in cases.items():
+            time_case(name, case, Path(folder), arguments.device, arguments.calls)
 
 
 if __name__ == "__main__":
