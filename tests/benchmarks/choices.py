@@ -186,7 +186,7 @@ def work(jobs: list[Job], taken: Any, arguments: argparse.Namespace, threads: in
         job, began = jobs[number], time.monotonic()
         try:
             found = train_and_score(job, arguments.out, arguments.start_from, arguments.device)
-        except Exception as error:  # noqa: BLE001 - one failed job must not end the others; its file records the error
+        except Exception as error:  # one failed job must not end the others: its file records the error
             found = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         save(result_file(arguments.out, job), dataclasses.asdict(job) | found)
         told = found.get("error", "")[:200] or " ".join(f"{row['psnr']:.2f}" for row in found["scores"].values())

@@ -1,8 +1,8 @@
 """The data of choices.py: stores of slices of 2 mm, and test patients with their truth, small enough to be sent.
 
-OUT/data/SET/ holds slice stores and ``test/``: per patient ``N_t1.nii.gz`` and ``N_t2.nii.gz``, which are translated,
-``N_t1_truth.nii.gz`` and ``N_t2_truth.nii.gz`` where the truth is another image, and ``N_regions.npz``. Values are
-rounded to a few hundred levels, below the noise, and slices are left out, so that the files compress.
+OUT/data/SET/ holds slice stores and ``test/``: per patient ``N_t1.nii`` and ``N_t2.nii``, which are translated,
+``N_t1_truth.nii`` and ``N_t2_truth.nii`` where the truth is another image, and ``N_regions.npz``. Values are rounded to
+some hundred levels, below the noise, and slices are left out, so that an archive of the folder is small.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ PATIENTS = 40
 #: The numbers of patients with both contrasts, of the variants of the synthetic store.
 PAIRS = (0, 1, 2, 5, 20)
 SPACING_MM = 2.0
-#: Of the synthetic volumes every n-th axial slice, 6 mm apart, and of real test volumes with thin slices every second.
-TRAINING_EVERY, TEST_EVERY = 3, 2
-#: The levels of real and of synthetic test scans, and of synthetic training scans.
-REAL_LEVELS, TEST_LEVELS, TRAINING_LEVELS = 1000, 250, 125
+#: Of synthetic volumes every n-th axial slice is kept, 6 mm apart, and of real test volumes every second.
+SYNTHETIC_EVERY, REAL_EVERY = 3, 2
+#: The levels of real test scans, and of synthetic scans.
+REAL_LEVELS, SYNTHETIC_LEVELS = 250, 100
 
 
 def settings(name: str) -> Config:
@@ -60,7 +60,7 @@ def prepare(data: Path, labels: Path, out: Path) -> None:
                 prepare_synthetic(labels, Path(scratch), made)
             else:
                 prepare_real(data, name, Path(scratch), made)
-            for test in sorted((made / "test").glob("*_t1.nii.gz")):
+            for test in sorted((made / "test").glob("*_t1.nii")):
                 write_regions(test)
             folder.parent.mkdir(parents=True, exist_ok=True)
             moving = folder.with_name(f".{name}-{os.getpid()}")
@@ -95,9 +95,8 @@ def prepare_real(data: Path, name: str, scratch: Path, made: Path) -> None:
         keep_for_training(scratch / f"slices-{kind}", made / kind)
     scans = {contrast: read_volume(scratch / f"unseen_{contrast}.nii.gz") for contrast in CONTRASTS}
     box = head_box(scans["t1"], 4)
-    every = TEST_EVERY if scans["t1"].spacing_mm[2] < 1.5 else 1
     for contrast, scan in scans.items():
-        save(part(scan, box, every), REAL_LEVELS, made / "test" / f"0_{contrast}.nii.gz")
+        save(part(scan, box, REAL_EVERY), REAL_LEVELS, made / "test" / f"0_{contrast}.nii")
 
 
 def prepare_synthetic(labels: Path, scratch: Path, made: Path) -> None:
@@ -112,8 +111,10 @@ def prepare_synthetic(labels: Path, scratch: Path, made: Path) -> None:
             patient = fixed_protocol(draw_patient(1000 + number, head, CONTRASTS, variation))
             images = render_patient(patient, head, truth=False)
             for contrast in CONTRASTS if number <= PATIENTS // 2 else ("t2",):
-                scan = thinned(images.scans[contrast].cpu().numpy(), grid_affine(patient), TRAINING_EVERY)
-                save(scan, TRAINING_LEVELS, scratch / "volumes" / contrast / f"sub-{number:04d}" / f"{contrast}.nii.gz")
+                scan = thinned(images.scans[contrast].cpu().numpy(), grid_affine(patient), SYNTHETIC_EVERY)
+                save(
+                    scan, SYNTHETIC_LEVELS, scratch / "volumes" / contrast / f"sub-{number:04d}" / f"{contrast}.nii.gz"
+                )
     slice_volumes(scratch / "volumes", scratch / "all", config=settings("synthetic"))
     rows = load_manifest(scratch / "all")
     for pairs in PAIRS:
@@ -124,8 +125,8 @@ def prepare_synthetic(labels: Path, scratch: Path, made: Path) -> None:
         images = render_patient(patient, head, clean=True, truth=False)
         for contrast in CONTRASTS:
             for kind, image in (("", images.scans[contrast]), ("_truth", images.clean[contrast])):
-                volume = thinned(image.cpu().numpy(), grid_affine(patient), TEST_EVERY)
-                save(volume, TEST_LEVELS, made / "test" / f"{number}_{contrast}{kind}.nii.gz")
+                volume = thinned(image.cpu().numpy(), grid_affine(patient), SYNTHETIC_EVERY)
+                save(volume, SYNTHETIC_LEVELS, made / "test" / f"{number}_{contrast}{kind}.nii")
 
 
 def fixed_protocol(patient: Patient) -> Patient:
@@ -189,4 +190,4 @@ def write_regions(test: Path) -> None:
     truth = test.with_name(test.name.replace("_t1.", "_t1_truth."))
     found = regions({"t1": read_volume(truth if truth.is_file() else test)})
     inside = found["brain"]
-    np.savez_compressed(test.with_name(test.name.replace("_t1.nii.gz", "_regions.npz")), head=found["head"], inside=inside)
+    np.savez_compressed(test.with_name(test.name.replace("_t1.nii", "_regions.npz")), head=found["head"], inside=inside)

@@ -37,7 +37,7 @@ def test_patients(folder: Path) -> list[tuple[dict[str, Volume], dict[str, Volum
     """Return scans, true images and regions of the test patients in ``folder``."""
     found = []
     for file in sorted(folder.glob("*_regions.npz")):
-        paths = {name: folder / file.name.replace("regions.npz", f"{name}.nii.gz") for name in CONTRASTS}
+        paths = {name: folder / file.name.replace("regions.npz", f"{name}.nii") for name in CONTRASTS}
         true = {name: path.with_name(path.name.replace(".nii", "_truth.nii")) for name, path in paths.items()}
         scans = {name: read_volume(path) for name, path in paths.items()}
         truth = {name: read_volume(path) if path.is_file() else scans[name] for name, path in true.items()}
