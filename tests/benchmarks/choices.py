@@ -128,11 +128,12 @@ def settings_of(job: Job) -> Any:
             f"validation.every_steps={job.steps}",
             "training.log_every=50",
             "training.compile=off",
+            "training.memory_check=off",
         ],
     )
 
 
-def train_and_score(job: Job, out: Path, start: Path, device: str) -> dict[str, Any]:
+def train_and_score(job: Job, out: Path, start: Path, device: str, slices: int) -> dict[str, Any]:
     """Train a job in a temporary folder, and return its scores."""
     from choices_scores import ModelBundle, candidates, load_config, true_scores
 
@@ -151,7 +152,7 @@ def train_and_score(job: Job, out: Path, start: Path, device: str) -> dict[str, 
     found = {
         "seconds": round(seconds, 2),
         "scores": scores,
-        "candidates": candidates(bundle, config, folder / job.slices, start, device),
+        "candidates": candidates(bundle, config, folder / job.slices, start, device, slices),
         "wrong": [place for place, row in scores.items() if row["ncc"] < 0],
         "seconds_of_scores": round(time.monotonic() - began, 2),
     }
@@ -185,7 +186,7 @@ def work(jobs: list[Job], taken: Any, arguments: argparse.Namespace, threads: in
             return
         job, began = jobs[number], time.monotonic()
         try:
-            found = train_and_score(job, arguments.out, arguments.start_from, arguments.device)
+            found = train_and_score(job, arguments.out, arguments.start_from, arguments.device, arguments.slices)
         except Exception as error:  # one failed job must not end the others: its file records the error
             found = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         save(result_file(arguments.out, job), dataclasses.asdict(job) | found)
@@ -251,6 +252,7 @@ def main() -> None:
     running.add_argument("--only", action="append", default=[], metavar="PREFIX")
     running.add_argument("--until", type=float, metavar="UNIX_TIME")
     running.add_argument("--scale", type=float, default=1.0, help="multiplies the steps of all jobs, for a trial")
+    running.add_argument("--slices", type=int, default=64, help="of each domain, for the scores without truth")
     running.add_argument("--list", action="store_true", help="print the names of the jobs and end")
     commands.add_parser("table").add_argument("out", type=Path)
     arguments = parser.parse_args()

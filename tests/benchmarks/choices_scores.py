@@ -26,8 +26,8 @@ from medcyclegan.training.update.step import CycleGANStep, build_step
 CONTRASTS = ("t1", "t2")
 REGIONS = ("head", "inside")
 RANGE = (0.0, 1.0)
-#: The slices of each domain on which candidates are measured, and the bins of the mutual information.
-SLICES, BINS = 64, 32
+#: The bins of the mutual information.
+BINS = 32
 
 Scores = dict[str, dict[str, float]]
 
@@ -79,13 +79,18 @@ def to_unit(array: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.clip((array.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
 
 
-def candidates(bundle: ModelBundle, config: Config, store: Path, start: Path, device: str) -> dict[str, float]:
-    """Return the scores without truth, on training slices, each a mean over both directions; ``start``: a model."""
+def candidates(
+    bundle: ModelBundle, config: Config, store: Path, start: Path, device: str, count: int
+) -> dict[str, float]:
+    """Return the scores without truth, on ``count`` training slices of each domain; means over both directions.
+
+    ``start``: the folder of the model whose outputs the others are compared with.
+    """
     plan = build_plan(store, config, CONTRASTS)
     step = evaluated(plan, bundle, device)
-    slices = training_slices(store, config.networks.generator.context_slices)
+    slices = training_slices(store, config.networks.generator.context_slices, count)
     found = scores_of(step, slices)
-    ours, theirs = fakes_of(step, slices), fakes_of_start(store, start, device)
+    ours, theirs = fakes_of(step, slices), fakes_of_start(store, start, device, count)
     own = [middle_slice(images)[:, 0].numpy() for images in slices.inputs]
     heads = [images > level for images, level in zip(own, slices.levels, strict=True)]
     information = [mutual_information(a[m], b[m]) for a, b, m in zip(own, ours, heads, strict=True)]
@@ -115,13 +120,13 @@ def evaluated(plan: Plan, bundle: ModelBundle, device: str) -> CycleGANStep:
 
 
 @functools.cache
-def training_slices(store: Path, context: int) -> HeldOut:
+def training_slices(store: Path, context: int, count: int) -> HeldOut:
     """Return evenly spaced training slices of both domains, as if they were held out."""
     plan = build_plan(store, with_context(context), CONTRASTS)
     reader, inputs = StackReader(plan.store), []
     for rows in plan.training:
         index = SliceIndex(rows)
-        inputs.append(torch.stack([reader.read_context(*index.find(n), context) for n in index.spread(SLICES)]))
+        inputs.append(torch.stack([reader.read_context(*index.find(n), context) for n in index.spread(count)]))
     real = [middle_slice(images)[:, 0].numpy() for images in inputs]
     levels = [foreground_threshold(images, None) for images in real]
     return HeldOut((inputs[0], inputs[1]), (real[0], real[1]), (levels[0], levels[1]), ())
@@ -148,9 +153,9 @@ def fakes_of(step: CycleGANStep, slices: HeldOut) -> list[np.ndarray]:
 
 
 @functools.cache
-def fakes_of_start(store: Path, start: Path, device: str) -> list[np.ndarray]:
+def fakes_of_start(store: Path, start: Path, device: str, count: int) -> list[np.ndarray]:
     plan = build_plan(store, load_config("cpu"), CONTRASTS)
-    return fakes_of(evaluated(plan, ModelBundle.load(start), device), training_slices(store, 1))
+    return fakes_of(evaluated(plan, ModelBundle.load(start), device), training_slices(store, 1, count))
 
 
 def mutual_information(first: np.ndarray, second: np.ndarray) -> float:

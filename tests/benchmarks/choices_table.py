@@ -99,9 +99,8 @@ def print_rows(title: str, rows: dict[str, Results], started: dict | None, base:
     The deviation is the larger one of the two rows' own.
     """
     for place in next(iter(rows.values()))[0]["scores"]:
-        print(
-            f"\n**{title}; {place}**: mean (standard deviation over seeds); * more than 2 of them from {base or '-'}\n"
-        )
+        note = "" if base is None else f"; * more than two of them from {base}"
+        print(f"\n**{title}; {place}**: mean (standard deviation over seeds){note}\n")
         print("| | runs | " + " | ".join(label for _, label, _ in SCORES) + " | wrong contrast | seconds |")
         print("| --- | ---: |" + " ---: |" * (len(SCORES) + 2))
         for label, key in (("the input", "input"), ("the shipped model", "scores")):
