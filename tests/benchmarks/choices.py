@@ -228,12 +228,9 @@ def run(arguments: argparse.Namespace) -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    failed = [job.name for job in jobs if not is_good(result_file(arguments.out, job))]
-    print(f"{len(jobs) - len(failed)} of {len(jobs)} jobs finished" + (f"; not: {' '.join(failed)}" if failed else ""))
-
-
-def is_good(path: Path) -> bool:
-    return path.is_file() and "error" not in json.loads(path.read_text())
+    results = [json.loads(file.read_text()) for job in jobs if (file := result_file(arguments.out, job)).is_file()]
+    failed = sum("error" in result for result in results)
+    print(f"{len(jobs)} jobs: {len(results) - failed} finished, {failed} failed, {len(jobs) - len(results)} not done")
 
 
 def main() -> None:

@@ -89,6 +89,7 @@ def prepare_real(data: Path, name: str, scratch: Path, made: Path) -> None:
     """Slice the two subjects, as synthetic_start.py does, and thin, crop and round the subject to be scored."""
     import synthetic_start
 
+    # Its subjects and files, with the slices of the configuration cpu.
     synthetic_start.settings = lambda split, seed, steps, *more: settings(split)
     synthetic_start.prepare(data, name, scratch)
     for kind in ("unpaired", "paired"):

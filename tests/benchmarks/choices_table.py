@@ -150,7 +150,7 @@ def print_candidates(results: Results) -> None:
         return
     print("\n**Scores without truth**: rank correlation with the PSNR in the head over all runs (1: knows it),")
     print("and PSNR in dB lost by choosing the best of the seeds with it; both directions\n")
-    titles = [f"{data} ({len(own)} runs, {len(seeds_of(own))} choices)" for data, own in shown.items()]
+    titles = [f"{data} ({len(own)} runs, {len(seeds_of(own))} sets of seeds)" for data, own in shown.items()]
     print("| candidate | " + " | ".join(f"{title}: rank | lost, mean | lost, most" for title in titles) + " |")
     print("| --- |" + " ---: |" * (3 * len(titles)))
     for key, (label, rising) in CANDIDATES.items():
@@ -173,7 +173,7 @@ def print_candidates(results: Results) -> None:
 
 
 def losses_by(results: Results, key: str, rising: bool) -> list[float]:
-    """Return the PSNR lost, per choice, by taking the seed whose candidate is best instead of the best seed."""
+    """Return the PSNR lost, per set of seeds, by taking the seed whose candidate is best instead of the best seed."""
     sign = 1 if rising else -1
     return [
         true_psnr(best_of(seeds, true_psnr)) - true_psnr(best_of(seeds, lambda one: sign * one["candidates"][key]))
