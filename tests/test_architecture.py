@@ -133,6 +133,11 @@ def test_importing_is_light(code):
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_training_and_translating_do_not_import_simpleitk():
+    code = "from medcyclegan import train, translate_volume; import sys; print('SimpleITK' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_pipelines_hold_no_class_and_the_package_never_imports_them():
     for path in (ROOT / "pipelines").rglob("*.py"):
         tree = ast.parse(path.read_text())

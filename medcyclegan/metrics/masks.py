@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -13,6 +12,7 @@ from medcyclegan.volume import Volume
 
 __all__ = ["erode_mm", "head_mask"]
 
+# SimpleITK is imported where it is used: training imports the metrics, but needs no masks.
 #: Masks are computed on a grid of at most about this many voxels along an axis.
 _LONGEST = 192
 _CLOSING_MM = 4.0
@@ -57,6 +57,8 @@ def erode_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], ra
 
 
 def _threshold(array: NDArray[np.float32], modality: str | None) -> float:
+    import SimpleITK
+
     otsu = SimpleITK.OtsuThresholdImageFilter()
     otsu.SetNumberOfHistogramBins(256)
     otsu.Execute(SimpleITK.GetImageFromArray(array))
@@ -66,6 +68,8 @@ def _threshold(array: NDArray[np.float32], modality: str | None) -> float:
 
 def _closed(mask: NDArray[np.bool_], spacing_mm: list[float]) -> NDArray[np.bool_]:
     """Close gaps, then fill regions that are enclosed in any plane of the grid."""
+    import SimpleITK
+
     radius = [0 if n == 1 else round(_CLOSING_MM / mm) for n, mm in zip(mask.shape, spacing_mm, strict=True)]
     image = SimpleITK.GetImageFromArray(np.pad(mask, [(r, r) for r in radius]).astype(np.uint8))
     closed = SimpleITK.GetArrayFromImage(SimpleITK.BinaryMorphologicalClosing(image, radius[::-1])).astype(np.bool_)
@@ -79,6 +83,8 @@ def _closed(mask: NDArray[np.bool_], spacing_mm: list[float]) -> NDArray[np.bool
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    import SimpleITK
+
     components = SimpleITK.RelabelComponent(
         SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(mask.astype(np.uint8)))
     )
