@@ -8,11 +8,11 @@ python tests/benchmarks/choices.py table OUT
 (see examples/real_heads_stages.py), and "synthetic", 20 patients of each domain and four to be scored, of other label
 maps, with one protocol for each contrast. DATA holds the scans of docs/results.md, LABELS label maps.
 
-``run`` trains and scores the jobs that have no file in OUT/results, in order of priority: the number of steps, the
-choices from a shipped model, ten seeds, the choices from nothing, pairs, the plain public CycleGAN (the configuration
-``default``), and 2.5-D. MODEL is a model with pixels of 2 mm and the generators of ``cpu``. ``--only`` selects jobs by
-the first letters of SET-START-CHOICE-STEPS-SEED. A job that fails leaves its error in its file, and the others go on;
-remove such files to repeat them. No job starts after ``--until``, in seconds since 1970.
+``run`` trains and scores the jobs that have no file in OUT/results: the number of steps, the choices from a shipped
+model, ten seeds, the choices from nothing, pairs, the plain public CycleGAN (the configuration ``default``); all of
+them with one seed, then with the next. MODEL is a model with pixels of 2 mm and the generators of ``cpu``. ``--only``
+selects jobs by the first letters of SET-START-CHOICE-STEPS-SEED. A job that fails leaves its error in its file, and the
+others go on; remove such files to repeat them. No job starts after ``--until``, in seconds since 1970.
 
 ``table`` prints what is there as Markdown.
 """
@@ -106,8 +106,7 @@ def all_jobs(scale: float = 1.0) -> list[Job]:
         Job(data, "scratch", "public", LONG, seed, config="default")
         for seed in SEEDS for data in ("brain", "synthetic")
     ]  # fmt: skip
-    context = ("networks.generator.context_slices=3",)
-    jobs += [Job("synthetic", "scratch", "context3", LONG, seed, SCRATCH + context) for seed in SEEDS]
+    jobs.sort(key=lambda job: job.seed)  # all kinds with one seed, then with the next
     scaled = [dataclasses.replace(job, steps=max(2, round(scale * job.steps)) if job.steps else 0) for job in jobs]
     return list({job.name: job for job in scaled}.values())
 

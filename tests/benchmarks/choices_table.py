@@ -22,7 +22,7 @@ CANDIDATES = {
     "agreement": ("agreement of contrasts", True),
 }
 #: Choices with tables of their own.
-APART = ("pairs", "supervised", "allpaired", "public", "context3", "start")
+APART = ("pairs", "supervised", "allpaired", "public", "start")
 
 Results = list[dict]
 
@@ -66,7 +66,6 @@ def print_set(data: str, results: Results) -> None:
     for title, names in (
         ("pairs", ("pairs1", "pairs2", "pairs5", "pairs20", "allpaired", "supervised")),
         ("the public CycleGAN's arithmetic", ("public",)),
-        ("neighboring slices", ("context3",)),
     ):
         found = groups(one for one in scratch if one["choice"] in names)
         if found:
