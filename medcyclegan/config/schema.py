@@ -151,12 +151,6 @@ class Losses(_Section):
     (Haber and Modersitzki 2006); ``lncc``: squared local correlation; ``mutual_information``; ``none``: no loss."""
     structure_weight: Weight = 1.0
     """Weight of the structure term, if there is one; a large weight preserves the contrast of the input."""
-    input_negatives: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of real slices of the other domain among the negatives that a discriminator sees (Wang et al. 2022, arXiv
-    2211.01293): it learns to reject the contrast of the input. 0: fakes are the only negatives."""
-    gradient_penalty: Weight = 0.0
-    """Weight of the zero-centered gradient penalty on real slices (R1, Mescheder et al. 2018), which keeps a
-    discriminator from becoming certain; the networks are then neither compiled nor recorded. 0 disables it."""
     mask_weight: Weight = 0.0
     """Weight of the difference between the head masks of a fake and of its input, computed from the images at an eighth
     of the resolution (after MaskGAN, Phan et al. 2023, arXiv 2307.16143); 0 disables it."""

@@ -29,12 +29,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-#: Settings of each choice, alone and together; "_" joins those that are tried together.
+#: Settings of each choice, alone and together; "_" joins those that are tried together. The base is the configuration
+#: ``cpu`` without its mask term.
 CHOICES: dict[str, tuple[str, ...]] = {
     "base": (),
-    "negatives": ("losses.input_negatives=0.5",),
     "augmentation": ("networks.discriminator.augmentation=0.5",),
-    "penalty": ("losses.gradient_penalty=0.1",),
     "mask": ("losses.mask_weight=5",),
     "identity": ("losses.identity_weight=5",),
     "uniform": ("training.pairing=uniform",),
@@ -44,10 +43,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "slow": ("training.learning_rate=0.00003",),
     "fast": ("training.learning_rate=0.0003",),
 }
-CHOICES["negatives_augmentation"] = CHOICES["negatives"] + CHOICES["augmentation"]
-CHOICES["negatives_augmentation_mask"] = CHOICES["negatives_augmentation"] + CHOICES["mask"]
+CHOICES["mask_gradient"] = CHOICES["mask"] + CHOICES["gradient"]
+CHOICES["mask_augmentation"] = CHOICES["mask"] + CHOICES["augmentation"]
 #: Choices that are also tried from nothing.
-FROM_NOTHING = ("base", "negatives", "augmentation", "penalty", "mask", "negatives_augmentation")
+FROM_NOTHING = ("base", "augmentation", "mask", "mask_augmentation")
 #: Steps from the shipped model and from nothing, the steps that are compared, and seeds.
 SHORT, LONG, STEPS, SEEDS = 400, 1000, (100, 200, 400, 1000, 2000), range(3)
 SCRATCH = ("training.learning_rate=0.0005",)
@@ -119,6 +118,7 @@ def settings_of(job: Job) -> Any:
         job.config,
         [
             "slicing.pixel_mm=2",
+            "losses.mask_weight=0",
             *job.settings,
             f"seed={job.seed}",
             f"training.max_steps={job.steps}",

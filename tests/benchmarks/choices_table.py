@@ -11,7 +11,6 @@ from pathlib import Path
 from scipy.stats import spearmanr
 
 SETS = ("brain", "skull", "synthetic")
-SCORES = (("psnr", "PSNR (dB)", 2), ("ssim", "SSIM", 3), ("mae", "MAE", 4), ("ncc", "correlation", 3))
 #: Candidates, and whether a higher value is taken as the better one.
 CANDIDATES = {
     "sliced_wasserstein": ("sliced Wasserstein", False),
@@ -93,33 +92,32 @@ def true_psnr(one: dict) -> float:
 
 
 def print_rows(title: str, rows: dict[str, Results], started: dict | None, base: str | None = "base") -> None:
-    """Print a table for each direction and region; "*" marks a difference from the base beyond two deviations.
+    """Print a table of the PSNR in each direction and region.
 
-    The deviation is the larger one of the two rows' own.
+    "*" marks a difference from the base of more than two standard deviations, the larger ones of the two rows.
     """
-    for place in next(iter(rows.values()))[0]["scores"]:
-        note = "" if base is None else f"; * more than two of them from {base}"
-        print(f"\n**{title}; {place}**: mean (standard deviation over seeds){note}\n")
-        print("| | runs | " + " | ".join(label for _, label, _ in SCORES) + " | wrong contrast | seconds |")
-        print("| --- | ---: |" + " ---: |" * (len(SCORES) + 2))
-        for label, key in (("the input", "input"), ("the shipped model", "scores")):
-            if started is not None:
-                cells = [f"{started[key][place][name]:.{digits}f}" for name, _, digits in SCORES]
-                print(f"| {label} | | " + " | ".join(cells) + " | | |")
-        for label, own in rows.items():
-            cells = []
-            for name, _, digits in SCORES:
-                mean, deviation = spread([one["scores"][place][name] for one in own])
-                mark = ""
-                if base in rows and label != base:
-                    other, others = spread([one["scores"][place][name] for one in rows[base]])
-                    wide = max(deviation or 0.0, others or 0.0)
-                    mark = " *" if None not in (deviation, others) and abs(mean - other) > 2 * wide else ""
-                shown = "-" if deviation is None else f"{deviation:.{digits}f}"
-                cells.append(f"{mean:.{digits}f} ({shown}){mark}")
-            wrong = sum(place in one["wrong"] for one in own)
-            seconds = statistics.fmean(one["seconds"] for one in own)
-            print(f"| {label} | {len(own)} | " + " | ".join(cells) + f" | {wrong} of {len(own)} | {seconds:.0f} |")
+    places = list(next(iter(rows.values()))[0]["scores"])
+    note = "" if base is None else f"; * more than two of them from {base}"
+    print(f"\n**{title}**: PSNR in dB, mean (standard deviation over seeds){note}\n")
+    print("| | runs | " + " | ".join(places) + " | wrong contrast | seconds |")
+    print("| --- | ---: |" + " ---: |" * (len(places) + 2))
+    for label, key in (("the input", "input"), ("the shipped model", "scores")):
+        if started is not None:
+            print(f"| {label} | | " + " | ".join(f"{started[key][place]['psnr']:.2f}" for place in places) + " | | |")
+    for label, own in rows.items():
+        cells = []
+        for place in places:
+            mean, deviation = spread([one["scores"][place]["psnr"] for one in own])
+            mark = ""
+            if base in rows and label != base:
+                other, others = spread([one["scores"][place]["psnr"] for one in rows[base]])
+                wide = max(deviation or 0.0, others or 0.0)
+                mark = " *" if None not in (deviation, others) and abs(mean - other) > 2 * wide else ""
+            shown = "" if deviation is None else f" ({deviation:.2f})"
+            cells.append(f"{mean:.2f}{shown}{mark}")
+        wrong = sum(bool(one["wrong"]) for one in own)
+        seconds = statistics.fmean(one["seconds"] for one in own)
+        print(f"| {label} | {len(own)} | " + " | ".join(cells) + f" | {wrong} of {len(own)} | {seconds:.0f} |")
 
 
 def spread(values: list[float]) -> tuple[float, float | None]:

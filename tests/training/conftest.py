@@ -40,7 +40,6 @@ def tiny() -> Config:
             "generator": {"kind": "unet", "filters": 2},
             "discriminator": {"filters": 2, "layers": 2, "augmentation": 0.5},
         },
-        "losses": {"input_negatives": 0.3},
         "training": {
             "max_steps": 17,
             "batch_size": 2,

@@ -57,7 +57,7 @@ class PretrainingData:
 
 
 #: Settings of the section ``losses`` that a pretraining with an adversarial term uses.
-_ADVERSARIAL = ("adversarial", "discriminator_weight", "input_negatives", "gradient_penalty")
+_ADVERSARIAL = ("adversarial", "discriminator_weight")
 #: Settings of a configuration without effect on any pretraining, on one of a slice store, and on one of label maps.
 _UNUSED = (
     *(f"losses.{name}" for name in Losses.model_fields if name not in _ADVERSARIAL),

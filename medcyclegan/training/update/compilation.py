@@ -19,8 +19,6 @@ _FEWEST_SLICES = {"cpu": 1_000, "cuda": 30_000}
 #: ... with generators of at least this many filters. Compiling takes one to three minutes and saves a tenth of a
 #: full-size step on a CPU and a quarter of it on a GPU (tests/benchmarks/training_step.py prints both).
 _FEWEST_FILTERS = 32
-#: torch.compile has no second derivatives.
-_PENALTY = "losses.gradient_penalty needs second derivatives, which compiled networks do not have"
 
 
 def compile_networks(networks: CycleGAN, plan: Plan, device: torch.device) -> bool:
@@ -34,11 +32,12 @@ def compile_networks(networks: CycleGAN, plan: Plan, device: torch.device) -> bo
     wish = plan.config.training.compile
     if wish == "off" or (wish == "auto" and not compiling_pays(plan, device)):
         return False
-    reason = _PENALTY if plan.config.losses.gradient_penalty > 0 else _find_obstacle(device)
+    reason = _find_obstacle(device)
     if reason is not None:
-        remedy = "" if reason is _PENALTY else "install a C++ compiler (g++), or "
         if wish == "on":
-            raise TrainingError(f"training.compile = on: {reason}: {remedy}set training.compile=off")
+            raise TrainingError(
+                f"training.compile = on: {reason}: install a C++ compiler (g++), or set training.compile=off"
+            )
         log.warning("the networks are not compiled (%s): results are the same, but training is slower", reason)
         return False
     for network in (networks.G_AB, networks.G_BA, networks.D_A, networks.D_B):

@@ -19,9 +19,9 @@ from medcyclegan.training.update.cuda_graphs import CapturedFunction, wants_grap
 from medcyclegan.training.update.distributed import Ranks
 from medcyclegan.training.update.ema import AveragedGenerators
 from medcyclegan.training.update.image_pool import ImagePool
-from medcyclegan.training.update.judge import judge
 from medcyclegan.training.update.losses import (
     cycle_loss,
+    discriminator_loss,
     generator_loss,
     identity_loss,
     paired_loss,
@@ -112,13 +112,12 @@ class CycleGANStep:
         """Return the warps of what the discriminators see in ``step``, or nothing if they see images unwarped.
 
         Two for the generators' update, of fakes of A and of B, each ``(count, 8)``; two for the discriminators', of
-        their real images and negatives.
+        their real images and fakes.
         """
         probability = self.config.networks.discriminator.augmentation
         if probability == 0:
             return ()
-        negatives = 2 if self.losses.input_negatives > 0 else 1
-        counts = [count, count, count * (1 + negatives), count * (1 + negatives)]
+        counts = [count, count, 2 * count, 2 * count]
         whole = sum(counts) * self.ranks.world_size
         first = step * whole + self.ranks.rank * sum(counts)
         drawn = draw_warps(self.config.seed, first, sum(counts), probability)
@@ -198,17 +197,18 @@ class CycleGANStep:
 
         weight = self.losses.discriminator_weight
         with self.autocast():
-            loss_A, penalty_A = judge(D_A, real_A, past_A, real_B, self.losses, warps[:1])
-            loss_B, penalty_B = judge(D_B, real_B, past_B, real_A, self.losses, warps[1:])
-        loss_A, loss_B = weight * loss_A, weight * loss_B
-        terms = {"discriminator_A": loss_A, "discriminator_B": loss_B}
-        loss = loss_A + loss_B
-        if penalty_A is not None and penalty_B is not None:
-            terms |= {"gradient_penalty_A": penalty_A, "gradient_penalty_B": penalty_B}
-            loss = loss + 0.5 * self.losses.gradient_penalty * (penalty_A + penalty_B)
+            loss_A = weight * self._judge(D_A, real_A, past_A, warps[:1])
+            loss_B = weight * self._judge(D_B, real_B, past_B, warps[1:])
 
-        self.minimize(loss, self.optimizer_D)
-        return detached(**terms)
+        self.minimize(loss_A + loss_B, self.optimizer_D)
+        return detached(discriminator_A=loss_A, discriminator_B=loss_B)
+
+    def _judge(
+        self, network: nn.Module, real: torch.Tensor, fake: torch.Tensor, warps: tuple[torch.Tensor, ...]
+    ) -> torch.Tensor:
+        """Return the loss of a discriminator; ``warps``: those of the real images and of the fakes."""
+        logits_real, logits_fake = network(seen(torch.cat([real, fake]), warps)).chunk(2)
+        return discriminator_loss(logits_real, logits_fake, self.losses.adversarial)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context in which the networks compute in the step's precision."""

@@ -197,7 +197,7 @@ def test_a_setting_that_earlier_versions_did_not_have_is_no_change(caplog, cut_s
     (checkpoint,) = (latest / "checkpoints").glob("step-*.pt")
     state = torch.load(checkpoint, weights_only=True)
     del state["config"]["training"]["cuda_graphs"]
-    for key in ("gradient_penalty", "mask_weight", "paired_weight"):
+    for key in ("mask_weight", "paired_weight"):
         del state["config"]["losses"][key]
     torch.save(state, checkpoint)
     sum_file = checkpoint.with_name(checkpoint.name + ".sha256")
@@ -205,7 +205,7 @@ def test_a_setting_that_earlier_versions_did_not_have_is_no_change(caplog, cut_s
     train(resume=latest)
     assert "continuing after step" in caplog.text
     assert "cuda_graphs" not in caplog.text
-    assert "gradient_penalty" not in caplog.text
+    assert "mask_weight" not in caplog.text
 
 
 def test_resume_names_what_was_edited_and_refuses_what_cannot_change(caplog, cut_short) -> None:

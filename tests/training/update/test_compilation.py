@@ -104,13 +104,3 @@ def test_compiled_networks_train_alike() -> None:
 def test_a_run_keeps_whether_it_was_compiled(store, tiny, tmp_path) -> None:
     run = train(store, config=tiny, out=tmp_path / "runs", max_steps=1, device="cpu")
     assert json.loads((run / "run.json").read_text("utf-8"))["sessions"][0]["compiled"] is False
-
-
-def test_a_gradient_penalty_and_compiled_networks_exclude_each_other(monkeypatch, caplog) -> None:
-    monkeypatch.setattr("medcyclegan.training.update.compilation.compiling_pays", lambda plan, device: True)
-    values = config("auto").model_copy(update={"losses": Config().losses.model_copy(update={"gradient_penalty": 1.0})})
-    assert not compile_networks(networks_of(values), plan_of(values), CPU)
-    assert "losses.gradient_penalty needs second derivatives" in caplog.text
-    on = values.model_copy(update={"training": values.training.model_copy(update={"compile": "on"})})
-    with pytest.raises(TrainingError, match=r"second derivatives.*: set training.compile=off"):
-        compile_networks(networks_of(on), plan_of(on), CPU)

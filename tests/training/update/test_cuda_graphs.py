@@ -13,7 +13,7 @@ from medcyclegan.networks import build_cyclegan
 from medcyclegan.training import train
 from medcyclegan.training.run.checkpoint import restore_step, step_state
 from medcyclegan.training.schedule import LearningRate
-from medcyclegan.training.update.cuda_graphs import CapturedFunction, wants_graphs
+from medcyclegan.training.update.cuda_graphs import CapturedFunction
 from medcyclegan.training.update.step import CycleGANStep, build_step
 
 CPU = torch.device("cpu")
@@ -45,16 +45,6 @@ def test_graphs_that_are_required_need_a_cuda_device() -> None:
         TrainingError, match=r"training.cuda_graphs = on: cpu is not a CUDA device: set it to auto or off"
     ):
         make("on")
-
-
-def test_a_gradient_penalty_is_not_captured() -> None:
-    cuda = torch.device("cuda")
-    assert wants_graphs(parse_config({}, "test"), cuda, "bf16", 1)
-    penalized = {"losses": {"gradient_penalty": 1.0}}
-    assert not wants_graphs(parse_config(penalized, "test"), cuda, "bf16", 1)
-    required = parse_config({**penalized, "training": {"cuda_graphs": "on"}}, "test")
-    with pytest.raises(TrainingError, match=r"gradient_penalty.*: set it to auto or off"):
-        wants_graphs(required, cuda, "bf16", 1)
 
 
 def test_training_asks_for_the_recording(store, tiny, tmp_path) -> None:

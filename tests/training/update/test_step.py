@@ -7,9 +7,8 @@ import pytest
 import torch
 from benchmarks.reference_step import ReferenceStep, copy_weights
 
-from medcyclegan.config import Config, Losses, parse_config
+from medcyclegan.config import Config, parse_config
 from medcyclegan.networks import CycleGAN, build_cyclegan
-from medcyclegan.training.update.judge import judge
 from medcyclegan.training.update.losses import discriminator_loss, generator_loss
 from medcyclegan.training.update.masks import mask_loss
 from medcyclegan.training.update.step import CycleGANStep, build_step
@@ -88,7 +87,7 @@ def test_terms_and_their_sum_are_those_of_equation_3(form) -> None:
 
 
 def test_optional_terms_are_added_with_their_weights() -> None:
-    weights = {"mask_weight": 4.0, "paired_weight": 6.0, "input_negatives": 0.5, "gradient_penalty": 2.0}
+    weights = {"mask_weight": 4.0, "paired_weight": 6.0}
     step = make(tiny(identity_weight=0.0, **weights))
     n = copy.deepcopy(step.networks)
     (real_A, real_B), (pair_A, pair_B) = pair(), pair(7)
@@ -105,20 +104,6 @@ def test_optional_terms_are_added_with_their_weights() -> None:
     named = {"adversarial": 1.0, "cycle": 10.0, "mask": 4.0, "paired": 6.0}
     total = sum(w * losses[name] for key, w in named.items() for name in losses if name.startswith(key))
     torch.testing.assert_close(losses["generators"], total, rtol=1e-4, atol=1e-5)
-    loss, penalty = judge(n.D_A, real_A, n.G_BA(real_B).detach(), real_B, step.losses)
-    torch.testing.assert_close(losses["discriminator_A"], 0.5 * loss, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(losses["gradient_penalty_A"], penalty, rtol=1e-4, atol=1e-5)
-
-
-def test_a_gradient_penalty_keeps_the_gradient_at_real_images_small() -> None:
-    after = []
-    for weight in (0.0, 100.0):
-        step = make(tiny(gradient_penalty=weight))
-        for number in range(20):
-            step(engine(number), pair())
-        real_A, real_B = pair()
-        after.append(judge(step.networks.D_A, real_A, real_B, real_B, Losses(gradient_penalty=1.0))[1].item())
-    assert after[1] < 0.2 * after[0]
 
 
 def test_discriminators_see_warped_images_and_generators_do_not() -> None:
@@ -134,6 +119,8 @@ def test_discriminators_see_warped_images_and_generators_do_not() -> None:
     shown: dict[str, list[torch.Tensor]] = {"G_AB": [], "D_B": []}
     for name, images in shown.items():
         getattr(step.networks, name).register_forward_hook(lambda m, args, out, to=images: to.append(args[0].detach()))
+    made: list[torch.Tensor] = []
+    step.networks.G_AB.register_forward_hook(lambda module, args, out: made.append(out.detach().clone()))
     real_A, real_B = pair()
     step(engine(4), (real_A, real_B))
     assert torch.equal(shown["G_AB"][0][:1], real_A)
@@ -141,6 +128,8 @@ def test_discriminators_see_warped_images_and_generators_do_not() -> None:
     warps = step.warps(4, 1)
     assert [len(w) for w in warps] == [1, 1, 2, 2]
     torch.testing.assert_close(both[:1], warped(real_B, warps[3][:1]))
+    torch.testing.assert_close(both[1:], warped(made[0][:1], warps[3][1:]))
+    torch.testing.assert_close(fake, warped(made[0][:1], warps[1]))
     assert not torch.allclose(both[:1], real_B, atol=0.1)
     assert len(fake) == 1
     assert not torch.equal(step.warps(5, 1)[3], warps[3])
