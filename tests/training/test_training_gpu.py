@@ -99,16 +99,20 @@ def test_a_step_never_waits_for_the_device(precision, graphs) -> None:
     ids=["default", "unet", "subpixel unet", "context", "classifier", "log, lncc", "mutual information", "clip, ema"],
 )
 def test_a_captured_step_follows_an_eager_one(changes) -> None:
-    start, eager, captured = (make("fp32", graphs=graphs, **changes) for graphs in ("off", "off", "on"))
+    start, eager, again, captured = (make("fp32", graphs=graphs, **changes) for graphs in ("off", "off", "off", "on"))
     # Replays that updated nothing would be off by 0.01 and more in the losses, and by 0.15 in the weights' change.
-    assert losses_of(captured, 12) == pytest.approx(losses_of(eager, 12), rel=0.004)
+    expected = losses_of(eager, 12)
+    assert losses_of(captured, 12) == pytest.approx(expected, rel=0.004)
     assert captured.captured
+    losses_of(again, 12)
     for model in ("networks", "model"):
         ways = []
-        for step in (eager, captured):
+        for step in (eager, again, captured):
             pairs = zip(getattr(step, model).parameters(), start.networks.parameters(), strict=True)
             ways.append(torch.cat([(p - q).detach().flatten() for p, q in pairs]))
-        assert torch.cosine_similarity(*ways, dim=0) > 0.93
+        # Adam amplifies rounding where the gradient is nearly 0: two eager steps differ, too.
+        usual = torch.cosine_similarity(ways[0], ways[1], dim=0)
+        assert torch.cosine_similarity(ways[0], ways[2], dim=0) > min(0.93, usual - 0.1)
 
 
 def test_a_step_that_cannot_be_captured_is_an_error_with_its_remedy() -> None:
