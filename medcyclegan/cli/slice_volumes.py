@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import click
@@ -88,5 +90,9 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     click.echo(result.store)
     if result.refused:
         count = "1 volume was" if len(result.refused) == 1 else f"{len(result.refused)} volumes were"
-        click.echo(f"Error: {count} refused for the reasons above; the others are done", err=True)
+        store = "" if result.store == Path("slices") else f" {shlex.quote(str(result.store))}"
+        click.echo(
+            f"Error: {count} refused for the reasons above; the others are done (medcyclegan slices{store} lists all)",
+            err=True,
+        )
         raise click.exceptions.Exit(1)

@@ -17,6 +17,7 @@ from medcyclegan.cli.common import (
     synthetic_option,
 )
 from medcyclegan.model.shipped import DEFAULT_MODEL
+from medcyclegan.terminal import terminal_columns
 
 if TYPE_CHECKING:
     from medcyclegan.inference import TranslationOptions
@@ -166,7 +167,7 @@ def _translate(given: list[str], out: str, model: tuple[str, ...], options: Tran
         click.echo(translate_file(sources[0], out, model, options))
         return
     done = translate_folder(sources, found, Path(out), model, options)
-    click.echo(translations_table(done, Path(out)))
+    click.echo(translations_table(done, Path(out), terminal_columns()))
     if done.failed:
         click.echo(f"Error: {len(done.failed)} of {len(found)} volumes failed: see {out}/ledger.jsonl", err=True)
         raise click.exceptions.Exit(1)

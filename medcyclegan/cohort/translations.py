@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from medcyclegan.cohort.naming import assign_names, derivative_names
 from medcyclegan.device import choose_device
 from medcyclegan.errors import MedCycleGANError, ModalityError, ReadError, one_line
 from medcyclegan.inference import Model, TranslationOptions, load_models, translate_file
+from medcyclegan.inference.quality import assess
 from medcyclegan.io import FoundVolume, anonymous_reason, read_translation_record
 from medcyclegan.model import Direction, ModelBundle, choose_target, unfit_reason
 from medcyclegan.shards import share_of
@@ -163,13 +165,14 @@ def translate_jobs(
     device = str(choose_device(options.computing.device))
     options = dataclasses.replace(options, computing=dataclasses.replace(options.computing, device=device))
     results = []
-    for number, job in enumerate(jobs, start=1):
-        log.info("%d of %d: %s", number, len(jobs), job.case)
-        results.append(_translate(job, folder, bundles, options))
-        if results[-1].state == "failed":
-            log.error("%s: %s", job.case, results[-1].reason)
-        elif results[-1].state == "skipped":
-            log.info("%s is skipped: %s", job.case, results[-1].reason)
+    with _each_remark_once():
+        for number, job in enumerate(jobs, start=1):
+            log.info("%d of %d: %s", number, len(jobs), job.case)
+            results.append(_translate(job, folder, bundles, options))
+            if results[-1].state == "failed":
+                log.error("%s: %s", job.case, results[-1].reason)
+            elif results[-1].state == "skipped":
+                log.info("%s is skipped: %s", job.case, results[-1].reason)
     done = TranslatedCohort(tuple(sorted([*results, *skipped], key=lambda volume: volume.case)))
     failed = {
         job.recorded: anonymous_reason(result.reason, job.found) if options.deidentify else result.reason
@@ -178,6 +181,24 @@ def translate_jobs(
     }
     update_ledger(folder, STAGE, [job.recorded for job in jobs], failed)
     return done
+
+
+@contextlib.contextmanager
+def _each_remark_once() -> Iterator[None]:
+    """Log each remark on quality once: most are about the model, and the same for all volumes; the table has all."""
+    logger, known = logging.getLogger(assess.__module__), set[str]()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in known
+        known.add(text)
+        return new
+
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
 
 
 def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: TranslationOptions) -> TranslatedVolume:

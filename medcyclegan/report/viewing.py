@@ -81,7 +81,7 @@ def view_volume(
 def view_error(fake: Volume, reference: Volume) -> ViewedVolume:
     """Prepare the absolute error, :func:`error_volume`; the viewer computes it, and no voxels are stored."""
     error, ranges = _error_and_ranges(fake, reference)
-    unit = unit_of(error) if error.modality == "CT" else "of the range of the head"
+    unit = unit_of(error) if error.modality == "CT" else "of range"
     metadata = _metadata(error, "error", "error, absolute", unit=unit, colormap="hot")
     metadata |= {"slope": 1.0 if error.modality == "CT" else 1 / _LEVELS, "intercept": 0.0, "file": ""}
     matrix = None if _on_one_grid(fake, reference) else _to_reference(fake, reference)[:3].ravel().tolist()

@@ -168,8 +168,8 @@ def _summary(rows: Sequence[SliceRow]) -> list[str]:
     sources = collections.Counter(row.patient_source for row in rows)
     told = ", ".join(f"{text} ({sources[source]})" for source, text in PATIENT_SOURCES.items() if sources[source])
     return [
-        f"{slices.total()} slices of {count} ({describe_splits([row.split for row in rows])}) of {patients}",
-        f"slices: {splits}; patients: {told}",
+        f"{patients}, {count} ({describe_splits([row.split for row in rows])}), {slices.total()} slices ({splits})",
+        f"patients: {told}",
         _describe_scaling(rows),
         *_describe_grids(rows),
     ]

@@ -198,7 +198,7 @@ def test_noise_is_rounded_and_the_rounding_stated(files):
     assert view_volume(noisy, "fake", "fake", exact=True).metadata["slope"] == pytest.approx(np.ptp(noisy.array) / 4095)
     assert view.metadata["rounded"]
     page = build_translation_page({"fake": noisy}, {}, folder="f", most_bytes=10**9).html
-    assert "rounded to steps that their noise hides, by at most fake 11 a.u." in page
+    assert "rounded to steps that their noise hides, by at most 11 a.u. (fake)" in page
     small = write_report(files / "MARKER-fake.nii.gz", options_for(files)).read_text()
     assert "rounded to steps" not in small, "small volumes are exact"
 

@@ -126,8 +126,8 @@ def test_the_summary(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         report_check(tmp_path, rows)
     lines = caplog.messages
-    assert "t1: 36 slices of 6 volumes (5 train, 1 test) of 6 patients (5 train, 1 test)" in lines
-    assert "t1: slices: 30 train, 6 test; patients: guessed from the name of the volume (6)" in lines
+    assert "t1: 6 patients (5 train, 1 test), 6 volumes (5 train, 1 test), 36 slices (30 train, 6 test)" in lines
+    assert "t1: patients: guessed from the name of the volume (6)" in lines
     assert "t1: modality: MR (6); -1 is 0, 1 is 100 to 105 arbitrary units" in lines
     assert "t1: pixels 1 mm, slices 1 mm; acquired axial (6)" in lines
     assert "t1: field of view 32 mm in the axial plane, 6 mm high" in lines

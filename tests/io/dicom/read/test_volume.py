@@ -272,7 +272,7 @@ def test_an_image_in_two_codings_is_one_if_its_pixels_are_the_same(changed, tmp_
         return
     found = read_volume(tmp_path / "in")
     np.testing.assert_array_equal(found.array, volume.array)
-    assert "10 image(s) are copies of another file" in "".join(found.notes)
+    assert "images that are copies of another file of the series are left out: 10" in "".join(found.notes)
 
 
 def test_max_voxels_counts_before_memory_is_taken(tmp_path):
