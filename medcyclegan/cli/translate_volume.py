@@ -84,14 +84,14 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 )
 @click.option(
     "--uncertainty",
-    metavar="FILE",
+    metavar="FILE|DIR",
     help="Also write the half-width of each voxel's prediction interval; without calibration, an estimate.",
 )
 @click.option(
     "--coverage", type=float, metavar="SHARE", help="The share of voxels that the intervals cover.  [default: 0.9]"
 )
 @click.option(
-    "--preview", metavar="PNG", help="Also write a picture of input, output and uncertainty map in three planes."
+    "--preview", metavar="PNG|DIR", help="Also write a picture of input, output and uncertainty map in three planes."
 )
 @click.option("--force", is_flag=True, help="Accept an input whose modality the model was not trained on.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
@@ -107,6 +107,7 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
     If IN is a folder with more than one volume, or there are several INs, OUT is a folder of results, one for each
     volume and in its format. Volumes of another modality are skipped, and finished ones are kept, so the command can be
     repeated. Failures are listed in OUT/ledger.jsonl; the others are still translated, and the exit code is 1.
+    --uncertainty and --preview then name folders, whose files are named like the results.
 
     OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
     followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.

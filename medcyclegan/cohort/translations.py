@@ -16,7 +16,7 @@ from medcyclegan.cohort.ledger import update_ledger
 from medcyclegan.cohort.markers import MARKERS, claim_output, finish_output, marker_of, release_output
 from medcyclegan.cohort.naming import assign_names, derivative_names
 from medcyclegan.device import choose_device
-from medcyclegan.errors import MedCycleGANError, ModalityError, ReadError, one_line
+from medcyclegan.errors import MedCycleGANError, ModalityError, ReadError, UsageError, one_line
 from medcyclegan.inference import Model, TranslationOptions, load_models, translate_file
 from medcyclegan.inference.quality import assess
 from medcyclegan.io import FoundVolume, anonymous_reason, read_translation_record
@@ -35,7 +35,7 @@ State = Literal["translated", "unchanged", "skipped", "failed"]
 class Job:
     """A volume to translate: its name in messages and in the ledger, its output and the marker of its output.
 
-    ``fields``: additional fields of its sidecar.
+    ``fields``: additional fields of its sidecar. ``uncertainty``, ``preview``: where to write its map and picture.
     """
 
     found: FoundVolume
@@ -44,6 +44,8 @@ class Job:
     output: Path
     marker: Path
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    uncertainty: Path | None = None
+    preview: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +115,8 @@ def translate_cohort(
     a :class:`~medcyclegan.errors.MedCycleGANError` if no volume can be translated at all.
     """
     options = options or TranslationOptions()
+    if options.uncertainty is not None or options.preview is not None:
+        raise UsageError("maps and previews are not part of a derivative dataset: leave uncertainty and preview out")
     bundles = load_models(model)
     direction = choose_target(bundles[0], options.to, {volume.modality for volume in volumes})
     target = direction.target.name
@@ -206,14 +210,21 @@ def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: 
     try:
         if job.found.refused is not None:
             raise ReadError(job.found.refused)
-        if not claim_output(folder, job.output, job.marker, wanted, overwrite=options.overwrite):
+        beside = {path: own for path, own in ((job.uncertainty, options.coverage), (job.preview, None)) if path}
+        if not claim_output(folder, job.output, job.marker, wanted, beside=beside, overwrite=options.overwrite):
             return _finished(job, "unchanged")
         try:
-            own = dataclasses.replace(options, overwrite=True, sidecar_fields=job.fields)
+            own = dataclasses.replace(
+                options,
+                overwrite=True,
+                sidecar_fields=job.fields,
+                uncertainty=job.uncertainty,
+                preview=job.preview,
+            )
             translate_file(job.found, job.output, bundles, own)
         finally:
             release_output(job.output, job.marker)
-        finish_output(job.marker, wanted)
+        finish_output(job.marker)
     except ModalityError as error:
         return TranslatedVolume(job.case, "skipped", reason=str(error))
     except MedCycleGANError as error:
