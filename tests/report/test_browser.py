@@ -49,7 +49,14 @@ def translation(tmp_path_factory):
     for name, volume in volumes.items():
         write_volume(volume, folder / f"{name}.nii.gz")
     (folder / "fake.json").write_text(
-        json.dumps({"made_by": "medcyclegan translate-volume", "synthetic": True, "Modality": "CT"})
+        json.dumps(
+            {
+                "made_by": "medcyclegan translate-volume",
+                "synthetic": True,
+                "Modality": "CT",
+                "uncertainty": {"calibrated": False, "mean": 1.0, "percentile_95": 3.0, "unit": "HU"},
+            }
+        )
     )
     paths = {
         "source": folder / "in.nii.gz",

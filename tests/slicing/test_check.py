@@ -10,6 +10,7 @@ from support.stores import blobs, make_row, make_store
 
 from medcyclegan.config import load_config
 from medcyclegan.errors import StoreError
+from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import load_manifest
 from medcyclegan.slicing import slice_volumes
 from medcyclegan.slicing.check import find_outliers, report_check
@@ -73,6 +74,20 @@ def test_a_volume_that_differs_is_an_outlier(change, reason):
 )
 def test_an_ordinary_difference_is_none(change):
     assert outliers(change) == []
+
+
+@pytest.mark.parametrize(("hu", "reported"), [(20, False), (40, True)])
+def test_noise_counts_in_hu_in_ct(hu, reported):
+    """The scaled range of CT is wide, so that noise of 40 HU is less than what counts in MR."""
+    rows, found = measured({"noise": hu / 2047.5})
+    found = [
+        dataclasses.replace(each, noise=min(each.noise, hu / 2047.5) if n == 7 else 0.001)
+        for n, each in enumerate(found)
+    ]
+    assert find_outliers(rows, found) == []
+    scaling = IntensityScaling("window", -1024.0, 3071.0, "HU").to_dict()
+    rows = [dataclasses.replace(row, modality="CT", scaling=scaling) for row in rows]
+    assert [rows.index(outlier.row) for outlier in find_outliers(rows, found)] == [7] * reported
 
 
 def test_a_varied_domain_and_a_small_one_have_no_outliers():
