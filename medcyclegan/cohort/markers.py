@@ -28,7 +28,7 @@ __all__ = ["MARKERS", "claim_output", "finish_output", "marker_of", "release_out
 
 MARKERS = ".done"
 _LOCK = ".lock"
-_BEGUN, _BESIDE = "begun", "beside"
+_BEGUN, _FILES = "begun", "files"
 _END_BYTES = 1 << 16
 
 
@@ -53,13 +53,13 @@ def claim_output(
     marker: Path,
     wanted: dict[str, Any],
     *,
-    beside: Mapping[Path, Any] = MappingProxyType({}),
+    files: Mapping[Path, Any] = MappingProxyType({}),
     overwrite: bool,
 ) -> bool:
     """Write the marker of an output that has to be made, and return True; return False if it is up to date.
 
     ``folder``: that of all outputs, in which a lock keeps two processes from claiming one output for two inputs.
-    ``beside``: files that belong to the output, such as its preview, and the settings that only they depend on; if one
+    ``files``: files that belong to the output, such as its preview, and the settings that only they depend on; if one
     is missing, the output has to be made again. Raises :class:`~medcyclegan.errors.WriteError` for an output that was
     made from something else, or by something else, and may not be replaced.
     """
@@ -67,10 +67,10 @@ def claim_output(
         current = _read(marker)
         exists = os.path.lexists(output)
         begun = bool(current.pop(_BEGUN, False))
-        known = list(current.pop(_BESIDE, []))
-        keys = {path: hash_json([os.path.realpath(path), settings]) for path, settings in beside.items()}
-        present = {path for path in beside if os.path.lexists(path)}
-        foreign = next((path for path in beside if path in present and keys[path] not in known), None)
+        known = list(current.pop(_FILES, []))
+        keys = {path: hash_json([os.path.realpath(path), settings]) for path, settings in files.items()}
+        present = {path for path in files if os.path.lexists(path)}
+        foreign = next((path for path in files if path in present and keys[path] not in known), None)
         if foreign is not None and not overwrite:
             raise WriteError(
                 f"{foreign} exists, and was not made by this command with these settings: choose another folder, or "
@@ -82,7 +82,7 @@ def claim_output(
                 f"{unknown} exists, and no marker of this command belongs to it: choose another OUT, or pass "
                 "--overwrite"
             )
-        if current == wanted and exists and not begun and len(present) == len(beside) and foreign is None:
+        if current == wanted and exists and not begun and len(present) == len(files) and foreign is None:
             return False
         changed = [key for key in wanted if current.get(key) != wanted[key]]
         if exists and changed and not overwrite:
@@ -90,7 +90,7 @@ def claim_output(
                 f"{output.name} was made with another {' and '.join(changed)}: choose another OUT, or pass --overwrite"
             )
         kept = sorted({*known, *keys.values()})
-        _write(marker, {**wanted, **({_BESIDE: kept} if kept else {}), _BEGUN: True})
+        _write(marker, {**wanted, **({_FILES: kept} if kept else {}), _BEGUN: True})
         return True
 
 

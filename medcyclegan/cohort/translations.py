@@ -210,8 +210,8 @@ def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: 
     try:
         if job.found.refused is not None:
             raise ReadError(job.found.refused)
-        beside = {path: own for path, own in ((job.uncertainty, options.coverage), (job.preview, None)) if path}
-        if not claim_output(folder, job.output, job.marker, wanted, beside=beside, overwrite=options.overwrite):
+        files = {path: own for path, own in ((job.uncertainty, options.coverage), (job.preview, None)) if path}
+        if not claim_output(folder, job.output, job.marker, wanted, files=files, overwrite=options.overwrite):
             return _finished(job, "unchanged")
         try:
             own = dataclasses.replace(
