@@ -156,9 +156,10 @@ def _print_list(volumes: Sequence[StoredVolume]) -> None:
     for line, reason in zip(lines, reasons, strict=True):
         cells = [text.ljust(width) for text, width in zip(line[:-1], widths, strict=True)]
         click.echo("  ".join(cells if narrow else [*cells, line[-1]]).rstrip())
-        for text in (line[-1] if narrow and line is not names else "", reason):
-            for part in wrapped(text, terminal_columns() - 2):
-                click.echo(f"  {part}")
+        if narrow and line is not names:
+            click.echo(f"  {line[-1]}")
+        for part in wrapped(reason, terminal_columns() - 2):
+            click.echo(f"  {part}")
     if any(not volume.path for volume in volumes):
         log.info("some paths are %s", _UNKNOWN)
 

@@ -18,7 +18,7 @@ from medcyclegan.errors import ReadError, UsageError, WriteError, one_line
 from medcyclegan.inference import Model, TranslationOptions, load_or_suggest
 from medcyclegan.io import FoundVolume, ReadOptions, find_output_format, find_volumes
 from medcyclegan.io.dicom.network.remote import is_destination
-from medcyclegan.io.formats import output_ending
+from medcyclegan.io.formats import WRITTEN_ENDINGS, output_ending
 from medcyclegan.model import choose_target
 from medcyclegan.storage import check_output
 
@@ -118,7 +118,7 @@ def _check_options(options: TranslationOptions, sources: Sequence[Path], out: Pa
         if given is None:
             continue
         folder = Path(given)
-        if folder.suffix or (os.path.lexists(folder) and not folder.is_dir()):
+        if folder.name.lower().endswith(WRITTEN_ENDINGS) or (os.path.lexists(folder) and not folder.is_dir()):
             raise UsageError(
                 f"{option} {folder} is a file, and IN holds {count} volumes: name a folder for one file per result"
             )

@@ -369,15 +369,15 @@ def maps(*folders):
 
 
 def test_each_result_has_a_map_and_a_preview_of_its_name(export):
-    result = run("export", "out", "--to", "mr", "--uncertainty", "maps", "--preview", "previews", "--tta")
+    result = run("export", "out", "--to", "mr", "--uncertainty", "maps.v2", "--preview", "previews", "--tta")
     assert result.exit_code == 0, result.output
     names = ["more/head", "patient-001/series-01", "patient-002/series-01"]
     assert outputs(export / "out") == names
-    assert maps(export / "maps") == [f"{export}/maps/{name}.nii.gz" for name in names]
+    assert maps(export / "maps.v2") == [f"{export}/maps.v2/{name}.nii.gz" for name in names]
     assert maps(export / "previews") == [f"{export}/previews/{name}.png" for name in names]
     for name in names:
         shape = read_volume(export / "out" / (name if "series" in name else f"{name}.nii.gz")).shape
-        assert read_volume(export / "maps" / f"{name}.nii.gz").shape == shape
+        assert read_volume(export / "maps.v2" / f"{name}.nii.gz").shape == shape
         sidecar = json.loads((export / "out" / f"{name}.json").read_text())
         assert sidecar["uncertainty"]["calibrated"] is False
 

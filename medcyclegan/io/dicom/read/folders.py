@@ -34,9 +34,9 @@ def _by_folder(series: Series) -> list[tuple[Path, Series]]:
         folders[path.parent].append(path)
     if len(folders) == 1:
         return [(next(iter(folders)), series)]
-    instances = {
-        f: {frame.image.instance_uid for frame in series.frames if frame.image.path.parent == f} for f in folders
-    }
+    instances: dict[Path, set[str]] = defaultdict(set)
+    for frame in series.frames:
+        instances[frame.image.path.parent].add(frame.image.instance_uid)
     every = set[str]().union(*instances.values())
     if len({frame.image.patient_id for frame in series.frames}) > 1 or "" in every:
         return [(folder, _within(series, [folder])) for folder in folders]
@@ -48,6 +48,7 @@ def _by_folder(series: Series) -> list[tuple[Path, Series]]:
 
 def _within(series: Series, folders: Collection[Path]) -> Series:
     """Return the part of a series in ``folders``."""
+    folders = set(folders)
     return dataclasses.replace(
         series,
         frames=tuple(frame for frame in series.frames if frame.image.path.parent in folders),
