@@ -194,8 +194,8 @@ def check_hu(array: NDArray[Any]) -> None:
     low, high = _TISSUE_HU
     if np.mean((values > low) & (values < high)) < _LEAST_TISSUE:
         raise IntensityError(
-            f"a CT without voxels between {low:.0f} and {high:.0f} HU, the range of soft tissue: not in HU; "
-            "restore the rescale slope and intercept"
+            f"a CT without voxels between {low:.0f} and {high:.0f} HU, the range of soft tissue: not in HU, "
+            "perhaps saved in 8 bits; export the original images, or restore the rescale slope and intercept"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from typing import TextIO
 
 from medcyclegan.errors import one_line
 
@@ -25,9 +26,22 @@ class _OneLine(logging.Formatter):
         return f"{_PREFIXES.get(record.levelno, '')}{text}{trace}"
 
 
+class _CurrentStderr(logging.StreamHandler[TextIO]):
+    """Writes to what ``sys.stderr`` is at the time: while a progress bar is shown, to the lines above it."""
+
+    @property
+    def stream(self) -> TextIO:
+        """The current ``sys.stderr``."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _stream: TextIO) -> None:
+        pass
+
+
 def set_up_logging(level: int = logging.INFO, *, debug: bool = False) -> None:
     """Print the package's messages from ``level`` on to stderr; with ``debug``, those of other libraries too."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _CurrentStderr()
     handler.setFormatter(_OneLine())
     logger = logging.getLogger("medcyclegan")
     logger.handlers[:] = [handler]

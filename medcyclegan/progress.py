@@ -17,6 +17,10 @@ __all__ = ["Bar", "Listener", "StageProgress", "listen_to_progress", "progress_b
 Listener = Callable[[str, int, int], None]
 
 _SHOWN: contextvars.ContextVar[bool] = contextvars.ContextVar("medcyclegan_progress", default=False)
+#: The width of a bar, and that of all columns but the description and the text next to the bar.
+_BAR = 20
+_OTHER_COLUMNS = _BAR + len(" 1000/1000  0:00:00 left 0:00:00  ")
+
 _LISTENER: contextvars.ContextVar[Listener | None] = contextvars.ContextVar("medcyclegan_listener", default=None)
 
 
@@ -33,6 +37,18 @@ def listen_to_progress(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _LISTENER.reset(token)
+
+
+def _fitted(text: str, room: int) -> str:
+    """Return as many of the parts of ``text``, which two spaces separate, as fit: a longer line would be broken.
+
+    >>> _fitted("epoch 2.1  G 30.9  0.7 GiB", 18)
+    'epoch 2.1  G 30.9'
+    """
+    parts = text.split("  ")
+    while parts and len("  ".join(parts)) > room:
+        parts.pop()
+    return "  ".join(parts)
 
 
 class StageProgress:
@@ -88,7 +104,8 @@ class Bar:
     def say(self, text: str) -> None:
         """Show ``text`` next to the bar; it replaces the previous text."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, said=text)
+            room = self._progress.console.width - len(self._description) - _OTHER_COLUMNS
+            self._progress.update(self._task, said=_fitted(text, room))
 
 
 @contextlib.contextmanager
@@ -97,7 +114,7 @@ def progress_bar(description: str, total: int, *, done: int = 0) -> Iterator[Bar
     if not (_SHOWN.get() and sys.stderr.isatty()):
         yield Bar(None, description, total, done)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(_BAR), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"))
     with Progress(*columns, *times, console=Console(stderr=True), transient=True) as progress:
         yield Bar(progress, description, total, done)

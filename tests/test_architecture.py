@@ -26,7 +26,8 @@ LAYERS = [
     "model",
     "slicing data phantom synthesis",
     "networks io metrics pictures",
-    "config device intensity logs manifest memory plane provenance run_record storage progress shards volume workers",
+    "config device intensity logs manifest memory plane provenance run_record storage progress shards terminal volume "
+    "workers",
     "errors",
 ]
 LEVEL = {name: len(LAYERS) - i for i, line in enumerate(LAYERS) for name in line.split()}

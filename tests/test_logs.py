@@ -1,3 +1,4 @@
+import io
 import logging
 import subprocess
 import sys
@@ -45,3 +46,12 @@ def test_a_quiet_command_hides_no_message_from_the_next_test(turn, caplog):
     logging.getLogger("medcyclegan.x").warning("turn %d", turn)
     assert f"turn {turn}" in caplog.text
     set_up_logging(logging.ERROR)
+
+
+def test_messages_go_to_the_stderr_of_the_moment(monkeypatch):
+    """While a progress bar is shown, stderr is replaced: messages are then printed above the bar."""
+    set_up_logging()
+    later = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", later)
+    logging.getLogger("medcyclegan.any").warning("careful")
+    assert later.getvalue() == "Warning: careful\n"

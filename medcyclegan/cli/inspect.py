@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from medcyclegan.cli.common import Command, read_options, reading_options, synthetic_option
+from medcyclegan.errors import one_line
 
 if TYPE_CHECKING:
     from medcyclegan.io.inspect import Inspection
@@ -133,8 +135,8 @@ def _report_others(found: Inspection, rows: Sequence[InspectedVolume], selection
     from medcyclegan.io.selection import describe_choice
 
     if found.others:
-        counts = ", ".join(f"{count} {reason}" for reason, count in found.others.items())
-        click.echo(f"Skipped: {counts}", err=True)
+        counts = ", ".join(f"{reason}: {count}" for reason, count in found.others.items())
+        click.echo(f"Skipped files: {counts}", err=True)
     if not found.volumes and remote:
         click.echo("No series matches", err=True)
     elif not found.volumes:
@@ -153,25 +155,31 @@ def _sort(
 
     table = sort_series(found.volumes, rows, found.others, tree, copy=options["copy"], overwrite=options["overwrite"])
     click.echo(tree)
-    _report_left_out(table)
+    _report_left_out(table, found.volumes)
     patients = len({row.folder.split("/")[0] for row in table if row.folder})
     linked = sum(bool(row.folder) for row in table)
     log.info(
-        "%d series of %d patient(s) in %s; the table of all series is %s", linked, patients, tree, table_path(tree)
-    )
+        "%d series of %s in %s; the table of all series is %s",
+        linked, "1 patient" if patients == 1 else f"{patients} patients", tree, table_path(tree),
+    )  # fmt: skip
     given = {name: value for name, value in reading.given().items() if name not in ("series", "allow_synthetic")}
     if given:
         texts = " ".join(_option_text(name, value) for name, value in given.items())
         log.info("pass the same options to slice-volumes: %s", texts)
 
 
-def _report_left_out(table: Sequence[SortedSeries]) -> None:
+def _report_left_out(table: Sequence[SortedSeries], rows: Sequence[InspectedVolume]) -> None:
     """Log the selected series that were left out, and the number of the others."""
+    from medcyclegan.cli.inspect_table import short_uids
+
+    uids = short_uids(rows)
     left = [row for row in table if not row.folder and row.path]
     selected = [row for row in left if row.reason != "not selected"]
     for row in selected[:_LISTED]:
-        name = f"series {row.series_uid} in {row.path}" if row.series_uid else row.path
-        log.info("left out: %s: %s", name, row.reason)
+        number = f"series {row.series_number}" if row.series_number else ""
+        about = ", ".join(part for part in (row.modality, number, row.description) if part) or "no modality"
+        name = f"{uids[row.series_uid]} ({about}) in {os.path.relpath(row.path)}" if row.series_uid else row.path
+        log.info("left out: %s: %s", one_line(name), row.reason)
     if len(selected) > _LISTED:
         log.info("left out: %d more", len(selected) - _LISTED)
     if len(left) > len(selected):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from medcyclegan.errors import one_line
+from medcyclegan.terminal import terminal_columns, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["print_rows", "print_table", "short_uids"]
 
-#: The width of the table if the output is not a terminal.
-_PIPE_COLUMNS = 10_000
 _STYLES = {"ok": "green", "ok with options": "yellow", "refused": "red", "left out": "dim"}
 _NAMES = ("UID", "Modality", "Size", "Verdict", "Series", "Patient", "Where", "Spacing", "Gap", "Axes", "Coding")
 #: Number of columns of the first line of a volume on a narrow terminal; the others are in the next lines.
@@ -54,8 +52,7 @@ def print_table(rows: Sequence[InspectedVolume]) -> None:
     from rich.text import Text
 
     terminal = sys.stdout.isatty()
-    width = None if terminal else _PIPE_COLUMNS
-    console = Console(width=width, no_color=not terminal or None, highlight=False, soft_wrap=True)
+    console = Console(width=terminal_columns(), no_color=not terminal or None, highlight=False, soft_wrap=True)
     root, uids = _common_root(rows), short_uids(rows)
     sentences: dict[str, list[InspectedVolume]] = {}
     for row in rows:
@@ -69,8 +66,8 @@ def print_table(rows: Sequence[InspectedVolume]) -> None:
         _print_narrow(console, rows, cells)
     for text, about in sentences.items():
         line = f"[{numbers[text]}] {_named(about, root, uids)}: {text}"
-        for wrapped in _wrap(line, console.width, "    "):
-            console.print(Text(wrapped))
+        for part in wrapped(line, console.width, "    "):
+            console.print(Text(part))
 
 
 def short_uids(rows: Sequence[InspectedVolume]) -> dict[str, str]:
@@ -114,11 +111,11 @@ def _print_narrow(console: Console, rows: Sequence[InspectedVolume], cells: Sequ
     console.print(Text(first_line(_NAMES[: _FIRST - 1]) + _NAMES[_FIRST - 1], "bold"))
     for row, texts in zip(rows, cells, strict=True):
         start = first_line(texts[: _FIRST - 1])
-        verdict = _wrap(texts[_FIRST - 1], max(24, console.width - len(start)), "")
+        verdict = wrapped(texts[_FIRST - 1], max(24, console.width - len(start)))
         for number, part in enumerate(verdict or [""]):
             line = Text(start if number == 0 else " " * len(start))
             console.print(line.append(part, _STYLES[row.verdict]))
-        for part in _wrap(_details(texts), console.width - 2, ""):
+        for part in wrapped(_details(texts), console.width - 2):
             console.print(Text(f"  {part}"))
 
 
@@ -178,11 +175,6 @@ def _common_root(rows: Sequence[InspectedVolume]) -> str:
         return os.path.commonpath(parents) if len(parents) > 1 else ""
     except ValueError:  # a mixture of absolute and relative paths
         return ""
-
-
-def _wrap(text: str, width: int, indent: str) -> list[str]:
-    """Wrap ``text`` at spaces; a longer word, such as a path, is never broken."""
-    return textwrap.wrap(text, max(20, width), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _modality(row: InspectedVolume) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import click
@@ -87,6 +89,12 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     )
     click.echo(result.store)
     if result.refused:
-        count = "1 volume was" if len(result.refused) == 1 else f"{len(result.refused)} volumes were"
-        click.echo(f"Error: {count} refused for the reasons above; the others are done", err=True)
+        click.echo(_describe_refusals(len(result.refused), result.store), err=True)
         raise click.exceptions.Exit(1)
+
+
+def _describe_refusals(count: int, folder: Path) -> str:
+    """Return the line that ends a call in which ``count`` volumes were refused."""
+    refused = "1 volume was" if count == 1 else f"{count} volumes were"
+    store = "" if folder == Path("slices") else f" {shlex.quote(str(folder))}"
+    return f"Error: {refused} refused for the reasons above; the others are done (medcyclegan slices{store} lists all)"

@@ -12,6 +12,7 @@ import click
 
 from medcyclegan.cli.common import Command
 from medcyclegan.errors import one_line
+from medcyclegan.terminal import terminal_columns, wrapped
 
 if TYPE_CHECKING:
     from medcyclegan.slicing.lookup import StoredVolume
@@ -94,10 +95,11 @@ def _remove(folder: Path, chosen: Sequence[StoredVolume], searched: Sequence[Pat
     if running:
         raise StoreError(f"{running[0]} is being trained on these slices: stop it first, or wait for it")
     remove_volumes(SliceStore(folder, b""), keys)
-    count = "1 volume" if len(keys) == 1 else f"{len(keys)} volumes"
+    one = len(keys) == 1
     log.info(
-        "removed %s from %s, but not the originals: slice-volumes slices them again while they are among its inputs",
-        count, folder,
+        "removed %s from %s, but not the %s: slice-volumes slices %s again while %s among its inputs",
+        "1 volume" if one else f"{len(keys)} volumes", folder, "original" if one else "originals",
+        "it" if one else "them", "it is" if one else "they are",
     )  # fmt: skip
     _print_runs(runs)
     for store in stores:
@@ -113,15 +115,15 @@ def _report_runs(folder: Path, chosen: Sequence[StoredVolume], searched: Sequenc
 
 def _print_runs(runs: Sequence[RunUse]) -> None:
     what = {
-        "trained": "was trained on it",
-        "validated": "was not trained on it, but its best weights were chosen with it",
-        "unknown": "may have been trained on it: the store has changed since",
+        "trained": "was trained on this",
+        "validated": "was not trained on this, but its best weights were chosen with it",
+        "unknown": "may have been trained on this: the store has changed since",
     }
     for use in runs:
         models = ", ".join(str(path) for path in use.models) or "no model yet"
         log.info("the run %s %s (models: %s)", use.run, what[use.use], models)
     if not runs:
-        log.info("no run near the store used it; copies of models elsewhere are not known")
+        log.info("no run near the store used this; copies of models elsewhere are not known")
 
 
 def _as_dict(volume: StoredVolume) -> dict[str, Any]:
@@ -148,9 +150,16 @@ def _print_list(volumes: Sequence[StoredVolume]) -> None:
     names = ("No.", "Domain", "Hash", "Patient", "Split", "Slices", "Modality", "Scaling", "Path")
     lines = [names, *(_cells(volume) for volume in volumes)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(names) - 1)]
-    for line in lines:
+    start = sum(widths) + 2 * len(widths)
+    narrow = start + max(len(line[-1]) for line in lines) > terminal_columns()
+    reasons = ["", *(one_line(volume.refused) for volume in volumes)]
+    for line, reason in zip(lines, reasons, strict=True):
         cells = [text.ljust(width) for text, width in zip(line[:-1], widths, strict=True)]
-        click.echo("  ".join([*cells, line[-1]]).rstrip())
+        click.echo("  ".join(cells if narrow else [*cells, line[-1]]).rstrip())
+        if narrow and line is not names:
+            click.echo(f"  {line[-1]}")
+        for part in wrapped(reason, terminal_columns() - 2):
+            click.echo(f"  {part}")
     if any(not volume.path for volume in volumes):
         log.info("some paths are %s", _UNKNOWN)
 

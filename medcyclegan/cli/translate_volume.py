@@ -17,6 +17,7 @@ from medcyclegan.cli.common import (
     synthetic_option,
 )
 from medcyclegan.model.shipped import DEFAULT_MODEL
+from medcyclegan.terminal import terminal_columns
 
 if TYPE_CHECKING:
     from medcyclegan.inference import TranslationOptions
@@ -83,14 +84,14 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 )
 @click.option(
     "--uncertainty",
-    metavar="FILE",
+    metavar="FILE|DIR",
     help="Also write the half-width of each voxel's prediction interval; without calibration, an estimate.",
 )
 @click.option(
     "--coverage", type=float, metavar="SHARE", help="The share of voxels that the intervals cover.  [default: 0.9]"
 )
 @click.option(
-    "--preview", metavar="PNG", help="Also write a picture of input, output and uncertainty map in three planes."
+    "--preview", metavar="PNG|DIR", help="Also write a picture of input, output and uncertainty map in three planes."
 )
 @click.option("--force", is_flag=True, help="Accept an input whose modality the model was not trained on.")
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
@@ -106,6 +107,7 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
     If IN is a folder with more than one volume, or there are several INs, OUT is a folder of results, one for each
     volume and in its format. Volumes of another modality are skipped, and finished ones are kept, so the command can be
     repeated. Failures are listed in OUT/ledger.jsonl; the others are still translated, and the exit code is 1.
+    --uncertainty and --preview then name folders, whose files are named like the results.
 
     OUT can also be a DICOM node to which the series is sent (extra pacs): dicom://AET@host:port,
     followed by ?calling=AET, &tls=on, &ca=FILE, &cert=FILE, &key=FILE as needed. No local file is kept.
@@ -166,7 +168,7 @@ def _translate(given: list[str], out: str, model: tuple[str, ...], options: Tran
         click.echo(translate_file(sources[0], out, model, options))
         return
     done = translate_folder(sources, found, Path(out), model, options)
-    click.echo(translations_table(done, Path(out)))
+    click.echo(translations_table(done, Path(out), terminal_columns()))
     if done.failed:
         click.echo(f"Error: {len(done.failed)} of {len(found)} volumes failed: see {out}/ledger.jsonl", err=True)
         raise click.exceptions.Exit(1)

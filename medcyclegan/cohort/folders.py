@@ -18,6 +18,7 @@ from medcyclegan.errors import ReadError, UsageError, WriteError, one_line
 from medcyclegan.inference import Model, TranslationOptions, load_or_suggest
 from medcyclegan.io import FoundVolume, ReadOptions, find_output_format, find_volumes
 from medcyclegan.io.dicom.network.remote import is_destination
+from medcyclegan.io.formats import WRITTEN_ENDINGS, output_ending
 from medcyclegan.model import choose_target
 from medcyclegan.storage import check_output
 
@@ -70,11 +71,12 @@ def translate_folder(
 
     Outputs have the format and the relative path of their inputs; series that share a folder, and all inputs with
     ``options.deidentify``, are named by counters of patients and series. The folder also has a ledger of failures and
-    the markers of finished outputs; see :func:`~medcyclegan.cohort.translations.translate_jobs`. Raises
+    the markers of finished outputs; see :func:`~medcyclegan.cohort.translations.translate_jobs`.
+    ``options.uncertainty`` and ``options.preview`` are folders, whose files are named like the results. Raises
     a :class:`~medcyclegan.errors.MedCycleGANError` if no volume can be translated at all.
     """
     options = options or TranslationOptions()
-    _check_options(options, len(volumes))
+    _check_options(options, sources, out, len(volumes))
     _check_out(sources, out, anonymous=options.deidentify)
     if options.pseudonyms is not None and Path(os.path.realpath(options.pseudonyms)).is_relative_to(
         os.path.realpath(out)
@@ -98,22 +100,40 @@ def translate_folder(
             recorded=name if options.deidentify else _recorded(found),
             output=out / name,
             marker=out / MARKERS / f"{name}.json",
+            uncertainty=_beside(options.uncertainty, found, name, ".nii.gz"),
+            preview=_beside(options.preview, found, name, ".png"),
         )
         for found, name in zip(fitting, names, strict=True)
     ]
     return translate_jobs(jobs, skipped, out, bundles, options)
 
 
-def _check_options(options: TranslationOptions, count: int) -> None:
-    """Refuse options that name one file or one series, which cannot belong to all outputs."""
-    named = {
-        "--uncertainty": options.uncertainty,
-        "--preview": options.preview,
-        "--dicom-template": options.template,
-    }
-    for option, value in named.items():
-        if value is not None:
-            raise UsageError(f"{option} {value} belongs to one volume, and IN holds {count}: translate that one alone")
+def _check_options(options: TranslationOptions, sources: Sequence[Path], out: Path, count: int) -> None:
+    """Refuse one file or one series for all outputs, and folders whose files would be taken for inputs or results."""
+    if options.template is not None:
+        raise UsageError(
+            f"--dicom-template {options.template} belongs to one volume, and IN holds {count}: translate that one alone"
+        )
+    for option, given in {"--uncertainty": options.uncertainty, "--preview": options.preview}.items():
+        if given is None:
+            continue
+        folder = Path(given)
+        if folder.name.lower().endswith(WRITTEN_ENDINGS) or (os.path.lexists(folder) and not folder.is_dir()):
+            raise UsageError(
+                f"{option} {folder} is a file, and IN holds {count} volumes: name a folder for one file per result"
+            )
+        real = Path(os.path.realpath(folder))
+        for place in (out, *(source for source in sources if source.is_dir())):
+            if real.is_relative_to(os.path.realpath(place)):
+                raise UsageError(f"{option} {folder} is inside {place}, among inputs or results: name another folder")
+
+
+def _beside(folder: str | Path | None, found: FoundVolume, name: str, ending: str) -> Path | None:
+    """Return the file in ``folder`` that belongs to the output ``name`` of a volume."""
+    if folder is None:
+        return None
+    stem = name.removesuffix("" if found.kind == "dicom" else output_ending(found.path, found.kind))
+    return Path(folder, f"{stem}{ending}")
 
 
 def _check_out(sources: Sequence[Path], out: Path, *, anonymous: bool) -> None:

@@ -11,8 +11,9 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from medcyclegan.errors import WriteError
@@ -27,7 +28,7 @@ __all__ = ["MARKERS", "claim_output", "finish_output", "marker_of", "release_out
 
 MARKERS = ".done"
 _LOCK = ".lock"
-_BEGUN = "begun"
+_BEGUN, _FILES = "begun", "files"
 _END_BYTES = 1 << 16
 
 
@@ -46,37 +47,58 @@ def marker_of(found: FoundVolume, bundles: Sequence[ModelBundle], options: Trans
     }
 
 
-def claim_output(folder: Path, output: Path, marker: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
+def claim_output(
+    folder: Path,
+    output: Path,
+    marker: Path,
+    wanted: dict[str, Any],
+    *,
+    files: Mapping[Path, Any] = MappingProxyType({}),
+    overwrite: bool,
+) -> bool:
     """Write the marker of an output that has to be made, and return True; return False if it is up to date.
 
     ``folder``: that of all outputs, in which a lock keeps two processes from claiming one output for two inputs.
-    Raises :class:`~medcyclegan.errors.WriteError` for an output that was made from something else, or by something
-    else, and may not be replaced.
+    ``files``: files that belong to the output, such as its preview, and the settings that only they depend on; if one
+    is missing, the output has to be made again. Raises :class:`~medcyclegan.errors.WriteError` for an output that was
+    made from something else, or by something else, and may not be replaced.
     """
     with exclusive_lock(folder / MARKERS / _LOCK, mode=0o600):
         current = _read(marker)
         exists = os.path.lexists(output)
         begun = bool(current.pop(_BEGUN, False))
+        known = list(current.pop(_FILES, []))
+        keys = {path: hash_json([os.path.realpath(path), settings]) for path, settings in files.items()}
+        present = {path for path in files if os.path.lexists(path)}
+        foreign = next((path for path in files if path in present and keys[path] not in known), None)
+        if foreign is not None and not overwrite:
+            raise WriteError(
+                f"{foreign} exists, and was not made by this command with these settings: choose another folder, or "
+                "pass --overwrite"
+            )
         unknown = next((path for path in (output, sidecar_path(output)) if os.path.lexists(path)), None)
         if unknown is not None and not overwrite and not current:
             raise WriteError(
                 f"{unknown} exists, and no marker of this command belongs to it: choose another OUT, or pass "
                 "--overwrite"
             )
-        if current == wanted and exists and not begun:
+        if current == wanted and exists and not begun and len(present) == len(files) and foreign is None:
             return False
         changed = [key for key in wanted if current.get(key) != wanted[key]]
         if exists and changed and not overwrite:
             raise WriteError(
                 f"{output.name} was made with another {' and '.join(changed)}: choose another OUT, or pass --overwrite"
             )
-        _write(marker, {**wanted, _BEGUN: True})
+        kept = sorted({*known, *keys.values()})
+        _write(marker, {**wanted, **({_FILES: kept} if kept else {}), _BEGUN: True})
         return True
 
 
-def finish_output(marker: Path, wanted: dict[str, Any]) -> None:
+def finish_output(marker: Path) -> None:
     """Record that the output of ``marker`` is complete."""
-    _write(marker, wanted)
+    record = _read(marker)
+    record.pop(_BEGUN, None)
+    _write(marker, record)
 
 
 def release_output(output: Path, marker: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from medcyclegan.cohort.ledger import update_ledger
 from medcyclegan.cohort.markers import MARKERS, claim_output, finish_output, marker_of, release_output
 from medcyclegan.cohort.naming import assign_names, derivative_names
 from medcyclegan.device import choose_device
-from medcyclegan.errors import MedCycleGANError, ModalityError, ReadError, one_line
+from medcyclegan.errors import MedCycleGANError, ModalityError, ReadError, UsageError, one_line
 from medcyclegan.inference import Model, TranslationOptions, load_models, translate_file
+from medcyclegan.inference.quality import assess
 from medcyclegan.io import FoundVolume, anonymous_reason, read_translation_record
 from medcyclegan.model import Direction, ModelBundle, choose_target, unfit_reason
 from medcyclegan.shards import share_of
@@ -33,7 +35,7 @@ State = Literal["translated", "unchanged", "skipped", "failed"]
 class Job:
     """A volume to translate: its name in messages and in the ledger, its output and the marker of its output.
 
-    ``fields``: additional fields of its sidecar.
+    ``fields``: additional fields of its sidecar. ``uncertainty``, ``preview``: where to write its map and picture.
     """
 
     found: FoundVolume
@@ -42,6 +44,8 @@ class Job:
     output: Path
     marker: Path
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    uncertainty: Path | None = None
+    preview: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +115,8 @@ def translate_cohort(
     a :class:`~medcyclegan.errors.MedCycleGANError` if no volume can be translated at all.
     """
     options = options or TranslationOptions()
+    if options.uncertainty is not None or options.preview is not None:
+        raise UsageError("maps and previews are not part of a derivative dataset: leave uncertainty and preview out")
     bundles = load_models(model)
     direction = choose_target(bundles[0], options.to, {volume.modality for volume in volumes})
     target = direction.target.name
@@ -163,13 +169,14 @@ def translate_jobs(
     device = str(choose_device(options.computing.device))
     options = dataclasses.replace(options, computing=dataclasses.replace(options.computing, device=device))
     results = []
-    for number, job in enumerate(jobs, start=1):
-        log.info("%d of %d: %s", number, len(jobs), job.case)
-        results.append(_translate(job, folder, bundles, options))
-        if results[-1].state == "failed":
-            log.error("%s: %s", job.case, results[-1].reason)
-        elif results[-1].state == "skipped":
-            log.info("%s is skipped: %s", job.case, results[-1].reason)
+    with _each_remark_once():
+        for number, job in enumerate(jobs, start=1):
+            log.info("%d of %d: %s", number, len(jobs), job.case)
+            results.append(_translate(job, folder, bundles, options))
+            if results[-1].state == "failed":
+                log.error("%s: %s", job.case, results[-1].reason)
+            elif results[-1].state == "skipped":
+                log.info("%s is skipped: %s", job.case, results[-1].reason)
     done = TranslatedCohort(tuple(sorted([*results, *skipped], key=lambda volume: volume.case)))
     failed = {
         job.recorded: anonymous_reason(result.reason, job.found) if options.deidentify else result.reason
@@ -180,19 +187,44 @@ def translate_jobs(
     return done
 
 
+@contextlib.contextmanager
+def _each_remark_once() -> Iterator[None]:
+    """Log each remark on quality once: most are about the model, and the same for all volumes; the table has all."""
+    logger, known = logging.getLogger(assess.__module__), set[str]()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in known
+        known.add(text)
+        return new
+
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
+
+
 def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: TranslationOptions) -> TranslatedVolume:
     wanted = marker_of(job.found, bundles, options)
     try:
         if job.found.refused is not None:
             raise ReadError(job.found.refused)
-        if not claim_output(folder, job.output, job.marker, wanted, overwrite=options.overwrite):
+        files = {path: own for path, own in ((job.uncertainty, options.coverage), (job.preview, None)) if path}
+        if not claim_output(folder, job.output, job.marker, wanted, files=files, overwrite=options.overwrite):
             return _finished(job, "unchanged")
         try:
-            own = dataclasses.replace(options, overwrite=True, sidecar_fields=job.fields)
+            own = dataclasses.replace(
+                options,
+                overwrite=True,
+                sidecar_fields=job.fields,
+                uncertainty=job.uncertainty,
+                preview=job.preview,
+            )
             translate_file(job.found, job.output, bundles, own)
         finally:
             release_output(job.output, job.marker)
-        finish_output(job.marker, wanted)
+        finish_output(job.marker)
     except ModalityError as error:
         return TranslatedVolume(job.case, "skipped", reason=str(error))
     except MedCycleGANError as error:

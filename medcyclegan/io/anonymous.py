@@ -58,7 +58,16 @@ def _names(found: FoundVolume) -> set[str]:
     """Return the components of an input's path below the tree and of its files', with and without endings; its UID."""
     names = {part for path in (found.relative_path, *_below(found)) for part in path.parts}
     names |= {found.path.name, *found.name.split("/"), *(_stem(name) for name in names)}
-    return {one_line(name) for name in (*names, found.series_uid or "") if name.strip("./ ")}
+    return {one_line(name) for name in (*names, *_uids(found)) if name.strip("./ ")}
+
+
+def _uids(found: FoundVolume) -> tuple[str, ...]:
+    """Return the series UID in full, and as messages shorten it."""
+    if not found.series_uid:
+        return ()
+    from medcyclegan.io.dicom.read.series import short_uid
+
+    return found.series_uid, short_uid(found.series_uid)
 
 
 def _below(found: FoundVolume) -> Iterator[Path]:

@@ -98,7 +98,7 @@ def _maps(volumes: Mapping[str, Volume], sidecar: Mapping[str, Any], *, exact: b
 def _describe_rounding(shown: Sequence[ViewedVolume]) -> str:
     """Return the largest rounding error of each volume that is rounded."""
     rounded = [view.metadata for view in shown if view.metadata.get("rounded")]
-    return "; ".join(f"{view['label']} {view['slope'] / 2:.2g} {view['unit']}" for view in rounded)
+    return ", ".join(f"{view['slope'] / 2:.2g} {view['unit']} ({view['label']})" for view in rounded)
 
 
 def _score_table(scores: Evaluation) -> dict[str, Any]:

@@ -24,6 +24,9 @@ _LEVELS = 4095
 #: steps are hidden by the noise (it grows by 18 %), and the page becomes several times smaller.
 _STEP_IN_NOISE = 2.2
 _SMALLEST_STEP_HU = 2
+#: The steps of the bar of a map: at most as many as a screen shows, and at least this many in a noisy map.
+_COLORS, _FEWEST_COLORS = 255, 32
+_INT16_MAX = 32767
 #: Volumes of fewer voxels are stored exactly: they take little space.
 _ROUNDED_FROM = 500_000
 #: Color maps of the viewer as CSS colors, from the lowest to the highest value.
@@ -62,29 +65,27 @@ def view_volume(
 ) -> ViewedVolume:
     """Prepare a volume for the viewer.
 
-    Voxels are stored as int16 with ``slope`` and ``intercept``, rounded to within the noise of the volume; with
-    ``exact``, HU are stored exactly and other values in 4,096 steps between minimum and maximum. They are compressed as
-    in :func:`pack_voxels`. ``presets`` are (name, black, white); the first is the default. Maps (``colormap`` other
-    than ``gray``) start at 0 and can be overlaid on the fake.
+    Voxels are stored as int16 with ``slope`` and ``intercept``, rounded to within the noise of the volume; those of
+    maps to the steps of their bar at least. With ``exact``, HU are stored exactly and other values in 4,096 steps
+    between minimum and maximum. They are compressed as in :func:`pack_voxels`. ``presets`` are (name, black, white);
+    the first is the default. Maps (``colormap`` other than ``gray``) start at 0 and can be overlaid on the fake.
     """
     exact = exact or volume.array.size < _ROUNDED_FROM
-    stored, slope, intercept = _quantized(volume, exact=exact)
     metadata = _metadata(volume, name, label, unit=unit, colormap=colormap)
+    shown = metadata["presets"][0][2] if metadata["overlay"] and not exact else None
+    stored, slope, intercept = _quantized(volume, exact=exact, shown=shown)
     metadata |= {"slope": slope, "intercept": intercept, "rounded": not exact}
     return ViewedVolume(metadata, to_text(pack_voxels(stored)))
 
 
 def view_error(fake: Volume, reference: Volume) -> ViewedVolume:
-    """Prepare the absolute error; if both volumes are on one grid, the viewer computes it and no voxels are stored."""
-    error = error_volume(fake, reference)
-    unit = unit_of(error) if error.modality == "CT" else "of the range of the head"
-    if not _on_one_grid(fake, reference):
-        return view_volume(error, "error", "error, absolute", unit=unit, colormap="hot")
+    """Prepare the absolute error, :func:`error_volume`; the viewer computes it, and no voxels are stored."""
+    error, ranges = _error_and_ranges(fake, reference)
+    unit = unit_of(error) if error.modality == "CT" else "of range"
     metadata = _metadata(error, "error", "error, absolute", unit=unit, colormap="hot")
-    in_hu = error.modality == "CT"
-    metadata |= {"slope": 1.0 if in_hu else 1 / _LEVELS, "intercept": 0.0, "file": ""}
-    ranges = None if in_hu else [_range_in(volume.array, head_mask(fake)) for volume in (fake, reference)]
-    metadata["computed"] = {"from": ["fake", "reference"], "ranges": ranges}
+    metadata |= {"slope": 1.0 if error.modality == "CT" else 1 / _LEVELS, "intercept": 0.0, "file": ""}
+    matrix = None if _on_one_grid(fake, reference) else _to_reference(fake, reference)[:3].ravel().tolist()
+    metadata["computed"] = {"from": ["fake", "reference"], "ranges": ranges, "matrix": matrix}
     return ViewedVolume(metadata, "")
 
 
@@ -149,26 +150,46 @@ def error_volume(fake: Volume, reference: Volume) -> Volume:
     If both are CT, the result is in HU. Otherwise the 0.5th and 99.5th percentile of the head are first mapped to 0
     and 1 in each volume, as for the metrics. The reference is resampled linearly if its grid differs.
     """
-    to_reference = np.linalg.inv(reference.affine) @ fake.affine
+    return _error_and_ranges(fake, reference)[0]
+
+
+def _error_and_ranges(fake: Volume, reference: Volume) -> tuple[Volume, list[tuple[float, float]] | None]:
+    """Return the error, and the values of fake and reference that count as 0 and 1; None if the error is in HU."""
+    moved, covered = _on_grid_of(fake, reference)
+    values = [fake.array.astype(np.float32), moved]
+    in_hu, ranges = fake.modality == reference.modality == "CT", None
+    if not in_hu:
+        head = head_mask(fake) & covered
+        ranges = [_range_in(array, head) for array in values]
+        values = [
+            np.clip((array - np.float32(lower)) / np.float32(upper - lower), 0, 1).astype(np.float32)
+            for array, (lower, upper) in zip(values, ranges, strict=True)
+        ]
+    error = np.where(covered, np.abs(values[0] - values[1]), np.float32(0))
+    return Volume(error, fake.affine, modality="CT" if in_hu else None), ranges
+
+
+def _on_grid_of(fake: Volume, reference: Volume) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the reference on the grid of the fake, and the voxels that it covers."""
     source = reference.array.astype(np.float32)
     if _on_one_grid(fake, reference):
-        moved, covered = source, np.ones(fake.shape, dtype=np.bool_)
-    else:
-        how = {"output_shape": fake.shape, "order": 1, "prefilter": False}
-        matrix, offset = to_reference[:3, :3], to_reference[:3, 3]
-        moved = ndimage.affine_transform(source, matrix, offset, cval=float(source.min()), **how)
-        covered = ndimage.affine_transform(np.ones_like(source), matrix, offset, cval=0.0, **how) > 0.99
-    values = [fake.array.astype(np.float32), moved]
-    if not fake.modality == reference.modality == "CT":
-        head = head_mask(fake) & covered
-        values = [_to_unit_range(array, head) for array in values]
-    error = np.where(covered, np.abs(values[0] - values[1]), np.float32(0))
-    return Volume(error, fake.affine, modality="CT" if fake.modality == reference.modality == "CT" else None)
+        return source, np.ones(fake.shape, dtype=np.bool_)
+    how = {"output_shape": fake.shape, "order": 1, "prefilter": False}
+    to_reference = _to_reference(fake, reference)
+    matrix, offset = to_reference[:3, :3], to_reference[:3, 3]
+    moved = ndimage.affine_transform(source, matrix, offset, cval=float(source.min()), **how)
+    covered = ndimage.affine_transform(np.ones_like(source), matrix, offset, cval=0.0, **how) > 0.99
+    return moved, covered
+
+
+def _to_reference(fake: Volume, reference: Volume) -> NDArray[np.float64]:
+    """Return the matrix ``(4, 4)`` from the indices of the fake to those of the reference."""
+    matrix: NDArray[np.float64] = np.linalg.inv(reference.affine) @ fake.affine
+    return matrix
 
 
 def _on_one_grid(fake: Volume, reference: Volume) -> bool:
-    to_reference = np.linalg.inv(reference.affine) @ fake.affine
-    return fake.shape == reference.shape and bool(np.allclose(to_reference, np.eye(4), atol=1e-3))
+    return fake.shape == reference.shape and bool(np.allclose(_to_reference(fake, reference), np.eye(4), atol=1e-3))
 
 
 def _range_in(array: NDArray[Any], head: NDArray[np.bool_]) -> tuple[float, float]:
@@ -177,13 +198,14 @@ def _range_in(array: NDArray[Any], head: NDArray[np.bool_]) -> tuple[float, floa
     return float(lower), float(max(upper, lower + 1e-12))
 
 
-def _to_unit_range(array: NDArray[np.float32], head: NDArray[np.bool_]) -> NDArray[np.float32]:
-    lower, upper = _range_in(array, head)
-    return np.clip((array - np.float32(lower)) / np.float32(upper - lower), 0, 1).astype(np.float32)
-
-
-def _quantized(volume: Volume, *, exact: bool) -> tuple[NDArray[np.int16], float, float]:
+def _quantized(volume: Volume, *, exact: bool, shown: float | None = None) -> tuple[NDArray[np.int16], float, float]:
+    """Return the stored voxels, slope and intercept. ``shown``: the highest value in the first window of a map."""
     array = np.nan_to_num(volume.array) if volume.array.dtype.kind == "f" else volume.array
+    if shown is not None and shown > 0:
+        hidden = min(_STEP_IN_NOISE * _noise(array, above=shown / _COLORS), shown / _FEWEST_COLORS)
+        # a map that reaches far above its bar needs larger steps to fit 16 bits
+        step = max(hidden, shown / _COLORS, float(np.abs(array).max()) / _INT16_MAX)
+        return np.rint(array / np.float32(step)).astype("<i2"), step, 0.0
     coarse = 0.0 if exact else _STEP_IN_NOISE * _noise(array)
     if volume.modality == "CT":
         step = 1.0 if exact else float(max(_SMALLEST_STEP_HU, int(coarse)))
@@ -194,19 +216,22 @@ def _quantized(volume: Volume, *, exact: bool) -> tuple[NDArray[np.int16], float
     return levels.astype("<i2"), slope, lower
 
 
-def _noise(array: NDArray[Any]) -> float:
+def _noise(array: NDArray[Any], *, above: float | None = None) -> float:
     """Estimate the standard deviation of the noise of ``array`` ``(I, J, K)``, 0 if it has none.
 
     It is that of the second differences along I, where they are not 0, by their lower quartile; edges and texture raise
-    it only slightly. A volume without noise that is smooth everywhere counts as one with little noise.
+    it only slightly. A volume without noise that is smooth everywhere counts as one with little noise. ``above``:
+    measure only where the values are higher.
     """
     middle = array[:, :, array.shape[2] // 4 : max(array.shape[2] - array.shape[2] // 4, 1)].astype(np.float32)
     if middle.shape[0] < 3:
         return 0.0
     second = np.abs(middle[:-2] - 2 * middle[1:-1] + middle[2:])
+    if above is not None:
+        second = second[middle[1:-1] > above]
     changing = second[second > 0]
     # Constant regions (air that is exactly 0) have none; if hardly anything changes, edges would be taken for noise.
-    if changing.size < 0.05 * second.size:
+    if not changing.size or changing.size < 0.05 * second.size:
         return 0.0
     return float(np.quantile(changing, 0.25)) / (0.3186 * np.sqrt(6.0))
 

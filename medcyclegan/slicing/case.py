@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from medcyclegan.config import Domain, Slicing
 from medcyclegan.errors import IntensityError, MedCycleGANError
 from medcyclegan.io import FoundVolume, ReadOptions, anonymous_reason, read_found_volume
+from medcyclegan.io.dicom.read.series import short_uid
 from medcyclegan.io.notes import Note, collected_notes
 from medcyclegan.manifest import PatientSource, SliceRow, Split
 from medcyclegan.slicing.domains import choose_modality
@@ -169,6 +170,6 @@ def refuse_case(job: CaseJob, reason: str) -> Refusal:
     """Return a refusal whose reason names no file, folder or series of the input; the log names them."""
     place, uid = str(job.found.path), job.found.series_uid
     reason = reason.removeprefix(f"{place}: ")
-    named = place if uid is None or uid in reason else f"{place}, series {uid}"
+    named = place if uid is None or short_uid(uid) in reason else f"{place}, series {short_uid(uid)}"
     log.warning("%s refused: %s", named, reason)
     return Refusal(job.domain, job.case, anonymous_reason(reason, job.found), job.origin)

@@ -4,13 +4,13 @@
 
 - the quantiles of its foreground differ on average by more than 0.45 of the range between the domain's 10th and 90th
   percentile,
-- its noise is more than 3 times the median (and more than 0.03 of the scaled range of -1 to 1),
+- its noise is more than 3 times the median (and more than 24 HU in CT, 0.03 of the scaled range of -1 to 1 otherwise),
 - the largest area of its foreground differs by a factor of more than 1.5, or
 - its height differs by a factor of more than 2,
 
 and if the difference is also larger than 4 standard deviations of the domain, estimated from the median absolute
 deviation: a domain that is varied throughout has no outliers. Domains of fewer than 5 volumes and sets of pictures are
-not checked. ``tests/benchmarks/outliers.py`` prints the measures of real scans and of changed copies.
+not checked. ``tests/benchmarks/outliers.py`` prints the measures of real scans, of synthetic CTs and of changed copies.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ log = logging.getLogger(__name__)
 FEWEST_FOR_OUTLIERS = 5
 #: The limits of the rule: of the histogram in ranges of the domain, of the others as factors.
 _HISTOGRAM, _NOISE, _AREA, _HEIGHT = 0.45, 3.0, 1.5, 2.0
-#: Noise that counts as this much at least, in scaled units; enlarged slices have hardly any.
-_LEAST_NOISE = 0.01
+#: Noise that counts as this much at least, in scaled units, and of CT in HU: that of ordinary scans of a head after
+#: resampling to 1 mm is at most 8 HU, and enlarged slices have hardly any.
+_LEAST_NOISE, _LEAST_NOISE_HU = 0.01, 8.0
 #: Standard deviations from the median, and the factor between those and the median absolute deviation.
 _DEVIATIONS, _MAD = 4.0, 1.4826
 #: Numbers of volumes that are measured, and of outliers that are named, per domain.
@@ -92,7 +93,7 @@ def find_outliers(rows: Sequence[SliceRow], measures: Sequence[Measures]) -> lis
     tenth = len(middle) // 10
     spread = max(float(middle[-1 - tenth] - middle[tenth]), 1e-3)
     distances = np.abs(histograms - middle).mean(axis=1) / spread
-    noise = np.array([max(found.noise, _LEAST_NOISE) for _, found in own])
+    noise = np.array([max(found.noise, _least_noise(row)) for row, found in own])
     ratios = {
         "noise": (_ratios(noise), _NOISE),
         "area of the foreground": (_ratios([found.area_cm2 for _, found in own]), _AREA),
@@ -111,6 +112,14 @@ def find_outliers(rows: Sequence[SliceRow], measures: Sequence[Measures]) -> lis
                 f"{name} {math.exp(logs[place]):.2g} times the median (limit: a factor of {limit:g})"
             )
     return [Outlier(own[place][0], tuple(reasons[place])) for place in sorted(reasons)]
+
+
+def _least_noise(row: SliceRow) -> float:
+    """Return the smallest noise that counts, in the scaled units of a volume."""
+    if row.modality != "CT":
+        return _LEAST_NOISE
+    scaling = IntensityScaling.from_dict(row.scaling)
+    return 2 * _LEAST_NOISE_HU / (scaling.upper - scaling.lower)
 
 
 def _ratios(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -168,8 +177,8 @@ def _summary(rows: Sequence[SliceRow]) -> list[str]:
     sources = collections.Counter(row.patient_source for row in rows)
     told = ", ".join(f"{text} ({sources[source]})" for source, text in PATIENT_SOURCES.items() if sources[source])
     return [
-        f"{slices.total()} slices of {count} ({describe_splits([row.split for row in rows])}) of {patients}",
-        f"slices: {splits}; patients: {told}",
+        f"{patients}, {count} ({describe_splits([row.split for row in rows])}), {slices.total()} slices ({splits})",
+        f"patients: {told}",
         _describe_scaling(rows),
         *_describe_grids(rows),
     ]

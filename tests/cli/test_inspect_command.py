@@ -49,7 +49,7 @@ def test_the_table(tree):
     assert "2.5 to 5" in gap
     said = "slice spacing varies from 2.5 to 5.0 mm (a slice is missing near z = -1.2 mm)"
     assert re.match(rf"\[1\] …[\d.]{{8}} in gap: {re.escape(said)}", lines[-1])
-    assert "Skipped: 1 no volume" in result.stderr
+    assert "Skipped files: no volume" in result.stderr
 
 
 def test_json(tree):
@@ -158,7 +158,7 @@ def test_the_beginning_or_the_end_of_a_uid_selects_a_series(export):
 @pytest.mark.parametrize("width", [60, 80, 100, 240])
 def test_no_word_is_broken(export, width, monkeypatch):
     rows = json.loads(CliRunner().invoke(command, ["export", "--json"]).stdout)
-    monkeypatch.setattr("medcyclegan.cli.inspect_table._PIPE_COLUMNS", width)
+    monkeypatch.setattr("medcyclegan.terminal._PIPE_COLUMNS", width)
     lines = CliRunner().invoke(command, ["export"]).stdout.splitlines()
     words = " ".join(lines).split()
     for row in rows:
@@ -171,7 +171,7 @@ def test_no_word_is_broken(export, width, monkeypatch):
 def test_a_path_longer_than_the_terminal_is_not_broken(export, monkeypatch):
     name = f"{'long' * 30}.nii.gz"
     phantoms.write_nifti(phantoms.head_mr((8, 9, 4)), Path("export") / name)
-    monkeypatch.setattr("medcyclegan.cli.inspect_table._PIPE_COLUMNS", 80)
+    monkeypatch.setattr("medcyclegan.terminal._PIPE_COLUMNS", 80)
     lines = CliRunner().invoke(command, ["export"]).stdout.splitlines()
     assert sum(f"export/{name}" in line for line in lines) == 1
 
@@ -298,3 +298,13 @@ def test_of_copies_of_a_series_the_most_complete_is_linked(export):
     rows = {row["path"].rpartition("/")[2]: row for row in table_of("volumes/ct")}
     assert rows["whole"]["result"] == "linked"
     assert rows["part"]["reason"] == "a copy of the same series in copies/whole is used"
+
+
+def test_a_damaged_file_of_a_spread_series_is_named_with_its_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = made.save(
+        made.slices_of(made.placed_volume()), Path("export"), name=lambda number: f"CD{number % 3}/IM{number}"
+    )
+    Path("export/CD2/CUT").write_bytes(paths[0].read_bytes()[:-50])
+    (row,) = json.loads(CliRunner().invoke(command, ["export", "--json"]).stdout)
+    assert row["reason"].startswith("in CD2: CUT is cut short")

@@ -32,7 +32,7 @@ def test_the_bare_commands_run_as_processes(workspace):
         [sys.executable, "-m", "medcyclegan", "slice-volumes"], capture_output=True, text=True, cwd=workspace
     )
     assert (sliced.returncode, sliced.stdout) == (0, "slices\n"), sliced.stderr
-    assert "ct: 20 slices of 1 volume (1 train)" in sliced.stderr
+    assert "1 volume (1 train), 20 slices (20 train)" in sliced.stderr
     done = subprocess.run(
         [sys.executable, "-m", "medcyclegan", "translate-volume", "volumes/ct/a.nii.gz", "out.nii.gz"],
         capture_output=True, text=True, cwd=workspace,

@@ -30,7 +30,8 @@ def test_the_list(store):
     lines = [line.split() for line in stdout.splitlines()]
     assert (code, stderr) == (0, "")
     assert lines[0] == ["No.", "Domain", "Hash", "Patient", "Split", "Slices", "Modality", "Scaling", "Path"]
-    assert [line[0] for line in lines[1:]] == ["1", "2", "3", "4"]
+    assert [line[0] for line in lines[1:5]] == ["1", "2", "3", "4"]
+    assert " ".join(lines[5]).startswith("not a NIfTI file"), "the reason of the refusal"
     assert lines[1][-1] == f"{store.parent}/volumes/t1/a.nii"
     assert "MR" in lines[1]
     assert lines[4][3] == "refused"
@@ -45,7 +46,7 @@ def test_the_list(store):
 def test_find_prints_paths_in_the_given_order(store):
     code, stdout, stderr = run("--find", "3", "--find", "1")
     assert (code, stdout) == (0, f"{store.parent}/volumes/t2/c.nii\n{store.parent}/volumes/t1/a.nii\n")
-    assert stderr == "no run near the store used it; copies of models elsewhere are not known\n"
+    assert stderr == "no run near the store used this; copies of models elsewhere are not known\n"
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,14 @@ def test_a_patient_is_removed_with_all_volumes(store):
     assert code == 0, stderr
     assert len(stdout.splitlines()) == len(expected)
     assert [row["number"] for row in json.loads(run("--json")[1])] == [n for n in numbers if n not in expected]
+
+
+def test_a_narrow_terminal_shows_paths_and_reasons_below_their_volumes(store, monkeypatch):
+    monkeypatch.setattr("medcyclegan.terminal._PIPE_COLUMNS", 80)
+    lines = run()[1].splitlines()
+    assert lines[0].endswith("Scaling")
+    assert lines[2] == f"  {store.parent}/volumes/t1/a.nii"
+    assert lines[7].split()[3] == "refused"
+    assert lines[8] == f"  {store.parent}/volumes/t2/junk.nii"
+    assert lines[9].startswith("  not a NIfTI file")
+    assert max(map(len, (line for line in lines if str(store.parent) not in line))) <= 80

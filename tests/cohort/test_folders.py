@@ -138,8 +138,12 @@ def test_the_options_name_inputs_and_output_too(export):
         (["export", "export/more/head.nii.gz", "out.nii.gz"], "takes one volume, and 2 inputs are named"),
         (["export", "export/more", "dicom://A@h:1"], "takes one volume, and 2 inputs are named"),
         (["export", "export/more", "out", "--series", "1.2"], "chooses one series of one IN"),
-        (["export", "out", "--preview", "a.png"], "--preview a.png belongs to one volume, and IN holds 5"),
-        (["export", "out", "--uncertainty", "a.nii"], "--uncertainty a.nii belongs to one volume"),
+        (["export", "out", "--preview", "a.png"], "--preview a.png is a file, and IN holds 5 volumes: name a folder"),
+        (["export", "out", "--uncertainty", "a.nii"], "--uncertainty a.nii is a file"),
+        (["export", "out", "--uncertainty", "model/model.json"], "--uncertainty model/model.json is a file"),
+        (["export", "out", "--preview", "out/previews"], "--preview out/previews is inside out"),
+        (["export", "out", "--uncertainty", "export/maps"], "--uncertainty export/maps is inside export"),
+        (["export", "out", "--coverage", "0.8"], "add --uncertainty FILE"),
         (["export", "out", "--dicom-template", "export/more"], "--dicom-template export/more belongs to one volume"),
         (["export", "export/out"], "is inside the input folder"),
         (["export", "."], "is an existing folder|contains other files"),
@@ -358,3 +362,56 @@ def test_the_innermost_name_with_a_contrast_decides_what_a_volume_is(tmp_path, m
     assert outputs(tmp_path / "forced") == []
     run("in/t2", "forced", "--to", "t2", "--force")
     assert outputs(tmp_path / "forced") == ["b"]
+
+
+def maps(*folders):
+    return sorted(str(path) for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def test_each_result_has_a_map_and_a_preview_of_its_name(export):
+    result = run("export", "out", "--to", "mr", "--uncertainty", "maps.v2", "--preview", "previews", "--tta")
+    assert result.exit_code == 0, result.output
+    names = ["more/head", "patient-001/series-01", "patient-002/series-01"]
+    assert outputs(export / "out") == names
+    assert maps(export / "maps.v2") == [f"{export}/maps.v2/{name}.nii.gz" for name in names]
+    assert maps(export / "previews") == [f"{export}/previews/{name}.png" for name in names]
+    for name in names:
+        shape = read_volume(export / "out" / (name if "series" in name else f"{name}.nii.gz")).shape
+        assert read_volume(export / "maps.v2" / f"{name}.nii.gz").shape == shape
+        sidecar = json.loads((export / "out" / f"{name}.json").read_text())
+        assert sidecar["uncertainty"]["calibrated"] is False
+
+
+def test_maps_and_previews_are_added_and_kept_like_results(export):
+    options = ("--uncertainty", "maps", "--preview", "maps", "--tta")
+    assert "3 translated" in run("export", "out", "--to", "mr", "--tta").stdout
+    assert "3 translated" in run("export", "out", "--to", "mr", *options).stdout, "results have no maps yet"
+    assert "3 unchanged" in run("export", "out", "--to", "mr", *options).stdout
+    assert "3 unchanged" in run("export", "out", "--to", "mr", "--tta").stdout
+    (export / "maps/more/head.png").unlink()
+    assert "1 translated, 2 unchanged" in run("export", "out", "--to", "mr", *options).stdout
+    # a map of another run is not replaced
+    before = (export / "maps/more/head.nii.gz").read_bytes()
+    result = run("export", "other", "--to", "mr", *options)
+    assert result.exit_code == 1
+    assert "head.nii.gz exists, and was not made by this command" in result.output
+    assert (export / "maps/more/head.nii.gz").read_bytes() == before
+    assert outputs(export / "other") == []
+    assert "3 translated" in run("export", "other", "--to", "mr", *options, "--overwrite").stdout
+
+
+def test_remarks_on_the_model_are_printed_once(export):
+    result = run("export", "out", "--to", "mr")
+    remarks = [line for line in result.stderr.splitlines() if "quality: " in line]
+    assert remarks
+    assert len(remarks) == len(set(remarks))
+
+
+def test_the_table_fits_a_narrow_terminal(export, monkeypatch):
+    wide = run("export", "out", "--to", "mr").stdout
+    monkeypatch.setattr("medcyclegan.terminal._PIPE_COLUMNS", 50)
+    narrow = run("export", "out", "--to", "mr").stdout
+    assert max(map(len, narrow.splitlines())) <= 60, "words are not broken"
+    assert "\n  unchanged, check [1]: more/head.nii.gz" in narrow
+    assert "more/head" in narrow.splitlines()
+    assert sum("translated" in line for line in wide.splitlines()) >= 3

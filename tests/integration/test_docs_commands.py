@@ -5,6 +5,7 @@ title says that they need a cluster or a browser, and commands that install or b
 """
 
 import dataclasses
+import glob
 import re
 import runpy
 import shlex
@@ -95,10 +96,6 @@ def pacs_export():
     for n in range(3):
         series(head_ct(SHAPE, PLACE, seed=n), Path("export") / f"A{n}", f"ct{n}")
         series(head_mr(SHAPE, PLACE, seed=n), Path("export") / f"B{n}", f"mr{n}")
-        for name in ("A", "B"):
-            there = Path("volumes") / {"A": "ct", "B": "mr"}[name]
-            there.mkdir(parents=True, exist_ok=True)
-            (there / f"{n + 1:04d}").symlink_to(Path("export", f"{name}{n}").resolve())
 
 
 def shuffled_export():
@@ -294,9 +291,10 @@ def run(line, monkeypatch):
             words = [word.replace("4242", str(node.port)) for word in words]
             command(words, line) if program == "medcyclegan" else module(words, line)
             assert node.images
-    elif "https://pacs.example/dicom-web" in line:
-        with running_service(archive_of(sorted(Path("archive").iterdir()))) as (service, received):
-            command([word.replace("https://pacs.example/dicom-web", service) for word in words], line)
+    elif found := re.search(r"https://pacs.example/dicom-web|http://127.0.0.1:8042/dicom-web", line):
+        kept = sorted(Path("archive").iterdir()) if Path("archive").is_dir() else sorted(Path().rglob("*.dcm"))
+        with running_service(archive_of(kept)) as (service, received):
+            command([word.replace(found[0], service) for word in words], line)
             assert received
     elif program == "python" and words[0] == "-m":
         module(words, line)
@@ -317,8 +315,9 @@ def command(words, line):
 
 
 def module(words, line):
-    """Run ``python -m`` in a process of its own."""
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    """Run ``python -m`` in a process of its own; patterns of files are expanded, as by a shell."""
+    expanded = [path for word in words for path in (sorted(glob.glob(word)) if "*" in word else [word])]
+    done = subprocess.run([sys.executable, *expanded], capture_output=True, text=True)
     assert done.returncode == 0, f"{line}: {done.stderr}"
 
 
@@ -329,3 +328,12 @@ def script(words, monkeypatch):
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(words[0], run_name="__main__")
     return ended.value.code or 0
+
+
+def test_the_way_from_an_export_to_an_archive_has_at_most_ten_commands():
+    """The benchmark runs the commands of the page, not a list of its own."""
+    script = runpy.run_path(str(ROOT / "tests" / "benchmarks" / "afternoon.py"))
+    commands = script["page_commands"]()
+    assert commands[0] == "medcyclegan inspect export"
+    assert len(commands) <= 10
+    assert script["final_text"]("a\r\nbar 1\r\x1b[2Kbar 2\r\x1b[2K\x1b[1A\x1b[2Kb\r\n") == "b\n"

@@ -30,7 +30,7 @@ NUMBERED = series("ct/4711", *map(str, range(28)))
         "slice spacing varies from 0 to 27 mm: export the complete series, or pass --allow-gap",
         "slice spacing varies from 1.08 to 7 mm and 4.00 mm",
         "27 of 28 slices have another RescaleSlope than the rest",
-        "2 volumes of 5 slice(s)",
+        "2 volumes of 5 slices",
         "a header of 512 x 512 x 27 = 7077888 voxels, over the limit of 4",
     ],
 )
@@ -49,6 +49,7 @@ def test_files_that_are_numbers_take_no_number_along(reason):
         ("/data/Smith_J/ct/4711: 28 files are refused", "…: 28 files are refused"),
         ("/data/Smith_J/ct: nothing here", "…: nothing here"),
         (f"no series {UID} here: choose one", "no series … here: choose one"),
+        (f"series …{UID[-8:]}: a slice is missing", "series …: a slice is missing"),
         ("27.json is no JSON, 27.5 mm", "….json is no JSON, 27.5 mm"),
     ],
 )

@@ -76,6 +76,24 @@ def test_copies_of_a_series_in_two_folders_are_two(tmp_path):
     assert read_found_volume(found[1], ReadOptions()).shape == (12, 14, 10)
 
 
+def test_a_spread_series_with_copies_of_some_images_is_one(tmp_path):
+    """As in a shuffled export that contains some images twice; the images of one folder would miss slices."""
+    save_series(tmp_path / "export", name=lambda number: f"DIR{number % 3}/IM{number}")
+    for number in (2, 3):
+        there = tmp_path / "export" / f"DIR{number % 3}" / f"IM{number}"
+        (tmp_path / "export" / "DIR1" / f"AGAIN{number}").write_bytes(there.read_bytes())
+    (volume,) = found_in(tmp_path)
+    assert (volume.path, len(volume.files)) == (tmp_path / "export", 12)
+    assert read_found_volume(volume, ReadOptions()).shape == (12, 14, 10)
+
+
+def test_a_complete_copy_next_to_a_spread_one(tmp_path):
+    save_series(tmp_path / "a")
+    save_series(tmp_path / "export", name=lambda number: f"DIR{number % 3}/IM{number}")
+    found = found_in(tmp_path)
+    assert [(volume.name, len(volume.files)) for volume in found] == [("a", 10), ("export", 10)]
+
+
 def test_localizers_and_reports_are_left_out_with_a_warning(tmp_path, caplog):
     save_series(tmp_path / "ct")
     made.save([made.localizer(made.placed_volume(), "scout")], tmp_path / "ct", name=lambda number: "scout.dcm")

@@ -97,7 +97,7 @@ def test_a_scanners_series_is_acquired(tmp_path: Path) -> None:
         assert not read_volume(tmp_path / "in", allow_synthetic=False).synthetic
     slices[3].SyntheticData = "YES"
     made.save(slices, tmp_path / "in")
-    with pytest.raises(IntensityError, match=f"in: series 1[.0-9]*: its SyntheticData {REFUSED}"):
+    with pytest.raises(IntensityError, match=f"in: series …[.0-9]*: its SyntheticData {REFUSED}"):
         read_volume(tmp_path / "in", allow_synthetic=False)
 
 

@@ -58,8 +58,8 @@ def _configuration_cases() -> list[Case]:
 
 def _volume_cases() -> list[Case]:
     return [
-        Case("names of files", _odd_names, r"ct: 72 slices of 12 volumes", "done"),
-        Case("pipes and devices among volumes", _pipes, "ct: 18 slices of 3 volumes", "done", _pipes_are_there),
+        Case("names of files", _odd_names, r"ct: .* 12 volumes .* 72 slices", "done"),
+        Case("pipes and devices among volumes", _pipes, r"ct: .* 3 volumes .* 18 slices", "done", _pipes_are_there),
         Case("a pipe as input", _named_pipe, "evil.nii.gz: neither a file nor a folder"),
         Case("links in circles, deep folders", _web, "loop/.*not in HU.*2 volumes were refused"),
         Case("output name of 300 characters",

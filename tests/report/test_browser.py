@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 from support import browser as chromium
+from support.phantoms import make_affine
 
 from medcyclegan.evaluation import CaseScores, Evaluation, write_table
 from medcyclegan.io import write_volume
 from medcyclegan.phantom import ct_volume, make_head, t1_volume
 from medcyclegan.report import ReportOptions, write_report
+from medcyclegan.report.viewing import error_volume
 from medcyclegan.volume import Volume
 
 pytestmark = pytest.mark.skipif(chromium.MISSING is not None, reason=str(chromium.MISSING))
@@ -47,7 +49,14 @@ def translation(tmp_path_factory):
     for name, volume in volumes.items():
         write_volume(volume, folder / f"{name}.nii.gz")
     (folder / "fake.json").write_text(
-        json.dumps({"made_by": "medcyclegan translate-volume", "synthetic": True, "Modality": "CT"})
+        json.dumps(
+            {
+                "made_by": "medcyclegan translate-volume",
+                "synthetic": True,
+                "Modality": "CT",
+                "uncertainty": {"calibrated": False, "mean": 1.0, "percentile_95": 3.0, "unit": "HU"},
+            }
+        )
     )
     paths = {
         "source": folder / "in.nii.gz",
@@ -173,24 +182,52 @@ def test_the_viewer_draws_and_everything_moves(window, translation):
     assert wide > 0.95 * (page - 40) > 2 * narrow, "three planes take the width of the page"
 
 
+def shown_value(window, name):
+    """The number and the unit below a view."""
+    figure = f"[...document.querySelectorAll('#views figure')].find((f) => f.querySelector('[data-volume={name}]'))"
+    return window.run(f"return {figure}.querySelector('output').textContent")
+
+
+def near_the_cross_hair(window, volume, array):
+    """The values of ``array``, on the grid of ``volume``, at most one voxel away from the cross-hair."""
+    place = window.run("return document.getElementById('place').textContent")
+    numbers = place.removeprefix("Crosshair at ").removesuffix(" (mm)").split(", ")
+    mm = [float(word.split()[0]) * (-1 if word.split()[1] in "LPI" else 1) for word in numbers]
+    voxel = np.rint(np.linalg.inv(volume.affine) @ [*mm, 1])[:3].astype(int)
+    return array[tuple(slice(max(v - 1, 0), v + 2) for v in voxel)]
+
+
 def test_the_viewer_shows_the_voxel_under_the_cross_hair(window, translation):
     """The numbers below the views are the values of the volumes at that position."""
     window.open(translation["inside"], width=1280)
     window.wait_for(READY)
     window.set("#slice", 0.45)
-    place = window.run("return document.getElementById('place').textContent")
-    values = window.run(
-        "return Object.fromEntries([...document.querySelectorAll('#views figure')].map((f) => "
-        "[f.querySelector('canvas').dataset.volume, f.querySelector('output').textContent]))"
-    )
-    numbers = place.removeprefix("Crosshair at ").removesuffix(" (mm)").split(", ")
-    mm = [float(word.split()[0]) * (-1 if word.split()[1] in "LPI" else 1) for word in numbers]
-    head = make_head(3, shape=(40, 48, 28), spacing_mm=(5.0, 5.0, 5.0))
-    reference = ct_volume(head)
-    voxel = np.rint(np.linalg.inv(reference.affine) @ [*mm, 1])[:3].astype(int)
-    near = reference.array[tuple(slice(v - 1, v + 2) for v in voxel)]
-    assert values["reference"].endswith(" HU")
-    assert near.min() <= float(values["reference"].split()[0]) <= near.max()
+    reference = ct_volume(make_head(3, shape=(40, 48, 28), spacing_mm=(5.0, 5.0, 5.0)))
+    near = near_the_cross_hair(window, reference, reference.array)
+    value = shown_value(window, "reference")
+    assert value.endswith(" HU")
+    assert near.min() <= float(value.split()[0]) <= near.max()
+
+
+def test_the_viewer_computes_the_error_of_a_reference_on_another_grid(window, tmp_path):
+    fake = ct_volume(make_head(4, shape=(40, 48, 28), spacing_mm=(5.0, 5.0, 5.0)))
+    other = ct_volume(make_head(3, shape=(52, 60, 26), spacing_mm=(3.7, 3.9, 4.5)))
+    motion = make_affine("RAS", origin=(3.0, -2.0, 1.5), rotation_degrees=(4.0, 0.0, 7.0))
+    reference = other.replace(affine=motion @ other.affine)
+    for name, volume in {"fake": fake, "ref": reference}.items():
+        write_volume(volume, tmp_path / f"{name}.nii.gz")
+    write_report(tmp_path / "fake.nii.gz", ReportOptions(out=tmp_path / "p.html", reference=tmp_path / "ref.nii.gz"))
+    window.open(tmp_path / "p.html", width=1280)
+    window.wait_for(READY)
+    expected = error_volume(fake, reference).array
+    shown_values = []
+    for position in np.linspace(0.02, 0.98, 25):
+        window.set("#slice", float(position))
+        shown = float(shown_value(window, "error").split()[0])
+        assert np.abs(near_the_cross_hair(window, fake, expected) - shown).min() <= 1, position
+        shown_values.append(shown)
+    assert len(set(shown_values)) > 8
+    assert 0 in shown_values, "outside the reference"
 
 
 def test_the_runs_slider_changes_the_panel(window, pages):

@@ -6,9 +6,11 @@ import base64
 import gzip
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medcyclegan.errors import ReadError
 from medcyclegan.evaluation import evaluate_volumes
@@ -16,9 +18,10 @@ from medcyclegan.io import read_volume, write_volume
 from medcyclegan.phantom import ct_volume, make_head, t1_volume, t2_volume
 from medcyclegan.report import ReportOptions, write_report
 from medcyclegan.report.translation_page import build_translation_page
-from medcyclegan.report.viewing import error_volume, view_volume
+from medcyclegan.report.viewing import error_volume, view_error, view_volume
 from medcyclegan.volume import Volume
 
+REAL = Path(__file__).parents[3] / "shared" / "data" / "nifti" / "openms_patient12"
 GRID = {"shape": (30, 36, 20), "spacing_mm": (6.0, 6.0, 7.0)}
 
 
@@ -83,7 +86,7 @@ def test_the_page_holds_the_volumes(files):
             0 if exact else np.ptp(volume.array) / 4095 * 0.51 + 0.5 * (name == "uncertainty")
         )
         assert np.array_equal(np.reshape(metadata[name]["affine"], (4, 4)), volume.affine)
-    assert metadata["error"]["computed"] == {"from": ["fake", "reference"], "ranges": None}
+    assert metadata["error"]["computed"] == {"from": ["fake", "reference"], "ranges": None, "matrix": None}
     assert 'id="voxels-error"' not in page
     assert (metadata["fake"]["kind"], metadata["input"]["kind"], metadata["error"]["kind"]) == ("CT", "MR", "map")
     assert "MARKER" not in page
@@ -195,9 +198,37 @@ def test_noise_is_rounded_and_the_rounding_stated(files):
     assert view_volume(noisy, "fake", "fake", exact=True).metadata["slope"] == pytest.approx(np.ptp(noisy.array) / 4095)
     assert view.metadata["rounded"]
     page = build_translation_page({"fake": noisy}, {}, folder="f", most_bytes=10**9).html
-    assert "rounded to steps that their noise hides, by at most fake 11 a.u." in page
+    assert "rounded to steps that their noise hides, by at most 11 a.u. (fake)" in page
     small = write_report(files / "MARKER-fake.nii.gz", options_for(files)).read_text()
     assert "rounded to steps" not in small, "small volumes are exact"
+
+
+@pytest.mark.parametrize(("noise", "steps"), [(0.0, 255), (0.01, 50), (0.5, 32)])
+def test_maps_are_rounded_to_the_steps_of_their_bar_or_to_their_noise(noise, steps):
+    random = np.random.default_rng(2)
+    values = np.tile(np.linspace(0, 60, 256, dtype=np.float32)[:, None, None], (1, 256, 8))
+    values += random.normal(0, 60 * noise, values.shape).astype(np.float32) * (values > 5)
+    values[:, :128] = random.random((256, 128, 8)) * 1e-3  # air: no noise to speak of
+    view = view_volume(Volume(np.abs(values), np.diag([1.0, 1, 3, 1])), "uncertainty", "map", colormap="inferno")
+    (_, low, high), slope = view.metadata["presets"][0], view.metadata["slope"]
+    assert (low, high / slope) == (0, pytest.approx(steps, rel=0.08))
+    assert np.abs(voxels_of(view.voxels, view.metadata) - np.abs(values)).max() <= slope * 0.51
+
+
+def test_a_map_that_reaches_far_above_its_bar_fits_16_bits():
+    values = np.full((256, 256, 8), 0.01, np.float32)
+    values[128, 128, 4] = 1e6
+    view = view_volume(Volume(values, np.eye(4)), "uncertainty", "map", colormap="inferno")
+    assert voxels_of(view.voxels, view.metadata).max() == pytest.approx(1e6, rel=1e-3)
+
+
+def test_the_error_on_another_grid_takes_no_space():
+    head = make_head(3, **GRID)
+    fake = t2_volume(head)
+    moved = t2_volume(make_head(4, shape=(20, 30, 16), spacing_mm=(8.0, 7.0, 8.0)))
+    view = view_error(fake, moved)
+    assert view.voxels == ""
+    assert view.metadata["computed"]["matrix"] == (np.linalg.inv(moved.affine) @ fake.affine)[:3].ravel().tolist()
 
 
 def test_a_page_of_a_head_has_at_most_5_mb(tmp_path):
@@ -209,6 +240,23 @@ def test_a_page_of_a_head_has_at_most_5_mb(tmp_path):
         write_volume(volume.replace(array=np.abs(volume.array + noise)), tmp_path / f"{name}.nii.gz")
     options = ReportOptions(source=tmp_path / "in.nii.gz", reference=tmp_path / "ref.nii.gz")
     assert write_report(tmp_path / "fake.nii.gz", options).stat().st_size <= 5_000_000
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.is_dir(), reason="the development set ../shared/data is absent")
+def test_a_page_of_a_real_head_with_a_map_and_a_finer_reference_has_at_most_5_mb(tmp_path):
+    fake = read_volume(REAL / "t1_visit2.nii.gz")
+    values = fake.array.astype(np.float32)
+    spread = np.abs(values - ndimage.gaussian_filter(values, 1.0))
+    write_volume(Volume(spread, fake.affine), tmp_path / "map.nii.gz")
+    options = ReportOptions(
+        out=tmp_path / "page.html",
+        source=REAL / "t1.nii.gz",
+        reference=REAL / "t2.nii.gz",
+        uncertainty=tmp_path / "map.nii.gz",
+    )
+    size = write_report(REAL / "t1_visit2.nii.gz", options).stat().st_size
+    assert size <= 5_000_000, f"{size / 1e6:.2f} MB"
 
 
 def test_a_broken_sidecar_is_refused(files):

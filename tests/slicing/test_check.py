@@ -10,6 +10,7 @@ from support.stores import blobs, make_row, make_store
 
 from medcyclegan.config import load_config
 from medcyclegan.errors import StoreError
+from medcyclegan.intensity import IntensityScaling
 from medcyclegan.manifest import load_manifest
 from medcyclegan.slicing import slice_volumes
 from medcyclegan.slicing.check import find_outliers, report_check
@@ -75,6 +76,20 @@ def test_an_ordinary_difference_is_none(change):
     assert outliers(change) == []
 
 
+@pytest.mark.parametrize(("hu", "reported"), [(20, False), (40, True)])
+def test_noise_counts_in_hu_in_ct(hu, reported):
+    """The scaled range of CT is wide, so that noise of 40 HU is less than what counts in MR."""
+    rows, found = measured({"noise": hu / 2047.5})
+    found = [
+        dataclasses.replace(each, noise=min(each.noise, hu / 2047.5) if n == 7 else 0.001)
+        for n, each in enumerate(found)
+    ]
+    assert find_outliers(rows, found) == []
+    scaling = IntensityScaling("window", -1024.0, 3071.0, "HU").to_dict()
+    rows = [dataclasses.replace(row, modality="CT", scaling=scaling) for row in rows]
+    assert [rows.index(outlier.row) for outlier in find_outliers(rows, found)] == [7] * reported
+
+
 def test_a_varied_domain_and_a_small_one_have_no_outliers():
     changes = [{"area_cm2": 200.0 * 1.4**n} for n in range(-4, 4)]
     assert outliers(*changes) == []
@@ -126,8 +141,8 @@ def test_the_summary(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         report_check(tmp_path, rows)
     lines = caplog.messages
-    assert "t1: 36 slices of 6 volumes (5 train, 1 test) of 6 patients (5 train, 1 test)" in lines
-    assert "t1: slices: 30 train, 6 test; patients: guessed from the name of the volume (6)" in lines
+    assert "t1: 6 patients (5 train, 1 test), 6 volumes (5 train, 1 test), 36 slices (30 train, 6 test)" in lines
+    assert "t1: patients: guessed from the name of the volume (6)" in lines
     assert "t1: modality: MR (6); -1 is 0, 1 is 100 to 105 arbitrary units" in lines
     assert "t1: pixels 1 mm, slices 1 mm; acquired axial (6)" in lines
     assert "t1: field of view 32 mm in the axial plane, 6 mm high" in lines

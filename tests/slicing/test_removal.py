@@ -53,7 +53,7 @@ def test_nothing_of_a_removed_volume_stays(store):
     assert set(traces(store, case)) == {MANIFEST, f"t1/{case}.npy", f".rows/t1@{case}.json", KEY_FILE}
     result = run("--remove", "2")
     assert (result.exit_code, result.stdout) == (0, f"{store.parent}/volumes/t1/b.nii\n"), result.stderr
-    assert "removed 1 volume from slices, but not the originals" in result.stderr
+    assert "removed 1 volume from slices, but not the original:" in result.stderr
     assert traces(store, case) == []
     assert not (store / ".removing.jsonl").exists()
     assert load_manifest(store) == [row for row in before if (row.domain, row.case) != (domain, case)]
@@ -147,7 +147,7 @@ def test_the_runs_that_used_a_volume_are_found(store, monkeypatch):
     record = json.loads((first / "run.json").read_text())
     assert {case for split in record["cases"].values() for own in split.values() for case in own} == used
     result = run("--find", "1")
-    assert f"the run {first} was trained on it (models: {first}/model)" in result.stderr
+    assert f"the run {first} was trained on this (models: {first}/model)" in result.stderr
     removed, other = key_of(store, 1), key_of(store, 2)
     run("--remove", "1")
     assert [use.use for use in find_runs(store, [removed])] == ["trained"], "also when the store has changed"
@@ -162,9 +162,9 @@ def test_runs_of_earlier_versions_are_found_by_fingerprint(store):
     key, other = key_of(store, 1), key_of(store, 2)
     assert [use.use for use in find_runs(store, [key])] == ["trained"]
     result = run("--remove", "1")
-    assert "was trained on it" in result.stderr
+    assert "was trained on this" in result.stderr
     assert [use.use for use in find_runs(store, [other])] == ["unknown"]
-    assert "may have been trained on it: the store has changed since" in run("--find", "2").stderr
+    assert "may have been trained on this: the store has changed since" in run("--find", "2").stderr
 
 
 def test_validation_is_told_from_training_and_folds_are_searched(store):

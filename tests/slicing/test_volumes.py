@@ -253,7 +253,7 @@ def test_counts_and_patients_are_logged(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         slice_volumes(make_volumes(tmp_path / "v"), tmp_path / "s", config=SMALL)
     assert "t1: 2 patients, fewer than 5, so all are used for training" in caplog.text
-    assert "slices of 2 volumes (2 train)" in caplog.text
+    assert "2 volumes (2 train), " in caplog.text
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -63,17 +63,56 @@
     return values;
   };
 
+  // Stored values of a volume at the voxels of another grid, interpolated linearly; NaN outside, as affine_transform in
+  // error_volume. matrix: from indices of that grid to indices of the volume, row by row.
+  const interpolated = ({ values, shape: [columns, rows, planes] }, matrix, [width, height, depth]) => {
+    const found = new Float32Array(width * height * depth);
+    const last = [columns - 1, rows - 1, planes - 1], strides = [1, columns, columns * rows];
+    const base = [0, 0, 0], far = [0, 0, 0], part = [0, 0, 0];
+    for (let n = 0, k = 0; k < depth; k += 1) {
+      for (let j = 0; j < height; j += 1) {
+        for (let i = 0; i < width; i += 1, n += 1) {
+          let inside = true;
+          for (let axis = 0; axis < 3; axis += 1) {
+            const m = 4 * axis;
+            const at = matrix[m] * i + matrix[m + 1] * j + matrix[m + 2] * k + matrix[m + 3];
+            if (at < -1e-6 || at > last[axis] + 1e-6) inside = false;
+            const low = Math.min(Math.max(Math.floor(at), 0), last[axis]);
+            part[axis] = Math.min(Math.max(at - low, 0), 1);
+            base[axis] = low * strides[axis];
+            far[axis] = Math.min(low + 1, last[axis]) * strides[axis];
+          }
+          let sum = inside ? 0 : NaN;
+          for (let corner = 0; inside && corner < 8; corner += 1) {
+            let place = 0, weight = 1;
+            for (let axis = 0; axis < 3; axis += 1) {
+              const upper = (corner >> axis) & 1;
+              place += upper ? far[axis] : base[axis];
+              weight *= upper ? part[axis] : 1 - part[axis];
+            }
+            sum += weight * values[place];
+          }
+          found[n] = sum;
+        }
+      }
+    }
+    return found;
+  };
+
   // |fake - reference|, each first mapped to [0, 1] if ranges are given, as error_volume in viewing.py.
   const computedOf = (volume) => {
     const [fake, reference] = volume.computed.from.map((name) => volumes.find((other) => other.name === name));
-    const ranges = volume.computed.ranges;
-    const value = (other, n, which) => {
-      const number = other.values[n] * other.slope + other.intercept;
+    const { ranges, matrix } = volume.computed;
+    const truth = matrix ? interpolated(reference, matrix, fake.shape) : reference.values;
+    const scaled = (stored, other, which) => {
+      const number = stored * other.slope + other.intercept;
       if (!ranges) return number;
       const [low, high] = ranges[which];
       return Math.min(1, Math.max(0, (number - low) / (high - low)));
     };
-    return fake.values.map((_, n) => Math.round(Math.abs(value(fake, n, 0) - value(reference, n, 1)) / volume.slope));
+    return fake.values.map((stored, n) => (
+      Number.isNaN(truth[n]) ? 0 : Math.round(Math.abs(scaled(stored, fake, 0) - scaled(truth[n], reference, 1)) / volume.slope)
+    ));
   };
 
   // NiiVue reads NIfTI. Its writer sets the slope to 1 and the intercept to 0, so both are set here.

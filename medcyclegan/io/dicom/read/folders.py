@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 from medcyclegan.io.dicom.read.series import Scan, Series, group_series, matching_uids
@@ -22,25 +23,34 @@ def find_series(scan: Scan, wanted: str | None) -> list[tuple[Path, Series]]:
 
 
 def _by_folder(series: Series) -> list[tuple[Path, Series]]:
-    """Return the folder of a series, or each of several folders separately if they hold copies of each other.
+    """Return the series and its folder; if folders hold copies of each other, each complete copy and the rest.
 
-    An export may spread a series over folders, and a data set may contain it twice: the instance UIDs decide.
+    An export may spread a series over folders, and a data set may contain it twice: the instance UIDs decide. A folder
+    with all images is a complete copy. Without one, the images of all folders are one series, even if some of them are
+    in several folders: the images of one folder would be a volume with missing slices.
     """
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in series.paths:
         folders[path.parent].append(path)
     if len(folders) == 1:
         return [(next(iter(folders)), series)]
-    instances = [{frame.image.instance_uid for frame in series.frames if frame.image.path.parent == f} for f in folders]
-    patients = {frame.image.patient_id for frame in series.frames}
-    if len(patients) == 1 and len(set().union(*instances)) == sum(map(len, instances)):
-        return [(Path(os.path.commonpath(folders)), series)]
-    return [(folder, _within(series, folder)) for folder in folders]
+    instances: dict[Path, set[str]] = defaultdict(set)
+    for frame in series.frames:
+        instances[frame.image.path.parent].add(frame.image.instance_uid)
+    every = set[str]().union(*instances.values())
+    if len({frame.image.patient_id for frame in series.frames}) > 1 or "" in every:
+        return [(folder, _within(series, [folder])) for folder in folders]
+    complete = [folder for folder in folders if instances[folder] == every]
+    rest = [folder for folder in folders if folder not in complete]
+    places = [(folder, _within(series, [folder])) for folder in complete]
+    return places + ([(Path(os.path.commonpath(rest)), _within(series, rest))] if rest else [])
 
 
-def _within(series: Series, folder: Path) -> Series:
+def _within(series: Series, folders: Collection[Path]) -> Series:
+    """Return the part of a series in ``folders``."""
+    folders = set(folders)
     return dataclasses.replace(
         series,
-        frames=tuple(frame for frame in series.frames if frame.image.path.parent == folder),
-        damaged=tuple(file for file in series.damaged if file.path.parent == folder),
+        frames=tuple(frame for frame in series.frames if frame.image.path.parent in folders),
+        damaged=tuple(file for file in series.damaged if file.path.parent in folders),
     )

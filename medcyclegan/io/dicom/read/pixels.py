@@ -104,15 +104,26 @@ def rescale_frames(stored: NDArray[Any], frames: Sequence[Frame]) -> NDArray[Any
 
 
 def same_pixels(first: Frame, second: Frame) -> bool:
-    """Whether two frames of one coding have the same pixel data, byte for byte."""
+    """Whether two frames have the same pixel data: byte for byte, or decoded if they are coded differently.
+
+    Raises :class:`~medcyclegan.errors.ReadError` if a file cannot be read or decoded.
+    """
     if first.image.path == second.image.path:
         return (first.index, first.tile) == (second.index, second.tile)
-    if (first.index, first.image.transfer_syntax) != (second.index, second.image.transfer_syntax):
+    if first.index != second.index:
         return False
     try:
-        return _pixel_bytes(first.image) == _pixel_bytes(second.image)
+        if first.image.transfer_syntax == second.image.transfer_syntax:
+            return _pixel_bytes(first.image) == _pixel_bytes(second.image)
+        return np.array_equal(_decode_frame(first), _decode_frame(second))
     except OSError as error:
         raise ReadError(f"{second.image.path.name} cannot be read: {error.strerror or error}") from error
+
+
+def _decode_frame(frame: Frame) -> NDArray[Any]:
+    """Return the stored values of one frame, ``(rows, columns)``."""
+    check_readable(frame.image)
+    return read_frames([frame], Notes(None, frame.image.path.name))[0]
 
 
 def _pixel_bytes(image: Image) -> bytes:

@@ -32,7 +32,7 @@ _JITTER_SAID_MM = 0.005
 #: An even grid with more slices than this multiple of the stored ones would consist of interpolated slices.
 _MOST_REFINED = 20
 #: The number of choices that a refusal lists.
-_LISTED = 8
+_LISTED = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def _without_copies(frames: list[Frame], notes: Notes) -> list[Frame]:
         else:
             kept[key if key not in kept else number] = frame
     if copies:
-        notes.warn(f"{copies} image(s) are copies of another file of the series and are left out")
+        notes.warn(f"images that are copies of another file of the series are left out: {copies}")
     return list(kept.values())
 
 
@@ -139,7 +139,7 @@ def _without_repeats(frames: Sequence[Frame], notes: Notes) -> list[Frame]:
                 remedy="name a keyword that does with --split-by, or remove the extra images",
             )
     if dropped:
-        notes.warn(f"{dropped} image(s) repeat another one at the same position, voxel for voxel, and are left out")
+        notes.warn(f"images that repeat another one at the same position, voxel for voxel, are left out: {dropped}")
     return list(kept.values())
 
 
@@ -164,14 +164,14 @@ def _choose_group(groups: list[FrameGroup], options: ReadOptions) -> FrameGroup:
     if len(groups) == 1:
         return groups[0]
     keywords = [keyword for keyword, _ in groups[0].label]
-    named = "; ".join(f"{number}: {group.name}" for number, group in enumerate(groups[:_LISTED]))
-    more = "" if len(groups) <= _LISTED else f"; up to {len(groups) - 1}"
+    listed = [f"{number}: {group.name}" for number, group in enumerate(groups)]
+    named = "; ".join(listed if len(listed) <= _LISTED else [*listed[:2], "…", listed[-1]])
     how = f"distinguished by {' and '.join(keywords)}" if keywords else ""
     sizes = sorted({len(group.frames) for group in groups})
     slices = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     raise AmbiguousError(
-        f"{len(groups)} volumes of {slices} slice(s), {how}",
-        remedy=(f"choose one with --volume N ({named}{more}), or name another keyword with --split-by"),
+        f"{len(groups)} volumes of {slices} slice{'' if slices == '1' else 's'}, {how}",
+        remedy=(f"choose one with --volume N ({named}), or name another keyword with --split-by"),
         options={"volume": 0},
     )
 

@@ -81,7 +81,7 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, 
         synthetic = check_synthetic(why, options)
         return _read_planned(plan, options, notes).replace(synthetic=synthetic)
     except MedCycleGANError as error:
-        raise type(error).from_error(f"{name}: series {series.uid or '(no UID)'}: ", error) from error
+        raise type(error).from_error(f"{name}: series {short_uid(series.uid)}: ", error) from error
 
 
 def _read_planned(plan: SeriesPlan, options: ReadOptions, notes: Notes) -> Volume:

@@ -11,6 +11,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from support import dicom_phantoms as made
 from support import phantoms
 from support.dicom_cases import judge
@@ -126,7 +127,7 @@ def test_a_refusal_gives_value_rule_and_remedy(tmp_path):
     with pytest.raises(GeometryError) as caught:
         read_volume(tmp_path / "in")
     assert str(caught.value) == (
-        f"{tmp_path / 'in'}: series {slices[0].SeriesInstanceUID}: slice spacing varies from 2.5 to 5.0 mm (a "
+        f"{tmp_path / 'in'}: series …{slices[0].SeriesInstanceUID[-8:]}: slice spacing varies from 2.5 to 5.0 mm (a "
         "slice is missing near z = -1.2 mm): export the complete series, or pass --allow-gap"
     )
 
@@ -254,6 +255,24 @@ def test_a_slice_twice_with_other_pixels_is_refused(tmp_path):
     made.save([*made.slices_of(volume), again], tmp_path / "in")
     with pytest.raises(AmbiguousError, match=r"several different images at one position"):
         read_volume(tmp_path / "in")
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_an_image_in_two_codings_is_one_if_its_pixels_are_the_same(changed, tmp_path):
+    volume = made.placed_volume()
+    again = made.slices_of(volume.replace(array=(volume.array + changed).astype(np.int16)))
+    for dataset in again:
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    made.save(made.slices_of(volume), tmp_path / "in")
+    made.save(again, tmp_path / "in", name=lambda number: f"RLE{number}", syntax=RLELossless)
+    if changed:
+        with pytest.raises(AmbiguousError, match=r"several different images at one position"):
+            read_volume(tmp_path / "in")
+        return
+    found = read_volume(tmp_path / "in")
+    np.testing.assert_array_equal(found.array, volume.array)
+    assert "images that are copies of another file of the series are left out: 10" in "".join(found.notes)
 
 
 def test_max_voxels_counts_before_memory_is_taken(tmp_path):
