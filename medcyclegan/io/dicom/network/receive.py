@@ -115,8 +115,15 @@ class Receiver:
         return self._thread.is_alive()
 
     def _answer(self, event: Any) -> int:
-        """Check one object and pass it on; return the status of the response."""
+        """Pass one object on; return the status of the response. The other end is not idle meanwhile."""
         event.assoc.dul.socket.counted_bytes = 0
+        try:
+            return self._check(event)
+        finally:
+            event.assoc.dul._idle_timer.restart()
+
+    def _check(self, event: Any) -> int:
+        """Check one object and pass it on; return the status of the response."""
         peer = Peer(str(event.assoc.requestor.ae_title).strip(), event.assoc)
         request = event.request
         try:

@@ -96,6 +96,18 @@ def test_the_status_of_the_store_is_the_answer(listen, store):
     assert send(listen().port, make_study("a", slices=2)) == [0xA700, 0xA700]
 
 
+def test_a_store_slower_than_the_timeout_does_not_end_the_association(listen, store):
+    """The sender is not idle while it waits for an answer."""
+
+    def slow(received, peer):
+        time.sleep(1.5)
+        return store(received, peer)
+
+    store_slowly = listen(timeout_s=1.0)
+    store_slowly._store = slow
+    assert send(store_slowly.port, make_study("slow", slices=3)) == [0, 0, 0]
+
+
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless, JPEG2000Lossless])
 def test_transfer_syntaxes_that_can_be_read_are_accepted(listen, syntax):
     from pynetdicom import AE
