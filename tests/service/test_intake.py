@@ -2,7 +2,9 @@
 
 import dataclasses
 import errno
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -180,6 +182,53 @@ def test_one_aborted_association_among_others_waits_for_the_quiet_time(queue):
         end(peer)
     assert finished_after(intake, 0.25) == []
     assert len(finished_after(intake, 0.4)) == 1
+
+
+@pytest.mark.parametrize("slow", ["begin", "complete", "remove"])
+def test_a_slow_disk_delays_only_the_images_of_its_study(queue, monkeypatch, slow):
+    intake, peer = build(queue, Waiting(settle_s=0, quiet_s=60)), caller()
+    reached, released, work = threading.Event(), threading.Event(), getattr(queue, slow)
+
+    def wait(*arguments):
+        reached.set()
+        assert released.wait(60)
+        return work(*arguments)
+
+    def refuse(*_):
+        raise WriteError("no space")
+
+    if slow == "complete":
+        intake.store(image(), peer)
+        release(peer)
+    if slow == "remove":
+        monkeypatch.setattr(queue, "add", refuse)
+    monkeypatch.setattr(queue, slow, wait)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(intake.finish_studies if slow == "complete" else lambda: intake.store(image(), peer))
+        assert reached.wait(60)
+        monkeypatch.undo()
+        same = pool.submit(intake.store, image(instance="1.2.3.4.6"), caller())
+        other = pool.submit(intake.store, image("1.2.4"), caller())
+        assert other.result(60) == Status.SUCCESS
+        assert not same.done()
+        assert not first.done()
+        released.set()
+        first.result(60)
+        assert same.result(60) == Status.SUCCESS
+    images = [path for path in queue.folder.glob("*/*/in/*.dcm") if queue.hash("SCANNER", "1.2.3") in str(path)]
+    assert len(images) == (1 if slow == "remove" else 2)
+
+
+def test_a_study_whose_folder_cannot_be_created_leaves_nothing(queue, monkeypatch):
+    def refuse(*_, **__):
+        raise WriteError("no space")
+
+    intake = build(queue, studies=1)
+    monkeypatch.setattr("medcyclegan.service.queue.atomic_write", refuse)
+    assert intake.store(image(), caller()) == Status.OUT_OF_RESOURCES
+    monkeypatch.undo()
+    assert queue.names("receiving") == []
+    assert intake.store(image("1.2.4"), caller()) == Status.SUCCESS
 
 
 def test_an_association_that_ends_during_a_check_keeps_the_order(queue):

@@ -42,7 +42,10 @@ def send(
     tls: Any = None,
     before: Callable[[int], None] = lambda number: None,
 ) -> list[int | None]:
-    """Send images in one association; return their statuses (the last is None if no answer came), or an empty list if it is rejected."""
+    """Send images in one association; return their statuses, or an empty list if it is rejected.
+
+    The first image without an answer is the last one that is sent; its status is None.
+    """
     from pynetdicom import AE
 
     images = list(images)

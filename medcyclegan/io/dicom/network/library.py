@@ -1,4 +1,4 @@
-"""Import pynetdicom, an optional dependency (extra ``pacs``), without its log messages; what it needs to send safely."""
+"""Import pynetdicom, an optional dependency (extra ``pacs``), without its log messages, and send with it safely."""
 
 from __future__ import annotations
 
