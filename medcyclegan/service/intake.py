@@ -14,6 +14,7 @@ from medcyclegan.config import Limits, Waiting
 from medcyclegan.errors import WriteError
 from medcyclegan.io.dicom.network.receive import Peer, ReceivedObject, Status
 from medcyclegan.service.queue import Queue
+from medcyclegan.service.space import result_bytes
 
 __all__ = ["Intake"]
 
@@ -86,9 +87,11 @@ class Intake:
             return Status.SUCCESS
         image = self._queue.hash(received.instance_uid)
         try:
-            with self._counted(study, image, peer):
-                self._check_space(len(received.content))
+            with self._counted(study, image, peer) as arriving:
+                needed = 0 if image in arriving.images else result_bytes(len(received.content), received.pixels)
+                self._check_space(len(received.content) + needed)
                 self._queue.add(study, image, received.content)
+                self._queue.reserved.add(study, needed)
         except WriteError as error:
             self.refused_images += 1
             _log.error("study %s: refused an image of %s: %s", study, peer.title, _without_path(error))
@@ -116,7 +119,7 @@ class Intake:
         return done
 
     @contextlib.contextmanager
-    def _counted(self, study: str, image: str, peer: Peer) -> Iterator[None]:
+    def _counted(self, study: str, image: str, peer: Peer) -> Iterator[_Arriving]:
         """Keep the study from being completed while an image of it is written."""
         with self._lock:
             while study in self._changing:
@@ -139,7 +142,7 @@ class Intake:
                 self._end_writing(study, arriving)
                 raise
         try:
-            yield
+            yield arriving
             arriving.images.add(image)
         finally:
             with self._lock:
@@ -176,9 +179,12 @@ class Intake:
             raise WriteError(f"the queue has {held} studies, the largest number")
 
     def _check_space(self, size: int) -> None:
-        free = shutil.disk_usage(self._queue.folder).free
-        if free - size < self._limits.keep_free_mb * _MB:
-            raise WriteError(f"{free / _MB:.0f} MB are free, and {self._limits.keep_free_mb:.0f} MB must stay free")
+        free, reserved = shutil.disk_usage(self._queue.folder).free, self._queue.reserved.total()
+        if free - reserved - size < self._limits.keep_free_mb * _MB:
+            raise WriteError(
+                f"{free / _MB:.0f} MB are free, {reserved / _MB:.0f} MB of these for results of accepted images, "
+                f"and {self._limits.keep_free_mb:.0f} MB must stay free"
+            )
 
 
 def _opened(peers: Set[Peer]) -> set[Peer]:

@@ -5,8 +5,11 @@ import errno
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
+from pydicom.filebase import DicomBytesIO
+from support.dicom_studies import make_study
 
 from medcyclegan.config import Limits, Waiting
 from medcyclegan.errors import WriteError
@@ -40,8 +43,8 @@ def abort(peer):
     peer.association.alive = False
 
 
-def image(study="1.2.3", instance="1.2.3.4.5", *, is_image=True, content=b"image"):
-    return ReceivedObject(content, study, "1.2.3.4", instance, is_image=is_image)
+def image(study="1.2.3", instance="1.2.3.4.5", *, is_image=True, content=b"image", pixels=0):
+    return ReceivedObject(content, study, "1.2.3.4", instance, is_image=is_image, pixels=pixels)
 
 
 @pytest.fixture
@@ -149,6 +152,43 @@ def test_a_disk_that_is_nearly_full_refuses_and_leaves_nothing(queue):
     intake = build(queue, keep_free_mb=10_000_000)
     assert intake.store(image(), caller()) == Status.OUT_OF_RESOURCES == 0xA700
     assert queue.names("receiving") == []
+
+
+def test_space_for_the_results_of_accepted_images_is_not_given_to_others(queue, monkeypatch):
+    """Otherwise no accepted study could be translated once the disk is full, and it would stay full."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000))
+    intake, peer = build(queue, Waiting(settle_s=0, quiet_s=60), keep_free_mb=10), caller()
+    large = {"pixels": 20_000_000}  # 40 MB each
+    assert intake.store(image("1.2.1", "1.2.1.1", **large), peer) == Status.SUCCESS
+    assert intake.store(image("1.2.1", "1.2.1.1", **large), peer) == Status.SUCCESS, "it replaces the first"
+    assert intake.store(image("1.2.2", "1.2.2.1", **large), peer) == Status.SUCCESS
+    assert intake.store(image("1.2.3", "1.2.3.1", **large), peer) == Status.OUT_OF_RESOURCES
+    release(peer)
+    first, second = finished_after(intake, 0.1)
+    assert intake.store(image("1.2.3", "1.2.3.1", **large), caller()) == Status.OUT_OF_RESOURCES, "they wait"
+    queue.translated(first, [])
+    assert intake.store(image("1.2.3", "1.2.3.1", **large), caller()) == Status.SUCCESS
+    queue.fail("waiting", second)
+    assert intake.store(image("1.2.4", "1.2.4.1", **large), caller()) == Status.SUCCESS
+
+
+def test_a_restart_reserves_the_same_space(queue):
+    intake, peer = build(queue, Waiting(settle_s=0, quiet_s=60)), caller()
+    for seed in ("arriving", "complete"):
+        for each in make_study(seed, slices=3, side=64):
+            content = DicomBytesIO()
+            each.save_as(content, enforce_file_format=True)
+            size = each.Rows * each.Columns
+            received = image(each.StudyInstanceUID, each.SOPInstanceUID, content=content.getvalue(), pixels=size)
+            assert intake.store(received, peer) == Status.SUCCESS
+        if seed == "arriving":
+            queue.complete(queue.hash("SCANNER", each.StudyInstanceUID))
+    before = queue.reserved.total()
+    assert before > 6 * 2 * 64 * 68
+    queue.close()
+    again = Queue(queue.folder)
+    assert again.reserved.total() == before
+    again.close()
 
 
 def test_a_full_disk_refuses_and_leaves_nothing(queue, monkeypatch):

@@ -71,6 +71,7 @@ def test_an_image_arrives_as_it_was_sent(listen, store):
     assert send(receiver.port, images) == [0, 0, 0]
     for received, image in zip(store.objects, images, strict=True):
         assert received.is_image
+        assert received.pixels == image.Rows * image.Columns
         arrived = pydicom.dcmread(pydicom.filebase.DicomBytesIO(received.content))
         assert arrived == image
         uids = (received.study_uid, received.series_uid, received.instance_uid)
