@@ -70,7 +70,7 @@ class Limits(_Section):
     studies: Count = 1_000
     """Largest number of studies in the queue."""
     keep_free_mb: Annotated[float, Field(ge=0, le=10_000_000)] = 1000.0
-    """Disk space that stays free, in MB; images that would use it are refused."""
+    """Disk space that stays free, in MB, besides the space for results; images that would use it are refused."""
     translation_s: Annotated[float, Field(gt=0, le=604_800)] = 3600.0
     """Seconds that the translation of one study may take."""
     translation_attempts: Annotated[int, Field(ge=1, le=100)] = 2

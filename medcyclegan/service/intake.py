@@ -14,6 +14,7 @@ from medcyclegan.config import Limits, Waiting
 from medcyclegan.errors import WriteError
 from medcyclegan.io.dicom.network.receive import Peer, ReceivedObject, Status
 from medcyclegan.service.queue import Queue
+from medcyclegan.service.space import result_bytes
 
 __all__ = ["Intake"]
 
@@ -64,8 +65,10 @@ class Intake:
 
     def __init__(self, queue: Queue, waiting: Waiting, limits: Limits) -> None:
         self._queue, self._waiting, self._limits = queue, waiting, limits
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._arriving: dict[str, _Arriving] = {}
+        #: Studies whose folder is being created, moved or deleted.
+        self._changing: set[str] = set()
         self.refused_images = 0
         now = time.monotonic()
         folders = [(queue.path("receiving", name), name) for name in queue.names("receiving")]
@@ -84,9 +87,11 @@ class Intake:
             return Status.SUCCESS
         image = self._queue.hash(received.instance_uid)
         try:
-            with self._counted(study, image, peer):
-                self._check_space(len(received.content))
+            with self._counted(study, image, peer) as arriving:
+                needed = 0 if image in arriving.images else result_bytes(len(received.content), received.pixels)
+                self._check_space(len(received.content) + needed)
                 self._queue.add(study, image, received.content)
+                self._queue.reserved.add(study, needed)
         except WriteError as error:
             self.refused_images += 1
             _log.error("study %s: refused an image of %s: %s", study, peer.title, _without_path(error))
@@ -100,37 +105,73 @@ class Intake:
         with self._lock:
             # once for all: an association that ends meanwhile must not complete its last studies before its first
             opened = _opened({peer for arriving in self._arriving.values() for peer in arriving.peers})
-            for study, arriving in sorted(self._arriving.items(), key=lambda pair: pair[1].last):
-                if arriving.is_complete(self._waiting, opened, now):
+            complete = [
+                study
+                for study, arriving in sorted(self._arriving.items(), key=lambda pair: pair[1].last)
+                if study not in self._changing and arriving.is_complete(self._waiting, opened, now)
+            ]
+            with self._unlocked(*complete):
+                for study in complete:
                     done.append(self._queue.complete(study))
-                    del self._arriving[study]
+                    with self._lock:
+                        arriving = self._arriving.pop(study)
                     _log.info("study %s: received, %d images", done[-1], len(arriving.images))
         return done
 
     @contextlib.contextmanager
-    def _counted(self, study: str, image: str, peer: Peer) -> Iterator[None]:
+    def _counted(self, study: str, image: str, peer: Peer) -> Iterator[_Arriving]:
         """Keep the study from being completed while an image of it is written."""
         with self._lock:
+            while study in self._changing:
+                self._lock.wait()
             arriving = self._arriving.get(study)
+            new = arriving is None
             if arriving is None:
                 self._check_number()
-                self._queue.begin(study, peer.title)
                 arriving = self._arriving[study] = _Arriving(set(), time.monotonic())
             if image not in arriving.images and len(arriving.images) >= self._limits.images_per_study:
                 raise WriteError(f"the study has more than {self._limits.images_per_study} images")
             arriving.drop_closed(_opened(arriving.peers), time.monotonic())
             arriving.writers += 1
             arriving.peers.add(peer)
+            try:
+                if new:
+                    with self._unlocked(study):
+                        self._queue.begin(study, peer.title)
+            except BaseException:
+                self._end_writing(study, arriving)
+                raise
         try:
-            yield
+            yield arriving
             arriving.images.add(image)
         finally:
             with self._lock:
-                arriving.writers -= 1
-                arriving.last = time.monotonic()
-                if not arriving.images and not arriving.writers:  # nothing of it was accepted
-                    del self._arriving[study]
+                self._end_writing(study, arriving)
+
+    def _end_writing(self, study: str, arriving: _Arriving) -> None:
+        """Count a writer less; delete the study if nothing of it was accepted. The caller holds the lock."""
+        arriving.writers -= 1
+        arriving.last = time.monotonic()
+        if not arriving.images and not arriving.writers:
+            del self._arriving[study]
+            if self._queue.path("receiving", study).is_dir():
+                with self._unlocked(study):
                     self._queue.remove("receiving", study)
+
+    @contextlib.contextmanager
+    def _unlocked(self, *studies: str) -> Iterator[None]:
+        """Release the lock in the block, which changes the folders of ``studies``; their images wait for its end.
+
+        A slow disk then delays only these studies, not the answers to all senders.
+        """
+        self._changing.update(studies)
+        self._lock.release()
+        try:
+            yield
+        finally:
+            self._lock.acquire()
+            self._changing.difference_update(studies)
+            self._lock.notify_all()
 
     def _check_number(self) -> None:
         held = len(self._arriving) + sum(len(self._queue.names(state)) for state in ("waiting", "sending"))
@@ -138,9 +179,12 @@ class Intake:
             raise WriteError(f"the queue has {held} studies, the largest number")
 
     def _check_space(self, size: int) -> None:
-        free = shutil.disk_usage(self._queue.folder).free
-        if free - size < self._limits.keep_free_mb * _MB:
-            raise WriteError(f"{free / _MB:.0f} MB are free, and {self._limits.keep_free_mb:.0f} MB must stay free")
+        free, reserved = shutil.disk_usage(self._queue.folder).free, self._queue.reserved.total()
+        if free - reserved - size < self._limits.keep_free_mb * _MB:
+            raise WriteError(
+                f"{free / _MB:.0f} MB are free, {reserved / _MB:.0f} MB of these for results of accepted images, "
+                f"and {self._limits.keep_free_mb:.0f} MB must stay free"
+            )
 
 
 def _opened(peers: Set[Peer]) -> set[Peer]:

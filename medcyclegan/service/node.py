@@ -113,8 +113,11 @@ class Service:
         free_mb = shutil.disk_usage(self.queue.folder).free / _MB
         held = {state: len(self.queue.names(state)) for state in ("receiving", "waiting", "sending", "failed")}
         problems = [f"{reason}" for reason in list(self.deliverer.unreachable.values())]
-        if free_mb < self._serving.limits.keep_free_mb:
-            problems.append(f"the disk of the queue is full: {free_mb:.0f} MB are free")
+        reserved_mb = self.queue.reserved.total() / _MB
+        if free_mb - reserved_mb < self._serving.limits.keep_free_mb:
+            problems.append(
+                f"the disk of the queue is full: {free_mb:.0f} MB are free, {reserved_mb:.0f} MB of these for results"
+            )
         if held["failed"]:
             problems.append(f"{held['failed']} studies failed: see the log")
         return {
@@ -126,6 +129,7 @@ class Service:
             "series_sent": self.deliverer.counts["sent"],
             "images_refused": self.intake.refused_images,
             "free_mb": round(free_mb),
+            "reserved_mb": round(reserved_mb),
         }
 
     def _finish_studies(self, stop: threading.Event) -> None:

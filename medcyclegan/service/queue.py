@@ -29,6 +29,7 @@ from pathlib import Path
 from medcyclegan.errors import ReadError, WriteError
 from medcyclegan.provenance import keyed_hash
 from medcyclegan.service.durable import make_private_folder, move_durably
+from medcyclegan.service.space import ReservedSpace
 from medcyclegan.storage import atomic_write, exclusive_lock, remove_leftovers
 
 __all__ = ["Delivery", "Queue"]
@@ -75,6 +76,8 @@ class Queue:
             raise WriteError(
                 f"{folder} is in use by another process", remedy="stop it, or name another folder with --queue"
             ) from None
+        #: Space for the results of the studies in ``receiving`` and ``waiting``.
+        self.reserved = ReservedSpace()
         try:
             for state in _STATES:
                 make_private_folder(folder / state)
@@ -129,6 +132,7 @@ class Queue:
         self._last_number += 1
         name = f"{self._last_number:0{_DIGITS}d}-{study}"
         move_durably(self.path("receiving", study), self.path("waiting", name))
+        self.reserved.rename(study, name)
         return name
 
     def translated(self, name: str, deliveries: Iterable[Delivery]) -> None:
@@ -137,6 +141,7 @@ class Queue:
         with atomic_write(folder / _DELIVERIES, mode=0o600) as file:
             file.write(json.dumps([dataclasses.asdict(delivery) for delivery in deliveries]).encode())
         move_durably(folder, self.path("sending", name))
+        self.reserved.drop(name)
         shutil.rmtree(self.path("sending", name) / "in", ignore_errors=True)
 
     def deliveries(self, name: str) -> list[Delivery]:
@@ -167,11 +172,13 @@ class Queue:
         """Delete a study; it leaves its state at once."""
         gone = self.path("removed", f"{name}-{secrets.token_hex(4)}")
         move_durably(self.path(state, name), gone)
+        self.reserved.drop(name)
         shutil.rmtree(gone, ignore_errors=True)
 
     def fail(self, state: str, name: str) -> None:
         """Move a study to ``failed``."""
         move_durably(self.path(state, name), self.path("failed", name))
+        self.reserved.drop(name)
         self.path("failed", name).touch()
 
     def prune(self, failed_days: float, remember_days: float) -> None:
@@ -207,3 +214,6 @@ class Queue:
             remove_leftovers(folder)
             if not any((folder / "in").glob("*.dcm")):  # nothing of it was accepted
                 shutil.rmtree(folder)
+        for state in ("receiving", "waiting"):
+            for name in self.names(state):
+                self.reserved.add_folder(name, self.path(state, name) / "in")

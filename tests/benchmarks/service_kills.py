@@ -1,6 +1,6 @@
 """Kill ``medcyclegan serve`` with SIGKILL at random moments while studies arrive, and count what arrives.
 
-``python tests/benchmarks/service_kills.py [--kills 100] [--studies 60] [--seed 0]``. Three senders repeat each study
+``python tests/benchmarks/service_kills.py [--kills 100] [--studies 300] [--seed 0]``. Three senders repeat each study
 until all of its images were answered with success. Prints how many kills there were in each state of the queue; the
 exit code is 1 if an accepted study is lost, arrives incomplete, or arrives with different UIDs. To save the imports of
 each start, the service is forked from a process that has done them (:mod:`support.forked_services`).
@@ -30,23 +30,31 @@ from support.orthanc_server import free_port
 _SLICES = 4
 _SENDERS = 3
 _STATES = ("receiving", "waiting", "sending")
+#: Longer than a sender needs after a start, so that no study is complete before its sender has repeated it.
+_QUIET_S = 10.0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the kills and print what became of the studies."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--studies", type=int, default=60)
+    parser.add_argument("--studies", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as work, running_node() as node:
+    with tempfile.TemporaryDirectory() as work, running_node(answer=_answer_slowly) as node:
         tiny_model().save(Path(work) / "model")
-        write_rules(Path(work) / "rules.yaml", waiting={"settle_s": 0.5, "quiet_s": 60.0})
+        write_rules(Path(work) / "rules.yaml", waiting={"settle_s": 0.5, "quiet_s": _QUIET_S})
         run = _Run(Path(work), node, options.studies)
         moments = _kill(run, options.kills, random.Random(options.seed))
         run.finish()
         run.forks.close()
         return _judge(run, moments)
+
+
+def _answer_slowly(_number: int, _event: object) -> int:
+    """Take as long as an archive, so that some kills happen while a study is sent."""
+    time.sleep(0.1)
+    return 0
 
 
 class _Run:
@@ -57,6 +65,8 @@ class _Run:
         self.studies = [make_study(f"study {number}", ("CT", "MR")[number % 2], _SLICES) for number in range(studies)]
         self.forks = forked_services.Forks(work)
         self.accepted: list[str] = []
+        #: The number of studies that may be accepted before the next kill; others are left for later ones.
+        self.allowed = 0.0
         self.tries = 0
         self.slow = threading.Event()
         self.slow.set()
@@ -106,8 +116,8 @@ class _Run:
                     self.accepted.append(images[0].StudyInstanceUID)
                     break
                 time.sleep(0.5)
-            while self.slow.is_set() and pause.random() < 0.9:  # studies are left for later kills
-                time.sleep(0.5)
+            while self.slow.is_set() and len(self.accepted) >= self.allowed:
+                time.sleep(0.1)
 
 
 def _kill(run: _Run, kills: int, draw: random.Random) -> Counter[str]:
@@ -115,10 +125,12 @@ def _kill(run: _Run, kills: int, draw: random.Random) -> Counter[str]:
     moments: Counter[str] = Counter()
     for number in range(kills):
         process = run.start()
+        run.allowed = len(run.studies) * (number + 1) / kills
         if not number:
             for sender in run.senders:
                 sender.start()
-        time.sleep(draw.choice((draw.random(), 6 * draw.random())))
+        # the last choice: studies of an earlier start are complete, and are translated and sent
+        time.sleep(draw.choice((draw.random(), 6 * draw.random(), _QUIET_S + 6 * draw.random())))
         held = run.states()
         os.kill(process, signal.SIGKILL)
         forked_services.wait(process)

@@ -1,4 +1,4 @@
-"""Send 50 studies to ``medcyclegan serve`` over 4 associations at once; print times, memory and order.
+"""Send 50 studies to ``medcyclegan serve`` over 4 associations at once; print times, answers, memory and order.
 
 ``python tests/benchmarks/service_load.py [--studies 50] [--rounds 3]``. The exit code is 1 if a study is missing, if
 the order of a sender was not kept, or if the memory of the service grew by more than 10 % after the first round.
@@ -7,6 +7,7 @@ the order of a sender was not kept, or if the memory of the service grew by more
 from __future__ import annotations
 
 import argparse
+import itertools
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def main() -> int:
         for number in range(options.rounds):
             del node.images[:]
             begun = time.monotonic()
-            sent = _send_all(port, options.studies, number)
+            sent, slowest = _send_all(port, options.studies, number)
             while len(node.images) < sum(map(len, sent.values())) * 6 and time.monotonic() < begun + 300:
                 time.sleep(0.1)
             whole = "whole" if len(node.images) == 6 * options.studies else "NOT whole"
@@ -54,7 +55,8 @@ def main() -> int:
             seconds = time.monotonic() - begun
             print(
                 f"round {number + 1}: {len(arrived)} of {options.studies} studies {whole} in {seconds:.1f} s, "
-                f"order {'kept' if kept else 'NOT kept'}, {memory[-1]:.0f} MB"
+                f"order {'kept' if kept else 'NOT kept'}, "
+                f"slowest answer {slowest:.1f} s, {memory[-1]:.0f} MB"
             )
             failed += len(arrived) != options.studies or not kept or whole != "whole"
         process.send_signal(signal.SIGTERM)
@@ -65,15 +67,22 @@ def main() -> int:
     return int(bool(failed) or memory[-1] > 1.1 * memory[0])
 
 
-def _send_all(port: int, studies: int, number: int) -> dict[str, list[str]]:
-    """Send the studies from all senders at once; return the study UIDs of each, in its order."""
+def _send_all(port: int, studies: int, number: int) -> tuple[dict[str, list[str]], float]:
+    """Send the studies from all senders at once.
+
+    Returns the study UIDs of each sender, in its order, and the seconds of the slowest answer to an image.
+    """
     sent: dict[str, list[str]] = {f"SENDER{n}": [] for n in range(_SENDERS)}
+    moments: dict[str, list[float]] = {title: [] for title in sent}
     made = [make_study(f"{number} {k}", ("CT", "MR")[k % 2], 6, 48) for k in range(studies)]
 
     def work(title: str, mine: list[list[object]]) -> None:
         images = [image for study in mine for image in study]
-        while not (statuses := send(port, images, calling=title)):
+        while not (
+            statuses := send(port, images, calling=title, before=lambda _: moments[title].append(time.monotonic()))
+        ):
             time.sleep(0.5)  # the service is still starting
+        moments[title].append(time.monotonic())
         if statuses != [0] * len(images):
             print(f"{title}: {len(statuses)} of {len(images)} images were answered, the last with {statuses[-1]}")
         sent[title] = [study[0].StudyInstanceUID for study in mine]
@@ -83,7 +92,8 @@ def _send_all(port: int, studies: int, number: int) -> dict[str, list[str]]:
         thread.start()
     for thread in threads:
         thread.join()
-    return sent
+    slowest = max(end - begin for each in moments.values() for begin, end in itertools.pairwise(each))
+    return sent, slowest
 
 
 def _memory_mb(pid: int) -> float:

@@ -2,9 +2,14 @@
 
 import dataclasses
 import errno
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
+from pydicom.filebase import DicomBytesIO
+from support.dicom_studies import make_study
 
 from medcyclegan.config import Limits, Waiting
 from medcyclegan.errors import WriteError
@@ -38,8 +43,8 @@ def abort(peer):
     peer.association.alive = False
 
 
-def image(study="1.2.3", instance="1.2.3.4.5", *, is_image=True, content=b"image"):
-    return ReceivedObject(content, study, "1.2.3.4", instance, is_image=is_image)
+def image(study="1.2.3", instance="1.2.3.4.5", *, is_image=True, content=b"image", pixels=0):
+    return ReceivedObject(content, study, "1.2.3.4", instance, is_image=is_image, pixels=pixels)
 
 
 @pytest.fixture
@@ -149,6 +154,43 @@ def test_a_disk_that_is_nearly_full_refuses_and_leaves_nothing(queue):
     assert queue.names("receiving") == []
 
 
+def test_space_for_the_results_of_accepted_images_is_not_given_to_others(queue, monkeypatch):
+    """Otherwise no accepted study could be translated once the disk is full, and it would stay full."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000))
+    intake, peer = build(queue, Waiting(settle_s=0, quiet_s=60), keep_free_mb=10), caller()
+    large = {"pixels": 20_000_000}  # 40 MB each
+    assert intake.store(image("1.2.1", "1.2.1.1", **large), peer) == Status.SUCCESS
+    assert intake.store(image("1.2.1", "1.2.1.1", **large), peer) == Status.SUCCESS, "it replaces the first"
+    assert intake.store(image("1.2.2", "1.2.2.1", **large), peer) == Status.SUCCESS
+    assert intake.store(image("1.2.3", "1.2.3.1", **large), peer) == Status.OUT_OF_RESOURCES
+    release(peer)
+    first, second = finished_after(intake, 0.1)
+    assert intake.store(image("1.2.3", "1.2.3.1", **large), caller()) == Status.OUT_OF_RESOURCES, "they wait"
+    queue.translated(first, [])
+    assert intake.store(image("1.2.3", "1.2.3.1", **large), caller()) == Status.SUCCESS
+    queue.fail("waiting", second)
+    assert intake.store(image("1.2.4", "1.2.4.1", **large), caller()) == Status.SUCCESS
+
+
+def test_a_restart_reserves_the_same_space(queue):
+    intake, peer = build(queue, Waiting(settle_s=0, quiet_s=60)), caller()
+    for seed in ("arriving", "complete"):
+        for each in make_study(seed, slices=3, side=64):
+            content = DicomBytesIO()
+            each.save_as(content, enforce_file_format=True)
+            size = each.Rows * each.Columns
+            received = image(each.StudyInstanceUID, each.SOPInstanceUID, content=content.getvalue(), pixels=size)
+            assert intake.store(received, peer) == Status.SUCCESS
+        if seed == "arriving":
+            queue.complete(queue.hash("SCANNER", each.StudyInstanceUID))
+    before = queue.reserved.total()
+    assert before > 6 * 2 * 64 * 68
+    queue.close()
+    again = Queue(queue.folder)
+    assert again.reserved.total() == before
+    again.close()
+
+
 def test_a_full_disk_refuses_and_leaves_nothing(queue, monkeypatch):
     def full(_study, _image, _content):
         raise WriteError("queue/receiving/x cannot be written") from OSError(errno.ENOSPC, "No space left on device")
@@ -180,6 +222,53 @@ def test_one_aborted_association_among_others_waits_for_the_quiet_time(queue):
         end(peer)
     assert finished_after(intake, 0.25) == []
     assert len(finished_after(intake, 0.4)) == 1
+
+
+@pytest.mark.parametrize("slow", ["begin", "complete", "remove"])
+def test_a_slow_disk_delays_only_the_images_of_its_study(queue, monkeypatch, slow):
+    intake, peer = build(queue, Waiting(settle_s=0, quiet_s=60)), caller()
+    reached, released, work = threading.Event(), threading.Event(), getattr(queue, slow)
+
+    def wait(*arguments):
+        reached.set()
+        assert released.wait(60)
+        return work(*arguments)
+
+    def refuse(*_):
+        raise WriteError("no space")
+
+    if slow == "complete":
+        intake.store(image(), peer)
+        release(peer)
+    if slow == "remove":
+        monkeypatch.setattr(queue, "add", refuse)
+    monkeypatch.setattr(queue, slow, wait)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(intake.finish_studies if slow == "complete" else lambda: intake.store(image(), peer))
+        assert reached.wait(60)
+        monkeypatch.undo()
+        same = pool.submit(intake.store, image(instance="1.2.3.4.6"), caller())
+        other = pool.submit(intake.store, image("1.2.4"), caller())
+        assert other.result(60) == Status.SUCCESS
+        assert not same.done()
+        assert not first.done()
+        released.set()
+        first.result(60)
+        assert same.result(60) == Status.SUCCESS
+    images = [path for path in queue.folder.glob("*/*/in/*.dcm") if queue.hash("SCANNER", "1.2.3") in str(path)]
+    assert len(images) == (1 if slow == "remove" else 2)
+
+
+def test_a_study_whose_folder_cannot_be_created_leaves_nothing(queue, monkeypatch):
+    def refuse(*_, **__):
+        raise WriteError("no space")
+
+    intake = build(queue, studies=1)
+    monkeypatch.setattr("medcyclegan.service.queue.atomic_write", refuse)
+    assert intake.store(image(), caller()) == Status.OUT_OF_RESOURCES
+    monkeypatch.undo()
+    assert queue.names("receiving") == []
+    assert intake.store(image("1.2.4"), caller()) == Status.SUCCESS
 
 
 def test_an_association_that_ends_during_a_check_keeps_the_order(queue):

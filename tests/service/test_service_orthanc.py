@@ -1,13 +1,14 @@
 """The DICOM node with a real archive: Orthanc sends studies to it and receives the results."""
 
 import json
+import time
 
 import numpy as np
 import pydicom
 import pytest
 from support import dicom_phantoms, orthanc_server
 from support import dicom_readback as peers
-from support.dicom_studies import make_study, wait_until
+from support.dicom_studies import make_study, send, wait_until
 from support.models import tiny_model
 
 pytest.importorskip("pynetdicom", reason="pynetdicom is not installed: pip install 'medcyclegan[pacs]'")
@@ -58,3 +59,22 @@ def test_studies_of_orthanc_come_back_translated_at_the_same_affine(tmp_path):
             (before, place), (after, same) = read(tmp_path / seed), read(tmp_path / f"{seed}-derived")
             assert before.shape == after.shape
             assert np.allclose(place, same, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_orthanc_is_down_for_a_minute_and_gets_the_results_afterwards(tmp_path):
+    tiny_model().save(tmp_path / "model")
+    ports = orthanc_server.free_port(), orthanc_server.free_port()
+    studies = [make_study(f"down {number}", ("CT", "MR")[number % 2], slices=4) for number in range(3)]
+    with service_of(tmp_path, f"ORTHANC@127.0.0.1:{ports[1]}") as running:
+        for images in studies:
+            assert send(running.port, images) == [0, 0, 0, 0]
+        wait_until(lambda: running.service.deliverer.unreachable)
+        time.sleep(60)
+        assert running.service.deliverer.counts["sent"] == 0
+        with orthanc_server.running_orthanc(ports=ports) as archive:
+            running.wait_idle(3)
+            found = [pydicom.dcmread(pydicom.filebase.DicomBytesIO(each)) for each in archive.instances().values()]
+    assert len(found) == 12
+    assert {each.StudyInstanceUID for each in found} == {images[0].StudyInstanceUID for images in studies}
+    assert all(each.SyntheticData == "YES" for each in found)

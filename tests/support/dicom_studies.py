@@ -13,6 +13,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 from support import dicom_phantoms
 from support.phantoms import head_ct, head_mr, make_affine
 
+from medcyclegan.io.dicom.network.library import keep_responses
+
 #: Seconds after which a study is complete in tests.
 WAITING = {"settle_s": 0.3, "quiet_s": 3.0}
 LIMITS = {"keep_free_mb": 0}
@@ -40,7 +42,10 @@ def send(
     tls: Any = None,
     before: Callable[[int], None] = lambda number: None,
 ) -> list[int | None]:
-    """Send images in one association; return their statuses (None: no answer), or an empty list if it is rejected."""
+    """Send images in one association; return their statuses, or an empty list if it is rejected.
+
+    The first image without an answer is the last one that is sent; its status is None.
+    """
     from pynetdicom import AE
 
     images = list(images)
@@ -51,6 +56,7 @@ def send(
     association = entity.associate("127.0.0.1", port, ae_title=called, tls_args=tls)
     if not association.is_established:
         return []
+    keep_responses(association)
     statuses: list[int | None] = []
     for number, image in enumerate(images):
         before(number)
@@ -58,6 +64,7 @@ def send(
             statuses.append(association.send_c_store(image).get("Status"))
         except (RuntimeError, ValueError):
             statuses.append(None)
+        if statuses[-1] is None:
             break
     association.release()
     return statuses

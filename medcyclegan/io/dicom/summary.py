@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from medcyclegan.io.dicom.read.headers import DicomFile, read_header, walk_files
-from medcyclegan.io.dicom.values import text
+from pydicom import Dataset
 
-__all__ = ["SeriesSummary", "summarize_series"]
+from medcyclegan.errors import ReadError
+from medcyclegan.io.dicom.read.headers import DicomFile, read_header, walk_files
+from medcyclegan.io.dicom.values import integer, text
+
+__all__ = ["SeriesSummary", "count_pixels", "summarize_series"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,15 @@ def summarize_series(folder: Path) -> list[SeriesSummary]:
             series.setdefault(text(found.dataset, "SeriesInstanceUID"), []).append(found)
     summaries = [_summarize(uid, images) for uid, images in series.items()]
     return [summary for _, summary in sorted(summaries, key=lambda pair: (pair[0], pair[1].uid))]
+
+
+def count_pixels(dataset: Dataset) -> int:
+    """Return the number of pixels in all frames of an image; 0 if its header does not state it."""
+    try:
+        rows, columns, frames = (integer(dataset, name) for name in ("Rows", "Columns", "NumberOfFrames"))
+    except ReadError:
+        return 0
+    return max(rows or 0, 0) * max(columns or 0, 0) * max(frames or 1, 1)
 
 
 def _summarize(uid: str, images: list[DicomFile]) -> tuple[int, SeriesSummary]:

@@ -20,6 +20,7 @@ from pydicom.uid import UID
 from medcyclegan.errors import WriteError
 from medcyclegan.io.dicom.network.library import import_pynetdicom
 from medcyclegan.io.dicom.network.listener import Listening, build_server
+from medcyclegan.io.dicom.summary import count_pixels
 from medcyclegan.io.dicom.values import PARSE_ERRORS, text
 
 __all__ = ["Peer", "ReceivedObject", "Receiver", "Status"]
@@ -64,13 +65,14 @@ class Peer:
 
 @dataclasses.dataclass(frozen=True)
 class ReceivedObject:
-    """An object as received. ``content``: a complete DICOM file. ``is_image``: a CT or MR image."""
+    """An object as received. ``content``: a complete DICOM file. ``is_image``: a CT or MR image of ``pixels``."""
 
     content: bytes
     study_uid: str
     series_uid: str
     instance_uid: str
     is_image: bool
+    pixels: int = 0
 
 
 class Receiver:
@@ -115,8 +117,15 @@ class Receiver:
         return self._thread.is_alive()
 
     def _answer(self, event: Any) -> int:
-        """Check one object and pass it on; return the status of the response."""
+        """Pass one object on; return the status of the response. The other end is not idle meanwhile."""
         event.assoc.dul.socket.counted_bytes = 0
+        try:
+            return self._check(event)
+        finally:
+            event.assoc.dul._idle_timer.restart()
+
+    def _check(self, event: Any) -> int:
+        """Check one object and pass it on; return the status of the response."""
         peer = Peer(str(event.assoc.requestor.ae_title).strip(), event.assoc)
         request = event.request
         try:
@@ -166,7 +175,7 @@ def _parse(content: bytes) -> ReceivedObject:
     dataset = dcmread(BytesIO(content), stop_before_pixels=True)
     sop_class = text(dataset, "SOPClassUID")
     study, series, instance = (_uid(text(dataset, f"{level}InstanceUID")) for level in ("Study", "Series", "SOP"))
-    return ReceivedObject(content, study, series, instance, is_image=sop_class in _IMAGES)
+    return ReceivedObject(content, study, series, instance, sop_class in _IMAGES, count_pixels(dataset))
 
 
 def _uid(value: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from medcyclegan.errors import WriteError
 from medcyclegan.io.dicom.network.address import DicomNode, tls_context
-from medcyclegan.io.dicom.network.library import import_pynetdicom
+from medcyclegan.io.dicom.network.library import import_pynetdicom, keep_responses
 from medcyclegan.progress import progress_bar
 
 __all__ = ["check_node", "send_series"]
@@ -100,6 +100,7 @@ def _association(node: DicomNode, classes: Sequence[str] = _IMAGES) -> Iterator[
         raise WriteError(f"{node}: {error.strerror or error}", remedy="check the host's name") from error
     if not association.is_established:
         raise WriteError(_refusal(node, association, connected=bool(connected), classes=classes))
+    keep_responses(association)
     try:
         yield association
     except BaseException:

@@ -71,6 +71,7 @@ def test_an_image_arrives_as_it_was_sent(listen, store):
     assert send(receiver.port, images) == [0, 0, 0]
     for received, image in zip(store.objects, images, strict=True):
         assert received.is_image
+        assert received.pixels == image.Rows * image.Columns
         arrived = pydicom.dcmread(pydicom.filebase.DicomBytesIO(received.content))
         assert arrived == image
         uids = (received.study_uid, received.series_uid, received.instance_uid)
@@ -94,6 +95,18 @@ def test_echo_is_answered(listen):
 def test_the_status_of_the_store_is_the_answer(listen, store):
     store.answer = Status.OUT_OF_RESOURCES
     assert send(listen().port, make_study("a", slices=2)) == [0xA700, 0xA700]
+
+
+def test_a_store_slower_than_the_timeout_does_not_end_the_association(listen, store):
+    """The sender is not idle while it waits for an answer."""
+
+    def slow(received, peer):
+        time.sleep(1.5)
+        return store(received, peer)
+
+    store_slowly = listen(timeout_s=1.0)
+    store_slowly._store = slow
+    assert send(store_slowly.port, make_study("slow", slices=3)) == [0, 0, 0]
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless, JPEG2000Lossless])

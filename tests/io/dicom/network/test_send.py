@@ -7,6 +7,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 
 import pydicom
 import pytest
@@ -133,6 +134,36 @@ def test_a_connection_that_breaks_is_a_line(workspace):
     with running_node(answer=hang_up) as node:
         line = error_of(translate_to(f"dicom://PACS@127.0.0.1:{node.port}"), workspace)
     assert "the connection broke or no answer came; 1 of 4 images" in line
+
+
+def test_no_response_is_lost_if_threads_are_scheduled_late(workspace, monkeypatch):
+    """pynetdicom's thread passes its pause, and looks for messages before the sender looks for its response."""
+    from pynetdicom.association import Association
+    from pynetdicom.dimse import DIMSEServiceProvider
+
+    class Late(threading.Event):
+        def wait(self, timeout=None):
+            passed = super().wait(timeout)
+            time.sleep(0.3)
+            return passed
+
+    def build(self, *arguments, init=Association.__init__):
+        init(self, *arguments)
+        if self.is_requestor:
+            self._reactor_checkpoint = Late()
+            self._reactor_checkpoint.set()
+
+    def receive(self, block=False, get=DIMSEServiceProvider.get_msg):
+        if block:
+            time.sleep(0.6)
+        return get(self, block)
+
+    monkeypatch.setattr(Association, "__init__", build)
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", receive)
+    monkeypatch.setattr("medcyclegan.io.dicom.network.send._ANSWER_SECONDS", 20)
+    with running_node() as node:
+        assert send_series(workspace / "ct", DicomNode("PACS", "127.0.0.1", node.port)) == SLICES
+    assert len(node.images) == SLICES
 
 
 def test_warnings_of_the_node_are_passed_on(workspace):
