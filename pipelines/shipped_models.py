@@ -1,15 +1,17 @@
 """Train the models that come with the package, and put them into it.
 
     python pipelines/shipped_models.py train LABELS OUT [--model NAME]... [--device cuda]
-    python tests/benchmarks/shipped_models.py LABELS SCORES --real SCANS --model NAME=OUT/NAME/latest/model-last ...
+    python tests/benchmarks/shipped_models.py LABELS SCORES --real SCANS --model NAME=OUT/NAME/mean ...
     python pipelines/shipped_models.py install OUT SCORES/scores.json [--model NAME]...
     python pipelines/calibration_cases.py LABELS/seg_03.nii.gz LABELS/seg_08.nii.gz --out CASES
     python pipelines/shipped_models.py calibrate CASES [--model NAME]...
 
 LABELS is a folder with the label maps of SynthSeg's training heads. The maps that the benchmark scores are left out. A
-training that was interrupted is resumed, a finished one is left alone. ``install`` halves the precision of the weights
-and writes ``medcyclegan/model/shipped/NAME``, with the benchmark's scores in its model card. ``calibrate`` calibrates
-both directions of the installed models; the maps of CASES must not be those on which the calibration is tested.
+training that was interrupted is resumed, a finished one is left alone. OUT/NAME/mean has the mean of the weights before
+and after the last stages, which scored better than either (Wortsman et al. 2022, arXiv 2109.01903). ``install`` halves
+the precision of the weights and writes ``medcyclegan/model/shipped/NAME``, with the benchmark's scores in its model
+card. ``calibrate`` calibrates both directions of the installed models; the maps of CASES must not be those on which the
+calibration is tested.
 """
 
 import argparse
@@ -18,6 +20,8 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+
+import torch
 
 from medcyclegan.config import load_config
 from medcyclegan.evaluation import CalibrationOptions, calibrate_model
@@ -87,6 +91,8 @@ TRAININGS = {
     ),
     "head-t2-ct": ("T2 and CT of heads", ("t2", "ct"), {"": (*MORE, "training.max_steps=2500")}, "head-t1-ct-fine"),
 }
+#: The stages whose models' weights are averaged, if that is not the last stage alone.
+MEANS = {"head-t1-t2": ("-more", ""), "head-t1-ct": ("-fine", "")}
 
 
 def main() -> int:
@@ -116,7 +122,7 @@ def main() -> int:
 
 
 def train_model(name: str, labels: Path, out: Path, device: str) -> None:
-    """Train one model, or continue its training; it is then ``out/NAME/latest/model-last``."""
+    """Train one model, or continue its training; it is then ``out/NAME/mean``."""
     _, domains, stages, first = TRAININGS[name]
     maps = tuple(path for path in sorted(labels.glob("*.nii.gz")) if path.name.split(".")[0] not in LEFT_OUT)
     data = PretrainingData(labels=maps, domains=domains)
@@ -129,6 +135,20 @@ def train_model(name: str, labels: Path, out: Path, device: str) -> None:
             config = load_config("pretrain", list(settings))
             pretrain(data, config=config, out=out / folder, device=device, init_from=start)
         start = last_model(out, folder)
+    if not (out / name / "mean").exists():
+        models = [ModelBundle.load(last_model(out, name + suffix)) for suffix in MEANS.get(name, ("",))]
+        mean_of(models).save(out / name / "mean")
+
+
+def mean_of(models: list[ModelBundle]) -> ModelBundle:
+    """Return the last of ``models`` with the mean of the weights of all."""
+    weights = {
+        generator: {
+            key: torch.stack([model.weights[generator][key].float() for model in models]).mean(dim=0) for key in layers
+        }
+        for generator, layers in models[-1].weights.items()
+    }
+    return dataclasses.replace(models[-1], weights=weights)
 
 
 def calibrate(name: str, cases: Path) -> None:
@@ -149,7 +169,7 @@ def last_model(out: Path, folder: str) -> Path:
 def install_model(name: str, out: Path, scores: list[dict[str, object]]) -> None:
     """Write the model into the package, with half the precision and the scores of the benchmark."""
     stages = [ModelBundle.load(last_model(out, name + suffix)) for suffix in TRAININGS[name][2]]
-    trained = stages[-1]
+    trained = ModelBundle.load(out / name / "mean")
     provenance = {**trained.provenance, "shipped": describe(name, stages, scores)}
     halved = dataclasses.replace(trained.halved(), provenance=provenance)
     with tempfile.TemporaryDirectory(dir=SHIPPED.parent) as folder:
@@ -177,6 +197,8 @@ def describe(name: str, stages: list[ModelBundle], scores: list[dict[str, object
     title, _, _, start = TRAININGS[name]
     if start is not None:
         trained_on.insert(0, f"starts from {start}")
+    if name in MEANS:
+        trained_on.insert(1, "the weights are the mean of those before and after the last stages")
     measured = [line(row) for row in scores if row["model"] == name and "scores" in row]
     if not measured:
         raise SystemExit(f"the scores hold none of {name}: run the benchmark with --model {name}=FOLDER")

@@ -108,7 +108,8 @@ def score(case: Case, name: str, bundle: ModelBundle, with_lesions: bool, rows, 
         fake = translate_volume(case.scans[source], bundle, to=target)
         direction, truth = f"{source} to {target}", case.truth[target]
         if with_lesions:
-            for kind, kept in lesion_contrasts(to_unit(fake, case), to_unit(truth, case), case.tissues, SPACING_MM):
+            images = [to_unit(volume, case) for volume in (fake, truth, case.scans[source])]
+            for kind, kept in lesion_contrasts(images, case.tissues, SPACING_MM):
                 lesions[name, direction, kind].append(kept)
             continue
         ours, theirs = comparable(fake, case), comparable(truth, case)
@@ -189,13 +190,19 @@ def print_tissue_means(cases: list[Case], what: str) -> None:
 
 
 def print_lesions(lesions) -> list[dict]:
-    print("\nlesions of at least 6 mm: contrast to what surrounds them, output / truth (of the range from 0 to 1)")
+    print("\nlesions of at least 6 mm, contrast to what surrounds them (range 0 to 1): output / truth / input")
     table = []
     for (name, direction, kind), found in sorted(lesions.items()):
-        ours, true = (float(np.mean([pair[side] for pair in found])) for side in (0, 1))
-        print(f"{name:<14}{direction:<11}{kind:<22}{len(found):>4} lesions {ours:>8.3f} / {true:.3f}")
+        ours, true, given = (float(np.mean([one[side] for one in found])) for side in range(3))
+        print(f"{name:<14}{direction:<11}{kind:<22}{len(found):>4} lesions {ours:>8.3f} / {true:.3f} / {given:.3f}")
         table.append(
-            {"model": name, "direction": direction, "lesion": kind, "count": len(found), "contrast": [ours, true]}
+            {
+                "model": name,
+                "direction": direction,
+                "lesion": kind,
+                "count": len(found),
+                "contrast": [ours, true, given],
+            }
         )
     return table
 

@@ -1,6 +1,6 @@
 """Errors by tissue and the contrast of lesions, for shipped_models.py."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -34,9 +34,9 @@ def tissue_errors(fake: np.ndarray, truth: np.ndarray, tissues: np.ndarray, head
 
 
 def lesion_contrasts(
-    fake: np.ndarray, truth: np.ndarray, tissues: np.ndarray, spacing_mm: float
-) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Yield the kind of each lesion and its contrast in ``fake`` and ``truth``: its mean less that of its ring."""
+    images: Sequence[np.ndarray], tissues: np.ndarray, spacing_mm: float
+) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Yield the kind of each lesion and its contrast in each of ``images``: its mean less that of its ring."""
     any_lesion = np.isin(tissues, tissue_indices(*LESIONS))
     smallest = np.pi / 6 * (SMALLEST_MM / spacing_mm) ** 3
     for kind in LESIONS:
@@ -50,7 +50,7 @@ def lesion_contrasts(
             away = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
             ring = (away >= RING_MM[0]) & (away <= RING_MM[1]) & ~any_lesion[wide] & (tissues[wide] > 0)
             if ring.any():
-                yield kind, tuple(float(v[wide][inside].mean() - v[wide][ring].mean()) for v in (fake, truth))
+                yield kind, tuple(float(v[wide][inside].mean() - v[wide][ring].mean()) for v in images)
 
 
 def painted_with_means(truths: list[np.ndarray], tissues: list[np.ndarray]) -> list[np.ndarray]:
