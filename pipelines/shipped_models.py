@@ -47,8 +47,9 @@ FINE = ("training.learning_rate=0.0003",)
 SOME_EXTRACTED, EXTRACTED = "pretraining.extracted_fraction=0.2", "pretraining.extracted_fraction=1"
 #: A further stage: other patients, and more of them with lesions.
 MORE = (*FINE, "seed=1", "pretraining.lesion_fraction=0.9", "validation.every_steps=500", "training.max_steps=4000")
-#: A stage for a GPU: on CPU cores it would take hours. From here on, lesions weigh more than their few pixels.
+#: In the last two stages, lesions weigh more than their few pixels.
 LESIONS = ("pretraining.lesion_fraction=0.8", "pretraining.lesion_weight=10")
+#: A stage for a GPU: on CPU cores it would take hours.
 LONG = (
     *LESIONS,
     "seed=2",
@@ -61,7 +62,14 @@ LONG = (
     "training.max_steps=881",
 )
 #: The last stage, in which the learning rate falls to 0.
-LAST = (*FINE, *LESIONS, "seed=3", "training.ema_decay=0.995", "validation.every_steps=600")
+LAST = (
+    *FINE,
+    *LESIONS,
+    "seed=3",
+    "training.ema_decay=0.995",
+    "validation.every_steps=600",
+    "training.max_steps=600",
+)
 #: Title, the domains A and B, the stages (the suffix of the folder and the settings), and the folder of the training to
 #: start from; in the order of training.
 TRAININGS = {
@@ -73,26 +81,21 @@ TRAININGS = {
             "-fine": (*FINE, SOME_EXTRACTED),
             "-more": MORE,
             "-long": LONG,
-            "": (*LAST, "training.max_steps=600"),
+            "": LAST,
         },
         None,
     ),
-    "head-t1-ct": (
-        "T1 and CT of heads",
-        ("t1", "ct"),
-        {"-coarse": COARSE, "-fine": FINE, "": (*LAST, "training.max_steps=1500")},
-        None,
-    ),
+    "head-t1-ct": ("T1 and CT of heads", ("t1", "ct"), {"-coarse": COARSE, "": FINE}, None),
     "brain-t1-t2": (
         "T1 and T2 of extracted brains",
         ("t1", "t2"),
         {"": (*MORE, EXTRACTED, "training.max_steps=2500")},
         "head-t1-t2-more",
     ),
-    "head-t2-ct": ("T2 and CT of heads", ("t2", "ct"), {"": (*MORE, "training.max_steps=2500")}, "head-t1-ct-fine"),
+    "head-t2-ct": ("T2 and CT of heads", ("t2", "ct"), {"": (*MORE, "training.max_steps=2500")}, "head-t1-ct"),
 }
 #: The stages whose models' weights are averaged, if that is not the last stage alone.
-MEANS = {"head-t1-t2": ("-more", ""), "head-t1-ct": ("-fine", "")}
+MEANS = {"head-t1-t2": ("-more", "")}
 
 
 def main() -> int:
