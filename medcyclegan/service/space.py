@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from medcyclegan.io.dicom.read.headers import DicomFile, read_header
@@ -26,14 +27,17 @@ class ReservedSpace:
 
     def __init__(self) -> None:
         self._bytes: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def total(self) -> int:
         """Return the space for all studies, in bytes."""
-        return sum(list(self._bytes.values()))
+        with self._lock:
+            return sum(self._bytes.values())
 
     def add(self, study: str, count: int) -> None:
         """Reserve ``count`` more bytes for a study."""
-        self._bytes[study] = self._bytes.get(study, 0) + count
+        with self._lock:
+            self._bytes[study] = self._bytes.get(study, 0) + count
 
     def add_folder(self, study: str, folder: Path) -> None:
         """Reserve the space for a study whose images are in ``folder``."""
@@ -44,8 +48,10 @@ class ReservedSpace:
 
     def rename(self, study: str, name: str) -> None:
         """Use a new name for a study."""
-        self._bytes[name] = self._bytes.pop(study, 0)
+        with self._lock:
+            self._bytes[name] = self._bytes.pop(study, 0)
 
     def drop(self, study: str) -> None:
         """Release the space of a study."""
-        self._bytes.pop(study, None)
+        with self._lock:
+            self._bytes.pop(study, None)
