@@ -105,6 +105,7 @@ def translate_folder(
         )
         for found, name in zip(fitting, names, strict=True)
     ]
+    _check_inputs_kept(jobs, volumes)
     return translate_jobs(jobs, skipped, out, bundles, options)
 
 
@@ -134,6 +135,15 @@ def _beside(folder: str | Path | None, found: FoundVolume, name: str, ending: st
         return None
     stem = name.removesuffix("" if found.kind == "dicom" else output_ending(found.path, found.kind))
     return Path(folder, f"{stem}{ending}")
+
+
+def _check_inputs_kept(jobs: Sequence[Job], volumes: Sequence[FoundVolume]) -> None:
+    """Refuse maps and previews that would replace an input, which ``--overwrite`` never allows."""
+    inputs = {os.path.realpath(file) for volume in volumes for file in volume.files}
+    for job in jobs:
+        for option, path in (("--uncertainty", job.uncertainty), ("--preview", job.preview)):
+            if path is not None and os.path.realpath(path) in inputs:
+                raise UsageError(f"{option}: {path} is an input: name another folder")
 
 
 def _check_out(sources: Sequence[Path], out: Path, *, anonymous: bool) -> None:
