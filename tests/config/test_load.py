@@ -53,6 +53,8 @@ def test_every_field_is_documented():
             "losses.gradient_penalty=0.5",
             "losses.gradient_penalty = 0.5: this version does not have this setting: leave",
         ),
+        ("pretraining.lesion_weight=100000", "less than or equal to 1000"),
+        ("pretraining={l1_weight: 0, lesion_weight: 3}", "lesion_weight has no effect with l1_weight 0"),
         ("training=5", "training = 5"),
         ("epochs", "write it as section.key=value"),
         ("seed=[1", "not valid YAML"),
