@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -85,7 +86,8 @@ def translate_folder(
     bundles = load_or_suggest(model, sources[0], options.reading)
     direction = choose_target(bundles[0], options.to, {volume.modality for volume in volumes})
     options = dataclasses.replace(options, to=direction.target.name)
-    fitting, skipped = sort_out(volumes, direction, options, _case)
+    case, recorded = (_unique(volumes, name) for name in (_case, _recorded))
+    fitting, skipped = sort_out(volumes, direction, options, case)
     if not fitting:
         raise ReadError(
             f"none of the {len(volumes)} volumes is {direction.source.name}, which the model translates to "
@@ -96,8 +98,8 @@ def translate_folder(
     jobs = [
         Job(
             found,
-            case=_case(found),
-            recorded=name if options.deidentify else _recorded(found),
+            case=case(found),
+            recorded=name if options.deidentify else recorded(found),
             output=out / name,
             marker=out / MARKERS / f"{name}.json",
             uncertainty=_beside(options.uncertainty, found, name, ".nii.gz"),
@@ -162,6 +164,18 @@ def _check_out(sources: Sequence[Path], out: Path, *, anonymous: bool) -> None:
         raise WriteError(f"{out} contains results that are {state}: name another folder, so that they are not mixed")
     if not (out / own).is_file() and any(path.name not in _OWN_FILES for path in out.iterdir()):
         raise WriteError(f"{out} contains other files: name a new or empty folder, or one of earlier results")
+
+
+def _unique(volumes: Sequence[FoundVolume], name: Callable[[FoundVolume], str]) -> Callable[[FoundVolume], str]:
+    """Return ``name``, but the path of each volume for which it returns the same as for another one of ``volumes``."""
+    shared = collections.Counter(map(name, volumes))
+
+    def unique(found: FoundVolume) -> str:
+        if shared[name(found)] == 1:
+            return name(found)
+        return one_line(f"{found.path}, series {found.series_uid}" if found.series_uid else found.path)
+
+    return unique
 
 
 def _case(found: FoundVolume) -> str:

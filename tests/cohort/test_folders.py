@@ -212,6 +212,16 @@ def test_inputs_of_one_name_never_replace_each_other(export):
     ]  # fmt: skip
 
 
+def test_inputs_of_one_name_are_counted_and_recorded_separately(export):
+    for ending in ("nii", "nii.gz"):
+        (export / f"two/a.{ending}").parent.mkdir(exist_ok=True)
+        (export / f"two/a.{ending}").write_bytes(b"no volume")
+    result = run("two", "export/more", "out", "--to", "mr")
+    assert "1 translated, 0 unchanged, 2 failed" in result.stdout
+    assert "2 of 3 volumes failed" in result.output
+    assert [row.case for row in read_ledger(export / "out")] == ["two/a.nii", "two/a.nii.gz"]
+
+
 def test_a_file_that_the_user_put_there_is_not_replaced(export):
     run("export", "out", "--to", "mr")
     write_nifti(head_ct(*GRID), export / "export/more/new.nii.gz")
