@@ -33,9 +33,12 @@ def load_config(name: str | Path = "default", overrides: Sequence[str] = ()) -> 
     where, text = _read_text(str(name))
     values = _parse_yaml(text, where)
     config = parse_config(values, where)
-    # Epochs first: they remove the steps of the configuration, but not steps that are set together with them.
-    for override in sorted(overrides, key=lambda text: _key_of(text) not in _REPLACED):
+    named = {_key_of(override) for override in overrides}
+    for override in overrides:
         values = _override(values, override)
+        replaced = _REPLACED.get(_key_of(override))
+        if replaced is not None and replaced not in named:  # steps that are set together with epochs stay
+            values = _without(values, replaced)
     if overrides:
         try:
             config = parse_config(values, "--set")
@@ -65,9 +68,18 @@ def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
     for dotted, off in _REMOVED.items():
         section, key = dotted.split(".")
         inner = result.get(section)
-        if isinstance(inner, dict) and key in inner and inner[key] == off and not isinstance(inner[key], bool):
-            result[section] = {name: value for name, value in inner.items() if name != key}
+        if isinstance(inner, dict) and inner.get(key) == off and not isinstance(inner[key], bool):
+            result = _without(result, dotted)
     return result
+
+
+def _without(values: Mapping[str, Any], dotted: str) -> dict[str, Any]:
+    """Return ``values`` without the setting ``section.key``, if it is there."""
+    section, key = dotted.split(".")
+    return {
+        name: {k: v for k, v in inner.items() if k != key} if name == section and isinstance(inner, dict) else inner
+        for name, inner in values.items()
+    }
 
 
 def load_serving(path: str | Path) -> Serving:
@@ -161,9 +173,9 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
 #: A number of epochs, and the number of steps in its section that would replace it. An override of the first removes
 #: the second, which a shipped configuration may have set.
 _REPLACED = {
-    "training.epochs": "max_steps",
-    "training.checkpoint_epochs": "checkpoint_steps",
-    "validation.every_epochs": "every_steps",
+    "training.epochs": "training.max_steps",
+    "training.checkpoint_epochs": "training.checkpoint_steps",
+    "validation.every_epochs": "validation.every_steps",
 }
 
 
@@ -188,7 +200,6 @@ def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
         level[key] = dict(inner) if isinstance(inner, dict) else {}
         level = level[key]
     level[keys[-1]] = value
-    level.pop(_REPLACED.get(_key_of(override), ""), None)
     return result
 
 

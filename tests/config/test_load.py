@@ -151,3 +151,5 @@ def test_an_override_in_epochs_replaces_the_steps_of_the_configuration() -> None
     assert (config.training.checkpoint_steps, config.validation.every_steps) == (None, None)
     for both in (["training.epochs=3", "training.max_steps=7"], ["training.max_steps=7", "training.epochs=3"]):
         assert load_config("cpu", both).training.max_steps == 7
+    section_first = load_config("cpu", ["training={max_steps: 3}", "training.epochs=5"]).training
+    assert (section_first.max_steps, section_first.epochs) == (None, 5)
