@@ -112,6 +112,9 @@ def test_one_series_and_a_chosen_one_keep_their_meaning(export):
     made.save(made.slices_of(head_ct(*GRID)), export / "one")
     made.save([made.localizer(head_ct(*GRID), "series")], export / "one", name=lambda _: "scout.dcm")
     assert find_many([export / "one"], "out", ReadOptions()) is None
+    result = run("one", "out", "--to", "mr", "--preview", "previews")
+    assert result.exit_code == 2
+    assert "--preview previews: its name must end in .png, as IN is one volume" in result.output
     result = run("one", "out", "--to", "mr")
     assert (result.exit_code, result.stdout) == (0, "out\n")
     assert (export / "out/0001.dcm").exists()
