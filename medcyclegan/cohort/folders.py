@@ -19,14 +19,13 @@ from medcyclegan.errors import ReadError, UsageError, WriteError, one_line
 from medcyclegan.inference import Model, TranslationOptions, load_or_suggest
 from medcyclegan.io import FoundVolume, ReadOptions, find_output_format, find_volumes
 from medcyclegan.io.dicom.network.remote import is_destination
+from medcyclegan.io.dicom.read.series import short_uid
 from medcyclegan.io.formats import WRITTEN_ENDINGS, output_ending
 from medcyclegan.model import choose_target
 from medcyclegan.storage import check_output
 
 __all__ = ["find_many", "translate_folder"]
 
-#: Characters of a series UID that a message shows.
-_UID_END = 8
 #: What may be in the folder before the first name is recorded.
 _OWN_FILES = (NAMES_LOCK, MARKERS, LEDGER)
 
@@ -182,7 +181,7 @@ def _case(found: FoundVolume) -> str:
     """Return the name of a volume in messages; a DICOM series also has its modality and the end of its UID."""
     if found.kind != "dicom" or not found.series_uid:
         return one_line(found.name)
-    return one_line(f"{found.name} ({found.modality or 'no modality'} …{found.series_uid[-_UID_END:]})")
+    return one_line(f"{found.name} ({found.modality or 'no modality'} {short_uid(found.series_uid)})")
 
 
 def _recorded(found: FoundVolume) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,8 +31,9 @@ __all__ = [
 ]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-#: Number of characters of a UID in messages.
+#: Number of characters of a UID in messages, without zeros at its end.
 _SHORT = 8
+_ZEROS = re.compile(r"(\.0)+$")
 _ELLIPSES = ("…", "...")
 #: The number of series that a refusal lists.
 _LISTED = 6
@@ -151,8 +153,15 @@ def matching_uids(uids: Iterable[str], wanted: str) -> list[str]:
 
 
 def short_uid(uid: str) -> str:
-    """Return the end of a UID after an ellipsis, for a message; :func:`matching_uids` accepts it."""
-    return f"…{uid[-_SHORT:]}" if len(uid) > _SHORT else uid or "(no UID)"
+    """Return the end of a UID after an ellipsis, for a message; :func:`matching_uids` accepts it.
+
+    Zero components at the end are not counted: all series of some scanners end with them.
+
+    >>> short_uid("1.3.12.2.1107.5.2.43.67060.2022040715044210837860713.0.0.0")
+    '…37860713.0.0.0'
+    """
+    length = _SHORT + len(uid) - len(_ZEROS.sub("", uid))
+    return f"…{uid[-length:]}" if len(uid) > length else uid or "(no UID)"
 
 
 def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
