@@ -12,11 +12,17 @@ __all__ = ["ReservedSpace", "result_bytes"]
 
 #: What is added to the header of a source: references to it, and how the image was derived.
 _ADDED_BYTES = 1 << 14
+#: The largest ratio of a result's size to its source's that is believed: a small object must not reserve the whole disk
+#: by the number of pixels in its header. Only blank compressed images are smaller than a hundredth of their result.
+_LARGEST_RATIO = 100
 
 
 def result_bytes(size: int, pixels: int) -> int:
-    """Return the largest size to expect of the result of an image of ``size`` bytes: uncompressed, 16 bits a pixel."""
-    return max(size, 2 * pixels) + _ADDED_BYTES
+    """Return the largest size to expect of the result of an image of ``size`` bytes: uncompressed, 16 bits a pixel.
+
+    ``pixels``: their number according to the header of the image.
+    """
+    return max(size, min(2 * pixels, _LARGEST_RATIO * size)) + _ADDED_BYTES
 
 
 class ReservedSpace:

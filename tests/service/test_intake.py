@@ -161,7 +161,7 @@ def test_space_for_the_results_of_accepted_images_is_not_given_to_others(queue, 
     """Otherwise no accepted study could be translated once the disk is full, and it would stay full."""
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000))
     intake, peer = build(queue, Waiting(settle_s=0, quiet_s=60), keep_free_mb=10), caller()
-    large = {"pixels": 20_000_000}  # 40 MB each
+    large = {"pixels": 20_000_000, "content": bytes(400_000)}  # results of 40 MB each
     assert intake.store(image("1.2.1", "1.2.1.1", **large), peer) == Status.SUCCESS
     assert intake.store(image("1.2.1", "1.2.1.1", **large), peer) == Status.SUCCESS, "it replaces the first"
     assert intake.store(image("1.2.2", "1.2.2.1", **large), peer) == Status.SUCCESS
@@ -173,6 +173,14 @@ def test_space_for_the_results_of_accepted_images_is_not_given_to_others(queue, 
     assert intake.store(image("1.2.3", "1.2.3.1", **large), caller()) == Status.SUCCESS
     queue.fail("waiting", second)
     assert intake.store(image("1.2.4", "1.2.4.1", **large), caller()) == Status.SUCCESS
+
+
+def test_a_small_object_cannot_reserve_the_whole_disk(queue, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000_000))
+    intake = build(queue, keep_free_mb=10)
+    assert intake.store(image("1.2.1", "1.2.1.1", pixels=44_000_000), caller()) == Status.SUCCESS
+    received = image("1.2.2", "1.2.2.1", pixels=1_000_000, content=bytes(2_000_000))
+    assert intake.store(received, caller("OTHER")) == Status.SUCCESS
 
 
 def test_a_restart_reserves_the_same_space(queue):
