@@ -81,7 +81,7 @@ def claim_output(
             )
         # files of an output that is replaced, and that this call does not make again, do not belong to the new one
         known = [] if changed else recorded
-        keys = {path: hash_json([os.path.realpath(path), settings]) for path, settings in files.items()}
+        keys = {path: hash_json([_place(path, folder), settings]) for path, settings in files.items()}
         present = {path for path in files if os.path.lexists(path)}
         foreign = next((path for path in files if path in present and keys[path] not in known), None)
         if foreign is not None and not overwrite:
@@ -107,6 +107,11 @@ def release_output(output: Path, marker: Path) -> None:
     """Remove the marker of an output that was not made."""
     if not os.path.lexists(output):
         marker.unlink(missing_ok=True)
+
+
+def _place(path: Path, folder: Path) -> str:
+    """Return the path from ``folder``, which stays the same if both are moved."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
 
 
 def _read(marker: Path) -> dict[str, Any]:

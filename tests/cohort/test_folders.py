@@ -470,3 +470,10 @@ def test_a_map_from_before_the_calibration_is_not_kept(export):
     assert "1 translated" in run(*words, "--overwrite").stdout
     assert json.loads((export / "out/head.json").read_text())["uncertainty"]["calibrated"] is True
     assert "1 unchanged" in run(*words).stdout
+
+
+def test_results_and_maps_that_were_moved_together_are_kept(export):
+    words = ("export/more", "--to", "mr", "--tta")
+    assert "1 translated" in run(*words, "-o", "work/out", "--uncertainty", "work/maps").stdout
+    os.rename("work", "moved")
+    assert "1 unchanged" in run(*words, "-o", "moved/out", "--uncertainty", "moved/maps").stdout
