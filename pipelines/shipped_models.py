@@ -21,8 +21,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
-
 from medcyclegan.config import load_config
 from medcyclegan.evaluation import CalibrationOptions, calibrate_model
 from medcyclegan.model import ModelBundle
@@ -146,9 +144,7 @@ def train_model(name: str, labels: Path, out: Path, device: str) -> None:
 def mean_of(models: list[ModelBundle]) -> ModelBundle:
     """Return the last of ``models`` with the mean of the weights of all."""
     weights = {
-        generator: {
-            key: torch.stack([model.weights[generator][key].float() for model in models]).mean(dim=0) for key in layers
-        }
+        generator: {key: sum(model.weights[generator][key].float() for model in models) / len(models) for key in layers}
         for generator, layers in models[-1].weights.items()
     }
     return dataclasses.replace(models[-1], weights=weights)

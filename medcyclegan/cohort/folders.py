@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -18,14 +19,13 @@ from medcyclegan.errors import ReadError, UsageError, WriteError, one_line
 from medcyclegan.inference import Model, TranslationOptions, load_or_suggest
 from medcyclegan.io import FoundVolume, ReadOptions, find_output_format, find_volumes
 from medcyclegan.io.dicom.network.remote import is_destination
+from medcyclegan.io.dicom.read.series import short_uid
 from medcyclegan.io.formats import WRITTEN_ENDINGS, output_ending
 from medcyclegan.model import choose_target
 from medcyclegan.storage import check_output
 
 __all__ = ["find_many", "translate_folder"]
 
-#: Characters of a series UID that a message shows.
-_UID_END = 8
 #: What may be in the folder before the first name is recorded.
 _OWN_FILES = (NAMES_LOCK, MARKERS, LEDGER)
 
@@ -85,7 +85,8 @@ def translate_folder(
     bundles = load_or_suggest(model, sources[0], options.reading)
     direction = choose_target(bundles[0], options.to, {volume.modality for volume in volumes})
     options = dataclasses.replace(options, to=direction.target.name)
-    fitting, skipped = sort_out(volumes, direction, options, _case)
+    case, recorded = (_unique(volumes, name) for name in (_case, _recorded))
+    fitting, skipped = sort_out(volumes, direction, options, case)
     if not fitting:
         raise ReadError(
             f"none of the {len(volumes)} volumes is {direction.source.name}, which the model translates to "
@@ -96,8 +97,8 @@ def translate_folder(
     jobs = [
         Job(
             found,
-            case=_case(found),
-            recorded=name if options.deidentify else _recorded(found),
+            case=case(found),
+            recorded=name if options.deidentify else recorded(found),
             output=out / name,
             marker=out / MARKERS / f"{name}.json",
             uncertainty=_beside(options.uncertainty, found, name, ".nii.gz"),
@@ -105,6 +106,7 @@ def translate_folder(
         )
         for found, name in zip(fitting, names, strict=True)
     ]
+    _check_inputs_kept(jobs, volumes)
     return translate_jobs(jobs, skipped, out, bundles, options)
 
 
@@ -136,6 +138,15 @@ def _beside(folder: str | Path | None, found: FoundVolume, name: str, ending: st
     return Path(folder, f"{stem}{ending}")
 
 
+def _check_inputs_kept(jobs: Sequence[Job], volumes: Sequence[FoundVolume]) -> None:
+    """Refuse maps and previews that would replace an input, which ``--overwrite`` never allows."""
+    inputs = {os.path.realpath(file) for volume in volumes for file in volume.files}
+    for job in jobs:
+        for option, path in (("--uncertainty", job.uncertainty), ("--preview", job.preview)):
+            if path is not None and os.path.realpath(path) in inputs:
+                raise UsageError(f"{option}: {path} is an input: name another folder")
+
+
 def _check_out(sources: Sequence[Path], out: Path, *, anonymous: bool) -> None:
     """Check that ``out`` is a new or empty folder, or one of earlier results of this kind, and not inside an input."""
     real = Path(os.path.realpath(out))
@@ -154,11 +165,23 @@ def _check_out(sources: Sequence[Path], out: Path, *, anonymous: bool) -> None:
         raise WriteError(f"{out} contains other files: name a new or empty folder, or one of earlier results")
 
 
+def _unique(volumes: Sequence[FoundVolume], name: Callable[[FoundVolume], str]) -> Callable[[FoundVolume], str]:
+    """Return ``name``, but the path of each volume for which it returns the same as for another one of ``volumes``."""
+    shared = collections.Counter(map(name, volumes))
+
+    def unique(found: FoundVolume) -> str:
+        if shared[name(found)] == 1:
+            return name(found)
+        return one_line(f"{found.path}, series {found.series_uid}" if found.series_uid else found.path)
+
+    return unique
+
+
 def _case(found: FoundVolume) -> str:
     """Return the name of a volume in messages; a DICOM series also has its modality and the end of its UID."""
     if found.kind != "dicom" or not found.series_uid:
         return one_line(found.name)
-    return one_line(f"{found.name} ({found.modality or 'no modality'} …{found.series_uid[-_UID_END:]})")
+    return one_line(f"{found.name} ({found.modality or 'no modality'} {short_uid(found.series_uid)})")
 
 
 def _recorded(found: FoundVolume) -> str:

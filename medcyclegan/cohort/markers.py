@@ -67,8 +67,21 @@ def claim_output(
         current = _read(marker)
         exists = os.path.lexists(output)
         begun = bool(current.pop(_BEGUN, False))
-        known = list(current.pop(_FILES, []))
-        keys = {path: hash_json([os.path.realpath(path), settings]) for path, settings in files.items()}
+        recorded = list(current.pop(_FILES, []))
+        unknown = next((path for path in (output, sidecar_path(output)) if os.path.lexists(path)), None)
+        if unknown is not None and not overwrite and not current:
+            raise WriteError(
+                f"{unknown} exists, and no marker of this command belongs to it: choose another OUT, or pass "
+                "--overwrite"
+            )
+        changed = [key for key in wanted if current.get(key) != wanted[key]]
+        if exists and changed and not overwrite:
+            raise WriteError(
+                f"{output.name} was made with another {' and '.join(changed)}: choose another OUT, or pass --overwrite"
+            )
+        # files of an output that is replaced, and that this call does not make again, do not belong to the new one
+        known = [] if changed else recorded
+        keys = {path: hash_json([_place(path, folder), settings]) for path, settings in files.items()}
         present = {path for path in files if os.path.lexists(path)}
         foreign = next((path for path in files if path in present and keys[path] not in known), None)
         if foreign is not None and not overwrite:
@@ -76,19 +89,8 @@ def claim_output(
                 f"{foreign} exists, and was not made by this command with these settings: choose another folder, or "
                 "pass --overwrite"
             )
-        unknown = next((path for path in (output, sidecar_path(output)) if os.path.lexists(path)), None)
-        if unknown is not None and not overwrite and not current:
-            raise WriteError(
-                f"{unknown} exists, and no marker of this command belongs to it: choose another OUT, or pass "
-                "--overwrite"
-            )
         if current == wanted and exists and not begun and len(present) == len(files) and foreign is None:
             return False
-        changed = [key for key in wanted if current.get(key) != wanted[key]]
-        if exists and changed and not overwrite:
-            raise WriteError(
-                f"{output.name} was made with another {' and '.join(changed)}: choose another OUT, or pass --overwrite"
-            )
         kept = sorted({*known, *keys.values()})
         _write(marker, {**wanted, **({_FILES: kept} if kept else {}), _BEGUN: True})
         return True
@@ -105,6 +107,11 @@ def release_output(output: Path, marker: Path) -> None:
     """Remove the marker of an output that was not made."""
     if not os.path.lexists(output):
         marker.unlink(missing_ok=True)
+
+
+def _place(path: Path, folder: Path) -> str:
+    """Return the path from ``folder``, which stays the same if both are moved."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
 
 
 def _read(marker: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -210,7 +211,7 @@ def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: 
     try:
         if job.found.refused is not None:
             raise ReadError(job.found.refused)
-        files = {path: own for path, own in ((job.uncertainty, options.coverage), (job.preview, None)) if path}
+        files = _files_beside(job, bundles, options)
         if not claim_output(folder, job.output, job.marker, wanted, files=files, overwrite=options.overwrite):
             return _finished(job, "unchanged")
         try:
@@ -237,6 +238,20 @@ def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: 
         reason = f"{error.filename or 'input or output'}: {error.strerror or error}"
         return TranslatedVolume(job.case, "failed", reason=one_line(reason))
     return _finished(job, "translated")
+
+
+def _files_beside(job: Job, bundles: Sequence[ModelBundle], options: TranslationOptions) -> dict[Path, Any]:
+    """Return the map and the preview of a job, if there are any, and what only they depend on.
+
+    A calibration is not part of a model's fingerprint, and models are calibrated after their first maps.
+    """
+    files: dict[Path, Any] = {}
+    if job.uncertainty is not None and options.to is not None:
+        found = [bundle.calibrations.get(bundle.direction(options.to).generator, b"") for bundle in bundles]
+        files[job.uncertainty] = [options.coverage, [hashlib.sha256(content).hexdigest() for content in found]]
+    if job.preview is not None:
+        files[job.preview] = None
+    return files
 
 
 def _finished(job: Job, state: State) -> TranslatedVolume:

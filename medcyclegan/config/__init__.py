@@ -4,7 +4,14 @@ A YAML file sets some of the values; all others keep their defaults. An unknown 
 suggestion. ``configs/`` holds the shipped files.
 """
 
-from medcyclegan.config.load import load_config, load_serving, parse_config, shipped_configs, to_yaml
+from medcyclegan.config.load import (
+    load_config,
+    load_serving,
+    parse_config,
+    shipped_configs,
+    to_yaml,
+    without_removed,
+)
 from medcyclegan.config.schema import (
     Config,
     Discriminator,
@@ -41,4 +48,5 @@ __all__ = [
     "parse_config",
     "shipped_configs",
     "to_yaml",
+    "without_removed",
 ]

@@ -15,7 +15,7 @@ from medcyclegan.config.schema import Config, Domain
 from medcyclegan.config.serving import Serving
 from medcyclegan.errors import ConfigError, UsageError, nearest
 
-__all__ = ["load_config", "load_serving", "parse_config", "shipped_configs", "to_yaml"]
+__all__ = ["load_config", "load_serving", "parse_config", "shipped_configs", "to_yaml", "without_removed"]
 
 
 def shipped_configs() -> tuple[str, ...]:
@@ -33,9 +33,12 @@ def load_config(name: str | Path = "default", overrides: Sequence[str] = ()) -> 
     where, text = _read_text(str(name))
     values = _parse_yaml(text, where)
     config = parse_config(values, where)
-    # Epochs first: they remove the steps of the configuration, but not steps that are set together with them.
-    for override in sorted(overrides, key=lambda text: _key_of(text) not in _REPLACED):
+    named = {_key_of(override) for override in overrides}
+    for override in overrides:
         values = _override(values, override)
+        replaced = _REPLACED.get(_key_of(override))
+        if replaced is not None and replaced not in named:  # steps that are set together with epochs stay
+            values = _without(values, replaced)
     if overrides:
         try:
             config = parse_config(values, "--set")
@@ -50,9 +53,33 @@ def parse_config(values: Mapping[str, Any], where: str) -> Config:
     Raises :class:`~medcyclegan.errors.ConfigError` naming the first fault, its rule and a remedy.
     """
     try:
-        return Config.model_validate(dict(values))
+        return Config.model_validate(without_removed(values))
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_fault(error, Config)}") from None
+
+
+#: Settings of earlier versions, which config.yaml of their runs has, and the value with which they had no effect.
+_REMOVED = {"losses.input_negatives": 0.0, "losses.gradient_penalty": 0.0}
+
+
+def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` without settings that were removed and, with the value that they have, had no effect."""
+    result = dict(values)
+    for dotted, off in _REMOVED.items():
+        section, key = dotted.split(".")
+        inner = result.get(section)
+        if isinstance(inner, dict) and inner.get(key) == off and not isinstance(inner[key], bool):
+            result = _without(result, dotted)
+    return result
+
+
+def _without(values: Mapping[str, Any], dotted: str) -> dict[str, Any]:
+    """Return ``values`` without the setting ``section.key``, if it is there."""
+    section, key = dotted.split(".")
+    return {
+        name: {k: v for k, v in inner.items() if k != key} if name == section and isinstance(inner, dict) else inner
+        for name, inner in values.items()
+    }
 
 
 def load_serving(path: str | Path) -> Serving:
@@ -146,9 +173,9 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
 #: A number of epochs, and the number of steps in its section that would replace it. An override of the first removes
 #: the second, which a shipped configuration may have set.
 _REPLACED = {
-    "training.epochs": "max_steps",
-    "training.checkpoint_epochs": "checkpoint_steps",
-    "validation.every_epochs": "every_steps",
+    "training.epochs": "training.max_steps",
+    "training.checkpoint_epochs": "training.checkpoint_steps",
+    "validation.every_epochs": "validation.every_steps",
 }
 
 
@@ -173,7 +200,6 @@ def _override(values: Mapping[str, Any], override: str) -> dict[str, Any]:
         level[key] = dict(inner) if isinstance(inner, dict) else {}
         level = level[key]
     level[keys[-1]] = value
-    level.pop(_REPLACED.get(_key_of(override), ""), None)
     return result
 
 
@@ -182,6 +208,11 @@ def _first_fault(error: ValidationError, root: type[BaseModel]) -> str:
     fault = error.errors(include_url=False, include_context=False)[0]
     location = [str(part) for part in fault["loc"]]
     dotted = ".".join(location)
+    if dotted in _REMOVED:
+        return (
+            f"{dotted} = {fault['input']!r}: this version does not have this setting: leave it out; a run that was "
+            "begun with it is continued by the version that began it"
+        )
     if fault["type"] == "extra_forbidden":
         known = _known_keys(root, location[:-1])
         near = nearest(location[-1], known)

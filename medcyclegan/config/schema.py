@@ -270,7 +270,7 @@ class Pretraining(_Section):
     """Number of patients whose slices are mixed."""
     lesion_fraction: Fraction = 0.6
     """Fraction of the patients that have lesions."""
-    lesion_weight: Weight = 0.0
+    lesion_weight: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     """Additional weight of pixels in lesions in the mean absolute difference, which lesions otherwise hardly change,
     because they are small; with 0 they count like all others. Pairs in a slice store have no known lesions."""
     extracted_fraction: Fraction = 0.0
@@ -293,6 +293,8 @@ class Pretraining(_Section):
     def _has_a_loss(self) -> Pretraining:
         if not any((self.l1_weight, self.gradient_weight, self.ssim_weight, self.adversarial_weight)):
             raise ValueError("all weights are 0, so there is nothing to minimize: set l1_weight above 0")
+        if self.lesion_weight and not self.l1_weight:
+            raise ValueError("lesion_weight has no effect with l1_weight 0: set l1_weight above 0, or leave it out")
         return self
 
 

@@ -90,7 +90,7 @@ def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> 
             continue
         beside = Path(path)
         if not beside.name.lower().endswith(endings):
-            raise UsageError(f"{option} {beside}: its name must end in {' or '.join(endings)}")
+            raise UsageError(f"{option} {beside}: its name must end in {' or '.join(endings)}, as IN is one volume")
         if beside.resolve() in names:
             raise UsageError(f"{option} {beside} is the input or another output: name another file")
         if not out.suffix and beside.resolve().is_relative_to(out.resolve()):

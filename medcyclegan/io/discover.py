@@ -233,7 +233,7 @@ def _found_in(base: Path, folder: Path, beside: list[Series], lost: list[Damaged
                 relative_path=relative,
                 series_uid=series.uid,
                 patient=min(patients) if patients else None,
-                refused=str(refusal_of(damaged)) if damaged else None,
+                refused=str(refusal_of(damaged, folder)) if damaged else None,
                 files=(*series.paths, *(file.path for file in lost)),
                 modality=series.frames[0].image.modality or None if series.frames else None,
             )

@@ -86,8 +86,8 @@ def _domain(sidecar: Mapping[str, Any], end: str) -> str:
 def _maps(volumes: Mapping[str, Volume], sidecar: Mapping[str, Any], *, exact: bool) -> list[ViewedVolume]:
     """Return the error, if there is a reference, and the uncertainty map, if there is one."""
     maps = []
-    if "reference" in volumes:
-        maps.append(view_error(volumes["fake"], volumes["reference"]))
+    if "reference" in volumes and (error := view_error(volumes["fake"], volumes["reference"])) is not None:
+        maps.append(error)
     if "uncertainty" in volumes:
         # Its values are in the target's unit.
         uncertainty = volumes["uncertainty"].replace(modality=volumes["fake"].modality)

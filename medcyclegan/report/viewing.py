@@ -78,9 +78,14 @@ def view_volume(
     return ViewedVolume(metadata, to_text(pack_voxels(stored)))
 
 
-def view_error(fake: Volume, reference: Volume) -> ViewedVolume:
-    """Prepare the absolute error, :func:`error_volume`; the viewer computes it, and no voxels are stored."""
-    error, ranges = _error_and_ranges(fake, reference)
+def view_error(fake: Volume, reference: Volume) -> ViewedVolume | None:
+    """Prepare the absolute error, :func:`error_volume`; the viewer computes it, and no voxels are stored.
+
+    None if the reference covers no voxel of the fake: a map of zeros would look like a translation without errors.
+    """
+    error, ranges, covered = _error_and_ranges(fake, reference)
+    if not covered:
+        return None
     unit = unit_of(error) if error.modality == "CT" else "of range"
     metadata = _metadata(error, "error", "error, absolute", unit=unit, colormap="hot")
     metadata |= {"slope": 1.0 if error.modality == "CT" else 1 / _LEVELS, "intercept": 0.0, "file": ""}
@@ -153,8 +158,11 @@ def error_volume(fake: Volume, reference: Volume) -> Volume:
     return _error_and_ranges(fake, reference)[0]
 
 
-def _error_and_ranges(fake: Volume, reference: Volume) -> tuple[Volume, list[tuple[float, float]] | None]:
-    """Return the error, and the values of fake and reference that count as 0 and 1; None if the error is in HU."""
+def _error_and_ranges(fake: Volume, reference: Volume) -> tuple[Volume, list[tuple[float, float]] | None, bool]:
+    """Return the error, the values of fake and reference that count as 0 and 1, and whether any voxel has an error.
+
+    The values are None if the error is in HU.
+    """
     moved, covered = _on_grid_of(fake, reference)
     values = [fake.array.astype(np.float32), moved]
     in_hu, ranges = fake.modality == reference.modality == "CT", None
@@ -166,7 +174,7 @@ def _error_and_ranges(fake: Volume, reference: Volume) -> tuple[Volume, list[tup
             for array, (lower, upper) in zip(values, ranges, strict=True)
         ]
     error = np.where(covered, np.abs(values[0] - values[1]), np.float32(0))
-    return Volume(error, fake.affine, modality="CT" if in_hu else None), ranges
+    return Volume(error, fake.affine, modality="CT" if in_hu else None), ranges, bool(covered.any())
 
 
 def _on_grid_of(fake: Volume, reference: Volume) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -131,8 +131,13 @@ class Queue:
         """Move a study from ``receiving`` to the end of ``waiting``; return its name there."""
         self._last_number += 1
         name = f"{self._last_number:0{_DIGITS}d}-{study}"
-        move_durably(self.path("receiving", study), self.path("waiting", name))
+        # Before the move: once it is in waiting, another thread may translate it and release its space.
         self.reserved.rename(study, name)
+        try:
+            move_durably(self.path("receiving", study), self.path("waiting", name))
+        except WriteError:
+            self.reserved.rename(name, study)
+            raise
         return name
 
     def translated(self, name: str, deliveries: Iterable[Delivery]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from medcyclegan.io.dicom.read.headers import DicomFile, read_header
@@ -11,11 +12,17 @@ __all__ = ["ReservedSpace", "result_bytes"]
 
 #: What is added to the header of a source: references to it, and how the image was derived.
 _ADDED_BYTES = 1 << 14
+#: The largest ratio of a result's size to its source's that is believed: a small object must not reserve the whole disk
+#: by the number of pixels in its header. Only blank compressed images are smaller than a hundredth of their result.
+_LARGEST_RATIO = 100
 
 
 def result_bytes(size: int, pixels: int) -> int:
-    """Return the largest size to expect of the result of an image of ``size`` bytes: uncompressed, 16 bits a pixel."""
-    return max(size, 2 * pixels) + _ADDED_BYTES
+    """Return the largest size to expect of the result of an image of ``size`` bytes: uncompressed, 16 bits a pixel.
+
+    ``pixels``: their number according to the header of the image.
+    """
+    return max(size, min(2 * pixels, _LARGEST_RATIO * size)) + _ADDED_BYTES
 
 
 class ReservedSpace:
@@ -26,14 +33,17 @@ class ReservedSpace:
 
     def __init__(self) -> None:
         self._bytes: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def total(self) -> int:
         """Return the space for all studies, in bytes."""
-        return sum(list(self._bytes.values()))
+        with self._lock:
+            return sum(self._bytes.values())
 
     def add(self, study: str, count: int) -> None:
         """Reserve ``count`` more bytes for a study."""
-        self._bytes[study] = self._bytes.get(study, 0) + count
+        with self._lock:
+            self._bytes[study] = self._bytes.get(study, 0) + count
 
     def add_folder(self, study: str, folder: Path) -> None:
         """Reserve the space for a study whose images are in ``folder``."""
@@ -44,8 +54,10 @@ class ReservedSpace:
 
     def rename(self, study: str, name: str) -> None:
         """Use a new name for a study."""
-        self._bytes[name] = self._bytes.pop(study, 0)
+        with self._lock:
+            self._bytes[name] = self._bytes.pop(study, 0)
 
     def drop(self, study: str) -> None:
         """Release the space of a study."""
-        self._bytes.pop(study, None)
+        with self._lock:
+            self._bytes.pop(study, None)

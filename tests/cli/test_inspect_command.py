@@ -307,4 +307,4 @@ def test_a_damaged_file_of_a_spread_series_is_named_with_its_folder(tmp_path, mo
     )
     Path("export/CD2/CUT").write_bytes(paths[0].read_bytes()[:-50])
     (row,) = json.loads(CliRunner().invoke(command, ["export", "--json"]).stdout)
-    assert row["reason"].startswith("in CD2: CUT is cut short")
+    assert row["reason"].startswith("CD2/CUT is cut short")

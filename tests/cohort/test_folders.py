@@ -1,5 +1,6 @@
 """A folder in, a folder out: what is translated, skipped, kept and refused, with tiny models on synthetic volumes."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from support import dicom_phantoms as made
+from support.calibrations import calibrated
 from support.models import MR, tiny_model
 from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
@@ -22,7 +24,7 @@ from medcyclegan.cohort import find_many, read_ledger, translate_folder
 from medcyclegan.errors import ReadError, UsageError, WriteError
 from medcyclegan.inference import TranslationOptions
 from medcyclegan.io import ReadOptions
-from medcyclegan.model import DomainModel
+from medcyclegan.model import DomainModel, ModelBundle
 
 AXES = make_affine("LPS", (9.0, 9.0, 9.0))
 GRID = ((20, 24, 6), AXES)
@@ -110,6 +112,9 @@ def test_one_series_and_a_chosen_one_keep_their_meaning(export):
     made.save(made.slices_of(head_ct(*GRID)), export / "one")
     made.save([made.localizer(head_ct(*GRID), "series")], export / "one", name=lambda _: "scout.dcm")
     assert find_many([export / "one"], "out", ReadOptions()) is None
+    result = run("one", "out", "--to", "mr", "--preview", "previews")
+    assert result.exit_code == 2
+    assert "--preview previews: its name must end in .png, as IN is one volume" in result.output
     result = run("one", "out", "--to", "mr")
     assert (result.exit_code, result.stdout) == (0, "out\n")
     assert (export / "out/0001.dcm").exists()
@@ -208,6 +213,16 @@ def test_inputs_of_one_name_never_replace_each_other(export):
     assert sorted(str(path.relative_to(export / "both")) for path in done.translated) == [
         "a/x.nii", "a/y.nii", "b/x.nii", "b/y.nii",
     ]  # fmt: skip
+
+
+def test_inputs_of_one_name_are_counted_and_recorded_separately(export):
+    for ending in ("nii", "nii.gz"):
+        (export / f"two/a.{ending}").parent.mkdir(exist_ok=True)
+        (export / f"two/a.{ending}").write_bytes(b"no volume")
+    result = run("two", "export/more", "out", "--to", "mr")
+    assert "1 translated, 0 unchanged, 2 failed" in result.stdout
+    assert "2 of 3 volumes failed" in result.output
+    assert [row.case for row in read_ledger(export / "out")] == ["two/a.nii", "two/a.nii.gz"]
 
 
 def test_a_file_that_the_user_put_there_is_not_replaced(export):
@@ -415,3 +430,50 @@ def test_the_table_fits_a_narrow_terminal(export, monkeypatch):
     assert "\n  unchanged, check [1]: more/head.nii.gz" in narrow
     assert "more/head" in narrow.splitlines()
     assert sum("translated" in line for line in wide.splitlines()) >= 3
+
+
+def test_a_map_never_replaces_an_input(export):
+    """Maps are named like results, and a result like its input: the map of one input may have the name of another."""
+    for name in ("a.nii", "a.nii.gz"):
+        write_nifti(head_ct(*GRID), export / name)
+    before = (export / "a.nii.gz").read_bytes()
+    result = run("a.nii", "a.nii.gz", "out", "--to", "mr", "--uncertainty", ".", "--tta", "--overwrite")
+    assert result.exit_code == 2
+    assert "a.nii.gz is an input: name another folder" in result.output
+    assert (export / "a.nii.gz").read_bytes() == before
+    assert outputs(export / "out") == []
+
+
+def test_a_map_of_another_model_is_not_that_of_a_result(export):
+    words = ("export/more", "out", "--to", "mr", "--tta")
+    assert "1 translated" in run(*words, "--uncertainty", "maps").stdout
+    shutil.rmtree(export / "model")
+    tiny_model(b=DomainModel("mr", "MR", dataclasses.replace(MR, upper=900.0))).save(export / "model")
+    assert "1 failed" in run(*words, "--uncertainty", "maps").stdout
+    assert "1 translated" in run(*words, "--overwrite").stdout
+    result = run(*words, "--uncertainty", "maps")
+    assert "1 failed" in result.stdout, "the map is that of the earlier model"
+    assert "head.nii.gz exists, and was not made by this command with these settings" in result.output
+    assert "1 translated" in run(*words, "--uncertainty", "maps", "--overwrite").stdout
+    assert "1 unchanged" in run(*words, "--uncertainty", "maps").stdout
+
+
+def test_a_map_from_before_the_calibration_is_not_kept(export):
+    words = ("export/more", "out", "--to", "mr", "--uncertainty", "maps")
+    assert "1 translated" in run(*words).stdout
+    model = calibrated(ModelBundle.load(export / "model"), "mr")
+    shutil.rmtree(export / "model")
+    model.save(export / "model")
+    result = run(*words)
+    assert "1 failed" in result.stdout
+    assert "head.nii.gz exists, and was not made by this command with these settings" in result.output
+    assert "1 translated" in run(*words, "--overwrite").stdout
+    assert json.loads((export / "out/head.json").read_text())["uncertainty"]["calibrated"] is True
+    assert "1 unchanged" in run(*words).stdout
+
+
+def test_results_and_maps_that_were_moved_together_are_kept(export):
+    words = ("export/more", "--to", "mr", "--tta")
+    assert "1 translated" in run(*words, "-o", "work/out", "--uncertainty", "work/maps").stdout
+    os.rename("work", "moved")
+    assert "1 unchanged" in run(*words, "-o", "moved/out", "--uncertainty", "moved/maps").stdout

@@ -12,7 +12,7 @@ from support import dicom_phantoms as made
 from support import phantoms
 
 from medcyclegan.errors import ReadError
-from medcyclegan.io import ReadOptions, find_volumes, read_found_volume, read_volume
+from medcyclegan.io import ReadOptions, anonymous_reason, find_volumes, read_found_volume, read_volume
 
 
 def save_series(folder, seed="series", **how):
@@ -85,6 +85,18 @@ def test_a_spread_series_with_copies_of_some_images_is_one(tmp_path):
     (volume,) = found_in(tmp_path)
     assert (volume.path, len(volume.files)) == (tmp_path / "export", 12)
     assert read_found_volume(volume, ReadOptions()).shape == (12, 14, 10)
+
+
+def test_a_refusal_of_a_spread_series_names_the_folder_of_the_damaged_image(tmp_path):
+    """Folders of an export have files of the same names."""
+    save_series(tmp_path / "export", name=lambda number: f"DIR{number % 2}/IM{number // 2}")
+    file = tmp_path / "export/DIR1/IM3"
+    file.write_bytes(file.read_bytes()[:-40])
+    (volume,) = found_in(tmp_path)
+    assert volume.refused.startswith("DIR1/IM3 is cut short")
+    assert "DIR1" not in anonymous_reason(volume.refused, volume)
+    with pytest.raises(ReadError, match="/export: DIR1/IM3 is cut short"):
+        read_volume(tmp_path / "export")
 
 
 def test_a_complete_copy_next_to_a_spread_one(tmp_path):

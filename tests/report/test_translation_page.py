@@ -173,6 +173,7 @@ def test_a_reference_elsewhere_gives_no_scores_but_a_page(files):
     page = write_report(files / "MARKER-fake.nii.gz", options).read_text()
     assert "There are no scores: " in page
     assert 'id="scores"' not in page
+    assert list(volumes_in(page)) == ["fake", "reference"], "an error of 0 everywhere would look perfect"
 
 
 def test_the_labels_are_the_domains(files):

@@ -28,8 +28,19 @@ def test_only_what_the_installation_needs_is_copied():
     """A clone may contain an environment, slices of patients, or a queue."""
     copied = {word for line in re.findall(r"^COPY (.+) \S+$", RECIPE, flags=re.M) for word in line.split()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert copied == {"pyproject.toml", "constraints.txt", "medcyclegan", project["readme"], *project["license-files"]}
+    parts = {"pyproject.toml", "constraints.txt", "medcyclegan", "configs"}
+    assert copied == {*parts, project["readme"], *project["license-files"]}
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_what_links_in_the_package_lead_to_is_copied_to_its_place():
+    """Otherwise the wheel is built without it, and without an error."""
+    places = {ROOT / source: target for source, target in re.findall(r"^COPY (\w+) (\S+)$", RECIPE, flags=re.M)}
+    links = [path for path in (ROOT / "medcyclegan").rglob("*") if path.is_symlink()]
+    assert links
+    for link in links:
+        target = link.resolve()
+        assert places.get(target) == f"/src/{target.relative_to(ROOT)}", link
 
 
 def test_the_extras_exist():

@@ -84,10 +84,7 @@ def _inspect_series(
     files = tuple(path.as_posix() for path in series.paths)
     row = InspectedVolume(path, "dicom", "refused", files=len(files), file_paths=files, **_described(series))
     if series.damaged or lost:
-        damaged = [*series.damaged, *lost]
-        within = damaged[0].path.parent.relative_to(folder)
-        error = refusal_of(damaged)
-        return refused_row(row, ReadError.from_error(f"in {within.as_posix()}: ", error) if within.parts else error)
+        return refused_row(row, refusal_of([*series.damaged, *lost], folder))
     aside = is_aside(series)
     if aside and is_beside:
         remedy = f"read only when named with --series {series.uid}"

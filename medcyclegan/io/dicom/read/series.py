@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,8 +31,9 @@ __all__ = [
 ]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-#: Number of characters of a UID in messages.
+#: Number of characters of a UID in messages, without zeros at its end.
 _SHORT = 8
+_ZEROS = re.compile(r"(\.0)+$")
 _ELLIPSES = ("…", "...")
 #: The number of series that a refusal lists.
 _LISTED = 6
@@ -151,13 +153,21 @@ def matching_uids(uids: Iterable[str], wanted: str) -> list[str]:
 
 
 def short_uid(uid: str) -> str:
-    """Return the end of a UID after an ellipsis, for a message; :func:`matching_uids` accepts it."""
-    return f"…{uid[-_SHORT:]}" if len(uid) > _SHORT else uid or "(no UID)"
+    """Return the end of a UID after an ellipsis, for a message; :func:`matching_uids` accepts it.
+
+    Zero components at the end are not counted: all series of some scanners end with them.
+
+    >>> short_uid("1.3.12.2.1107.5.2.43.67060.2022040715044210837860713.0.0.0")
+    '…37860713.0.0.0'
+    """
+    length = _SHORT + len(uid) - len(_ZEROS.sub("", uid))
+    return f"…{uid[-length:]}" if len(uid) > length else uid or "(no UID)"
 
 
-def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
+def choose_series(scan: Scan, wanted: str | None, notes: Notes, folder: Path | None = None) -> Series:
     """Return the one series to read: the ``wanted`` UID (see :func:`matching_uids`), or the only one that is a volume.
 
+    ``folder``: the one in which messages name files by their paths.
     Raises :class:`~medcyclegan.errors.AmbiguousError` for several, and
     :class:`~medcyclegan.errors.ReadError` if there is none or if a file may be a missing slice.
     """
@@ -178,13 +188,13 @@ def choose_series(scan: Scan, wanted: str | None, notes: Notes) -> Series:
     unplaced = find_unplaced(scan)
     if not chosen:
         if unplaced:
-            raise refusal_of(unplaced)
+            raise refusal_of(unplaced, folder)
         raise ReadError(
             f"no DICOM images here ({_counted(scan.others)})", remedy="name the folder that holds the series"
         )
     concerning = [*chosen[0].damaged, *unplaced]
     if concerning:
-        raise refusal_of(concerning)
+        raise refusal_of(concerning, folder)
     _note_left_out(scan, [series for series in groups if series.uid != chosen[0].uid], wanted, notes)
     return chosen[0]
 
@@ -242,10 +252,13 @@ def _frames_of(file: DicomFile, keywords: tuple[str, ...], *, keep_datasets: boo
     return mosaic_frames(file.dataset, whole) if is_mosaic(file.dataset) else [whole]
 
 
-def refusal_of(damaged: list[DamagedFile]) -> ReadError:
-    """Return the error for files of which any may be a missing slice."""
-    first = damaged[0].error
-    return first if len(damaged) == 1 else ReadError.from_error(f"{len(damaged)} files are refused, the first: ", first)
+def refusal_of(damaged: list[DamagedFile], folder: Path | None = None) -> ReadError:
+    """Return the error for files of which any may be a missing slice; it names a file by its path in ``folder``."""
+    path, error = damaged[0].path, damaged[0].error
+    if folder is not None and path.is_relative_to(folder) and str(error).startswith(path.name):
+        above = path.parent.relative_to(folder)
+        error = ReadError.from_error(f"{above.as_posix()}/", error) if above.parts else error
+    return error if len(damaged) == 1 else ReadError.from_error(f"{len(damaged)} files are refused, the first: ", error)
 
 
 def _listing(groups: list[Series]) -> str:

@@ -68,7 +68,7 @@ def read_dicom_files(files: Iterable[Path], options: ReadOptions, name: str, *, 
     scan = scan_files(files, options.split_by, keep_datasets=True)
     notes = Notes(_log, name)
     try:
-        series = choose_series(scan, options.series, notes)
+        series = choose_series(scan, options.series, notes, Path(name))
         notes.set_name(f"{name}, series {short_uid(series.uid)}")
         if named_alone:
             check_whole_series(series, notes)
