@@ -131,6 +131,7 @@ def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
         provenance = {"pairs": pairs, "config": {"seed": seed}}
         trained = dataclasses.replace(tiny_model(T1, T2), provenance=provenance)
         trained.save(tmp_path / "out" / folder / "latest" / "model-last")
+    trained.save(tmp_path / "out" / "brain-t1-t2" / "mean")
     title, domains, _, start = pipeline["TRAININGS"]["brain-t1-t2"]
     monkeypatch.setitem(pipeline["TRAININGS"], "brain-t1-t2", (title, domains, {"-first": (), "": ()}, start))
     monkeypatch.setitem(pipeline["install_model"].__globals__, "SHIPPED", models)
@@ -143,7 +144,7 @@ def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
         "t1 to t2, 8 synthetic heads of unseen label maps: PSNR 24.0 dB (input: 20.0), SSIM 0.90 (0.80)"
     ]
     assert shipped.shipped_models()[0].about["trained_on"][:2] == [
-        "starts from head-t1-t2",
+        "starts from head-t1-t2-more",
         "18 synthetic patients, generated from 2 label maps; no scan of a person",
     ]
 
@@ -222,7 +223,8 @@ class TestWhatIsShipped:
         assert model.size_mb <= 10
         assert {value.dtype for state in bundle.weights.values() for value in state.values()} == {torch.float16}
         assert {path.name for path in model.folder.iterdir()} == {
-            "G_AB.safetensors", "G_BA.safetensors", "MODEL_CARD.md", "model.json"
+            "G_AB.safetensors", "G_BA.safetensors", "MODEL_CARD.md", "model.json",
+            "calibration_AB.safetensors", "calibration_BA.safetensors",
         }  # fmt: skip
         for key in ("trained_on", "measured", "limits"):
             assert model.about[key]

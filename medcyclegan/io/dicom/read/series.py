@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-#: Number of characters of a UID in messages, without zeros at its end.
+#: Number of characters of a UID in messages, without its last zeros.
 _SHORT = 8
 _ZEROS = re.compile(r"(\.0)+$")
 _ELLIPSES = ("…", "...")
