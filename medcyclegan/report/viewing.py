@@ -161,7 +161,7 @@ def error_volume(fake: Volume, reference: Volume) -> Volume:
 def _error_and_ranges(fake: Volume, reference: Volume) -> tuple[Volume, list[tuple[float, float]] | None, bool]:
     """Return the error, the values of fake and reference that count as 0 and 1, and whether any voxel has an error.
 
-    For an error in HU there is no such range (None, None).
+    For an error in HU there is no such range: None.
     """
     moved, covered = _on_grid_of(fake, reference)
     values = [fake.array.astype(np.float32), moved]
