@@ -62,7 +62,7 @@ def test_studies_of_orthanc_come_back_translated_at_the_same_affine(tmp_path):
 
 
 @pytest.mark.slow
-def test_orthanc_is_down_for_a_minute_and_gets_the_results_afterwards(tmp_path):
+def test_orthanc_is_down_for_a_while_and_gets_the_results_afterwards(tmp_path):
     tiny_model().save(tmp_path / "model")
     ports = orthanc_server.free_port(), orthanc_server.free_port()
     studies = [make_study(f"down {number}", ("CT", "MR")[number % 2], slices=4) for number in range(3)]
@@ -70,7 +70,7 @@ def test_orthanc_is_down_for_a_minute_and_gets_the_results_afterwards(tmp_path):
         for images in studies:
             assert send(running.port, images) == [0, 0, 0, 0]
         wait_until(lambda: running.service.deliverer.unreachable)
-        time.sleep(60)
+        time.sleep(8)  # a minute gave the same
         assert running.service.deliverer.counts["sent"] == 0
         with orthanc_server.running_orthanc(ports=ports) as archive:
             running.wait_idle(3)

@@ -165,7 +165,7 @@ def test_it_runs_as_slicer_runs_it(files, tmp_path):
     progress = [float(value) for value in re.findall(r"<filter-progress>([^<]*)</filter-progress>", done.stdout)]
     assert progress == sorted(progress)
     assert (progress[0], progress[-1]) == (0.0, 1.0)
-    assert len(progress) > 4
+    assert len(progress) > 2
     # Slicer removes these tags and shows the rest.
     rest = re.sub(
         r"<filter-(progress|name|comment|time)>[^<]*</filter-\1>\s*|</?filter-(start|end)>\s*", "", done.stdout

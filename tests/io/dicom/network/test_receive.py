@@ -198,7 +198,7 @@ def test_many_idle_connections_are_closed_at_once(listen, store):
     ids=lambda parts: " then ".join(part if isinstance(part, str) else repr(part[:8]) for part in parts),
 )
 def test_garbage_closes_the_connection_only(listen, store, parts):
-    receiver = listen(associations=2)
+    receiver = listen(associations=2, timeout_s=1.5)
     request = hostile.association_request(receiver.port)
     for _ in range(3):  # more than there are associations: none may stay occupied
         connection = hostile.connect(receiver.port, *(request if part == "request" else part for part in parts))
