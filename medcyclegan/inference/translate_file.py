@@ -228,7 +228,7 @@ def _measure(
     The translation is already on the disk, and a failure in a later stage must not remove it.
     """
     failures: dict[str, str] = {}
-    uncertainty = None
+    uncertainty, coverage = None, options.coverage or DEFAULT_COVERAGE
     with noted(failures, "quality", "its quality was not measured"):
         forced = options.force and not fits_domain(volume, done.direction.source)
         quality = assess(volume, done, bundles, computing, forced=forced, calibration=calibration)
@@ -239,7 +239,6 @@ def _measure(
                 uncertainty = uncertainty_map(volume, done, bundles, computing)
                 kind: dict[str, Any] = {"calibrated": False}
             else:
-                coverage = options.coverage or DEFAULT_COVERAGE
                 uncertainty = interval_half_width(volume, done, calibration, coverage)
                 kind = {"calibrated": True, "coverage": coverage, **describe_calibration(calibration)}
             record["uncertainty"] = {**kind, **_summary(volume, done, uncertainty)}
@@ -247,7 +246,9 @@ def _measure(
     if options.preview is not None:
         with noted(failures, "preview", f"{options.preview} was not written"):
             shown = {"input": volume, f"synthetic {done.direction.target.name}": done.volume}
-            picture = png_bytes(preview(shown, uncertainty=uncertainty, unit=done.direction.target.scaling.unit))
+            used = {"heading": f"half-width, {coverage:.0%} interval"} if calibration is not None else {}
+            unit = done.direction.target.scaling.unit
+            picture = png_bytes(preview(shown, uncertainty=uncertainty, unit=unit, **used))
             with atomic_write(Path(options.preview)) as file:
                 file.write(picture)
     if failures:

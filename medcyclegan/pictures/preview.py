@@ -26,7 +26,13 @@ _LONGEST = 320
 _PLANES = {"axial": (0, 1, "R", "A"), "coronal": (0, 2, "R", "S"), "sagittal": (1, 2, "A", "S")}
 
 
-def preview(volumes: Mapping[str, Volume], *, uncertainty: Volume | None = None, unit: str = "") -> Image.Image:
+def preview(
+    volumes: Mapping[str, Volume],
+    *,
+    uncertainty: Volume | None = None,
+    unit: str = "",
+    heading: str = "uncertainty (bright: doubt)",
+) -> Image.Image:
     """Return the volumes in axial, coronal and sagittal planes, one labelled column per volume.
 
     Radiological display: the patient's right and anterior sides are shown on the left. The planes intersect in
@@ -34,16 +40,15 @@ def preview(volumes: Mapping[str, Volume], *, uncertainty: Volume | None = None,
     along their own axes. CT is windowed from -160 to 240 HU, 2-D pictures over their range, all others from 0 (the
     1st percentile of the foreground if there are negative values) to the 99.5th percentile. A plane that is only a
     line of voxels is left out, unless the volumes have no others. ``uncertainty``, the possible error of each voxel
-    in ``unit``, is shown in a last column, from black (0) over red to white (its 99.5th percentile inside the head).
+    in ``unit``, is shown in a last column under ``heading``, from black (0) over red to white (its 99.5th percentile
+    inside the head).
     Every preview is stamped ``SYNTHETIC - research only``.
     """
     columns = [_column(name, volume) for name, volume in volumes.items()]
     where = _middle(columns[0].array, next(iter(volumes.values())).modality)
     if uncertainty is not None:
         array, spacing = to_ras(uncertainty)
-        columns.append(
-            _Column("uncertainty (bright: doubt)", array, spacing, 0.0, _most(array, columns[0]), unit, heat=True)
-        )
+        columns.append(_Column(heading, array, spacing, 0.0, _most(array, columns[0]), unit, heat=True))
     extent = max(max(n * mm for n, mm in zip(c.array.shape, c.spacing, strict=True)) for c in columns)
     rows = []
     for plane in _shown_planes(columns):

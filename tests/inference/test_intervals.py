@@ -71,6 +71,24 @@ def test_the_map_is_an_interval_of_the_coverage_that_was_asked_for(tmp_path):
     assert found[0.95] > 1.2 * found[None]
 
 
+@pytest.mark.parametrize(
+    ("is_calibrated", "coverage", "heading"),
+    [(True, None, "half-width, 90% interval"), (True, 0.95, "half-width, 95% interval"), (False, None, None)],
+)
+def test_the_preview_says_what_the_map_is(tmp_path, monkeypatch, is_calibrated, coverage, heading):
+    module = importlib.import_module("medcyclegan.inference.translate_file")
+    drawn, draw = [], module.preview
+    monkeypatch.setattr(module, "preview", lambda *args, **named: drawn.append(named) or draw(*args, **named))
+    model = calibrated(tiny_model(), "mr") if is_calibrated else tiny_model()
+    options = TranslationOptions(
+        to="mr", uncertainty=tmp_path / "map.nii.gz", coverage=coverage, preview=tmp_path / "map.png"
+    )
+    source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
+    translate_file(source, tmp_path / "out.nii.gz", model.save(tmp_path / "model"), options)
+    assert (tmp_path / "map.png").exists()
+    assert [named.get("heading") for named in drawn] == [heading]
+
+
 def test_an_uncalibrated_map_says_so(tmp_path, caplog):
     source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
     folder = tiny_model().save(tmp_path / "model")
