@@ -246,9 +246,9 @@ def _measure(
     if options.preview is not None:
         with noted(failures, "preview", f"{options.preview} was not written"):
             shown = {"input": volume, f"synthetic {done.direction.target.name}": done.volume}
-            used = {"heading": f"half-width, {coverage:.0%} interval"} if calibration is not None else {}
+            heading = None if calibration is None else f"half-width, {coverage:.0%} interval"
             unit = done.direction.target.scaling.unit
-            picture = png_bytes(preview(shown, uncertainty=uncertainty, unit=unit, **used))
+            picture = png_bytes(preview(shown, uncertainty=uncertainty, unit=unit, heading=heading))
             with atomic_write(Path(options.preview)) as file:
                 file.write(picture)
     if failures:

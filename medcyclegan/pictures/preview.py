@@ -31,7 +31,7 @@ def preview(
     *,
     uncertainty: Volume | None = None,
     unit: str = "",
-    heading: str = "uncertainty (bright: doubt)",
+    heading: str | None = None,
 ) -> Image.Image:
     """Return the volumes in axial, coronal and sagittal planes, one labelled column per volume.
 
@@ -48,6 +48,7 @@ def preview(
     where = _middle(columns[0].array, next(iter(volumes.values())).modality)
     if uncertainty is not None:
         array, spacing = to_ras(uncertainty)
+        heading = heading or "uncertainty (bright: doubt)"
         columns.append(_Column(heading, array, spacing, 0.0, _most(array, columns[0]), unit, heat=True))
     extent = max(max(n * mm for n, mm in zip(c.array.shape, c.spacing, strict=True)) for c in columns)
     rows = []

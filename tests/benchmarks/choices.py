@@ -12,7 +12,7 @@ maps, with one protocol for each contrast. DATA holds the scans of docs/results.
 model, ten seeds, the choices from nothing, pairs, the plain public CycleGAN (the configuration ``default``); all of
 them with one seed, then with the next. MODEL is a model with pixels of 2 mm and the generators of ``cpu``. ``--only``
 selects jobs by the first letters of SET-START-CHOICE-STEPS-SEED. A job that fails leaves its error in its file, and the
-others go on; remove such files to repeat them. No job starts after ``--until``, in seconds since 1970.
+others go on; remove such files to repeat them. No job starts after the time ``--until`` (a Unix time, in seconds).
 
 ``table`` prints what is there as Markdown.
 """
@@ -170,7 +170,7 @@ def train_job(job: Job, config: Any, store: Path, out: Path, start: Path, device
 
 
 def work(jobs: list[Job], taken: Any, arguments: argparse.Namespace, threads: int) -> None:
-    """Work off jobs, in one of several processes, until none is left or it is too late to start another."""
+    """Run jobs in one of several processes until all have been started or the time ``--until`` has passed."""
     import gc
     import logging
 

@@ -1,6 +1,5 @@
 """A folder in, a folder out: what is translated, skipped, kept and refused, with tiny models on synthetic volumes."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -11,53 +10,15 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from click.testing import CliRunner
-from PIL import Image
 from support import dicom_phantoms as made
-from support.calibrations import calibrated
-from support.models import MR, tiny_model
-from support.phantoms import head_ct, head_mr, make_affine, write_nifti
+from support.exports import GRID, outputs, run
+from support.models import tiny_model
+from support.phantoms import head_ct, write_nifti
 
-from medcyclegan import read_volume
-from medcyclegan.cli.main import main
 from medcyclegan.cohort import find_many, read_ledger, translate_folder
 from medcyclegan.errors import ReadError, UsageError, WriteError
 from medcyclegan.inference import TranslationOptions
 from medcyclegan.io import ReadOptions
-from medcyclegan.model import DomainModel, ModelBundle
-
-AXES = make_affine("LPS", (9.0, 9.0, 9.0))
-GRID = ((20, 24, 6), AXES)
-
-
-def mr_series(seed):
-    volume = head_mr(*GRID)
-    whole = volume.replace(array=np.rint(volume.array).astype(np.int16), modality="MR")
-    return made.slices_of(whole, seed=seed)
-
-
-@pytest.fixture
-def export(tmp_path, monkeypatch):
-    """An export: two CT and an MR series shuffled over two folders, a picture, a report, a CT and an MR as NIfTI."""
-    monkeypatch.chdir(tmp_path)
-    slices = [*made.slices_of(head_ct(*GRID), seed="a"), *made.slices_of(head_ct(*GRID), seed="b"), *mr_series("c")]
-    for part in (0, 1):
-        made.save(slices[part::2], tmp_path / "export" / f"DISK{part}")
-    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "export" / "screen.png")
-    (tmp_path / "export" / "report.pdf").write_bytes(b"%PDF-1.4")
-    write_nifti(head_ct(*GRID), tmp_path / "export" / "more" / "head.nii.gz")
-    tiny_model().save(tmp_path / "model")
-    return tmp_path
-
-
-def run(*words):
-    return CliRunner().invoke(main, ["translate-volume", *map(str, words), "--model", "model", "--device", "cpu"])
-
-
-def outputs(folder):
-    """Return the outputs in a folder of results: sidecars show where they are."""
-    found = [path.relative_to(folder) for path in folder.rglob("*.json")]
-    return sorted(str(path.with_suffix("")) for path in found if path.parts[0] != ".done")
 
 
 def test_an_export_becomes_a_folder_of_series(export):
@@ -309,30 +270,6 @@ def test_only_one_volume_is_in_memory(export, monkeypatch):
     assert loads == [1], "the model is loaded once"
 
 
-def test_a_name_of_the_target_s_contrast_is_skipped(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tiny_model(DomainModel("t1", "MR", MR), DomainModel("t2", "MR", MR)).save(tmp_path / "model")
-    for name in ("s1_T1w", "s1_T2w", "s2"):
-        write_nifti(head_mr(*GRID), tmp_path / "in" / f"{name}.nii.gz")
-    result = run("in", "out", "--to", "t2")
-    assert outputs(tmp_path / "out") == ["s1_T1w", "s2"]
-    assert "it is t2 by the name" in result.stdout
-    assert len(outputs(tmp_path / "out")) == 2
-    assert run("in", "forced", "--to", "t2", "--force").exit_code == 0
-    assert len(outputs(tmp_path / "forced")) == 3
-
-
-def test_a_volume_in_hu_without_a_modality_is_skipped_as_mr(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    tiny_model().save(tmp_path / "model")
-    write_nifti(head_ct(*GRID).replace(modality=None), tmp_path / "in" / "a.nii.gz")
-    write_nifti(head_mr(*GRID), tmp_path / "in" / "b.nii.gz")
-    result = run("in", "out", "--to", "ct")
-    assert result.exit_code == 0, result.output
-    assert "1 translated, 0 unchanged, 1 skipped" in result.stdout
-    assert read_volume(tmp_path / "out/b.nii.gz").synthetic
-
-
 def test_errors_of_python_calls(export):
     (export / "empty").mkdir()
     (export / "void").mkdir()
@@ -363,58 +300,6 @@ def test_results_of_two_key_files_are_not_mixed(export, tmp_path):
     assert "was made with another settings" in other.stdout + other.stderr + (tmp_path / "out/ledger.jsonl").read_text()
 
 
-def test_the_innermost_name_with_a_contrast_decides_what_a_volume_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for number, name in enumerate(("t1/a", "t2/b", "study_t2/t1", "study_t1/sub_T2w", "t1_and_t2/c")):
-        write_nifti(head_mr(*GRID, seed=number), tmp_path / "in" / f"{name}.nii.gz")
-    tiny_model(DomainModel("t1", "MR", MR), DomainModel("t2", "MR", MR)).save(tmp_path / "model")
-    result = run("in", "out", "--to", "t2")
-    assert outputs(tmp_path / "out") == ["study_t2/t1", "t1/a", "t1_and_t2/c"], result.output
-    assert result.stdout.count("it is t2 by the name of its file or folder") + result.stderr.count("is skipped") >= 2
-    alone = run("in/t2", "alone", "--to", "t2")
-    assert alone.exit_code == 1
-    assert "it is t2 by the name of its file or folder" in alone.stderr
-    assert outputs(tmp_path / "forced") == []
-    run("in/t2", "forced", "--to", "t2", "--force")
-    assert outputs(tmp_path / "forced") == ["b"]
-
-
-def maps(*folders):
-    return sorted(str(path) for folder in folders for path in folder.rglob("*") if path.is_file())
-
-
-def test_each_result_has_a_map_and_a_preview_of_its_name(export):
-    result = run("export", "out", "--to", "mr", "--uncertainty", "maps.v2", "--preview", "previews", "--tta")
-    assert result.exit_code == 0, result.output
-    names = ["more/head", "patient-001/series-01", "patient-002/series-01"]
-    assert outputs(export / "out") == names
-    assert maps(export / "maps.v2") == [f"{export}/maps.v2/{name}.nii.gz" for name in names]
-    assert maps(export / "previews") == [f"{export}/previews/{name}.png" for name in names]
-    for name in names:
-        shape = read_volume(export / "out" / (name if "series" in name else f"{name}.nii.gz")).shape
-        assert read_volume(export / "maps.v2" / f"{name}.nii.gz").shape == shape
-        sidecar = json.loads((export / "out" / f"{name}.json").read_text())
-        assert sidecar["uncertainty"]["calibrated"] is False
-
-
-def test_maps_and_previews_are_added_and_kept_like_results(export):
-    options = ("--uncertainty", "maps", "--preview", "maps", "--tta")
-    assert "3 translated" in run("export", "out", "--to", "mr", "--tta").stdout
-    assert "3 translated" in run("export", "out", "--to", "mr", *options).stdout, "results have no maps yet"
-    assert "3 unchanged" in run("export", "out", "--to", "mr", *options).stdout
-    assert "3 unchanged" in run("export", "out", "--to", "mr", "--tta").stdout
-    (export / "maps/more/head.png").unlink()
-    assert "1 translated, 2 unchanged" in run("export", "out", "--to", "mr", *options).stdout
-    # a map of another run is not replaced
-    before = (export / "maps/more/head.nii.gz").read_bytes()
-    result = run("export", "other", "--to", "mr", *options)
-    assert result.exit_code == 1
-    assert "head.nii.gz exists, and was not made by this command" in result.output
-    assert (export / "maps/more/head.nii.gz").read_bytes() == before
-    assert outputs(export / "other") == []
-    assert "3 translated" in run("export", "other", "--to", "mr", *options, "--overwrite").stdout
-
-
 def test_remarks_on_the_model_are_printed_once(export):
     result = run("export", "out", "--to", "mr")
     remarks = [line for line in result.stderr.splitlines() if "quality: " in line]
@@ -430,50 +315,3 @@ def test_the_table_fits_a_narrow_terminal(export, monkeypatch):
     assert "\n  unchanged, check [1]: more/head.nii.gz" in narrow
     assert "more/head" in narrow.splitlines()
     assert sum("translated" in line for line in wide.splitlines()) >= 3
-
-
-def test_a_map_never_replaces_an_input(export):
-    """Maps are named like results, and a result like its input: the map of one input may have the name of another."""
-    for name in ("a.nii", "a.nii.gz"):
-        write_nifti(head_ct(*GRID), export / name)
-    before = (export / "a.nii.gz").read_bytes()
-    result = run("a.nii", "a.nii.gz", "out", "--to", "mr", "--uncertainty", ".", "--tta", "--overwrite")
-    assert result.exit_code == 2
-    assert "a.nii.gz is an input: name another folder" in result.output
-    assert (export / "a.nii.gz").read_bytes() == before
-    assert outputs(export / "out") == []
-
-
-def test_a_map_of_another_model_is_not_that_of_a_result(export):
-    words = ("export/more", "out", "--to", "mr", "--tta")
-    assert "1 translated" in run(*words, "--uncertainty", "maps").stdout
-    shutil.rmtree(export / "model")
-    tiny_model(b=DomainModel("mr", "MR", dataclasses.replace(MR, upper=900.0))).save(export / "model")
-    assert "1 failed" in run(*words, "--uncertainty", "maps").stdout
-    assert "1 translated" in run(*words, "--overwrite").stdout
-    result = run(*words, "--uncertainty", "maps")
-    assert "1 failed" in result.stdout, "the map is that of the earlier model"
-    assert "head.nii.gz exists, and was not made by this command with these settings" in result.output
-    assert "1 translated" in run(*words, "--uncertainty", "maps", "--overwrite").stdout
-    assert "1 unchanged" in run(*words, "--uncertainty", "maps").stdout
-
-
-def test_a_map_from_before_the_calibration_is_not_kept(export):
-    words = ("export/more", "out", "--to", "mr", "--uncertainty", "maps")
-    assert "1 translated" in run(*words).stdout
-    model = calibrated(ModelBundle.load(export / "model"), "mr")
-    shutil.rmtree(export / "model")
-    model.save(export / "model")
-    result = run(*words)
-    assert "1 failed" in result.stdout
-    assert "head.nii.gz exists, and was not made by this command with these settings" in result.output
-    assert "1 translated" in run(*words, "--overwrite").stdout
-    assert json.loads((export / "out/head.json").read_text())["uncertainty"]["calibrated"] is True
-    assert "1 unchanged" in run(*words).stdout
-
-
-def test_results_and_maps_that_were_moved_together_are_kept(export):
-    words = ("export/more", "--to", "mr", "--tta")
-    assert "1 translated" in run(*words, "-o", "work/out", "--uncertainty", "work/maps").stdout
-    os.rename("work", "moved")
-    assert "1 unchanged" in run(*words, "-o", "moved/out", "--uncertainty", "moved/maps").stdout

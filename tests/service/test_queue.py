@@ -10,13 +10,6 @@ from medcyclegan.errors import WriteError
 from medcyclegan.service.queue import Delivery, Queue
 
 
-@pytest.fixture
-def queue(tmp_path):
-    queue = Queue(tmp_path / "queue")
-    yield queue
-    queue.close()
-
-
 def again(queue):
     """Return the queue as a new process finds it."""
     queue.close()

@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 from support import orthanc_server
 from support.dicom_node_server import make_certificate
-from support.dicomweb_server import archive_of, as_json, row_of, running_service
+from support.dicomweb_commands import error_of, honest, images_of, series_at, translate, uids_of
+from support.dicomweb_server import as_json, row_of, running_service
 
 from medcyclegan.cli.main import main
 from medcyclegan.errors import MedCycleGANError, MissingExtraError
@@ -29,40 +30,6 @@ SLICES = 4
 def no_credentials(monkeypatch):
     for name in ("TOKEN", "CERT", "KEY", "CA", "MAX_MB"):
         monkeypatch.delenv(f"MEDCYCLEGAN_DICOMWEB_{name}", raising=False)
-
-
-def images_of(workspace):
-    return sorted((workspace / "ct").iterdir())
-
-
-def uids_of(workspace):
-    image = pydicom.dcmread(images_of(workspace)[0])
-    return str(image.StudyInstanceUID), str(image.SeriesInstanceUID)
-
-
-def honest(workspace, *, images=None, stated=None):
-    """Return a server's function that lists the series, sends its images and confirms what it is sent."""
-    return archive_of(images_of(workspace), images=images, stated=stated)
-
-
-def translate(*arguments):
-    command = ["translate-volume", *arguments, "--model", "model", "--to", "mr"]
-    return CliRunner().invoke(main, command)
-
-
-def error_of(result, workspace):
-    """Return the error line of a failed command, after checking that it left no file."""
-    assert result.exit_code in (1, 2), result.output
-    assert result.stdout == ""
-    assert not list((workspace / "temporary").iterdir())
-    assert "Traceback" not in result.stderr
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    return line
-
-
-def series_at(service, workspace):
-    study, series = uids_of(workspace)
-    return f"{service}/studies/{study}/series/{series}"
 
 
 def test_a_series_is_fetched_translated_and_stored(workspace):

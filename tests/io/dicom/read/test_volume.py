@@ -11,15 +11,13 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from support import dicom_phantoms as made
 from support import phantoms
 from support.dicom_cases import judge
-from support.dicom_file_cases import recoded
 from support.dicom_mutations import SERIES, outcome, write_series
 from support.dicom_own_cases import ALL_CASES
 
-from medcyclegan.errors import AmbiguousError, GeometryError, MissingExtraError, ReadError
+from medcyclegan.errors import AmbiguousError, GeometryError, ReadError
 from medcyclegan.io import ReadOptions, find_volumes, read_volume
 from medcyclegan.io.dicom.read.series import matching_uids
 from medcyclegan.io.dicom.read.volume import DicomSource
@@ -257,24 +255,6 @@ def test_a_slice_twice_with_other_pixels_is_refused(tmp_path):
         read_volume(tmp_path / "in")
 
 
-@pytest.mark.parametrize("changed", [False, True])
-def test_an_image_in_two_codings_is_one_if_its_pixels_are_the_same(changed, tmp_path):
-    volume = made.placed_volume()
-    again = made.slices_of(volume.replace(array=(volume.array + changed).astype(np.int16)))
-    for dataset in again:
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.compress(RLELossless, generate_instance_uid=False)
-    made.save(made.slices_of(volume), tmp_path / "in")
-    made.save(again, tmp_path / "in", name=lambda number: f"RLE{number}", syntax=RLELossless)
-    if changed:
-        with pytest.raises(AmbiguousError, match=r"several different images at one position"):
-            read_volume(tmp_path / "in")
-        return
-    found = read_volume(tmp_path / "in")
-    np.testing.assert_array_equal(found.array, volume.array)
-    assert "images that are copies of another file of the series are left out: 10" in "".join(found.notes)
-
-
 def test_max_voxels_counts_before_memory_is_taken(tmp_path):
     made.save(made.slices_of(made.placed_volume()), tmp_path / "in")
     with pytest.raises(ReadError, match=r"1680 voxels, over the limit of 1000.*--max-voxels 1680"):
@@ -288,38 +268,6 @@ def read_volume_with_gap(folder: Path, most: int) -> None:
     slices[-1].ImagePositionPatient[2] += 50
     made.save(slices, folder)
     read_volume(folder, allow_gap_mm=60, max_voxels=most)
-
-
-def test_a_missing_decoder_names_the_extra(tmp_path, monkeypatch):
-    from medcyclegan.io.dicom.read import pixels as dicom_pixels
-
-    class Decoder:
-        is_available = False
-
-    slices = made.slices_of(made.placed_volume())
-    for dataset in slices:
-        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-        dataset.compress(pydicom.uid.RLELossless)
-    made.save(slices, tmp_path / "in", syntax=pydicom.uid.RLELossless)
-    monkeypatch.setattr(dicom_pixels, "get_decoder", lambda uid: Decoder())
-    with pytest.raises(MissingExtraError, match=r"RLE Lossless needs a decoder.*pip install 'medcyclegan\[jpeg\]'"):
-        read_volume(tmp_path / "in")
-
-
-@pytest.mark.parametrize("kind", ["JPEGBaselineProcess1", "JPEG2000"])
-def test_lossy_syntaxes_are_decoded_as_pydicom_does(kind, tmp_path):
-    slices = made.slices_of(made.placed_volume((16, 16, 3)))
-    for dataset in slices:
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-        dataset.PixelData = bytes(range(256))
-        dataset["PixelData"].VR = "OB"
-        dataset.RescaleIntercept = 0
-    made.save(slices, tmp_path / "in")
-    recoded(tmp_path / "in", kind)
-    found = read_volume(tmp_path / "in")
-    for k, path in enumerate(sorted((tmp_path / "in").iterdir())):
-        np.testing.assert_array_equal(found.array[:, :, k], pydicom.dcmread(path).pixel_array.T)
-    assert np.abs(found.array[:, :, 0].T.ravel() - np.arange(256)).max() < 40
 
 
 def test_two_volumes_at_nearly_one_place_are_no_fine_stack(tmp_path):
