@@ -38,6 +38,8 @@ _LEAST_AIR_MM3 = 40.0
 _REACH_MM = 14.0
 #: Soft tissue connected to the muscles and the nerve of the eye within this distance is orbital fat.
 _ORBIT_MM = 9.0
+#: The fields of a head that have a value for every voxel.
+_TENSORS = ("tissues", "depth_mm", "orbit", "enclosed")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,6 +58,8 @@ class LabelledHead:
         from the scalp; of bone and marrow, the depth within the bone; of fluid, the distance from the bone.
     ``orbit``
         bool ``(X, Y, Z)``: soft tissue behind the eyes.
+    ``enclosed``
+        bool ``(X, Y, Z)``: fluid that has brain to its left and right, and in front of it and behind it.
     ``sha256``
         The hash of the label map's values and geometry.
     """
@@ -65,17 +69,18 @@ class LabelledHead:
     centre: tuple[float, float, float]
     depth_mm: torch.Tensor
     orbit: torch.Tensor
+    enclosed: torch.Tensor
     sha256: str
 
     def to(self, device: torch.device) -> LabelledHead:
         """Return the same head on ``device``."""
-        moved = {name: getattr(self, name).to(device) for name in ("tissues", "depth_mm", "orbit")}
+        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
         return dataclasses.replace(self, **moved)
 
     def part(self, box: tuple[slice, slice, slice]) -> LabelledHead:
         """Return the voxels of ``box``, with the same origin in mm, as views."""
         x, y, z = (centre - along.start for centre, along in zip(self.centre, box, strict=True))
-        parts = {name: getattr(self, name)[box] for name in ("tissues", "depth_mm", "orbit")}
+        parts = {name: getattr(self, name)[box] for name in _TENSORS}
         return dataclasses.replace(self, centre=(x, y, z), **parts)
 
     @functools.cached_property
@@ -118,7 +123,9 @@ def build_head(volume: Volume, table: Mapping[int, str] = FREESURFER) -> Labelle
     depth_mm, orbit = _places(on_cpu, spacing_mm)
     digest = hashlib.sha256(volume.content_sha256().encode())
     digest.update(repr(sorted(table.items())).encode())
-    return LabelledHead(on_cpu, spacing_mm, (x, y, z), depth_mm, orbit, digest.hexdigest())
+    fluid = on_cpu == tissue_index("cerebrospinal fluid")
+    enclosed = fluid & _between(torch.from_numpy(is_brain), 0) & _between(torch.from_numpy(is_brain), 1)
+    return LabelledHead(on_cpu, spacing_mm, (x, y, z), depth_mm, orbit, enclosed, digest.hexdigest())
 
 
 def check_head(volume: Volume, table: Mapping[int, str] = FREESURFER) -> None:
@@ -275,6 +282,12 @@ def _places(tissues: torch.Tensor, spacing_mm: tuple[float, float, float]) -> tu
     seeds = (tissues == tissue_index("muscle")) & bool(soft.any())
     orbit = grow_within(seeds, soft, round(_ORBIT_MM / min(spacing_mm)))
     return depth, orbit
+
+
+def _between(mask: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return the voxels that have a voxel of ``mask`` on both sides along ``axis``."""
+    after = mask.int().cumsum(axis) > 0
+    return after & (mask.flip(axis).int().cumsum(axis) > 0).flip(axis)
 
 
 def _is_any(tissues: torch.Tensor, *names: str) -> torch.Tensor:

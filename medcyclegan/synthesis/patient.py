@@ -35,7 +35,7 @@ from medcyclegan.synthesis.sequences import CONTRASTS
 from medcyclegan.synthesis.tissues import BRAIN, LESIONS, TISSUES, tissue_index, tissue_indices
 from medcyclegan.synthesis.views import Variation, brain_box, draw_grid, seen_box
 
-__all__ = ["Images", "Patient", "draw_patient", "lesion_mask", "render_patient", "standard_patient"]
+__all__ = ["Extraction", "Images", "Patient", "draw_patient", "lesion_mask", "render_patient", "standard_patient"]
 
 _AIR_HU = -1000.0
 #: The fraction of MR images that are corrected for the coils' sensitivity: of whole heads, and of extracted brains,
@@ -47,16 +47,31 @@ _CORRECTED = (0.2, 0.6)
 _WITH_OFFSET, _OFFSET = 0.6, (0.2, 0.7)
 #: The blur of standard images, near the smallest that is drawn.
 _STANDARD_BLUR_MM = 0.4
+#: The range of ``Extraction.fluid_mm``. The ventricles are further than this from the bone.
+_KEPT_FLUID_MM = (4.0, 12.0)
 #: The tissues that count as brain in an extraction, which also keeps the fluid and vessels between them.
 _INSIDE = (*BRAIN, *LESIONS, "choroid plexus")
+
+
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """How a brain was extracted.
+
+    ``share``: the fraction of brain in the neighborhood above which a voxel is kept. ``fluid_mm``: enclosed fluid at
+    least this far from the bone (the ventricles, deep fissures and some cisterns) counts as brain, because the masks
+    that tools for extraction make have no holes.
+    """
+
+    share: float
+    fluid_mm: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Patient:
     """All parameters of one patient's images, apart from the label map, as plain numbers that can be stored.
 
-    ``extraction``: for a brain-extracted patient, the fraction of brain in the neighborhood above which a voxel is
-    kept; otherwise None. ``protocols`` and ``acquisitions`` have one entry for each contrast, in the same order.
+    ``extraction``: None if the head is whole. ``protocols`` and ``acquisitions`` have one entry for each contrast, in
+    the same order.
     """
 
     seed: int
@@ -68,7 +83,7 @@ class Patient:
     protocols: tuple[Protocol, ...]
     acquisitions: tuple[Acquisition, ...]
     fillings: tuple[Filling, ...]
-    extraction: float | None
+    extraction: Extraction | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -104,7 +119,9 @@ def draw_patient(
     protocols = tuple(draw_protocol(Draws(seed, "protocol", name), name, physics) for name in contrasts)
     choices = Draws(seed, "choices")
     with_lesions, extracted, metal = (choices.uniform(0, 1) for _ in range(3))
-    extraction = choices.uniform(0.3, 0.75) if extracted < variation.extracted else None
+    extraction = None
+    if extracted < variation.extracted:
+        extraction = Extraction(share=choices.uniform(0.3, 0.75), fluid_mm=choices.uniform(*_KEPT_FLUID_MM))
     return Patient(
         seed=seed,
         deformation=deformation,
@@ -162,9 +179,9 @@ def render_patient(patient: Patient, head: LabelledHead, *, clean: bool = False,
     tables = [tissue_values(protocol, patient.physics) for protocol in patient.protocols]
     maps = _value_maps(patient, head, tissues, tables)
     if patient.extraction is not None:
-        maps[-1] = _near_brain(head, tissues)
+        maps[-1] = _near_brain(head, tissues, patient.extraction.fluid_mm)
     sampled = sample_maps(maps, head, patient.deformation, part)
-    kept = None if patient.extraction is None else sampled[-1] > patient.extraction
+    kept = None if patient.extraction is None else sampled[-1] > patient.extraction.share
     scans, before = {}, {}
     for channel, protocol in enumerate(patient.protocols):
         white = float(tables[channel][0][tissue_index("white matter")])
@@ -211,12 +228,14 @@ def _value_maps(
     return maps
 
 
-def _near_brain(head: LabelledHead, tissues: torch.Tensor) -> torch.Tensor:
-    """Return the fraction of brain around each voxel, 0 to 1, within about 3 mm."""
+def _near_brain(head: LabelledHead, tissues: torch.Tensor, fluid_mm: float) -> torch.Tensor:
+    """Return the fraction of brain and of fluid in it around each voxel, 0 to 1, within about 3 mm."""
     inside = torch.zeros(len(TISSUES), device=tissues.device)
     inside[list(tissue_indices(*_INSIDE))] = 1.0
+    counted = inside[tissues.int()]
+    counted[head.enclosed & (head.depth_mm >= fluid_mm)] = 1.0
     x, y, z = (3.0 / mm for mm in head.spacing_mm)
-    return blurred(inside[tissues.int()], (x, y, z))
+    return blurred(counted, (x, y, z))
 
 
 def _outside(protocol: Protocol) -> float:

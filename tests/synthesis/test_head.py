@@ -154,3 +154,14 @@ def test_growth_stays_inside_and_ends_after_its_steps():
     assert grow_within(seeds, within, 3).sum() == 4
     assert grow_within(seeds, within, 20).sum() == 9
     assert not grow_within(torch.zeros_like(within), within, 3).any()
+
+
+def test_fluid_is_enclosed_where_brain_lies_on_all_sides(head):
+    tissues, enclosed = head.tissues.numpy(), head.enclosed.numpy()
+    fluid = tissues == tissue_index("cerebrospinal fluid")
+    x, y, z = (round(place) for place in head.centre)
+    assert enclosed[x, y, z]
+    assert not enclosed[~fluid].any()
+    outermost = np.argmax(fluid[:, y, z])
+    assert fluid[outermost, y, z]
+    assert not enclosed[outermost, y, z]

@@ -74,7 +74,7 @@ def test_a_patient_can_be_written_down(head):
     record = json.loads(json.dumps(dataclasses.asdict(patient), allow_nan=False))
     assert record["seed"] == 4
     assert record["lesions"]
-    assert record["extraction"] > 0
+    assert record["extraction"]["share"] > 0
     with pytest.raises(dataclasses.FrozenInstanceError):
         patient.seed = 5
 
@@ -126,6 +126,18 @@ def test_extraction_leaves_the_brain_alone(head):
     bone = (images.truth == tissue_index("cortical bone")) | (images.truth == tissue_index("fat"))
     assert not kept[bone].any()
     assert float(kept[inner(images, "white matter")].float().mean()) == 1.0
+
+
+def test_an_extracted_brain_has_no_hole_where_its_ventricles_are(head):
+    for seed in range(4):
+        patient = draw_patient(seed, head, ("t2",), Variation(spacing_mm=3.0, lesions=0.0, extracted=1.0))
+        images = render_patient(patient, head)
+        ventricle = ndimage.binary_erosion((images.truth == tissue_index("cerebrospinal fluid")).numpy(), iterations=2)
+        k = int(np.argmax(ventricle.sum(axis=(0, 1))))
+        assert ventricle[..., k].sum() > 5
+        kept = (images.scans["t2"] > 0).numpy()
+        assert kept[..., k][ventricle[..., k]].all()
+        assert np.array_equal(ndimage.binary_fill_holes(kept[..., k]), kept[..., k])
 
 
 @pytest.mark.parametrize("extracted", [0.0, 1.0])
