@@ -24,7 +24,8 @@ _FEW_STEPS, _HANDFUL_OF_STEPS = 1000, 200
 _FEW_PATIENTS = 5
 #: The name of the warning that the networks have learned nothing, which ``Fitness.learned`` repeats.
 NOT_LEARNED = "nothing learned"
-#: Scores for which lower is better and which are compared with the scores of the input: name -> description.
+#: Scores for which lower is better, one of which is compared with that of the input: the first that was measured, since
+#: errors of pairs tell more than a distance between distributions: name -> description.
 _DISTANCES = {"mae": "mean absolute error of held-out pairs", "sliced_wasserstein": "distance of held-out patches"}
 
 
@@ -126,12 +127,15 @@ def judge_model(fitness: Fitness | None, source: str, target: str, direction: st
             findings.append(("check", f"the model was trained on {patients} of {name}, fewer than {_FEW_PATIENTS}"))
     for name, description in _DISTANCES.items():
         score, given = (scores.get(f"{name}_{direction}") for scores in (fitness.scores, fitness.input_scores))
-        if score is not None and given is not None and score >= given:
+        if score is None or given is None:
+            continue
+        if score >= given:
             compared = "worse than" if score > given else "the same as"
             reason = f"the model's {description} is {score:.3g}, {compared} that of the untranslated input"
             findings.append(
                 ("check", f"{reason} ({given:.3g}): doing nothing is {'better' if score > given else 'as good'}")
             )
+        break
     return findings
 
 

@@ -88,7 +88,8 @@ def all_jobs(scale: float = 1.0) -> list[Job]:
         Job(data, "shipped", choice, SHORT, seed, more)
         for seed in SEEDS for data in real for choice, more in CHOICES.items()
     ]  # fmt: skip
-    jobs += [Job(data, "shipped", "base", LONG, seed) for data in real for seed in range(10)]
+    # The configuration ``cpu`` itself, with ten seeds.
+    jobs += [Job(data, "shipped", "mask", SHORT, seed, CHOICES["mask"]) for data in real for seed in range(10)]
     jobs += [
         Job(data, "scratch", choice, LONG, seed, SCRATCH + CHOICES[choice])
         for seed in SEEDS for data in ("brain", "synthetic") for choice in FROM_NOTHING

@@ -68,6 +68,16 @@ def test_scores_no_better_than_the_input_are_to_be_checked(name):
     assert gravest(judged(scores={f"{name}_AB": 0.9})) == "ok", "nothing to compare with"
 
 
+def test_errors_of_pairs_decide_over_a_distance_between_distributions():
+    scores = {"mae_AB": 0.2, "sliced_wasserstein_AB": 0.16}
+    given = {"mae_AB": 0.6, "sliced_wasserstein_AB": 0.09}
+    assert judged(scores=scores, input_scores=given) == []
+    assert [reason for _, reason in judged(scores=scores, input_scores=given | {"mae_AB": 0.1})] == [
+        "the model's mean absolute error of held-out pairs is 0.2, worse than that of the untranslated input (0.1): "
+        "doing nothing is better"
+    ]
+
+
 def test_it_travels_in_model_json(tmp_path):
     model = with_fitness(MODEL, warnings=(DRIFT,), scores={"mae_AB": 0.1}, input_scores={"mae_AB": 0.3})
     folder = model.save(tmp_path / "model")
