@@ -1,17 +1,19 @@
 """Train the models that come with the package, and put them into it.
 
     python pipelines/shipped_models.py train LABELS OUT [--model NAME]... [--device cuda]
-    python tests/benchmarks/shipped_models.py LABELS SCORES --real SCANS --model NAME=OUT/NAME/mean ...
+    python pipelines/shipped_models.py adapt SCANS OUT [--model NAME]... [--device cuda]
+    python tests/benchmarks/shipped_models.py LABELS SCORES --real SCANS --model NAME=OUT/NAME/final ...
     python pipelines/shipped_models.py install OUT SCORES/scores.json [--model NAME]...
     python pipelines/calibration_cases.py LABELS/seg_03.nii.gz LABELS/seg_08.nii.gz --out CASES
     python pipelines/shipped_models.py calibrate CASES [--model NAME]...
 
 LABELS is a folder with the label maps of SynthSeg's training heads. The maps that the benchmark scores are left out. A
 training that was interrupted is resumed, a finished one is left alone. OUT/NAME/mean has the mean of the weights before
-and after the last stages, which scored better than either (Wortsman et al. 2022, arXiv 2109.01903). ``install`` halves
-the precision of the weights and writes ``medcyclegan/model/shipped/NAME``, with the benchmark's scores in its model
-card. ``calibrate`` calibrates both directions of the installed models; the maps of CASES must not be those on which the
-calibration is tested.
+and after the last stages, which scored better than either (Wortsman et al. 2022, arXiv 2109.01903). ``adapt`` continues
+it on unpaired slices of real scans (SCANS: the scans of docs/results.md), and writes the mean of the weights before and
+after that to OUT/NAME/final; a model that has no real scans is copied. ``install`` halves the precision of the weights
+and writes ``medcyclegan/model/shipped/NAME``, with the benchmark's scores in its model card. ``calibrate`` calibrates
+both directions of the installed models; the maps of CASES must not be those on which the calibration is tested.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from medcyclegan import slice_volumes, train
 from medcyclegan.config import load_config
 from medcyclegan.evaluation import CalibrationOptions, calibrate_model
 from medcyclegan.model import ModelBundle
@@ -94,6 +97,17 @@ TRAININGS = {
 }
 #: The stages whose models' weights are averaged, if that is not the last stage alone.
 MEANS = {"head-t1-t2": ("-more", "")}
+OPENMS = "MS patients of the University Medical Centre Ljubljana (CC BY; Lesjak et al. 2018, Neuroinformatics 16:51)"
+#: Real subjects with T1 and T2 on whom a model continued, and their source. The test subjects are not among them.
+REAL = {
+    "head-t1-t2": (("openms_patient03", "openms_patient12"), OPENMS),
+    "brain-t1-t2": (
+        ("openms_mni07", "cstar_stroke_coreg"),
+        f"{OPENMS}; stroke patient of the Center for the Study of Aphasia Recovery (MIT license)",
+    ),
+}
+#: Settings of the training on real scans.
+UNPAIRED = ("training.max_steps=800",)
 
 
 def main() -> int:
@@ -103,13 +117,17 @@ def main() -> int:
     training = commands.add_parser("train")
     training.add_argument("labels", type=Path)
     training.add_argument("out", type=Path)
-    training.add_argument("--device", default="auto")
+    adapting = commands.add_parser("adapt")
+    adapting.add_argument("scans", type=Path)
+    adapting.add_argument("out", type=Path)
+    for command in (training, adapting):
+        command.add_argument("--device", default="auto")
     install = commands.add_parser("install")
     install.add_argument("out", type=Path)
     install.add_argument("scores", type=Path)
     calibrating = commands.add_parser("calibrate")
     calibrating.add_argument("cases", type=Path)
-    for command in (training, install, calibrating):
+    for command in (training, adapting, install, calibrating):
         command.add_argument("--model", action="append", choices=list(TRAININGS), help="default: all")
     arguments = parser.parse_args()
     for name in arguments.model or TRAININGS:
@@ -117,6 +135,8 @@ def main() -> int:
             calibrate(name, arguments.cases)
         elif arguments.command == "train":
             train_model(name, arguments.labels, arguments.out, arguments.device)
+        elif arguments.command == "adapt":
+            adapt_model(name, arguments.scans, arguments.out, arguments.device)
         else:
             install_model(name, arguments.out, json.loads(arguments.scores.read_text("utf-8")))
     return 0
@@ -141,13 +161,48 @@ def train_model(name: str, labels: Path, out: Path, device: str) -> None:
         mean_of(models).save(out / name / "mean")
 
 
+def adapt_model(name: str, scans: Path, out: Path, device: str) -> None:
+    """Continue one model on unpaired slices of real scans, or finish such a training; it is then ``out/NAME/final``."""
+    before, folder = ModelBundle.load(out / name / "mean"), out / f"{name}-real"
+    models = [before]
+    if name in REAL:
+        config = load_config("cpu", list(UNPAIRED))
+        link_scans(scans, REAL[name][0], TRAININGS[name][1], folder / "volumes")
+        slice_volumes(folder / "volumes", folder / "slices", config=config)
+        if not (folder / "latest").exists():
+            train(folder / "slices", config=config, out=folder, device=device, init_from=out / name / "mean")
+        elif not (folder / "latest" / "model").exists():
+            train(out=folder, resume=folder / "latest", device=device)
+        models.insert(0, ModelBundle.load(folder / "latest" / "model"))
+    if not (out / name / "final").exists():
+        mean_of(models).save(out / name / "final")
+
+
+def link_scans(scans: Path, subjects: tuple[str, ...], domains: tuple[str, str], volumes: Path) -> None:
+    """Link the first visit of each subject, and the second if it has both contrasts, below ``volumes``/DOMAIN."""
+    for subject in subjects:
+        for session, visit in enumerate(("", "_visit2"), 1):
+            files = {domain: scans / subject / f"{domain}{visit}.nii.gz" for domain in domains}
+            if session > 1 and not all(file.is_file() for file in files.values()):
+                continue
+            for domain, file in files.items():
+                link = volumes / domain / f"sub-{subject.replace('_', '')}_ses-{session}.nii.gz"
+                link.parent.mkdir(parents=True, exist_ok=True)
+                if not link.is_symlink():
+                    link.symlink_to(file.resolve())
+
+
 def mean_of(models: list[ModelBundle]) -> ModelBundle:
-    """Return the last of ``models`` with the mean of the weights of all."""
+    """Return the last of ``models`` with the mean of the weights of all, without the scores of its own weights."""
+    if len(models) == 1:
+        return models[0]
     weights = {
         generator: {key: sum(model.weights[generator][key].float() for model in models) / len(models) for key in layers}
         for generator, layers in models[-1].weights.items()
     }
-    return dataclasses.replace(models[-1], weights=weights)
+    provenance = dict(models[-1].provenance)
+    provenance["fitness"] = {**provenance["fitness"], "scores": {}, "input_scores": {}}
+    return dataclasses.replace(models[-1], weights=weights, provenance=provenance)
 
 
 def calibrate(name: str, cases: Path) -> None:
@@ -168,7 +223,7 @@ def last_model(out: Path, folder: str) -> Path:
 def install_model(name: str, out: Path, scores: list[dict[str, object]]) -> None:
     """Write the model into the package, with half the precision and the scores of the benchmark."""
     stages = [ModelBundle.load(last_model(out, name + suffix)) for suffix in TRAININGS[name][2]]
-    trained = ModelBundle.load(out / name / "mean")
+    trained = ModelBundle.load(out / name / "final")
     provenance = {**trained.provenance, "shipped": describe(name, stages, scores)}
     halved = dataclasses.replace(trained.halved(), provenance=provenance)
     with tempfile.TemporaryDirectory(dir=SHIPPED.parent) as folder:
@@ -189,15 +244,17 @@ def describe(name: str, stages: list[ModelBundle], scores: list[dict[str, object
         seed, count = provenance["config"]["seed"], provenance["pairs"]["patients"]
         patients[seed] = max(patients.get(seed, 0), count)
     maps = stages[-1].provenance["pairs"]["label_maps"]
-    trained_on = [
-        f"{sum(patients.values())} synthetic patients, generated from {maps} label maps; no scan of a person",
-        SOURCE,
-    ]
+    trained_on = [f"{sum(patients.values())} synthetic patients, generated from {maps} label maps", SOURCE]
+    if name in REAL:
+        subjects, source = REAL[name]
+        trained_on.append(f"then unpaired T1 and T2 scans of {len(subjects)} real subjects: {source}")
+    else:
+        trained_on[0] += "; no scan of a person"
     title, _, _, start = TRAININGS[name]
     if start is not None:
         trained_on.insert(0, f"starts from {start}")
-    if name in MEANS:
-        trained_on.insert(1, "the weights are the mean of those before and after the last stages")
+    if name in MEANS or name in REAL:
+        trained_on.append("the weights are the mean of those before and after the last stages")
     measured = [line(row) for row in scores if row["model"] == name and "scores" in row]
     if not measured:
         raise SystemExit(f"the scores hold none of {name}: run the benchmark with --model {name}=FOLDER")

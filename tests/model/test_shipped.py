@@ -131,7 +131,7 @@ def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
         provenance = {"pairs": pairs, "config": {"seed": seed}}
         trained = dataclasses.replace(tiny_model(T1, T2), provenance=provenance)
         trained.save(tmp_path / "out" / folder / "latest" / "model-last")
-    trained.save(tmp_path / "out" / "brain-t1-t2" / "mean")
+    trained.save(tmp_path / "out" / "brain-t1-t2" / "final")
     title, domains, _, start = pipeline["TRAININGS"]["brain-t1-t2"]
     monkeypatch.setitem(pipeline["TRAININGS"], "brain-t1-t2", (title, domains, {"-first": (), "": ()}, start))
     monkeypatch.setitem(pipeline["install_model"].__globals__, "SHIPPED", models)
@@ -145,7 +145,7 @@ def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
     ]
     assert shipped.shipped_models()[0].about["trained_on"][:2] == [
         "starts from head-t1-t2-more",
-        "18 synthetic patients, generated from 2 label maps; no scan of a person",
+        "18 synthetic patients, generated from 2 label maps",
     ]
 
 

@@ -193,9 +193,14 @@ class Health:
         signs = measure_signs(self._step, self._references)
         self._metrics.write_row(step, {f"health_{s}_{d}": v for d, values in signs.items() for s, v in values.items()})
         learned = {direction for direction, values in signs.items() if values["unrestored"] < 1.0}
+        remedy, supervised = None, self._plan.pairs is not None
+        if supervised:
+            # Targets of pairs may all have one protocol, so a reconstruction is not its input. Validation judges pairs.
+            learned, remedy = set(signs), _REMEDY_FOR_PAIRS
         self._have_learned |= learned
-        remedy = None if self._plan.pairs is None else _REMEDY_FOR_PAIRS
         faults = find_faults(signs, self._references, self._plan.domains, remedy)
+        if supervised:
+            faults = {name: message for name, message in faults.items() if not name.startswith(NOT_LEARNED)}
         faults |= _saturated(self._metrics.last, self._plan.config, self._plan.domains)
         self._note(step, {name: message for name, message in faults.items() if self._counts(step, name)})
         active = tuple(w["name"] for w in self._warnings if w["last_step"] == step)

@@ -184,7 +184,7 @@ def fitness_after(steps_done: int, plan: Plan, watchers: Watchers) -> Fitness:
     return Fitness(
         steps=steps_done + (plan.initial.steps if plan.initial is not None else 0),
         patients=patients,
-        learned=None if check is None else check.learned,
+        learned=None if check is None or plan.pairs is not None else check.learned,
         warnings=tuple(warnings),
         scores=scores,
         input_scores=validation.input_scores if validation is not None and scores else {},

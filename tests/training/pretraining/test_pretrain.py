@@ -89,6 +89,9 @@ class TestRuns:
         messages = [warning["message"] for warning in record_of(run)["health"]["warnings"]]
         assert messages, "a network that does not learn is noticed"
         assert all("losses." not in message and "section pretraining" in message for message in messages)
+        # The cycle is not trained: reconstructed inputs have the protocol of the targets.
+        assert not any("nothing is learned" in message for message in messages)
+        assert ModelBundle.load(run / "model").provenance["fitness"]["learned"] is None
 
     def test_a_finished_run_is_left_as_it_is(self, pretrained):
         before = weights_of(pretrained)
