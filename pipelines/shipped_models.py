@@ -21,7 +21,9 @@ import dataclasses
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from medcyclegan import slice_volumes, train
 from medcyclegan.config import load_config
@@ -71,8 +73,8 @@ LAST = (
     "validation.every_steps=600",
     "training.max_steps=600",
 )
-#: Title, the domains A and B, the stages (the suffix of the folder and the settings), and the folder of the training to
-#: start from; in the order of training.
+#: Title, the domains A and B, the stages (the suffix of the folder and the settings), and the model whose mean is the
+#: start; in the order of training.
 TRAININGS = {
     "head-t1-t2": (
         "T1 and T2 of heads with skull",
@@ -91,7 +93,7 @@ TRAININGS = {
         "T1 and T2 of extracted brains",
         ("t1", "t2"),
         {"": (*MORE, EXTRACTED, "training.max_steps=2500")},
-        "head-t1-t2-more",
+        "head-t1-t2",
     ),
     "head-t2-ct": ("T2 and CT of heads", ("t2", "ct"), {"": (*MORE, "training.max_steps=2500")}, "head-t1-ct"),
 }
@@ -147,7 +149,7 @@ def train_model(name: str, labels: Path, out: Path, device: str) -> None:
     _, domains, stages, first = TRAININGS[name]
     maps = tuple(path for path in sorted(labels.glob("*.nii.gz")) if path.name.split(".")[0] not in LEFT_OUT)
     data = PretrainingData(labels=maps, domains=domains)
-    start = None if first is None else last_model(out, first)
+    start = None if first is None else out / first / "mean"
     for suffix, settings in stages.items():
         folder = name + suffix
         if (out / folder / "latest").exists():
@@ -163,8 +165,7 @@ def train_model(name: str, labels: Path, out: Path, device: str) -> None:
 
 def adapt_model(name: str, scans: Path, out: Path, device: str) -> None:
     """Continue one model on unpaired slices of real scans, or finish such a training; it is then ``out/NAME/final``."""
-    before, folder = ModelBundle.load(out / name / "mean"), out / f"{name}-real"
-    models = [before]
+    final, folder = ModelBundle.load(out / name / "mean"), out / f"{name}-real"
     if name in REAL:
         config = load_config("cpu", list(UNPAIRED))
         link_scans(scans, REAL[name][0], TRAININGS[name][1], folder / "volumes")
@@ -173,9 +174,22 @@ def adapt_model(name: str, scans: Path, out: Path, device: str) -> None:
             train(folder / "slices", config=config, out=folder, device=device, init_from=out / name / "mean")
         elif not (folder / "latest" / "model").exists():
             train(out=folder, resume=folder / "latest", device=device)
-        models.insert(0, ModelBundle.load(folder / "latest" / "model"))
+        continued = ModelBundle.load(folder / "latest" / "model")
+        final = with_real_scans(mean_of([continued, final]), continued.provenance)
     if not (out / name / "final").exists():
-        mean_of(models).save(out / name / "final")
+        final.save(out / name / "final")
+
+
+def with_real_scans(model: ModelBundle, continued: Mapping[str, Any]) -> ModelBundle:
+    """Return ``model`` with what its card says about real scans, from the provenance of the training on them."""
+    provenance = dict(model.provenance)
+    provenance["real_scans"] = {
+        "steps": continued["steps"],
+        "patients": continued["fitness"]["patients"],
+        "slices": continued["training_slices"],
+    }
+    provenance["fitness"] = {**provenance["fitness"], "steps": continued["fitness"]["steps"]}
+    return dataclasses.replace(model, provenance=provenance)
 
 
 def link_scans(scans: Path, subjects: tuple[str, ...], domains: tuple[str, str], volumes: Path) -> None:

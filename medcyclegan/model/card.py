@@ -69,25 +69,35 @@ def _data(provenance: Mapping[str, Any], names: tuple[str, str]) -> str:
         volumes = provenance.get("training_volumes", {}).get(name, "an unrecorded number of")
         slices = provenance.get("training_slices", {}).get(name, "an unrecorded number of")
         lines.append(f"- {name}: {slices} slices of {volumes} volumes{_acquired(provenance, name)}")
-    lines.append(f"\n{_pairing(provenance.get('pairs'))} Held-out patients are not counted.\n")
+    lines.append(
+        f"\n{_pairing(provenance.get('pairs'), provenance.get('real_scans'))} Held-out patients are not counted.\n"
+    )
     lines += [f"- patients of {name}: {_patients(provenance, name)}" for name in names]
     if any(name in provenance.get("patients", {}) and _is_guessed(provenance["patients"][name]) for name in names):
         lines.append("\nA guess is only as good as the names: if it is wrong, a patient may be in two splits.")
     return "\n".join(lines)
 
 
-def _pairing(pairs: Any) -> str:
-    """Describe which slices of the two domains were used together: see ``PairSource.describe`` of the training."""
+def _pairing(pairs: Any, real: Any) -> str:
+    """Describe which slices of the two domains were used together: see ``PairSource.describe`` of the training.
+
+    ``real``: the steps, patients and slices of a training on unpaired real scans that followed, if any.
+    """
     if not isinstance(pairs, Mapping):
         return "Unpaired: the two domains need not show the same patients."
     if pairs["kind"] == "slice store":
         return f"Supervised, on {pairs['pairs']} pairs of slices of the same patients."
     maps = f"{pairs['label_maps']} label map{'' if pairs['label_maps'] == 1 else 's'}"
+    then = "No image of a real patient was used. "
+    if isinstance(real, Mapping):
+        slices = " and ".join(
+            f"{count} of {name} ({real['patients'][name]} patients)" for name, count in real["slices"].items()
+        )
+        then = f"Then the training continued for {real['steps']} steps on unpaired slices of real scans: {slices}. "
     return (
-        f"No image of a real patient was used. {pairs['patients']} synthetic patients were generated from {maps} "
-        "during the training, each in both domains, and the generators were trained on these pairs. The slices and "
-        "volumes listed here are those of a few patients that were generated first; the scaling and the statistics "
-        "of the model are based on them."
+        f"{pairs['patients']} synthetic patients were generated from {maps} during the training, each in both domains, "
+        f"and the generators were trained on these pairs. {then}The slices and volumes listed here are those of a few "
+        "synthetic patients that were generated first; the scaling and the statistics of the model are based on them."
     )
 
 

@@ -3,8 +3,8 @@
 python tests/benchmarks/intervals.py MODEL CASES --to DOMAIN [--real SCANS] [--labels MAP] [--odd N] [--maps N]
 
 MODEL is calibrated (medcyclegan calibrate). CASES holds patients that pipelines/calibration_cases.py generated from
-label maps of which neither the training nor the calibration used any. SCANS: openms_patient03, 04 and 12 and
-tcga_fg_6692 of the public data, with T1 and T2 (docs/results.md). MAP: a label map into whose brain lesions are painted
+label maps of which neither the training nor the calibration used any. SCANS: openms_patient03, 04 and 12 of the public
+data, with T1 and T2 (docs/results.md). MAP: a label map into whose brain lesions are painted
 that no training contained.
 
 Up to 16 axial slices of each case are translated, so "smoothed over 3 mm" is within slices; with --maps N, N whole
@@ -40,7 +40,8 @@ from medcyclegan.synthesis.tissues import BRAIN, LESIONS, tissue_index, tissue_i
 SMALLEST_MM = 6.0
 SMOOTHED_MM = 3.0
 COVERAGES = (0.9, 0.95)
-REAL = ("openms_patient03", "openms_patient04", "openms_patient12", "tcga_fg_6692")
+#: Of tcga_fg_6692 the T1 and T2 are not aligned in scanner coordinates, so their difference is no error.
+REAL = ("openms_patient03", "openms_patient04", "openms_patient12")
 OPTIONS = InferenceOptions(device="cpu")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from support.models import CT_DOMAIN, MR, tiny_model
+from support.models import CT_DOMAIN, MR, tiny_model, with_fitness
 from support.phantoms import head_ct, head_mr, make_affine
 
 from medcyclegan import translate_volume
@@ -144,9 +144,44 @@ def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
         "t1 to t2, 8 synthetic heads of unseen label maps: PSNR 24.0 dB (input: 20.0), SSIM 0.90 (0.80)"
     ]
     assert shipped.shipped_models()[0].about["trained_on"][:2] == [
-        "starts from head-t1-t2-more",
+        "starts from head-t1-t2",
         "18 synthetic patients, generated from 2 label maps",
     ]
+
+
+def test_a_model_that_continued_on_real_scans_says_so_and_has_the_mean_weights(tmp_path, monkeypatch):
+    pipeline = runpy.run_path(str(Path(__file__).parents[2] / "pipelines" / "shipped_models.py"))
+    scans, out, other = tmp_path / "scans", tmp_path / "out", "neither_has_a_second_visit"
+    pairs = {"kind": "label maps", "patients": 9, "label_maps": 2}
+    before = with_fitness(tiny_model(T1, T2), scores={"mae_AB": 0.1})
+    before = dataclasses.replace(before, provenance={**before.provenance, "pairs": pairs})
+    before.save(out / "brain-t1-t2" / "mean")
+    for subject, visits in (("one", ("", "_visit2")), (other, ("",))):
+        for visit in visits:
+            for name in ("t1", "t2"):
+                write_volume(head_mr((24, 28, 8)), scans / subject / f"{name}{visit}.nii.gz")
+    weights = {g: {k: v + 1 if v.is_floating_point() else v for k, v in w.items()} for g, w in before.weights.items()}
+
+    def train(slices, *, config, out, device, init_from):
+        assert len((slices / "manifest.jsonl").read_text().splitlines()) == 6
+        assert (config.training.max_steps, init_from) == (800, out.parent / "brain-t1-t2" / "mean")
+        after = with_fitness(dataclasses.replace(before, weights=weights), steps=807, patients={"t1": 2, "t2": 2})
+        slices_of = {"steps": 800, "training_slices": {"t1": 20, "t2": 21}}
+        dataclasses.replace(after, provenance={**after.provenance, **slices_of}).save(out / "latest" / "model")
+
+    own = pipeline["adapt_model"].__globals__
+    monkeypatch.setitem(own, "train", train)
+    monkeypatch.setitem(own["REAL"], "brain-t1-t2", (("one", other), "somewhere"))
+    for _ in range(2):  # the second time, nothing is left to do
+        pipeline["adapt_model"]("brain-t1-t2", scans, out, "cpu")
+    final = ModelBundle.load(out / "brain-t1-t2" / "final")
+    key = next(k for k, v in before.weights["G_AB"].items() if v.is_floating_point())
+    assert torch.allclose(final.weights["G_AB"][key], before.weights["G_AB"][key] + 0.5)
+    fitness = final.provenance["fitness"]
+    assert (fitness["steps"], fitness["scores"]) == (807, {}), "scores of other weights are left out"
+    card = (out / "brain-t1-t2" / "final" / "MODEL_CARD.md").read_text()
+    assert "800 steps on unpaired slices of real scans: 20 of t1 (2 patients) and 21 of t2 (2 patients)" in card
+    assert "No image of a real patient" not in card
 
 
 class TestSuggestions:

@@ -42,6 +42,7 @@ class TestRuns:
         assert set(bundle.provenance["training_set"]) == {"t1", "t2"}
         card = (pretrained / "model-last" / "MODEL_CARD.md").read_text()
         assert "4 synthetic patients were generated from 2 label maps during the training" in card
+        assert "No image of a real patient was used" in card
         assert "Unpaired" not in card
         assert "l1 weight 1.0" in card
         for file in (pretrained / "model").iterdir():
