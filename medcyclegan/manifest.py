@@ -59,6 +59,7 @@ class Registration:
     ``onto``: the case of the other volume. ``matrix``: 4 x 4, from points of this volume to those of the other one,
     both RAS+ mm; ``rotation_degrees``, ``shift_mm``: its angle, and the displacement of the center. ``before``,
     ``after``: Mattes mutual information in nats. ``overlap``: the Dice coefficient of the masks of the two heads.
+    ``agreement``: the normalized mutual information inside the head.
     ``refused``: why the result was rejected, so that the volume was sliced on its own grid; empty if it was accepted.
     Without a result there are no numbers.
     """
@@ -70,6 +71,7 @@ class Registration:
     before: float | None = None
     after: float | None = None
     overlap: float | None = None
+    agreement: float | None = None
     refused: str = ""
 
     def __post_init__(self) -> None:

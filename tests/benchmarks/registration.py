@@ -43,8 +43,8 @@ CASE = "0" * 16
 def main() -> int:
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "shared" / "data"
     scans = {name: [_scan(data / "nifti" / name / f"{c}.nii.gz") for c in ("t1", "t2")] for name in PATIENTS}
-    print("| scans | displaced by | found | error at the surface: mean, largest | Dice | seconds |")
-    print("| --- | --- | --- | --- | ---: | ---: |")
+    print("| scans | displaced by | found | error at the surface: mean, largest | Dice | inside | seconds |")
+    print("| --- | --- | --- | --- | ---: | ---: | ---: |")
     for seed, (contrast, image) in itertools.product((1, 2), (("T2", t2_volume), ("CT", ct_volume))):
         reference = t1_volume(make_head(seed, shape=(192, 240, 52), spacing_mm=(1.0, 1.0, 3.0)))
         fine = image(make_head(seed, shape=(180, 224, 152), spacing_mm=(1.0, 1.0, 1.0)))
@@ -107,12 +107,16 @@ def _print_row(
     error = "" if known is None or matrix is None else "{:.2f}, {:.2f} mm".format(*surface_error(fixed, matrix, known))
     found = record.refused or f"{record.shift_mm:.1f} mm, {record.rotation_degrees:.1f} degrees"
     place = f"{motion[0]:.0f} mm, {motion[1]:.0f} degrees" if known is not None else "as it is"
-    print(f"| {name} | {place} | {found} | {error} | {record.overlap or 0:.3f} | {seconds:.1f} |", flush=True)
+    print(
+        f"| {name} | {place} | {found} | {error} | {record.overlap or 0:.3f} | {record.agreement or 0:.3f} | "
+        f"{seconds:.1f} |",
+        flush=True,
+    )
     return matrix
 
 
 def _print_wrong_pairs(scans: dict[str, list[Volume]]) -> None:
-    print("\n| wrong pair | result | Dice | mutual information |\n| --- | --- | ---: | --- |")
+    print("\n| wrong pair | result | Dice | inside | mutual information |\n| --- | --- | ---: | ---: | --- |")
     names = list(scans)
     for one, other in zip(names, names[1:] + names[:1], strict=True):
         _print_wrong(f"T1 of {one}, T2 of {other}", register_onto(scans[other][1], scans[one][0], CASE))
@@ -138,7 +142,11 @@ def _print_wrong(name: str, result: Registered) -> None:
     record = result.record
     assert record is not None
     information = "" if record.after is None else f"{record.before:.3f} to {record.after:.3f}"
-    print(f"| {name} | {record.refused or 'accepted'} | {record.overlap or 0:.3f} | {information} |", flush=True)
+    print(
+        f"| {name} | {record.refused or 'accepted'} | {record.overlap or 0:.3f} | {record.agreement or 0:.3f} | "
+        f"{information} |",
+        flush=True,
+    )
 
 
 def _scan(path: Path) -> Volume:

@@ -68,6 +68,7 @@ def test_a_displaced_head_is_found_within_half_a_millimeter(scans):
     assert errors.max() < 0.5
     assert result.record.after > result.record.before
     assert result.record.overlap > 0.95
+    assert result.record.agreement > 0.2
     assert result.volume.shape == t1.shape
     assert np.array_equal(result.volume.affine, t1.affine)
 
@@ -180,6 +181,16 @@ def test_each_rule_refuses(scans, monkeypatch, changes, reason):
     refused = register_onto(t2, t1, CASE)
     assert reason in refused.record.refused
     assert refused.volume is None
+
+
+def test_a_head_that_is_upside_down_is_refused(scans):
+    """Its outline fits, what is inside it does not."""
+    t1, t2 = scans
+    turn = np.diag([1.0, -1.0, -1.0, 1.0])
+    turn[:3, 3] = [0.0, 0.0, 32.0]
+    record = register_onto(t1.replace(affine=turn @ t1.affine), t2, CASE).record
+    assert record.overlap > 0.85
+    assert "normalized mutual information inside the head is 0.0" in record.refused
 
 
 def test_a_volume_that_covers_little_of_the_head_is_refused(scans):

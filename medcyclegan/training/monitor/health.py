@@ -126,7 +126,7 @@ _FAULTS = (
     ),
     Fault(
         "noise",
-        # At most 0.8 in 50 directions of trained models; other real slices: at most 1.3; inputs taken as the output: at
+        # At most 0.8 in 38 directions of 11 models; other real slices: at most 1.3; inputs taken as the output: at
         # most 1.4; a curve from gray level to gray level, which amplifies noise: 2.1. Real slices with added noise: 2.2
         # to 3.9 (standard deviation 0.1) and 3.7 to 6.9 (0.2). Noise that is blurred by 1 pixel is not found.
         lambda s, r: s["texture"] > 3.0,
