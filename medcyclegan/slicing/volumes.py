@@ -250,7 +250,11 @@ def _killed(job: CaseJob) -> CaseResult:
 
 
 def _save_record(folder: Path, rows: Sequence[SliceRow], refused: int, seconds: float) -> None:
-    """Write ``run.json``: versions, time and counts, without names of inputs."""
+    """Write ``run.json``: versions, time and counts, without names of inputs; log the counts of registrations."""
+    registered = sum(row.is_registered for row in rows)
+    failed = sum(row.registration is not None for row in rows) - registered
+    if registered or failed:
+        log.info("volumes brought onto the grid of another one: %d; registrations refused: %d", registered, failed)
     record = {
         "versions": versions(),
         "ended": now(),
@@ -258,8 +262,8 @@ def _save_record(folder: Path, rows: Sequence[SliceRow], refused: int, seconds: 
         "volumes": len(rows),
         "slices": sum(len(row.slices) for row in rows),
         "refused": refused,
-        "registered": sum(row.is_registered for row in rows),
-        "registrations_refused": sum(row.registration is not None and not row.is_registered for row in rows),
+        "registered": registered,
+        "registrations_refused": failed,
         "preparation": dict(rows[0].preparation) if rows else {},
     }
     with atomic_write(folder / "run.json") as file:
