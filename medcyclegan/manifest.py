@@ -16,6 +16,7 @@ __all__ = [
     "KEY_FILE",
     "MANIFEST",
     "PATIENT_SOURCES",
+    "Registration",
     "SliceRow",
     "Split",
     "PatientSource",
@@ -44,11 +45,42 @@ PATIENT_SOURCES: Mapping[PatientSource, str] = {
     "doubtful": "not clear from the names: all of these volumes count as one patient",
     "same image": "from the image, which is (nearly) the same as one with another name",
 }
-#: Fields that only the store's internal rows have.
-_INTERNAL = ("likeness", "origin")
+#: Fields that are left out of a line if they are empty.
+_IF_ANY = ("registration", "likeness", "origin")
 
 #: Valid names of domains; the name becomes a folder.
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Registration:
+    """The rigid registration of a volume to another volume of the patient.
+
+    ``onto``: the case of the other volume. ``matrix``: 4 x 4, from points of this volume to those of the other one,
+    both RAS+ mm; ``rotation_degrees``, ``shift_mm``: its angle, and the displacement of the center. ``before``,
+    ``after``: Mattes mutual information in nats. ``overlap``: the Dice coefficient of the masks of the two heads.
+    ``agreement``: the normalized mutual information inside the head.
+    ``refused``: why the result was rejected, so that the volume was sliced on its own grid; empty if it was accepted.
+    Without a result there are no numbers.
+    """
+
+    onto: str
+    matrix: tuple[tuple[float, ...], ...] | None = None
+    rotation_degrees: float | None = None
+    shift_mm: float | None = None
+    before: float | None = None
+    after: float | None = None
+    overlap: float | None = None
+    agreement: float | None = None
+    refused: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{8,64}", self.onto):
+            raise ValueError("the case of a registration must be a hexadecimal hash")
+        if self.matrix is not None and [len(line) for line in self.matrix] != [4, 4, 4, 4]:
+            raise ValueError("the matrix of a registration must be 4 x 4")
+        if self.matrix is None and not self.refused:
+            raise ValueError("an accepted registration must have a matrix")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +96,10 @@ class SliceRow:
     foreground and dtype. ``input``: a keyed hash that changes when the input does. ``cropped``: whether the field of
     view is larger than the slices, which were cropped around the foreground. ``content``: the SHA-256 of the values of
     the stack, which determines the order of slices, so that the same volumes are trained on in the same order
-    regardless of the store's key. ``patient_source``: how the patient was determined. Only in the internal rows of a
-    store: ``likeness``, by which the same image is found under another name, and ``origin``, keyed hashes of the folder
-    in which the volume was found and of its parent folder.
+    regardless of the store's key. ``patient_source``: how the patient was determined. ``registration``: how the volume
+    was brought onto the grid of another one; ``shape``, ``affine`` and ``slices`` are then of that grid. None if this
+    was not tried. Only in the internal rows of a store: ``likeness``, by which the same image is found under another
+    name, and ``origin``, keyed hashes of the folder in which the volume was found and of its parent folder.
     """
 
     domain: str
@@ -87,6 +120,7 @@ class SliceRow:
     notes: tuple[str, ...] = ()
     content: str = dataclasses.field(kw_only=True)
     patient_source: PatientSource = dataclasses.field(kw_only=True)
+    registration: Registration | None = None
     likeness: str = ""
     origin: tuple[str, ...] = ()
 
@@ -106,9 +140,19 @@ class SliceRow:
         if not self.slices or len(self.slices) != len(self.heights):
             raise ValueError("slices and heights must be of one length, and not empty")
 
+    @property
+    def frame(self) -> str:
+        """The case in whose coordinates the slices are: the one onto which the volume was brought, else its own."""
+        return self.case if self.registration is None or self.registration.refused else self.registration.onto
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the volume was brought onto the grid of another one."""
+        return self.registration is not None and not self.registration.refused
+
     def to_json(self) -> str:
-        """Return the row as one line of JSON, without the fields of internal rows if they are empty."""
-        fields = {key: value for key, value in dataclasses.asdict(self).items() if key not in _INTERNAL or value}
+        """Return the row as one line of JSON, without a registration and the fields of internal rows if empty."""
+        fields = {key: value for key, value in dataclasses.asdict(self).items() if key not in _IF_ANY or value}
         return json.dumps(fields, separators=(",", ":"), allow_nan=False)
 
 
@@ -147,8 +191,16 @@ def row_from_json(text: str) -> SliceRow:
     fields["slices"] = tuple(int(k) for k in fields["slices"])
     fields["heights"] = tuple(float(h) for h in fields["heights"])
     fields["notes"] = tuple(str(note) for note in fields["notes"])
+    if fields.get("registration") is not None:
+        fields["registration"] = _registration_of(fields["registration"])
     fields["origin"] = tuple(str(part) for part in fields.get("origin", ()))
     return SliceRow(**fields)
+
+
+def _registration_of(fields: Mapping[str, Any]) -> Registration:
+    matrix = fields["matrix"]
+    lines = None if matrix is None else tuple(tuple(float(value) for value in line) for line in matrix)
+    return Registration(**{**fields, "matrix": lines})
 
 
 def check_store(store: Path) -> None:

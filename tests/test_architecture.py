@@ -25,7 +25,7 @@ LAYERS = [
     "inference",
     "model",
     "slicing data phantom synthesis",
-    "networks io metrics pictures",
+    "networks io metrics pictures registration",
     "config device intensity logs manifest memory plane provenance run_record storage progress shards terminal volume "
     "workers",
     "errors",
@@ -38,7 +38,7 @@ HOMES = {
     "highdicom": {"io"},
     "pynetdicom": {"io"},
     "nibabel": {"io"},
-    "SimpleITK": {"io", "metrics", "evaluation"},
+    "SimpleITK": {"io", "metrics", "registration"},
     "click": {"cli"},
     "ignite": {"training"},
     "monai.engines": {"training"},

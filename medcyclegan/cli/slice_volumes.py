@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -33,6 +33,9 @@ from medcyclegan.cli.common import (
 @click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size, with --fit physical.  [default: 1.0]")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="The number format of the stored slices.")
 @click.option(
+    "--register", is_flag=True, help="Bring volumes of one patient onto one grid, so that they count as pairs."
+)
+@click.option(
     "--split-file", metavar="CSV", help="Use these splits: columns case, patient, split (train, validation, test)."
 )
 @click.option(
@@ -53,6 +56,9 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     skipped, so the command can be repeated. The slices of volumes that are no longer in the inputs are removed. If
     volumes are refused, the others are still sliced, the reasons are listed, and the exit code is 1.
 
+    --register registers volumes rigidly to that of the same patient in the first domain (in alphabetical order), checks
+    the result, and resamples them to its grid in the store. A patient whose registration is refused stays unpaired.
+
     Patients are identified by --split-file, DICOM PatientID or BIDS sub- labels; otherwise they are guessed from the
     names of folders and files. The guess is printed: check it.
     """
@@ -61,6 +67,7 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
 
     chosen = {key: options[key] for key in ("size", "fit", "pixel_mm", "dtype")}
     overrides = [f"slicing.{key}={value}" for key, value in chosen.items() if value is not None]
+    overrides += ["slicing.registration=true"] if options["register"] else []
     config = load_config(options["config"] or "default", [*options["overrides"], *overrides])
     shard = choose_shard(options["num_shards"], options["shard_id"])
     check_paths(*inputs, remedy="name the folder that holds <domain>/<volumes>")
@@ -89,12 +96,13 @@ def command(inputs: tuple[str, ...], **options: Any) -> None:
     )
     click.echo(result.store)
     if result.refused:
-        click.echo(_describe_refusals(len(result.refused), result.store), err=True)
-        raise click.exceptions.Exit(1)
+        _end_refused(len(result.refused), result.store)
 
 
-def _describe_refusals(count: int, folder: Path) -> str:
-    """Return the line that ends a call in which ``count`` volumes were refused."""
+def _end_refused(count: int, folder: Path) -> NoReturn:
+    """Print the line that ends a call in which ``count`` volumes were refused, and exit."""
     refused = "1 volume was" if count == 1 else f"{count} volumes were"
     store = "" if folder == Path("slices") else f" {shlex.quote(str(folder))}"
-    return f"Error: {refused} refused for the reasons above; the others are done (medcyclegan slices{store} lists all)"
+    line = f"Error: {refused} refused for the reasons above; the others are done (medcyclegan slices{store} lists all)"
+    click.echo(line, err=True)
+    raise click.exceptions.Exit(1)

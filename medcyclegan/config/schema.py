@@ -55,6 +55,8 @@ class Slicing(_Section):
     """Pixel size in mm to which ``physical`` resamples the slices of all domains."""
     foreground: Fraction = 0.02
     """Smallest fraction of foreground in a slice that is kept."""
+    registration: bool = False
+    """Bring volumes of one patient in different domains onto one grid, by a rigid registration that is checked."""
     dtype: Literal["float16", "float32"] = "float16"
     """Number format of the store; float16 is accurate to half a HU for windows up to 4096 HU."""
     validation_fraction: Annotated[float, Field(ge=0.0, lt=0.5)] = 0.1

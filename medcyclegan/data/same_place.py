@@ -17,7 +17,9 @@ RowPair = tuple[SliceRow, SliceRow]
 def row_pairs(first: Iterable[SliceRow], second: Iterable[SliceRow]) -> list[RowPair]:
     """Return the pairs of rows, one of ``first`` and one of ``second``, of the same patient and grid.
 
-    Slices that were cropped to the foreground may have different grids, so their volumes are not paired.
+    Slices that were cropped to the foreground may have different grids, so their volumes are not paired, unless one was
+    registered to the other. A registered volume is paired only with the volume to which it was registered, and with
+    others that were registered to the same one. Volumes of doubtful patients, which may be several, are not paired.
     """
     of_patient: dict[str, list[SliceRow]] = defaultdict(list)
     for row in second:
@@ -32,9 +34,9 @@ def shared_slices(pair: RowPair) -> list[tuple[int, int]]:
 
 
 def _same_grid(a: SliceRow, b: SliceRow) -> bool:
-    return (
-        a.shape == b.shape
-        and a.pixel_mm == b.pixel_mm
-        and bool(np.allclose(a.affine, b.affine, atol=1e-3))
-        and not (a.cropped or b.cropped)
-    )
+    if "doubtful" in (a.patient_source, b.patient_source):
+        return False
+    aligned = a.frame == b.frame
+    if not aligned and (a.is_registered or b.is_registered or a.cropped or b.cropped):
+        return False
+    return a.shape == b.shape and a.pixel_mm == b.pixel_mm and bool(np.allclose(a.affine, b.affine, atol=1e-3))

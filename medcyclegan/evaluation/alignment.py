@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError, IntensityError, UsageError
-from medcyclegan.evaluation.grids import on_grid, same_grid
-from medcyclegan.evaluation.registration import register_rigid
 from medcyclegan.intensity import check_hu
 from medcyclegan.metrics import head_mask
+from medcyclegan.registration import on_grid, register_rigid, same_grid
 from medcyclegan.volume import Volume
 
 __all__ = ["Aligned", "align_volumes", "is_hu"]

@@ -1,6 +1,6 @@
 """Generators and discriminators, and functions that build them from the configuration."""
 
-from medcyclegan.networks.context import keep_middle_slice, middle_slice
+from medcyclegan.networks.context import keep_middle_slice, middle_slice, with_context
 from medcyclegan.networks.cyclegan import CycleGAN, build_cyclegan, build_discriminator
 from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
 from medcyclegan.networks.error_head import ErrorHead
@@ -39,4 +39,5 @@ __all__ = [
     "unet_levels",
     "weight_levels",
     "weight_settings",
+    "with_context",
 ]

@@ -1,11 +1,13 @@
-"""Slices with their neighbors as channels: reduce a generator to the middle slice."""
+"""Slices with their neighbors as channels: reduce a generator to the middle slice, and start from one of one slice."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
-__all__ = ["keep_middle_slice", "middle_slice"]
+__all__ = ["keep_middle_slice", "middle_slice", "with_context"]
 
 
 def middle_slice(slices: torch.Tensor) -> torch.Tensor:
@@ -17,6 +19,26 @@ def middle_slice(slices: torch.Tensor) -> torch.Tensor:
 class _Middle(nn.Module):
     def forward(self, slices: torch.Tensor) -> torch.Tensor:
         return middle_slice(slices)
+
+
+def with_context(weights: Mapping[str, torch.Tensor], network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights of a generator of single slices for ``network``, the same one with C slices as channels.
+
+    The first convolution reads the middle slice only: its weights for the others are 0. The last one has the same
+    weights for each slice, so all C slices of the result are the translation of the middle one.
+    """
+    layers = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    (first, entry), (last, end) = layers[0], layers[-1]
+    slices, widened = entry.in_channels, dict(weights)
+    kernel = weights[f"{first}.weight"]
+    spread = kernel.new_zeros(kernel.shape[0], slices, *kernel.shape[2:])
+    spread[:, slices // 2] = kernel[:, 0]
+    widened[f"{first}.weight"] = spread
+    axis = 0 if isinstance(end, nn.Conv2d) else 1
+    widened[f"{last}.weight"] = torch.cat([weights[f"{last}.weight"]] * slices, dim=axis)
+    if f"{last}.bias" in weights:
+        widened[f"{last}.bias"] = torch.cat([weights[f"{last}.bias"]] * slices)
+    return widened
 
 
 def keep_middle_slice(network: nn.Module) -> nn.Module:

@@ -18,15 +18,18 @@ from medcyclegan.config import Domain, Slicing
 from medcyclegan.errors import IntensityError, MedCycleGANError
 from medcyclegan.io import FoundVolume, ReadOptions, anonymous_reason, read_found_volume
 from medcyclegan.io.dicom.read.series import short_uid
-from medcyclegan.io.notes import Note, collected_notes
-from medcyclegan.manifest import PatientSource, SliceRow, Split
+from medcyclegan.io.notes import Note, Notes, collected_notes
+from medcyclegan.manifest import PatientSource, Registration, SliceRow, Split
+from medcyclegan.plane import PlaneFit
+from medcyclegan.registration import same_grid
 from medcyclegan.slicing.domains import choose_modality
 from medcyclegan.slicing.patients import describe_likeness
+from medcyclegan.slicing.registering import Registered, register_onto
 from medcyclegan.slicing.store import Refusal, SliceStore
 from medcyclegan.slicing.transforms import AxialOrientationd, AxialSlicesd, PlaneFitd, ScaleToMinusOneOned
 from medcyclegan.volume import Volume
 
-__all__ = ["CaseJob", "CaseResult", "cut_slices", "preparation_of", "refuse_case", "slice_case"]
+__all__ = ["CaseJob", "CaseResult", "Partner", "cut_slices", "preparation_of", "refuse_case", "slice_case"]
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +38,21 @@ _OBLIQUE_DEGREES = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
+class Partner:
+    """A volume of the same patient in another domain; the fields are those of :class:`CaseJob`."""
+
+    found: FoundVolume
+    domain: str
+    settings: Domain
+    case: str
+    headers: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class CaseJob:
     """Everything a worker needs for one volume; ``case``, ``patient``, ``input`` and ``origin`` are keyed hashes.
 
-    ``headers``: the modality in the DICOM headers of the domain.
+    ``headers``: the modality in the DICOM headers of the domain. ``partner``: the volume onto whose grid it is brought.
     """
 
     found: FoundVolume
@@ -54,11 +68,14 @@ class CaseJob:
     input: str
     origin: tuple[str, str]
     headers: str | None = None
+    partner: Partner | None = None
 
 
 def preparation_of(slicing: Slicing, settings: Domain) -> dict[str, Any]:
     """Return the settings on which a stack depends; stored in its row, so that different ones are not mixed."""
     chosen = slicing.model_dump(include={"size", "fit", "pixel_mm", "foreground", "dtype"})
+    if slicing.registration:
+        chosen["registration"] = True
     return {**chosen, "modality": settings.modality, **settings.scaling.model_dump(mode="json")}
 
 
@@ -91,8 +108,14 @@ def _slice_and_store(job: CaseJob) -> SliceRow | Refusal:
 
 def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]]:
     modality = choose_modality(volume, job.domain, job.settings, job.headers)
-    items = cut_slices(volume, modality, job.slicing, job.settings)
+    acquired = describe_likeness(volume)
+    brought = _bring_onto_partner(volume.replace(modality=modality), job)
+    volume = volume if brought.volume is None else brought.volume.replace(modality=volume.modality)
+    items = cut_slices(volume, modality, job.slicing, job.settings, brought.placement)
     kept, stack = items["image_slices"], items["image"].numpy()
+    if brought.complete is not None:
+        whole = [n for n, index in enumerate(kept) if brought.complete[index]]
+        kept, stack = tuple(kept[n] for n in whole), stack[whole]
     if not kept:
         raise IntensityError(
             f"no slice shows foreground on {job.slicing.foreground:.0%} of its pixels: an empty volume, or lower "
@@ -119,14 +142,44 @@ def _slice(volume: Volume, job: CaseJob) -> tuple[SliceRow, NDArray[np.floating]
         notes=_remarks(volume),
         content=hashlib.sha256(values.data).hexdigest(),
         patient_source=job.patient_source,
-        likeness=describe_likeness(volume),
+        registration=brought.record,
+        likeness=acquired,
         origin=job.origin,
     )
     return row, values
 
 
-def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, settings: Domain) -> dict[Any, Any]:
-    """Run the public transforms on one volume.
+def _bring_onto_partner(volume: Volume, job: CaseJob) -> Registered:
+    """Bring a volume onto the grid of its partner, unless it has none, or is on this grid already.
+
+    A registration that is refused is reported in one line. A partner that cannot be sliced counts as refused too.
+    """
+    partner = job.partner
+    if partner is None:
+        return Registered()
+    try:
+        other = read_found_volume(partner.found, job.reading)
+        modality = choose_modality(other, partner.domain, partner.settings, partner.headers)
+        if same_grid(volume, other):
+            return Registered()
+        placement = cut_slices(other, modality, job.slicing, partner.settings)["image_fit"]
+    except MedCycleGANError as error:
+        reason = f"{partner.domain} of this patient cannot be sliced: {error}"
+        brought = Registered(Registration(partner.case, refused=anonymous_reason(reason, partner.found)))
+    else:
+        brought = register_onto(volume, other.replace(modality=modality), partner.case)
+        brought = dataclasses.replace(brought, placement=placement if brought.volume is not None else None)
+    if brought.record is not None and brought.record.refused:
+        Notes(log, job.found.name).warn(
+            f"not brought onto the grid of {partner.domain}, so this patient is not paired: {brought.record.refused}"
+        )
+    return brought
+
+
+def cut_slices(
+    volume: Volume, modality: str | None, slicing: Slicing, settings: Domain, placement: PlaneFit | None = None
+) -> dict[Any, Any]:
+    """Run the public transforms on one volume; ``placement``: that of another volume on the same grid.
 
     Returns their dictionary: ``image`` (kept, size, size) in [-1, 1], ``image_slices``, ``image_scaling``,
     ``image_fit``. The slice of a 2-D picture is always kept.
@@ -140,7 +193,7 @@ def cut_slices(volume: Volume, modality: str | None, slicing: Slicing, settings:
             [
                 ScaleToMinusOneOned("image", modality, value_range=volume.value_range, **settings.scaling.model_dump()),
                 AxialOrientationd("image"),
-                PlaneFitd("image", slicing.size, slicing.fit, slicing.pixel_mm),
+                PlaneFitd("image", slicing.size, slicing.fit, slicing.pixel_mm, placement=placement),
                 AxialSlicesd("image", 0.0 if volume.value_range else slicing.foreground),
             ]
         )

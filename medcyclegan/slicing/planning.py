@@ -17,7 +17,7 @@ from medcyclegan.config import Config, Domain
 from medcyclegan.errors import ConfigError, ReadError, StoreError
 from medcyclegan.io import FoundVolume, ReadOptions
 from medcyclegan.manifest import PATIENT_SOURCES, SliceRow, Split
-from medcyclegan.slicing.case import CaseJob, preparation_of
+from medcyclegan.slicing.case import CaseJob, Partner, preparation_of
 from medcyclegan.slicing.domains import Member, check_one_modality
 from medcyclegan.slicing.missing import case_of, origin_of
 from medcyclegan.slicing.patients import Identity, identify_patients
@@ -39,7 +39,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 #: Settings that all slices of a store share, in all domains, as training requires.
-_ONE_FORM = ("size", "fit", "pixel_mm")
+_ONE_FORM = ("size", "fit", "pixel_mm", "registration")
 #: Number of patients, and of cases of each, that are listed.
 _LISTED, _LISTED_CASES = 20, 4
 _GUESSES = ("folder", "name", "doubtful")
@@ -152,10 +152,21 @@ def find_modalities(
 
 
 def build_job(
-    case: PlannedCase, store: SliceStore, config: Config, options: ReadOptions, modalities: Mapping[str, str]
+    case: PlannedCase,
+    store: SliceStore,
+    config: Config,
+    options: ReadOptions,
+    modalities: Mapping[str, str],
+    partner: PlannedCase | None = None,
 ) -> CaseJob:
-    """Return the job of one volume; this reads the sizes and modification times of its files."""
-    member = case.member
+    """Return the job of one volume, onto the grid of its ``partner``; this reads the sizes and times of their files."""
+    member, onto = case.member, None
+    stamps = [*_stamps(member.found), json.dumps(dataclasses.asdict(options))]
+    if partner is not None:
+        other = partner.member
+        settings = config.domains.get(other.domain, Domain())
+        onto = Partner(other.found, other.domain, settings, case_of(store, other), modalities.get(other.domain))
+        stamps += [onto.case, *_stamps(other.found)]
     return CaseJob(
         found=member.found,
         reading=options,
@@ -167,9 +178,10 @@ def build_job(
         patient=store.name("patient", case.identity.patient),
         patient_source=case.identity.patient_source,
         split=case.split,
-        input=store.name("input", *_stamps(member.found), json.dumps(dataclasses.asdict(options))),
+        input=store.name("input", *stamps),
         origin=origin_of(store, member.source),
         headers=modalities.get(member.domain),
+        partner=onto,
     )
 
 
@@ -198,7 +210,7 @@ def sort_out(
             continue
         wanted = preparation_of(job.slicing, job.settings)
         if row.preparation != wanted:
-            changed = [k for k in wanted if row.preparation.get(k) != wanted[k]]
+            changed = [k for k in {**row.preparation, **wanted} if row.preparation.get(k) != wanted.get(k)]
             before, after = ({k: p.get(k) for k in changed} for p in (row.preparation, wanted))
             raise StoreError(
                 f"{store.folder} was made with {before}, not {after}: slices with different settings cannot be mixed; "
@@ -270,9 +282,9 @@ def _check_one_form(jobs: Sequence[CaseJob], store: SliceStore, rows: Iterable[S
             continue
         job = of_domain.get(row.domain, jobs[0])
         wanted = preparation_of(job.slicing, job.settings)
-        for key in wanted if row.domain in of_domain else _ONE_FORM:
-            if row.preparation.get(key) != wanted[key]:
+        for key in {**row.preparation, **wanted} if row.domain in of_domain else _ONE_FORM:
+            if row.preparation.get(key) != wanted.get(key):
                 raise StoreError(
-                    f"{store.folder} holds {row.domain} with {key} {row.preparation.get(key)}, not {wanted[key]}: all "
-                    "slices of a store need the same form; slice with the same options, or choose another --out"
+                    f"{store.folder} holds {row.domain} with {key} {row.preparation.get(key)}, not {wanted.get(key)}: "
+                    "all slices of a store need the same form; slice with the same options, or choose another --out"
                 )

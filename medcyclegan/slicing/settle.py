@@ -44,7 +44,7 @@ def settle_rows(rows: Sequence[SliceRow], names: Names, *, report: bool = False)
     settled = []
     for row in rows:
         patient = groups[row.patient]
-        joined = patient != row.patient and row.patient_source != "split file"
+        joined = patient != row.patient and row.patient_source not in ("split file", "doubtful")
         settled.append(
             dataclasses.replace(
                 row,

@@ -111,7 +111,8 @@ class PlaneFitd(MapTransform, InvertibleTransform):
 
     ``fit="physical"``: resample to ``pixel_mm``, then pad with -1 to ``size``; ``"stretch"``: resize. A field of view
     larger than ``size`` is cropped around the foreground with ``cut`` (as for training); otherwise the canvas grows to
-    a multiple of ``multiple`` pixels and nothing is lost. The inverse returns to the pixels of the volume. Sets
+    a multiple of ``multiple`` pixels and nothing is lost. ``placement``: that of another volume on the same grid, so
+    that the slices of both are cropped alike. The inverse returns to the pixels of the volume. Sets
     ``<key>_fit``, a :class:`PlaneFit`.
     """
 
@@ -124,8 +125,10 @@ class PlaneFitd(MapTransform, InvertibleTransform):
         *,
         cut: bool = True,
         multiple: int = 4,
+        placement: PlaneFit | None = None,
     ) -> None:
         super().__init__(keys)
+        self.placement = placement
         self.preparation = Preparation(size, fit, pixel_mm)
         self.cut = cut
         self.multiple = multiple
@@ -135,7 +138,9 @@ class PlaneFitd(MapTransform, InvertibleTransform):
         items = dict(data)
         for key in self.key_iterator(items):
             image = _as_meta(items[key])
-            fit = self._plan(image, items.get(f"{key}_foreground", _BACKGROUND))
+            fit = self.placement or self._plan(image, items.get(f"{key}_foreground", _BACKGROUND))
+            if fit.shape != tuple(image.shape[1:3]):
+                raise GeometryError(f"{key}: a placement of slices of {fit.shape} pixels for {tuple(image.shape[1:3])}")
             slices = to_plane(image.as_tensor().permute(3, 0, 1, 2), fit)
             plane = MetaTensor(slices.permute(1, 2, 3, 0)).copy_meta_from(image)
             info = {"fit": dataclasses.astuple(fit), "affine": image.affine.clone()}

@@ -22,6 +22,7 @@ from medcyclegan.slicing.check import report_check
 from medcyclegan.slicing.domains import Member, Source, find_members, members_by_domain
 from medcyclegan.slicing.key_file import load_names, name_volumes
 from medcyclegan.slicing.missing import Missing, case_of, find_missing, remove_missing
+from medcyclegan.slicing.partners import find_partners
 from medcyclegan.slicing.planning import (
     PlannedCase,
     apply_plan,
@@ -139,7 +140,11 @@ def _prepare(call: _Call) -> _Work:
     cases = plan_cases(call.members, config, call.split_file, store, rows)
     if call.shard[0] == 0:
         report_patients(cases)
-    own = [build_job(case, store, config, call.reading, modalities) for case in share_of(cases, call.shard)]
+    partners = find_partners(cases, report=call.shard[0] == 0) if config.slicing.registration else {}
+    own = [
+        build_job(cases[n], store, config, call.reading, modalities, partners.get(n))
+        for n in share_of(range(len(cases)), call.shard)
+    ]
     finished, todo = sort_out(own, store, rows)
     found = {
         (case.member.domain, case_of(store, case.member)): (case.member.found.path, case.member.found.series_uid)
@@ -245,7 +250,11 @@ def _killed(job: CaseJob) -> CaseResult:
 
 
 def _save_record(folder: Path, rows: Sequence[SliceRow], refused: int, seconds: float) -> None:
-    """Write ``run.json``: versions, time and counts, without names of inputs."""
+    """Write ``run.json``: versions, time and counts, without names of inputs; log the counts of registrations."""
+    registered = sum(row.is_registered for row in rows)
+    failed = sum(row.registration is not None for row in rows) - registered
+    if registered or failed:
+        log.info("volumes brought onto the grid of another one: %d; registrations refused: %d", registered, failed)
     record = {
         "versions": versions(),
         "ended": now(),
@@ -253,6 +262,8 @@ def _save_record(folder: Path, rows: Sequence[SliceRow], refused: int, seconds: 
         "volumes": len(rows),
         "slices": sum(len(row.slices) for row in rows),
         "refused": refused,
+        "registered": registered,
+        "registrations_refused": failed,
         "preparation": dict(rows[0].preparation) if rows else {},
     }
     with atomic_write(folder / "run.json") as file:

@@ -25,7 +25,7 @@ from medcyclegan.training.run.folder import find_run
 from medcyclegan.training.run.state import RunState
 from medcyclegan.training.update.step import build_step
 
-COLUMNS = ("change", "contrast", "edges", "shift", "outside", "cycle", "cycle_8bit", "unrestored")
+COLUMNS = ("change", "contrast", "edges", "shift", "outside", "cycle", "cycle_8bit", "unrestored", "texture")
 
 
 def show(name: str, plan: Plan, pair: tuple[torch.nn.Module, torch.nn.Module]) -> None:

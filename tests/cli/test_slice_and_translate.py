@@ -1,5 +1,6 @@
 """The commands ``slice-volumes`` and ``translate-volume`` in real processes; every mistake gives one line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -85,6 +86,18 @@ def test_options_reach_the_slices(workspace):
     (stack,) = (workspace / "s" / "ct").glob("*.npy")
     assert np.load(stack).shape[1:] == (64, 64)
     assert np.load(stack).dtype == np.float32
+
+
+def test_registration_is_an_option(workspace):
+    (workspace / "volumes" / "mr" / "b.nii.gz").rename(workspace / "volumes" / "mr" / "a.nii.gz")
+    shifted = head_mr().affine @ np.array([[1, 0, 0, 1.5], [0, 1, 0, -1.0], [0, 0, 1, 0.5], [0, 0, 0, 1.0]])
+    write_nifti(head_mr(affine=shifted), workspace / "volumes" / "mr" / "a.nii.gz")
+    result = run("slice-volumes", "--register")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads((workspace / "slices" / "run.json").read_text())["registered"] == 1
+    refused = run("slice-volumes", "volumes/mr", "--domain", "mr", "--out", "other", "--register")
+    assert refused.exit_code == 2
+    assert "it needs the volumes of both domains in one call" in refused.stderr
 
 
 def test_the_first_volume_of_a_series_can_be_chosen(workspace):

@@ -78,6 +78,12 @@ def three_commands():
     write_nifti(head_mr(SHAPE, PLACE, seed=30), Path("in.nii.gz"))
 
 
+def patients_with_both():
+    three_commands()
+    for file in Path("volumes/t2").iterdir():
+        file.rename(file.with_name(file.name.replace("q", "p")))
+
+
 def first_screen():
     three_commands()
     write_nifti(head_mr((24, 28, 4), PLACE), Path("t1.nii.gz"))
@@ -198,7 +204,7 @@ PREPARED = {
     "index": three_commands,
     "tutorial": lambda: None,
     "scaling": lambda: None,
-    "howto/train": three_commands,
+    "howto/train": patients_with_both,
     "howto/translate": one_and_many,
     "howto/export": own_code,
     "howto/ct_to_mr_pacs": pacs_export,

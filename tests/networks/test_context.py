@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medcyclegan.config import Generator, Networks
-from medcyclegan.networks import build_cyclegan, build_generator, keep_middle_slice, middle_slice
+from medcyclegan.networks import build_cyclegan, build_generator, keep_middle_slice, middle_slice, with_context
 
 KINDS = [
     {"kind": "resnet", "blocks": 1},
@@ -50,3 +50,15 @@ def test_discriminators_see_all_slices(discriminator) -> None:
 def test_the_middle_of_one_is_itself() -> None:
     image = noise(1)
     assert torch.equal(middle_slice(image), image)
+
+
+@pytest.mark.parametrize("context", [3, 5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_generator_of_single_slices_becomes_one_with_context(kind, context) -> None:
+    single = build_generator(Generator(filters=4, **kind), 32).eval()
+    wide = build_generator(Generator(filters=4, context_slices=context, **kind), 32).eval()
+    wide.load_state_dict(with_context(single.state_dict(), wide))
+    slices = noise(context)
+    with torch.no_grad():
+        expected = single(middle_slice(slices))
+        torch.testing.assert_close(wide(slices), expected.expand_as(slices), rtol=0, atol=1e-6)

@@ -112,6 +112,18 @@ class Halo(nn.Module):
         return torch.where(ring, torch.full_like(images, 0.3), self.network(images))
 
 
+class Noisy(nn.Module):
+    """Its network's output with noise inside the head, the same in each call."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
+        return torch.where(_head(images), (self.network(images) + 0.2 * noise).clamp(-1, 1), -1.0)
+
+
 class OtherAnatomy(nn.Module):
     """Returns the same picture for every input: mode collapse."""
 
@@ -164,4 +176,5 @@ def failing_pairs(store: Path) -> dict[str, tuple[nn.Module, nn.Module]]:
         "edges lost": (OtherAnatomy(picture), back),
         "displacement": (Shifted(there, (2, -1)), Shifted(back, (-2, 1))),
         "signal outside the head": (Halo(there), back),
+        "noise": (Noisy(there), back),
     }

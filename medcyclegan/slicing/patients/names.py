@@ -17,6 +17,7 @@ __all__ = [
     "is_visit_like",
     "read_name",
     "split_words",
+    "words_of_visit",
 ]
 
 
@@ -85,6 +86,8 @@ _PERSON = re.compile(
 #: A visit, if the preceding words name a patient: M12, d30, S2, a letter, a Roman numeral.
 _VISIT_LIKE = re.compile(r"[mdwytsv]\d{1,4}|(?:scan|study|exam|series|mri?|ct)\d{1,3}|[a-h]|i{1,3}|iv|vi{0,3}|ix|x")
 _KNOWN = re.compile(rf"(?:{_CONTRAST}|{_VISIT})")
+#: Words and entities of BIDS in which two volumes of one visit may differ.
+_NOT_OF_VISIT = re.compile(rf"(?:{_CONTRAST}|{_FILLER.pattern}|(?:run|acq|echo|rec|desc|space)-.*)")
 #: A word that ends in another word without a separator: P01T1, P01v2, P01a.
 _GLUED = re.compile(rf"(.*[0-9])((?:{_CONTRAST}|{_VISIT}|[mdwyts]\d{{1,3}}|[a-e]))", re.IGNORECASE)
 _DIGITLESS = re.compile(r"[^0-9]+")
@@ -158,6 +161,16 @@ def split_words(text: str) -> tuple[Word, ...]:
         else:
             words.append(Word(_key(found), found))
     return tuple(words)
+
+
+def words_of_visit(name: str, vocabulary: Vocabulary) -> frozenset[str]:
+    """Return the words by which the volumes of one visit of a patient agree: all but contrasts and descriptions."""
+    return frozenset(
+        word.key
+        for part in re.sub(r"#\d+$", "", name).split("/")
+        for word in split_words(part)
+        if word.key not in vocabulary.domains and not _NOT_OF_VISIT.fullmatch(word.key)
+    )
 
 
 def is_label(key: str) -> bool:

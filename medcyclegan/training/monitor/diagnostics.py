@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial import Delaunay, QhullError
 
 from medcyclegan.intensity import foreground_threshold
+from medcyclegan.slicing.measures import noise_of
 
 __all__ = ["Reference", "build_reference", "contrast_of_inputs", "displacement", "edge_agreement", "signs_of"]
 
@@ -27,6 +28,8 @@ _BORDER = 3
 _BLUR = 2.0
 #: The scale of edges in pixels, and the scale of spatial frequencies, in cycles per pixel, for measuring shifts.
 _EDGE_SCALE, _FREQUENCIES = 1.0, 0.1
+#: Texture of real slices that is weaker than this counts as this much.
+_LEAST_TEXTURE = 0.02
 #: The fewest pixels for which a correlation is calculated.
 _FEWEST = 50
 
@@ -43,7 +46,8 @@ class Reference:
     the value above which the target domain shows the patient rather than air. ``target_contrast``: the correlation of a
     single real slice of the target with the mean of the others (see ``contrast`` in :func:`signs_of`). ``difference``:
     how much more the blurred inputs differ from the target's mean slices than real slices of the target do, a mean
-    absolute difference inside the head; near 0 for domains of the same contrast.
+    absolute difference inside the head; near 0 for domains of the same contrast. ``target_texture``: the
+    noise and fine texture of real slices of the target (see ``texture`` in :func:`signs_of`).
     """
 
     real: Slices
@@ -56,6 +60,7 @@ class Reference:
     target_level: float
     target_contrast: float
     difference: float
+    target_texture: float
 
 
 def build_reference(real: Slices, targets: Slices, inputs: Slices | None = None) -> Reference:
@@ -85,6 +90,7 @@ def build_reference(real: Slices, targets: Slices, inputs: Slices | None = None)
         target_level=target_level,
         target_contrast=own_contrast,
         difference=float(distance - own_distance),
+        target_texture=max(float(np.median([noise_of(one) for one in targets.swapaxes(0, 1)])), _LEAST_TEXTURE),
     )
 
 
@@ -109,7 +115,8 @@ def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) 
     pixels. ``outside``: the area of signal outside the convex hull of the input's head, as a fraction of the hull's.
     ``cycle`` and ``cycle_8bit``: mean absolute cycle errors; a signal hidden below the eighth bit raises the second.
     ``unrestored``: the mean absolute cycle error relative to that of the best constant image, the median: from 1 on,
-    networks do not even distinguish the patient from air.
+    networks do not even distinguish the patient from air. ``texture``: the noise and fine texture of the fakes relative
+    to that of real slices of the target.
     """
     real, around = reference.real, reference.around
     outside = int(np.count_nonzero((fake > reference.target_level) & ~reference.hull))
@@ -122,6 +129,7 @@ def signs_of(reference: Reference, fake: Slices, rec: Slices, rec_8bit: Slices) 
         "cycle": float(np.abs(rec - real).mean()),
         "cycle_8bit": float(np.abs(rec_8bit - real).mean()),
         "unrestored": _unrestored(real, rec),
+        "texture": noise_of(fake) / reference.target_texture,
     }
 
 

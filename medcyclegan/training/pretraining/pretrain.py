@@ -190,7 +190,7 @@ def _with_store_pairs(plan: Plan) -> Plan:
     if not pairs.pairs:
         raise StoreError(
             f"{plan.store} contains no pairs: no training patient has both {' and '.join(plan.domains)} on one grid; "
-            "generate patients with medcyclegan synthesize, or name label maps"
+            "bring their volumes onto one with slice-volumes --register, or name label maps"
         )
     return dataclasses.replace(plan, pairs=pairs)
 

@@ -40,7 +40,7 @@ def build_networks_and_step(
     if plan.pairs is None and plan.config.losses.paired_weight > 0 and not paired_slices(plan.training):
         raise ConfigError(
             "losses.paired_weight needs pairs, but no training patient has both domains on one grid: set it to 0, or "
-            "slice such patients"
+            "bring their volumes onto one with slice-volumes --register"
         )
     precision = choose_precision(plan.config.training.precision, device)
     check_memory(plan, device, precision, ranks)

@@ -89,6 +89,7 @@ def test_sound_networks_are_passed_over_in_silence(plan: Plan, pairs, tmp_path: 
         ("edges lost", "edges of t1 and of its synthetic t2 agree at -?0.0"),
         ("displacement", r"synthetic t2 is displaced against its input by 2.\d pixels"),
         ("signal outside the head", r"synthetic t2 has signal outside the head of its input, \d+% of"),
+        ("noise", r"synthetic t2 is noisy: its fine texture is \d\.\d times .*learning_rate"),
     ],
 )
 def test_each_fault_is_seen_and_said_once(plan: Plan, pairs, tmp_path: Path, caplog, fault: str, words: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,11 @@ from numpy.typing import NDArray
 
 from medcyclegan.volume import Volume
 
-__all__ = ["apart_mm", "on_grid", "same_grid"]
+__all__ = ["apart_mm", "mean_on_grid", "on_grid", "same_grid"]
 
 #: Grids are the same if no voxel is further than this fraction of a voxel from its counterpart.
 _SAME_PLACE = 1e-2
+_MOST_PARTS = 8
 
 
 def same_grid(volume: Volume, reference: Volume) -> bool:
@@ -53,6 +56,25 @@ def on_grid(volume: Volume, reference: Volume, *, nearest: bool = False) -> tupl
 
     covered = resampled(np.ones(volume.shape, np.uint8), SimpleITK.sitkNearestNeighbor, 0.0) > 0
     return resampled(array, interpolator, outside), covered
+
+
+def mean_on_grid(volume: Volume, reference: Volume) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Resample like :func:`on_grid`, but as the mean over each voxel of the reference if its voxels are larger.
+
+    Each voxel is divided along each of its axes into as many parts as voxels of the volume fit into it (at most 8), and
+    the linear interpolant at the centers of the parts is averaged. The second result: where all parts have values.
+    """
+    to_volume = np.abs(np.linalg.inv(volume.affine)[:3, :3] @ reference.affine[:3, :3])
+    parts = [int(np.clip(round(float(step)), 1, _MOST_PARTS)) for step in to_volume.max(axis=0)]
+    total, inside = np.zeros(reference.shape, np.float32), np.ones(reference.shape, np.bool_)
+    for offsets in itertools.product(*((np.arange(n) + 0.5) / n - 0.5 for n in parts)):
+        affine = reference.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ np.array(offsets)
+        values, covered = on_grid(volume, reference.replace(affine=affine))
+        total += values
+        inside &= covered
+    total /= math.prod(parts)
+    return total, inside
 
 
 def _itk_type(dtype: np.dtype[Any], nearest: bool) -> np.dtype[Any]:
