@@ -3,8 +3,8 @@
 python tests/benchmarks/intervals.py MODEL CASES --to DOMAIN [--real SCANS] [--labels MAP] [--odd N] [--maps N]
 
 MODEL is calibrated (medcyclegan calibrate). CASES holds patients that pipelines/calibration_cases.py generated from
-label maps of which neither the training nor the calibration used any. SCANS: openms_patient03, 04 and 12 of the public
-data, with T1 and T2 (docs/results.md). MAP: a label map into whose brain lesions are painted
+label maps of which neither the training nor the calibration used any. SCANS: the scans of docs/results.md, of which
+openms_patient04 is scored, or openms_mni19 by a model of brains. MAP: a label map into whose brain lesions are painted
 that no training contained.
 
 Up to 16 axial slices of each case are translated, so "smoothed over 3 mm" is within slices; with --maps N, N whole
@@ -40,8 +40,8 @@ from medcyclegan.synthesis.tissues import BRAIN, LESIONS, tissue_index, tissue_i
 SMALLEST_MM = 6.0
 SMOOTHED_MM = 3.0
 COVERAGES = (0.9, 0.95)
-#: Of tcga_fg_6692 the T1 and T2 are not aligned in scanner coordinates, so their difference is no error.
-REAL = ("openms_patient03", "openms_patient04", "openms_patient12")
+#: Real subjects of whom no training used a scan. T1 and T2 of the other heads are not aligned (registration.py).
+REAL = {"head": "openms_patient04", "brain": "openms_mni19"}
 OPTIONS = InferenceOptions(device="cpu")
 
 
@@ -72,7 +72,8 @@ def main() -> None:
         scores.add(case, tissues)
     scores.print("synthetic cases")
     if arguments.real is not None:
-        score_real(arguments.real, bundle, arguments.to, calibration)
+        name = REAL["brain" if Path(arguments.model).name.startswith("brain") else "head"]
+        score_real(arguments.real / name, bundle, arguments.to, calibration)
     if arguments.odd:
         score_odd_inputs(arguments.cases, rows[: arguments.odd], bundle, arguments.to, scores.distances)
     if arguments.labels is not None:
@@ -205,17 +206,16 @@ def lesion_areas(values: np.ndarray, tissues: np.ndarray, spacing_mm: tuple[floa
             yield kind, area_under_curve(values[brain][::7], values[large])
 
 
-def score_real(scans: Path, bundle: ModelBundle, to: str, calibration: Calibration) -> None:
+def score_real(subject: Path, bundle: ModelBundle, to: str, calibration: Calibration) -> None:
     direction = bundle.direction(to)
-    for name in REAL:
-        files = [scans / name / f"{domain}.nii.gz" for domain in (direction.source.name, to)]
-        if not all(file.exists() for file in files):
-            continue
-        scores = Scores(calibration, half_range(direction.target.scaling))
-        source, truth = (read_volume(file) for file in files)
-        scores.add(measure_case(source, truth, bundle, direction, OPTIONS), None)
-        scores.print(f"real case, {name}")
-        print(f"  p-value of the input {scores.p_values[0]:.3f}, distance {scores.distances[0]:.2f}")
+    files = [subject / f"{domain}.nii.gz" for domain in (direction.source.name, to)]
+    if not all(file.exists() for file in files):
+        return
+    scores = Scores(calibration, half_range(direction.target.scaling))
+    source, truth = (read_volume(file) for file in files)
+    scores.add(measure_case(source, truth, bundle, direction, OPTIONS), None)
+    scores.print(f"real case, {subject.name}")
+    print(f"  p-value of the input {scores.p_values[0]:.3f}, distance {scores.distances[0]:.2f}")
 
 
 def score_odd_inputs(folder: Path, rows: list[dict[str, str]], bundle: ModelBundle, to: str, good: list[float]) -> None:
