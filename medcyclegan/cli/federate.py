@@ -18,10 +18,10 @@ from medcyclegan.cli.common import Command, check_models, config_options
 )
 @click.option(
     "--min-sites",
-    type=click.IntRange(0),
-    default=0,
+    type=click.IntRange(1),
+    required=True,
     metavar="N",
-    help="Average a round as soon as N sites have answered and --wait has passed.  [default: all must answer]",
+    help="The number of sites that must answer in a round.",
 )
 @click.option(
     "--wait",
@@ -29,7 +29,7 @@ from medcyclegan.cli.common import Command, check_models, config_options
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="With --min-sites, how long to wait for the other sites.",
+    help="How long to wait for other sites after these.",
 )
 @click.option("--init-from", metavar="MODEL", help="Start from the generators of this model folder or shipped model.")
 @click.option("--out", default="federated-job", show_default=True, metavar="DIR", help="The job folder to write.")

@@ -9,7 +9,7 @@ import torch
 
 from medcyclegan.errors import TrainingError
 
-__all__ = ["NETWORKS", "Contribution", "Weights", "average", "check_contribution", "networks_of"]
+__all__ = ["NETWORKS", "Contribution", "Weights", "average", "check_contribution"]
 
 NETWORKS = ("G_AB", "G_BA", "D_A", "D_B")
 
@@ -26,20 +26,14 @@ class Contribution:
     slices: tuple[int, int]
 
 
-def networks_of(slices: tuple[int, int]) -> list[str]:
-    """Return the networks that a site with these slices of A and of B trains: generators, and its discriminators."""
-    return ["G_AB", "G_BA", *(name for name, count in zip(("D_A", "D_B"), slices, strict=True) if count)]
-
-
 def check_contribution(given: Contribution, like: Weights) -> None:
-    """Check that a site returned its networks, of the shapes of ``like``, with finite values.
+    """Check that a site returned the four networks, of the shapes of ``like``, with finite values.
 
     Raises :class:`~medcyclegan.errors.TrainingError` naming the site.
     """
-    expected = networks_of(given.slices)
-    if sorted(given.weights) != sorted(expected):
-        raise TrainingError(f"{given.site} returned {', '.join(sorted(given.weights))}, not {', '.join(expected)}")
-    for name in expected:
+    if sorted(given.weights) != sorted(NETWORKS):
+        raise TrainingError(f"{given.site} returned {', '.join(sorted(given.weights))}, not {', '.join(NETWORKS)}")
+    for name in NETWORKS:
         own, reference = given.weights[name], like[name]
         if own.keys() != reference.keys() or any(own[k].shape != reference[k].shape for k in own):
             raise TrainingError(f"{given.site} returned a {name} of another shape: install the same version everywhere")
@@ -51,30 +45,30 @@ def check_contribution(given: Contribution, like: Weights) -> None:
 
 
 def average(contributions: Sequence[Contribution]) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the mean of each network over the sites that trained it.
+    """Return the mean of each network over the sites.
 
-    Generators are weighted by the slices of both domains at a site; a discriminator by the slices of its domain, so
-    a site without that domain does not count. The result does not depend on the order of the sites' answers. Raises
-    :class:`~medcyclegan.errors.TrainingError` if no site has one of the domains.
+    A site's share is the mean of its share of all slices of A and its share of all slices of B. The terms of the loss
+    that need real A then have the same weight as those that need real B, as in central training, whose batches hold
+    one slice of each; with shares of all slices together, the larger domain would dominate. The result does not depend
+    on the order of the answers. Raises :class:`~medcyclegan.errors.TrainingError` if no site has one of the domains.
     """
     ordered = sorted(contributions, key=lambda given: given.site)
-    result = {}
-    for name in NETWORKS:
-        counts = [_weight(name, given.slices) for given in ordered]
-        total = sum(counts)
+    totals = [sum(given.slices[domain] for given in ordered) for domain in (0, 1)]
+    for domain, total in zip("AB", totals, strict=True):
         if total == 0:
             there = ", ".join(given.site for given in ordered) or "no site"
             raise TrainingError(
-                f"only {there} answered, without slices of domain {name[-1]}: the round is not averaged; start the "
+                f"only {there} answered, without slices of domain {domain}: the round is not averaged; start the "
                 "job again when a site with that domain is back"
             )
-        having = [(given.weights[name], count / total) for given, count in zip(ordered, counts, strict=True) if count]
-        result[name] = {key: _mean([(state[key], share) for state, share in having]) for key in having[0][0]}
-    return result
-
-
-def _weight(network: str, slices: tuple[int, int]) -> int:
-    return sum(slices) if network.startswith("G_") else slices["AB".index(network[-1])]
+    shares = [sum(count / total for count, total in zip(given.slices, totals, strict=True)) / 2 for given in ordered]
+    return {
+        name: {
+            key: _mean([(given.weights[name][key], share) for given, share in zip(ordered, shares, strict=True)])
+            for key in ordered[0].weights[name]
+        }
+        for name in NETWORKS
+    }
 
 
 def _mean(parts: Sequence[tuple[torch.Tensor, float]]) -> torch.Tensor:

@@ -4,8 +4,7 @@ Only this module imports nvflare, the extra ``federated``, and only FLARE import
 messages; what they hold is decided here:
 
 - task ``declare``: the site returns its :class:`~medcyclegan.federated.agreement.Declaration` as JSON;
-- task ``train``: the server sends all four networks and the number of the round, the site returns the networks that it
-  trained.
+- task ``train``: the server sends the four networks and the number of the round, the site returns them trained.
 
 A site that cannot answer returns a code without a text, because the text of an error may contain a path of the site.
 """
@@ -109,7 +108,13 @@ class FederatedTraining(Controller):
         job = load_job((config / JOB_FILE).read_text("utf-8"))
         initial = ModelBundle.load(config / INITIAL) if (config / INITIAL).is_dir() else None
         server = Server(job, _folder_of(RUNS, "server"), initial)
-        answers = self._ask("declare", Shareable(), job, abort_signal, fl_ctx)
+        server.folder.path.mkdir(parents=True, exist_ok=True)
+        with server.folder.lock():
+            self._run_rounds(server, abort_signal, fl_ctx)
+
+    def _run_rounds(self, server: Server, abort_signal: Any, fl_ctx: Any) -> None:
+        clients = [client.name for client in fl_ctx.get_engine().get_clients()]
+        answers = self._ask("declare", Shareable(), clients, server.job, (abort_signal, fl_ctx))
         if abort_signal.triggered:
             return
         server.begin({site: _to_declaration(site, answer) for site, answer in answers.items()})
@@ -126,14 +131,13 @@ class FederatedTraining(Controller):
         started = time.monotonic()
         task = Shareable()
         task[_WEIGHTS], task[_ROUND] = _to_arrays(server.weights), server.round
-        answers = self._ask("train", task, server.job, abort_signal, fl_ctx)
+        sites = server.agreement.sites
+        answers = self._ask("train", task, list(sites), server.job, (abort_signal, fl_ctx))
         if abort_signal.triggered:
             return False
-        sites = server.agreement.sites
         contributions = [
             Contribution(site, _to_weights(answer[_WEIGHTS]), _slices_of(sites[site], server.job))
             for site, answer in answers.items()
-            if site in sites
         ]
         sent = {
             "bytes_to_a_site": _bytes(task[_WEIGHTS]),
@@ -144,11 +148,12 @@ class FederatedTraining(Controller):
         self.log_info(fl_ctx, f"round {server.round} of {server.job.rounds}: {', '.join(sorted(answers))}; {sent}")
         return True
 
-    def _ask(self, name: str, data: Any, job: Job, abort_signal: Any, fl_ctx: Any) -> dict[str, Any]:
-        """Give all sites a task and return the answers by site, of at least ``job.min_sites``.
+    def _ask(self, name: str, data: Any, sites: list[str], job: Job, run: tuple[Any, Any]) -> dict[str, Any]:
+        """Give ``sites`` a task and return the answers by site; ``run``: FLARE's signal to abort, and its context.
 
-        Raises :class:`~medcyclegan.errors.TrainingError` if fewer could answer.
+        Raises :class:`~medcyclegan.errors.TrainingError` if fewer than ``job.min_sites`` could answer.
         """
+        abort_signal, fl_ctx = run
         answers: dict[str, Any] = {}
         failed: list[str] = []
 
@@ -160,22 +165,25 @@ class FederatedTraining(Controller):
                 failed.append(site)
             client_task.result = None
 
-        sites = [client.name for client in fl_ctx.get_engine().get_clients()]
-        self.broadcast_and_wait(
-            task=Task(name=name, data=data, result_received_cb=receive),
-            fl_ctx=fl_ctx,
-            targets=sites,
-            min_responses=job.min_sites or len(sites),
-            wait_time_after_min_received=job.wait if job.min_sites else 0,
-            abort_signal=abort_signal,
-        )
+        connected = {client.name for client in fl_ctx.get_engine().get_clients()}
+        asked = [site for site in sites if site in connected]
+        if len(asked) >= job.min_sites:
+            self.broadcast_and_wait(
+                task=Task(name=name, data=data, result_received_cb=receive),
+                fl_ctx=fl_ctx,
+                targets=asked,
+                min_responses=job.min_sites,
+                wait_time_after_min_received=job.wait,
+                abort_signal=abort_signal,
+            )
         if failed:
             self.log_error(fl_ctx, f"{', '.join(sorted(failed))} could not {name}: the reason is in the log there")
-        if not abort_signal.triggered and len(answers) < (job.min_sites or len(sites)):
-            silent = sorted(set(sites) - set(answers))
+        if not abort_signal.triggered and len(answers) < job.min_sites:
+            silent = ", ".join(sorted(set(sites) - set(answers)))
             raise TrainingError(
-                f"{', '.join(silent)} did not {name}, the reason is in the log there: correct it and submit the job "
-                "again; it continues after the last complete round"
+                f"{len(answers)} of at least {job.min_sites} sites did {name}; the others ({silent}) are not "
+                "connected, or the reason is in the log there: correct it and submit the job again; it continues after "
+                "the last complete round"
             )
         return answers
 

@@ -30,7 +30,7 @@ class Job(BaseModel):
     """A federated training: the domains A and B, the rounds, and the configuration of the networks and losses.
 
     ``run``: a random name, by which an interrupted job is continued. ``steps``: of each site in a round.
-    ``min_sites``: sites that must answer in a round; 0: all. ``wait``: seconds to wait for further answers after these.
+    ``min_sites``: sites that must answer in a round. ``wait``: seconds to wait for further answers after these.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,7 +39,7 @@ class Job(BaseModel):
     domains: tuple[Name, Name]
     rounds: Annotated[int, Field(ge=1)]
     steps: Annotated[int, Field(ge=1)]
-    min_sites: Annotated[int, Field(ge=0)]
+    min_sites: Annotated[int, Field(ge=1)]
     wait: Annotated[int, Field(ge=0)]
     config: Config
 
@@ -83,15 +83,15 @@ def write_job(
     domains: tuple[str, str],
     *,
     rounds: tuple[int, int],
-    answers: tuple[int, int] = (0, 600),
+    answers: tuple[int, int],
     initial: ModelBundle | None = None,
     overwrite: bool = False,
 ) -> Job:
     """Write the job folder ``out`` for NVIDIA FLARE, and return the job.
 
-    ``rounds``: their number, and the steps of each site in one. ``answers``: the sites that must answer in a round (0:
-    all), and the seconds to wait for others after these. ``initial``: the model whose generators the training starts
-    with.
+    ``rounds``: their number, and the steps of each site in one. ``answers``: the number of
+    sites that must answer in a round, and the seconds to wait for others after these. ``initial``: the model whose
+    generators the training starts with.
 
     It holds configuration, and the weights of ``initial`` if that is given, but no code: the sites run the medcyclegan
     that they have installed. Raises :class:`~medcyclegan.errors.ConfigError` for settings that cannot be federated, and
@@ -129,7 +129,7 @@ def _flare_files(job: Job, name: str) -> dict[str, object]:
     """Return the files that NVIDIA FLARE reads: the job's metadata, and what server and sites run."""
     meta = {
         "name": name,
-        "min_clients": max(job.min_sites, 1),
+        "min_clients": job.min_sites,
         "deploy_map": {"app": ["@ALL"]},
         "resource_spec": {},
     }

@@ -13,7 +13,7 @@ from medcyclegan.config import Config, to_yaml
 from medcyclegan.device import choose_device
 from medcyclegan.errors import TrainingError
 from medcyclegan.federated.agreement import Declaration, declare
-from medcyclegan.federated.averaging import Weights, networks_of
+from medcyclegan.federated.averaging import NETWORKS, Weights
 from medcyclegan.federated.job import Job
 from medcyclegan.storage import atomic_write
 from medcyclegan.training.monitor.metrics_log import MetricsLog, drop_rows_after
@@ -57,7 +57,7 @@ class Site:
         return declare(self.plan)
 
     def train(self, weights: Weights, number: int) -> dict[str, dict[str, torch.Tensor]]:
-        """Train round ``number``, counted from 0, from the averaged ``weights``; return the networks that changed.
+        """Train round ``number``, counted from 0, from the averaged ``weights``; return the trained ones.
 
         The optimizers continue from the site's checkpoint of the end of the previous round. If there is none, because
         the site missed that round, they start anew. Raises :class:`~medcyclegan.errors.TrainingError` for weights of
@@ -77,8 +77,7 @@ class Site:
             state = {"config": self.plan.config.model_dump(mode="json"), "metrics": metrics.state_dict()}
             save_checkpoint(self.folder.checkpoints, end, {**state, **step_state(self._step)}, keep=2)
         self._done = end
-        trained = networks_of(self.plan.slices)
-        return {name: weights_of(getattr(self._step.networks, name)) for name in trained}
+        return {name: weights_of(getattr(self._step.networks, name)) for name in NETWORKS}
 
     def _continue_from(self, first: int) -> MetricsLog:
         """Bring the optimizers and the log of losses to their state after step ``first``."""

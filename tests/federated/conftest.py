@@ -29,4 +29,4 @@ def sites(tmp_path: Path) -> Path:
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     """Return a job of three rounds of two steps, written to ``tmp_path/job``."""
-    return write_job(tmp_path / "job", parse_config(SMALL, "test"), ("t1", "t2"), rounds=(3, 2))
+    return write_job(tmp_path / "job", parse_config(SMALL, "test"), ("t1", "t2"), rounds=(3, 2), answers=(3, 60))

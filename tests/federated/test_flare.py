@@ -1,10 +1,8 @@
 """The job in NVIDIA FLARE's simulator: one server and three sites as processes on the loopback interface."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -13,6 +11,7 @@ import psutil
 import pytest
 import torch
 from federated.test_rounds import NAMES, train_all
+from support.flare_simulator import finish, kill_all, start_simulator
 
 from medcyclegan.federated.averaging import NETWORKS
 from medcyclegan.manifest import load_manifest
@@ -22,34 +21,9 @@ pytest.importorskip("nvflare", reason="the extra federated is not installed")
 pytestmark = pytest.mark.slow
 
 
-def start(sites: Path, job: Path, workspace: Path) -> subprocess.Popen:
-    """Start the simulator; its sites' folders are those of ``sites``."""
-    (workspace / "local").mkdir(parents=True, exist_ok=True)
-    allowed = {"class_allow_list": ["medcyclegan.federated.flare"]}
-    (workspace / "local" / "resources.json").write_text(json.dumps(allowed))
-    places = {"MEDCYCLEGAN_SLICES": f"{sites}/{{site}}/slices", "MEDCYCLEGAN_RUNS": f"{sites}/{{site}}/runs"}
-    command = [sys.executable, "-m", "nvflare.cli", "simulator", job, "-w", workspace, "-c", ",".join(NAMES), "-t", "3"]
-    with (workspace.parent / "simulator.txt").open("wb") as said:
-        return subprocess.Popen(
-            [str(word) for word in command],
-            env={**os.environ, **places, "OMP_NUM_THREADS": "1", "MEDCYCLEGAN_DEVICE": "cpu"},
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def finish(process: subprocess.Popen, said: Path) -> str:
-    process.wait(timeout=300)
-    return said.read_text("utf-8", errors="replace")
-
-
-def kill_all(process: subprocess.Popen) -> None:
-    """Kill the simulator with all of its processes, as a power failure does."""
-    for child in psutil.Process(process.pid).children(recursive=True):
-        child.kill()
-    process.kill()
-    process.wait()
+def run(job_folder: Path, sites: Path) -> str:
+    workspace = job_folder.parent / "workspace"
+    return finish(start_simulator(job_folder, workspace, sites, NAMES), workspace)
 
 
 def server_weights(sites: Path) -> dict:
@@ -69,7 +43,7 @@ def wait_for(found, process: subprocess.Popen) -> None:
 
 def test_rounds_by_the_simulator_are_those_without_it_and_nothing_of_a_patient_leaves(job, sites, tmp_path) -> None:
     workspace = tmp_path / "workspace"
-    log = finish(start(sites, tmp_path / "job", workspace), tmp_path / "simulator.txt")
+    log = finish(start_simulator(tmp_path / "job", workspace, sites, NAMES), workspace)
     state = server_weights(sites)
     assert state["step"] == 6, log[-3000:]
     (tmp_path / "direct").mkdir()
@@ -115,7 +89,7 @@ def link_stores(sites: Path, target: Path) -> Path:
 
 def test_a_site_and_the_server_that_were_killed_come_back(job, sites, tmp_path) -> None:
     workspace = tmp_path / "workspace"
-    process = start(sites, tmp_path / "job", workspace)
+    process = start_simulator(tmp_path / "job", workspace, sites, NAMES)
     try:
         wait_for(lambda: list((sites / "server").rglob("step-000002.pt.sha256")), process)
         workers = [
@@ -127,7 +101,7 @@ def test_a_site_and_the_server_that_were_killed_come_back(job, sites, tmp_path) 
         workers[0].send_signal(signal.SIGKILL)
     finally:
         kill_all(process)
-    finish(start(sites, tmp_path / "job", workspace), tmp_path / "simulator.txt")
+    finish(start_simulator(tmp_path / "job", workspace, sites, NAMES), workspace)
     state = server_weights(sites)
     assert state["step"] == 6
     (tmp_path / "direct").mkdir()
@@ -141,16 +115,19 @@ def test_a_site_that_disagrees_ends_the_job_with_the_reason(job, sites, tmp_path
     store = sites / "west" / "slices"
     text = (store / "manifest.jsonl").read_text().replace('"pixel_mm":1.0', '"pixel_mm":0.8')
     (store / "manifest.jsonl").write_text(text)
-    log = finish(start(sites, tmp_path / "job", tmp_path / "workspace"), tmp_path / "simulator.txt")
+    log = run(job_folder=tmp_path / "job", sites=sites)
     assert "slicing.pixel_mm differs: 1.0 at north, 1.0 at south, 0.8 at west: slice the volumes of all sites" in log
     assert not list((sites / "server").rglob("model.json"))
 
 
 def test_a_site_that_cannot_read_its_slices_keeps_the_reason_to_itself(job, sites, tmp_path) -> None:
     (sites / "north" / "slices" / "manifest.jsonl").unlink()
-    finish(start(sites, tmp_path / "job", tmp_path / "workspace"), tmp_path / "simulator.txt")
+    run(job_folder=tmp_path / "job", sites=sites)
     at_server = (tmp_path / "workspace" / "server" / "log.txt").read_text()
     at_site = (tmp_path / "workspace" / "north" / "log.txt").read_text()
-    assert "north did not declare, the reason is in the log there: correct it and submit the job again" in at_server
+    assert (
+        "2 of at least 3 sites did declare; the others (north) are not connected, or the reason is in the log"
+        in at_server
+    )
     assert "has no manifest.jsonl" in at_site
     assert "manifest" not in at_server

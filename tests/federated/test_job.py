@@ -12,12 +12,12 @@ from medcyclegan.errors import ConfigError, UsageError
 from medcyclegan.federated.job import INITIAL, JOB_FILE, load_job, write_job
 from medcyclegan.model import ModelBundle
 
-COMMAND = ["federate", "--domains", "ct", "mr", "--rounds", "4", "--steps", "25"]
+COMMAND = ["federate", "--domains", "ct", "mr", "--rounds", "4", "--steps", "25", "--min-sites", "2"]
 
 
 def test_the_command_writes_a_job_without_code(tmp_path) -> None:
     out = tmp_path / "job"
-    result = CliRunner().invoke(main, [*COMMAND, "--out", str(out), "--min-sites", "2", "--set", "seed=7"])
+    result = CliRunner().invoke(main, [*COMMAND, "--out", str(out), "--set", "seed=7"])
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{out}\n"
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
@@ -41,7 +41,7 @@ def test_an_existing_folder_is_kept(tmp_path) -> None:
 
 def test_the_initial_model_is_part_of_the_job(tmp_path) -> None:
     model = tiny_model()
-    write_job(tmp_path / "job", load_config("default"), ("ct", "mr"), rounds=(1, 1), initial=model)
+    write_job(tmp_path / "job", load_config("default"), ("ct", "mr"), rounds=(1, 1), answers=(2, 60), initial=model)
     assert ModelBundle.load(tmp_path / "job" / "app" / "config" / INITIAL).fingerprint == model.fingerprint
 
 
@@ -54,13 +54,13 @@ def test_the_initial_model_is_part_of_the_job(tmp_path) -> None:
 )
 def test_settings_that_cannot_be_followed_are_refused(tmp_path, override, message) -> None:
     with pytest.raises(ConfigError, match=message):
-        write_job(tmp_path / "job", load_config("default", [override]), ("ct", "mr"), rounds=(1, 1))
+        write_job(tmp_path / "job", load_config("default", [override]), ("ct", "mr"), rounds=(1, 1), answers=(2, 60))
     assert not (tmp_path / "job").exists()
 
 
 def test_one_domain_twice_is_refused(tmp_path) -> None:
     with pytest.raises(UsageError, match="--domains mr mr: name two different domains"):
-        write_job(tmp_path / "job", load_config("default"), ("mr", "mr"), rounds=(1, 1))
+        write_job(tmp_path / "job", load_config("default"), ("mr", "mr"), rounds=(1, 1), answers=(2, 60))
 
 
 def test_a_job_that_was_changed_by_hand_is_checked(job, tmp_path) -> None:

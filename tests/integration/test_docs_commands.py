@@ -216,6 +216,7 @@ PREPARED = {
     "howto/calibrate": patients_with_truth,
     "howto/own_monai_code": own_code,
     "howto/dicom_node": dicom_node,
+    "howto/federated": three_commands,
 }
 
 

@@ -6,7 +6,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from medcyclegan.training.update.losses import cycle_loss, generator_loss, identity_loss
+from medcyclegan.training.update.losses import cycle_loss, fake_loss, generator_loss, identity_loss, real_loss
 from medcyclegan.training.update.masks import mask_loss
 from medcyclegan.training.update.step import CycleGANStep, Losses, detached
 from medcyclegan.training.update.structure import structure_loss
@@ -18,14 +18,15 @@ __all__ = ["OnlyAStep", "OnlyBStep"]
 class _OneDomainStep(CycleGANStep):
     """The terms of :class:`CycleGANStep` that need real slices of one domain X, and no others.
 
-    The loss of the generators is a sum of terms that need real A and terms that need real B (Song and Ye 2021,
-    arXiv 2106.09246, section 3), so the mean over a site with A and a site with B has the gradient of the whole loss.
-    Here Y is the other domain, of which the site has no slices:
+    The losses of the generators and of the discriminators are sums of terms that need real A and of terms that need
+    real B (Song and Ye 2021, arXiv 2106.09246, section 3). With Y for the other domain, those that need real X are:
 
-    - generators: the adversarial term of the fakes of Y, judged by D_Y as it was received; the cycle X to Y to X; the
-      identity term of X; the structure and mask terms between X and the fakes of Y;
-    - D_X: real X against X restored by the cycle, since fakes of X that were made from real Y exist only where Y is;
-    - D_Y is not changed.
+    - generators: the adversarial term of the fakes of Y, the cycle X to Y to X, the identity term of X, and the
+      structure and mask terms between X and the fakes of Y;
+    - D_X: the term of real X; D_Y: the term of the fakes of Y.
+
+    Each discriminator sees its real images at one site and its fakes at another, so the weights must be averaged after
+    few steps.
     """
 
     #: The letters of X and Y.
@@ -33,18 +34,19 @@ class _OneDomainStep(CycleGANStep):
     other: str
 
     def __call__(self, engine: Engine, batch: tuple[torch.Tensor, ...]) -> Losses:
-        """Update both generators and D_X on ``real_X`` ``(N, C, H, W)`` in [-1, 1]."""
+        """Update all four networks on ``real_X`` ``(N, C, H, W)`` in [-1, 1]."""
         real = batch[0].to(self.device, self.dtype, non_blocking=True)
-        step = engine.state.iteration - 1
-        # Those of fakes of A and B, then those of what D_A and D_B see.
-        warps = self.warps(step, len(real))
+        step, count = engine.state.iteration - 1, len(real)
+        # Those of fakes of A and B, then those of the real images and fakes that D_A and D_B see.
+        warps = self.warps(step, count)
         x, y = "AB".index(self.own), "AB".index(self.other)
-        restored, _, of_generators = self._generators_update(real, *warps[y : y + 1])
-        past = (self.pool_A, self.pool_B)[x].exchange(restored, step)
-        return self.finish(of_generators | self._discriminators_update(real, past, *warps[2 + x : 3 + x]), step)
+        fake, _, of_generators = self._generators_update(real, *warps[y : y + 1])
+        past = (self.pool_A, self.pool_B)[y].exchange(fake, step)
+        judged = (warps[2 + x][:count], warps[2 + y][count:]) if warps else ()
+        return self.finish(of_generators | self._discriminators_update(real, past, *judged), step)
 
     def update_generators(self, real: torch.Tensor, *warps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Losses]:
-        """Minimize the terms of equation 3 that need real X; return X restored by the cycle, fakes of Y and the terms.
+        """Minimize the terms of equation 3 that need real X; return the fakes of Y, X restored by the cycle, the terms.
 
         ``warps``: that of the fakes of Y, if the discriminators see images warped.
         """
@@ -71,17 +73,19 @@ class _OneDomainStep(CycleGANStep):
                 weights.append(weight.mask_weight)
             loss = torch.stack([factor * term for factor, term in zip(weights, terms.values(), strict=True)]).sum()
         self.minimize(loss, self.optimizer_G)
-        return restored.detach(), fake.detach(), detached(generators=loss, **terms)
+        return fake.detach(), restored.detach(), detached(generators=loss, **terms)
 
     def update_discriminators(self, real: torch.Tensor, past: torch.Tensor, *warps: torch.Tensor) -> Losses:
-        """Update D_X on real X and on current or past X restored by the cycle; ``warps``: that of both."""
-        own = self._network(f"D_{self.own}")
+        """Update D_X on real X, and D_Y on current or past fakes of Y; ``warps``: that of each, if they are warped."""
+        own, other = self._network(f"D_{self.own}"), self._network(f"D_{self.other}")
         own.requires_grad_(True)
-        # Without gradients, the optimizer of both discriminators leaves D_Y and its moments as they are.
+        other.requires_grad_(True)
+        weight, form = self.losses.discriminator_weight, self.losses.adversarial
         with self.autocast():
-            loss = self.losses.discriminator_weight * self._judge(own, real, past, warps)
-        self.minimize(loss, self.optimizer_D)
-        return detached(**{f"discriminator_{self.own}": loss})
+            of_real = weight * real_loss(own(seen(real, warps[:1])), form)
+            of_fakes = weight * fake_loss(other(seen(past, warps[1:])), form)
+        self.minimize(of_real + of_fakes, self.optimizer_D)
+        return detached(**{f"discriminator_{self.own}": of_real, f"discriminator_{self.other}": of_fakes})
 
     def _network(self, name: str) -> nn.Module:
         network: nn.Module = getattr(self.networks, name)

@@ -59,31 +59,51 @@ def test_the_generators_loss_is_a_sum_of_both_sites_losses() -> None:
     assert not of_A.keys() & of_B.keys() - {"generators"}
 
 
+def test_the_discriminators_loss_is_a_sum_of_both_sites_losses() -> None:
+    def of(kind: type[CycleGANStep], *images: torch.Tensor) -> tuple[torch.Tensor, float]:
+        step = double(make(kind))
+        step.optimizer_D = torch.optim.SGD(step.networks.discriminator_parameters(), lr=0.0)
+        losses = step.update_discriminators(*images)
+        return torch.cat([p.grad.flatten() for p in step.networks.discriminator_parameters()]), sum(losses.values())
+
+    real_A, real_B = slices()
+    networks = double(make(CycleGANStep)).networks
+    with torch.no_grad():
+        fake_A, fake_B = networks.G_BA(real_B), networks.G_AB(real_A)
+    whole, loss = of(CycleGANStep, real_A, real_B, fake_A, fake_B)
+    at_A, loss_A = of(OnlyAStep, real_A, fake_B)
+    at_B, loss_B = of(OnlyBStep, real_B, fake_A)
+    assert torch.allclose(whole, at_A + at_B, rtol=1e-9, atol=1e-12)
+    assert float(loss) == pytest.approx(float(loss_A + loss_B))
+
+
 @pytest.mark.parametrize(("kind", "own", "other"), [(OnlyAStep, "A", "B"), (OnlyBStep, "B", "A")])
-def test_both_generators_and_the_own_discriminator_learn_and_the_other_one_is_unchanged(kind, own, other) -> None:
+def test_all_networks_learn_and_the_terms_are_those_of_the_domain(kind, own, other) -> None:
     step = double(make(kind))
     before = {name: value.clone() for name, value in step.networks.state_dict().items()}
     losses = step(engine(), (slices()[0],))
     after = step.networks.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"G_AB", "G_BA", f"D_{own}"}
+    assert changed == {"G_AB", "G_BA", "D_A", "D_B"}
     assert set(losses) == {
         *("generators", f"adversarial_{own}{other}", f"cycle_{own}", f"identity_{own}"),
-        *(f"structure_{own}{other}", f"mask_{own}{other}", f"discriminator_{own}"),
+        *(f"structure_{own}{other}", f"mask_{own}{other}", "discriminator_A", "discriminator_B"),
     }
 
 
-def test_the_own_discriminator_sees_the_restored_image_as_the_fake() -> None:
-    step = double(make(OnlyAStep))
-    seen = []
-    step.networks.D_A.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+@pytest.mark.parametrize(("kind", "own", "other"), [(OnlyAStep, "A", "B"), (OnlyBStep, "B", "A")])
+def test_each_discriminator_sees_its_real_images_or_its_fakes(kind, own, other) -> None:
+    step = double(make(kind))
     real = slices()[0]
     with torch.no_grad():
-        restored = step.networks.G_BA(step.networks.G_AB(real))
+        fake = getattr(step.networks, f"G_{own}{other}")(real)
+    shown = {}
+    for letter in "AB":
+        network = getattr(step.networks, f"D_{letter}")
+        network.register_forward_pre_hook(lambda _, inputs, letter=letter: shown.update({letter: inputs[0].detach()}))
     step(engine(), (real,))
-    (images,) = seen
-    assert torch.equal(images[:2], real)
-    assert torch.allclose(images[2:], restored)
+    assert torch.equal(shown[own], real)
+    assert torch.allclose(shown[other], fake)
 
 
 def test_warps_reach_what_both_discriminators_see() -> None:
@@ -93,7 +113,7 @@ def test_warps_reach_what_both_discriminators_see() -> None:
 
     plain, warped = logged(0.0), logged(1.0)
     differing = {name for name, value in plain.items() if value != pytest.approx(warped[name])}
-    assert differing == {"generators", "adversarial_BA", "discriminator_B"}
+    assert differing == {"generators", "adversarial_BA", "discriminator_A", "discriminator_B"}
 
 
 def test_a_long_site_run_lowers_its_loss() -> None:
