@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 #: replaced by the name of the site, so that the simulator can run several sites with one setting.
 SLICES, RUNS = "MEDCYCLEGAN_SLICES", "MEDCYCLEGAN_RUNS"
 _DEVICE = "MEDCYCLEGAN_DEVICE"
+#: FLARE's description of a job at a site, to which the site's own configuration adds components.
+_SITE_CONFIG = "config_fed_client.json"
 #: The parts of the messages.
 _DECLARATION, _WEIGHTS, _ROUND = "declaration", "weights", "round"
 
@@ -189,8 +191,14 @@ class FederatedTraining(Controller):
 
 
 def _open_site(fl_ctx: Any) -> Site:
-    name = fl_ctx.get_identity_name()
-    job = load_job((_config_folder(fl_ctx) / JOB_FILE).read_text("utf-8"))
+    name, config = fl_ctx.get_identity_name(), _config_folder(fl_ctx)
+    if "JobLogStreamer" in (config / _SITE_CONFIG).read_text("utf-8"):
+        # FLARE adds it to the job by default, and errors in the log contain paths.
+        raise TrainingError(
+            f"FLARE would send the log of {name} to the server: set allow_log_streaming to false in "
+            "local/resources.json, and restart the site"
+        )
+    job = load_job((config / JOB_FILE).read_text("utf-8"))
     return Site(job, _folder_of(SLICES, name), _folder_of(RUNS, name), os.environ.get(_DEVICE, "auto"))
 
 

@@ -1,9 +1,10 @@
 """Compare federated training of three sites with central training and with one site alone: T1 to T2.
 
-    python tests/benchmarks/federated.py [--rounds N] [--steps N] [--out DIR] [--engine flare|direct]
+    python tests/benchmarks/federated.py [--total N] [--steps N...] [--out DIR] [--engine flare|direct]
 
 Synthetic heads, which no two sites share: 6 T1 at the first site, 6 T2 at the second, 2 + 2 of different patients at
 the third. Central training has all of them in one place. All arms have the same configuration and number of steps.
+``--steps``: of each site between two averages; one federated training for each number.
 Two unseen heads with truth are scored inside the head. ``flare``: processes of NVIDIA FLARE's simulator, one per site
 (extra ``federated``); ``direct``: the same rounds in one process. A site with one domain cannot train alone.
 """
@@ -104,8 +105,8 @@ def show(name: str, scores: list[Evaluation], seconds: float | None = None) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--total", type=int, default=300)
+    parser.add_argument("--steps", type=int, nargs="+", default=[5, 20])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--engine", choices=["flare", "direct"], default="flare")
     arguments = parser.parse_args()
@@ -115,24 +116,25 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, out: Path) -> None:
-    total = arguments.rounds * arguments.steps
+    total = arguments.total
     config = load_config("demo", [*SETTINGS, f"training.max_steps={total}"])
     for name, (t1, t2) in SITES.items():
         slice_heads(out / "sites" / name, list(t1), list(t2), config)
     all_t1, all_t2 = ([seed for site in SITES.values() for seed in site[kind]] for kind in (0, 1))
     central = slice_heads(out / "central", all_t1, all_t2, config)
     print(f"{'T1 to T2, ' + str(total) + ' steps':<34}{'PSNR (dB)':>11}{'SSIM':>8}{'MAE':>8}{'seconds':>10}")
-    started = time.monotonic()
-    job = write_job(out / "job", config, ("t1", "t2"), rounds=(arguments.rounds, arguments.steps), answers=(3, 600))
-    model, rounds = federate(job, out / "sites", out, arguments.engine)
-    federated = score(model)
-    show("T1 taken as T2", [one.baseline for one in federated])
-    print(f"{'north alone, T1 only':<34}  cannot be trained\n{'south alone, T2 only':<34}  cannot be trained")
+    rounds: list[dict] = []
+    for steps in arguments.steps:
+        place, started = out / f"steps-{steps}", time.monotonic()
+        job = write_job(place / "job", config, ("t1", "t2"), rounds=(total // steps, steps), answers=(3, 600))
+        model, rounds = federate(job, out / "sites", place, arguments.engine)
+        show(f"federated, {total // steps} rounds of {steps} steps", score(model), time.monotonic() - started)
     for name, store in (("west alone, both", out / "sites" / "west" / "slices"), ("central", central)):
-        began = time.monotonic()
-        path = train(store, config=config, out=out / "runs", device="cpu", init_from="none") / "model"
-        show(name, score(path), time.monotonic() - began)
-    show(f"federated, {arguments.rounds} rounds of {arguments.steps} steps", federated, time.monotonic() - started)
+        started = time.monotonic()
+        scores = score(train(store, config=config, out=out / "runs", device="cpu", init_from="none") / "model")
+        show(name, scores, time.monotonic() - started)
+    print(f"{'north alone, T1 only':<34}  cannot be trained\n{'south alone, T2 only':<34}  cannot be trained")
+    show("T1 taken as T2", [one.baseline for one in scores])
     print(
         f"a round: {rounds[-1]['bytes_to_a_site'] / 1e6:.2f} MB to each site, "
         f"{rounds[-1]['bytes_from_sites'] / 1e6:.2f} MB from {len(SITES)} sites"

@@ -7,7 +7,7 @@ of configuration ``harmonise``, smaller and with coarse slices, are trained with
 Then unseen heads are scanned by all scanners. Printed, before and after harmonization:
 
 - error: to the image of the same head by the reference scanner, inside the head (evaluate);
-- scanners told apart: the fraction of slices whose scanner a logistic regression on 33 features of intensity and
+- scanners identified: the fraction of slices whose scanner a logistic regression on 33 features of intensity and
   texture finds, trained on all other heads, after scaling by percentiles. Chance is 1/3. It is fitted anew to
   the harmonized slices, so it finds what remains, not what it knew before. ``reference``: three scans of the reference
   scanner under the names of the three, which show what the number of heads can resolve;
@@ -134,7 +134,7 @@ def _of_slice(image: NDArray[np.float64], inside: NDArray[np.bool_]) -> list[flo
     return [*(counts / counts.sum()), *texture, *trends, *map(abs, trends), *statistics_, *air]
 
 
-def told_apart(volumes: Mapping[str, Sequence[Volume]], brains: Sequence[NDArray[np.bool_]]) -> float:
+def identified(volumes: Mapping[str, Sequence[Volume]], brains: Sequence[NDArray[np.bool_]]) -> float:
     """Return the fraction of slices whose scanner is found, for heads that the classifier has not seen."""
     names = list(volumes)
     rows = [(features(v, brains[n]), label, n) for label, name in enumerate(names) for n, v in enumerate(volumes[name])]
@@ -193,7 +193,7 @@ def show(
         f"{statistics.fmean(getattr(s, key) for s in scores):>{width}.{digits}f}"
         for key, width, digits in (("psnr", 10, 2), ("ssim_2023", 8, 3), ("mae", 8, 4))
     )
-    print(f"{name:<22}{errors}{100 * told_apart(volumes, brains):>10.0f}{tissues}", flush=True)
+    print(f"{name:<22}{errors}{100 * identified(volumes, brains):>10.0f}{tissues}", flush=True)
 
 
 def main() -> None:
@@ -229,7 +229,7 @@ def measure(arguments: argparse.Namespace, out: Path) -> None:
     }
     after = {name: [translate_volume(v, model, "reference") for v in own] for name, own in before.items()}
     again = {name: [scan(head, REFERENCE, 20 + n) for head in heads] for n, name in enumerate(SCANNERS)}
-    print(f"{'':<22}{'PSNR (dB)':>10}{'SSIM':>8}{'MAE':>8}{'told %':>10}{'CSF %':>8}{'gray %':>8}{'white %':>8}")
+    print(f"{'':<22}{'PSNR (dB)':>10}{'SSIM':>8}{'MAE':>8}{'found %':>10}{'CSF %':>8}{'gray %':>8}{'white %':>8}")
     for name, volumes in (("before", before), ("after", after), ("reference", again)):
         show(name, volumes, truth, brains)
 

@@ -6,6 +6,7 @@ import subprocess
 import time
 import zipfile
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
@@ -13,12 +14,12 @@ import torch
 from federated.test_rounds import NAMES, train_all
 from support.flare_simulator import finish, kill_all, start_simulator
 
+from medcyclegan.federated import Declaration
 from medcyclegan.federated.averaging import NETWORKS
 from medcyclegan.manifest import load_manifest
 from medcyclegan.training.run.checkpoint import load_newest_checkpoint
 
 pytest.importorskip("nvflare", reason="the extra federated is not installed")
-pytestmark = pytest.mark.slow
 
 
 def run(job_folder: Path, sites: Path) -> str:
@@ -41,6 +42,7 @@ def wait_for(found, process: subprocess.Popen) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_rounds_by_the_simulator_are_those_without_it_and_nothing_of_a_patient_leaves(job, sites, tmp_path) -> None:
     workspace = tmp_path / "workspace"
     log = finish(start_simulator(tmp_path / "job", workspace, sites, NAMES), workspace)
@@ -87,6 +89,7 @@ def link_stores(sites: Path, target: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_a_site_and_the_server_that_were_killed_come_back(job, sites, tmp_path) -> None:
     workspace = tmp_path / "workspace"
     process = start_simulator(tmp_path / "job", workspace, sites, NAMES)
@@ -111,6 +114,7 @@ def test_a_site_and_the_server_that_were_killed_come_back(job, sites, tmp_path) 
             assert torch.equal(tensor, state["networks"][name][key]), (name, key)
 
 
+@pytest.mark.slow
 def test_a_site_that_disagrees_ends_the_job_with_the_reason(job, sites, tmp_path) -> None:
     store = sites / "west" / "slices"
     text = (store / "manifest.jsonl").read_text().replace('"pixel_mm":1.0', '"pixel_mm":0.8')
@@ -120,6 +124,7 @@ def test_a_site_that_disagrees_ends_the_job_with_the_reason(job, sites, tmp_path
     assert not list((sites / "server").rglob("model.json"))
 
 
+@pytest.mark.slow
 def test_a_site_that_cannot_read_its_slices_keeps_the_reason_to_itself(job, sites, tmp_path) -> None:
     (sites / "north" / "slices" / "manifest.jsonl").unlink()
     run(job_folder=tmp_path / "job", sites=sites)
@@ -131,3 +136,38 @@ def test_a_site_that_cannot_read_its_slices_keeps_the_reason_to_itself(job, site
     )
     assert "has no manifest.jsonl" in at_site
     assert "manifest" not in at_server
+
+
+def test_a_site_whose_log_would_be_sent_to_the_server_does_not_train(sites, tmp_path, monkeypatch, job, caplog) -> None:
+    from medcyclegan.federated.flare import SiteExecutor
+
+    config = tmp_path / "job" / "app" / "config"
+    context = mock.Mock()
+    context.get_identity_name.return_value = "north"
+    context.get_engine().get_workspace().get_app_config_dir.return_value = str(config)
+    monkeypatch.setenv("MEDCYCLEGAN_SLICES", f"{sites}/{{site}}/slices")
+    monkeypatch.setenv("MEDCYCLEGAN_RUNS", f"{sites}/{{site}}/runs")
+    monkeypatch.setenv("MEDCYCLEGAN_DEVICE", "cpu")
+    reply = SiteExecutor().execute("declare", {}, context, None)
+    assert "north" not in str(dict(reply))
+    assert Declaration.model_validate_json(reply["declaration"]).size == 32
+
+    added = {"id": "log", "path": "nvflare.app_common.logging.job_log_streamer.JobLogStreamer", "args": {}}
+    file = config / "config_fed_client.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "components": [added]}))
+    reply = SiteExecutor().execute("declare", {}, context, None)
+    assert reply.get_return_code() == "EXECUTION_EXCEPTION"
+    assert "declaration" not in reply
+    assert "FLARE would send the log of north to the server: set allow_log_streaming to false" in caplog.text
+
+
+def test_folders_that_are_not_named_are_refused(sites, tmp_path, monkeypatch, job, caplog) -> None:
+    from medcyclegan.federated.flare import SiteExecutor
+
+    context = mock.Mock()
+    context.get_identity_name.return_value = "north"
+    context.get_engine().get_workspace().get_app_config_dir.return_value = str(tmp_path / "job" / "app" / "config")
+    monkeypatch.delenv("MEDCYCLEGAN_SLICES", raising=False)
+    reply = SiteExecutor().execute("declare", {}, context, None)
+    assert reply.get_return_code() == "EXECUTION_EXCEPTION"
+    assert "MEDCYCLEGAN_SLICES = '': set it to the absolute path of the slice store of north" in caplog.text

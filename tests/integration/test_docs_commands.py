@@ -78,6 +78,12 @@ def three_commands():
     write_nifti(head_mr(SHAPE, PLACE, seed=30), Path("in.nii.gz"))
 
 
+def many_scanners():
+    three_commands()
+    Path("volumes/t1").rename("volumes/scanners")
+    Path("volumes/t2").rename("volumes/reference")
+
+
 def first_screen():
     three_commands()
     write_nifti(head_mr((24, 28, 4), PLACE), Path("t1.nii.gz"))
@@ -217,6 +223,7 @@ PREPARED = {
     "howto/own_monai_code": own_code,
     "howto/dicom_node": dicom_node,
     "howto/federated": three_commands,
+    "howto/harmonise": many_scanners,
 }
 
 
