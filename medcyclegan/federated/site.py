@@ -68,6 +68,8 @@ class Site:
             folder.mkdir(parents=True, exist_ok=True)
         with self.folder.lock(), torch.random.fork_rng([]):
             metrics = self._continue_from(first)
+            # If this round fails, the next attempt starts from the checkpoint.
+            self._done = -1
             self._load(weights)
             # Dropout is a function of the round, whether or not the site was restarted.
             torch.manual_seed(self.plan.config.seed + first)

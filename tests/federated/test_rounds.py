@@ -93,7 +93,10 @@ def test_a_restarted_server_continues_after_the_last_complete_round(job, sites, 
     assert equal(again, uninterrupted)
 
 
-def test_a_site_killed_in_a_round_continues_from_its_checkpoint(job, sites, uninterrupted, monkeypatch) -> None:
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_site_that_failed_in_a_round_continues_from_its_checkpoint(
+    job, sites, uninterrupted, monkeypatch, restarted
+) -> None:
     opened = open_sites(job, sites)
     server = open_server(job, sites, opened)
     train_round(server, opened)
@@ -110,7 +113,8 @@ def test_a_site_killed_in_a_round_continues_from_its_checkpoint(job, sites, unin
     with pytest.raises(PowerCutError):
         opened["north"].train(server.weights, 1)
     monkeypatch.undo()
-    opened |= open_sites(job, sites, ["north"])
+    if restarted:
+        opened |= open_sites(job, sites, ["north"])
     while not server.finished:
         train_round(server, opened)
     assert equal(server, uninterrupted)
