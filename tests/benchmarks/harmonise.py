@@ -43,6 +43,7 @@ SETTINGS = (
     "networks.generator.blocks=1",
     "networks.discriminator.filters=16",
     "training.learning_rate=0.001",
+    "training.ema_decay=null",
     "training.compile=off",
 )
 BRAIN = ("csf", "grey matter", "white matter", "deep grey matter", "lesion")

@@ -19,7 +19,7 @@ class _OneDomainStep(CycleGANStep):
     """The terms of :class:`CycleGANStep` that need real slices of one domain X, and no others.
 
     The losses of the generators and of the discriminators are sums of terms that need real A and of terms that need
-    real B (Song and Ye 2021, arXiv 2106.09246, section 3). With Y for the other domain, those that need real X are:
+    real B (Song and Ye 2021, arXiv 2106.09246). With Y for the other domain, those that need real X are:
 
     - generators: the adversarial term of the fakes of Y, the cycle X to Y to X, the identity term of X, and the
       structure and mask terms between X and the fakes of Y;
