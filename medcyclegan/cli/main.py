@@ -18,6 +18,7 @@ _COMMANDS = {
     "slices": ("slices", "List the volumes of a slice store, or remove some."),
     "train": ("train", "Train a CycleGAN on unpaired slices (slices/ to runs/)."),
     "pretrain": ("pretrain", "Train on pairs of synthetic patients, before training on real slices."),
+    "federate": ("federate", "Write the job of a training across hospitals, for NVIDIA FLARE."),
     "translate-volume": ("translate_volume", "Translate a volume, or a folder of volumes, on the same grid."),
     "serve": ("serve", "Receive, translate and send studies as a DICOM node."),
     "models": ("models", "List the models that come with medcyclegan."),

@@ -96,12 +96,21 @@ class UnpairedSlices:
 
     def batch(self, step: int) -> Batch:
         """Return this process's share of the batch of ``step``, counted from 0."""
+        samples = self._samples(step)
+        real_B = torch.stack([self._read(self.slices_B, s.slices[1], s.flips[1]) for s in samples])
+        return self._read_A(samples), real_B
+
+    def batch_of_A(self, step: int) -> tuple[torch.Tensor]:
+        """Return the slices of A in :meth:`batch` alone, without reading those of B."""
+        return (self._read_A(self._samples(step)),)
+
+    def _samples(self, step: int) -> list[Sample]:
         share = self.sampling.batch_size // self.sampling.world
         first = step * self.sampling.batch_size + self.sampling.rank * share
-        samples = [self.sample(i) for i in range(first, first + share)]
-        real_A = torch.stack([self._read(self.slices_A, s.slices[0], s.flips[0]) for s in samples])
-        real_B = torch.stack([self._read(self.slices_B, s.slices[1], s.flips[1]) for s in samples])
-        return real_A, real_B
+        return [self.sample(i) for i in range(first, first + share)]
+
+    def _read_A(self, samples: Iterable[Sample]) -> torch.Tensor:
+        return torch.stack([self._read(self.slices_A, s.slices[0], s.flips[0]) for s in samples])
 
     def _read(self, slices: SliceIndex, number: int, flip: bool) -> torch.Tensor:
         images = self._reader.read_context(*slices.find(number), self.sampling.context)

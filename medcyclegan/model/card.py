@@ -36,6 +36,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         f"{record['versions']['medcyclegan']}, {record['created']}. Fingerprint `{record['fingerprint']}`.",
         f"## Intended use and limitations\n\n{_USE}",
         f"## Training data\n\n{_data(provenance, (a['name'], b['name']))}",
+        *_federated(provenance),
         f"## How volumes are prepared\n\n{_preparation(preparation, a, b)}",
         f"## Networks and training\n\n{_training(record['generator'], provenance)}",
         f"## Fitness\n\n{_fitness(provenance.get('fitness'))}",
@@ -57,6 +58,26 @@ def _shipped(provenance: Mapping[str, Any]) -> list[str]:
         return []
     titles = {"trained_on": "Sources and licenses", "measured": "Measured on unseen heads", "limits": "Not for"}
     return [f"## {title}\n\n" + "\n".join(f"- {line}" for line in about[key]) for key, title in titles.items()]
+
+
+def _federated(provenance: Mapping[str, Any]) -> list[str]:
+    """List the counts of each site of a federated training, in which no slice left its site."""
+    about = provenance.get("federated")
+    if not isinstance(about, Mapping):
+        return []
+    lines = [
+        f"Federated: {about['rounds']} rounds of {about['steps_per_round']} steps at each site, after which the "
+        "weights were averaged. No slice left its site. The scaling of MR outputs is a convention, not that of a "
+        "scanner.\n"
+    ]
+    for number, site in enumerate(about["sites"], start=1):
+        counts = "; ".join(
+            f"{name}: {own['slices']} slices of {_volumes(own['volumes'])}, "
+            f"{own['patients']} patient{'' if own['patients'] == 1 else 's'}"
+            for name, own in site["domains"].items()
+        )
+        lines.append(f"- site {number}, in {site['rounds']} of {about['rounds']} rounds: {counts}")
+    return ["## Sites\n\n" + "\n".join(lines)]
 
 
 def _domain(domain: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from medcyclegan.manifest import SliceRow, load_manifest
 from medcyclegan.model.training_set import describe_patients, describe_training_set
 from medcyclegan.slicing.trained_on import training_fingerprint
 
-__all__ = ["InitialModel", "PairSource", "Plan", "build_plan", "check_domain", "choose_domains"]
+__all__ = ["InitialModel", "PairSource", "Plan", "build_plan", "build_site_plan", "check_domain", "choose_domains"]
 
 log = logging.getLogger(__name__)
 
@@ -170,17 +170,43 @@ def build_plan(store: Path, config: Config, domains: Sequence[str] | None = None
     for name, own in chosen.items():
         if not any(row.split == "train" for row in own):
             raise StoreError(f"{store}: no volume of {name} is for training: give some the split train and slice again")
+    return _plan_of(store, config, chosen)
+
+
+def build_site_plan(store: Path, config: Config, domains: tuple[str, str]) -> Plan:
+    """Decide how one site of a federated training trains on its slice store, which may lack one of the two domains.
+
+    Nothing is held out of the plan, because a site does not validate. Otherwise as :func:`build_plan`. Raises
+    :class:`~medcyclegan.errors.StoreError` for a store without training slices of either domain.
+    """
+    rows = load_manifest(store)
+    chosen = {name: SliceIndex(row for row in rows if row.domain == name).rows for name in domains}
+    chosen = {name: own if any(row.split == "train" for row in own) else [] for name, own in chosen.items()}
+    if not any(chosen.values()):
+        known = ", ".join(sorted({row.domain for row in rows}))
+        raise StoreError(
+            f"{store}: no volume of {' or '.join(domains)} is for training (it holds {known}): name the folders of "
+            "the volumes after the domains of the job, and slice again"
+        )
+    return dataclasses.replace(_plan_of(store, config, chosen), held_out=((), ()))
+
+
+def _plan_of(store: Path, config: Config, chosen: dict[str, list[SliceRow]]) -> Plan:
+    """Build the plan for the rows of A and of B, of which one may have none."""
+    a, b = chosen
+    present = {name: own for name, own in chosen.items() if own}
+    for own in present.values():
         check_domain(store, own)
     size = check_stacks(store, [row for own in chosen.values() for row in own if row.split != "test"])
     return Plan(
-        config=_agree(config, chosen),
+        config=_agree(config, present),
         # A link such as runs/latest points elsewhere when the run has been created.
         store=store.resolve(),
         domains=(a, b),
         training=(_of_split(chosen[a], "train"), _of_split(chosen[b], "train")),
         held_out=(_of_split(chosen[a], "validation"), _of_split(chosen[b], "validation")),
         size=size,
-        patients={name: describe_patients(own) for name, own in chosen.items()},
+        patients={name: describe_patients(own) for name, own in present.items()},
     )
 
 

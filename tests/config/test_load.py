@@ -9,7 +9,7 @@ from medcyclegan.errors import ConfigError, UsageError
 
 
 def test_the_shipped_configurations_are_these():
-    assert shipped_configs() == ("cpu", "ct-mr", "default", "demo", "pretrain", "smoke", "t1-t2")
+    assert shipped_configs() == ("cpu", "ct-mr", "default", "demo", "harmonise", "pretrain", "smoke", "t1-t2")
 
 
 @pytest.mark.parametrize("name", shipped_configs())

@@ -84,6 +84,12 @@ def patients_with_both():
         file.rename(file.with_name(file.name.replace("q", "p")))
 
 
+def many_scanners():
+    three_commands()
+    Path("volumes/t1").rename("volumes/scanners")
+    Path("volumes/t2").rename("volumes/reference")
+
+
 def first_screen():
     three_commands()
     write_nifti(head_mr((24, 28, 4), PLACE), Path("t1.nii.gz"))
@@ -222,6 +228,8 @@ PREPARED = {
     "howto/calibrate": patients_with_truth,
     "howto/own_monai_code": own_code,
     "howto/dicom_node": dicom_node,
+    "howto/federated": three_commands,
+    "howto/harmonise": many_scanners,
 }
 
 

@@ -14,6 +14,7 @@ from medcyclegan.training.run.init_from import put_generators
 from medcyclegan.training.run.saving import build_bundle
 from medcyclegan.training.update.compilation import compile_networks
 from medcyclegan.training.update.distributed import Ranks
+from medcyclegan.training.update.one_domain_step import OnlyAStep, OnlyBStep
 from medcyclegan.training.update.paired_step import PairedStep
 from medcyclegan.training.update.precision import choose_precision
 from medcyclegan.training.update.step import CycleGANStep, build_step
@@ -55,9 +56,18 @@ def build_networks_and_step(
             "networks.generator.filters"
         ) from None
     compiled = compile_networks(networks, plan, device)
-    kind = CycleGANStep if plan.pairs is None else PairedStep
-    step = build_step(plan.config, networks, device, precision, ranks, compiled=compiled, kind=kind)
-    if ranks.first:
+    step = build_step(plan.config, networks, device, precision, ranks, compiled=compiled, kind=_kind_of(plan))
+    if ranks.first and all(plan.training):
         # Everything that the model needs at the first checkpoint, which may be hours later.
         build_bundle(plan, step, 0).check()
     return step
+
+
+def _kind_of(plan: Plan) -> type[CycleGANStep]:
+    """Return the class of the step: that for pairs, for unpaired slices of A and B, or for slices of one of them."""
+    if plan.pairs is not None:
+        return PairedStep
+    has_A, has_B = (bool(rows) for rows in plan.training)
+    if has_A and has_B:
+        return CycleGANStep
+    return OnlyAStep if has_A else OnlyBStep

@@ -118,13 +118,13 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     return path
 
 
-def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
+def load_newest_checkpoint(folder: Path, *, up_to: int | None = None) -> dict[str, Any] | None:
     """Return the newest intact checkpoint, on the CPU; None if there is none.
 
-    Damaged checkpoints are skipped with a warning. Raises :class:`~medcyclegan.errors.TrainingError` for a checkpoint
-    of another format.
+    ``up_to``: ignore the checkpoints of later steps. Damaged checkpoints are skipped with a warning. Raises
+    :class:`~medcyclegan.errors.TrainingError` for a checkpoint of another format.
     """
-    steps = _steps(folder)
+    steps = [step for step in _steps(folder) if up_to is None or step <= up_to]
     for number in steps:
         path = folder / f"step-{number:06d}.pt"
         fault = _find_fault(path)

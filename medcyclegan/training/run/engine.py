@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -22,11 +23,15 @@ from medcyclegan.training.update.step import CycleGANStep
 __all__ = ["run_engine"]
 
 
-def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[Any], metrics: MetricsLog) -> None:
-    """Run MONAI's trainer from step ``first`` to the plan's last one, with a progress bar on a terminal.
+def run_engine(
+    plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[Any], metrics: MetricsLog, end: int | None = None
+) -> None:
+    """Run MONAI's trainer from step ``first`` to ``end``, with a progress bar on a terminal.
 
-    Raises :class:`~medcyclegan.errors.TrainingError` if the device runs out of memory.
+    ``end``: the number of steps after which it ends (default: the plan's). Raises
+    :class:`~medcyclegan.errors.TrainingError` if the device runs out of memory.
     """
+    end = plan.steps if end is None else end
     training = plan.config.training
     sampling = Sampling(
         *(plan.config.seed, training.batch_size, training.flip_probability, training.pairing),
@@ -35,7 +40,7 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
     pin = step.device.type == "cuda"
     with (
         _opened(plan, step.device, sampling) as read_batch,
-        contextlib.closing(prefetched_batches(read_batch, first, plan.steps, pin=pin)) as batches,
+        contextlib.closing(prefetched_batches(read_batch, first, end, pin=pin)) as batches,
         progress_bar("training", plan.steps, done=first) as bar,
     ):
         trainer = Trainer(
@@ -54,7 +59,7 @@ def run_engine(plan: Plan, step: CycleGANStep, first: int, handlers: Iterable[An
         @trainer.on(Events.ITERATION_COMPLETED)
         def _count(engine: Engine) -> None:
             _advance(bar, plan, step, engine.state.iteration, metrics)
-            if engine.state.iteration == plan.steps:
+            if engine.state.iteration == end:
                 engine.terminate()
 
         try:
@@ -75,7 +80,8 @@ def _opened(
 ) -> Iterator[Callable[[int], tuple[torch.Tensor, ...]]]:
     """Yield the function that reads the batch of a step: unpaired slices of the store, or the plan's pairs.
 
-    With ``losses.paired_weight``, the batch of unpaired slices is followed by one of pairs.
+    With ``losses.paired_weight``, the batch of unpaired slices is followed by one of pairs. A plan with slices of one
+    domain reads only those.
     """
     if plan.pairs is not None:
         with plan.pairs.opened(device, sampling) as read_batch:
@@ -83,6 +89,10 @@ def _opened(
         return
     rows = [row for own in plan.training for row in own]
     reader = open_reader(plan.store, rows, device, plan.config.training.slices_on_device)
+    if not all(plan.training):
+        uniform = dataclasses.replace(sampling, pairing="uniform")
+        yield UnpairedSlices(rows, rows, reader, uniform).batch_of_A
+        return
     unpaired = UnpairedSlices(*plan.training, reader, sampling)
     if plan.config.losses.paired_weight == 0:
         yield unpaired.batch
@@ -97,8 +107,9 @@ def _advance(bar: Bar, plan: Plan, step: CycleGANStep, done: int, metrics: Metri
     if bar.shown and metrics.last and plan.is_due(done, plan.config.training.log_every):
         losses, rates = metrics.last, metrics.rates
         terms = f"G {losses['generators']:.3g}"
-        if "discriminator_A" in losses:
-            terms += f"  D {losses['discriminator_A'] + losses['discriminator_B']:.3g}"
+        of_discriminators = [value for name, value in losses.items() if name.startswith("discriminator_")]
+        if of_discriminators:
+            terms += f"  D {sum(of_discriminators):.3g}"
         bar.say(
             f"epoch {done / plan.epoch_length:.1f}  {terms}  "
             f"{rates['images_per_second']:.3g} images/s  {_memory(step.device) / 2**30:.1f} GiB"

@@ -11,7 +11,15 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-__all__ = ["cycle_loss", "discriminator_loss", "generator_loss", "identity_loss", "paired_loss"]
+__all__ = [
+    "cycle_loss",
+    "discriminator_loss",
+    "fake_loss",
+    "generator_loss",
+    "identity_loss",
+    "paired_loss",
+    "real_loss",
+]
 
 Adversarial = Literal["lsgan", "log"]
 
@@ -34,10 +42,18 @@ def discriminator_loss(logits_real: torch.Tensor, logits_fake: torch.Tensor, for
     ``lsgan``: E[(D(y) - 1)^2] + E[D(G(x))^2], section 4. ``log``: E[-log D(y)] + E[-log(1 - D(G(x)))],
     equation 1 with the opposite sign.
     """
-    real, fake = _full_precision(logits_real), _full_precision(logits_fake)
-    if form == "lsgan":
-        return (real - 1.0).square().mean() + fake.square().mean()
-    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
+    return real_loss(logits_real, form) + fake_loss(logits_fake, form)
+
+
+def real_loss(logits: torch.Tensor, form: Adversarial) -> torch.Tensor:
+    """Return the term of real images in :func:`discriminator_loss`."""
+    return generator_loss(logits, form)  # a generator wants its fakes to be judged as real
+
+
+def fake_loss(logits: torch.Tensor, form: Adversarial) -> torch.Tensor:
+    """Return the term of fakes in :func:`discriminator_loss`."""
+    fake = _full_precision(logits)
+    return fake.square().mean() if form == "lsgan" else functional.softplus(fake).mean()
 
 
 def cycle_loss(reconstructed: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
