@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -91,7 +90,7 @@ def _write_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
     file.write(header.binaryblock)
     file.write(bytes(4))  # no extensions
     for slab in slabs(volume.array):
-        file.write(to_stored(slab, dtype).tobytes(order="F"))
+        file.write(to_stored(slab, dtype).reshape(-1, order="F").view(np.uint8).data)
 
 
 def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[Any], path: Path) -> None:
@@ -121,5 +120,6 @@ def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
 
 
 def _read_slab(stream: ByteStream, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    content = stream.read(math.prod(shape) * dtype.itemsize, "the voxels")
-    return np.frombuffer(content, dtype).reshape(shape, order="F")
+    stored = np.empty(shape, dtype, order="F")
+    stream.read_into(stored.reshape(-1, order="F").view(np.uint8).data, "the voxels")
+    return stored
