@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import os
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ __all__ = [
     "GZIP_MAGIC",
     "LARGEST_RATIO",
     "ByteStream",
+    "GrowingFile",
     "Packing",
     "open_bytes",
     "open_gzip_writer",
@@ -41,21 +44,21 @@ LARGEST_RATIO = 1032
 _CHUNK = 1 << 22
 #: More threads than this compress faster than the file is read back and compared.
 _THREADS = 4
+#: Seconds between looks at a file that is being written.
+_WAIT_S = 0.005
 
 
 class ByteStream:
     """The bytes of a file from its current position to the end, decompressed if it is compressed.
 
     Reading up to :meth:`finish` verifies the checksum. ``name`` starts every message. Every failure raises
-    :class:`~medcyclegan.errors.ReadError`.
+    :class:`~medcyclegan.errors.ReadError`. ``size``: the largest number of bytes, if the file is still being written.
     """
 
-    def __init__(self, file: BinaryIO, name: str, packing: Packing) -> None:
+    def __init__(self, file: BinaryIO, name: str, packing: Packing, *, size: int | None = None) -> None:
         self.name = name
         self.packing = packing
-        start = file.tell()
-        self._size = file.seek(0, 2) - start
-        file.seek(start)
+        self._size = _size_from_here(file) if size is None else size
         self._position = 0
         self._file: Any = {"raw": lambda f: f, "gzip": _gzip_reader, "zlib": _ZlibReader}[packing](file)
 
@@ -142,6 +145,37 @@ def stream_of(file: BinaryIO, name: str) -> ByteStream:
     return ByteStream(file, name, packing)
 
 
+class GrowingFile(io.RawIOBase):
+    """Reads a file from its start while it is being written; at its end, waits for more until :meth:`complete`.
+
+    ``descriptor``: of the open file, whose own position is neither used nor changed.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._position = 0
+        self._complete = threading.Event()
+
+    def complete(self) -> None:
+        """State that the file ends where it ends now: nothing more will be written."""
+        self._complete.set()
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def readinto(self, target: Any) -> int:
+        """Fill ``target``, or its beginning, with the next bytes; 0 at the end of a complete file."""
+        while True:
+            ended = self._complete.is_set()  # asked first: what was written before it was set is still read
+            count = os.preadv(self._descriptor, [target], self._position)
+            if count or ended:
+                self._position += count
+                return count
+            self._complete.wait(_WAIT_S)
+
+
 def read_start(path: Path, count: int) -> bytes:
     """Return up to ``count`` bytes from the start of ``path``, as they are stored."""
     try:
@@ -149,6 +183,13 @@ def read_start(path: Path, count: int) -> bytes:
             return file.read(count)
     except OSError as error:
         raise ReadError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _size_from_here(file: BinaryIO) -> int:
+    start = file.tell()
+    size = file.seek(0, 2) - start
+    file.seek(start)
+    return size
 
 
 def _gzip_reader(file: BinaryIO) -> Any:
