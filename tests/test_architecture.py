@@ -139,7 +139,7 @@ def test_importing_is_light(code):
     [
         ("from medcyclegan.evaluation import evaluate_files, evaluate_volumes", "torch monai matplotlib scipy.stats"),
         ("from medcyclegan.report import write_report", "torch monai matplotlib scipy.stats"),
-        ("from medcyclegan.inference import translate_file", "monai matplotlib SimpleITK nibabel scipy.stats sympy"),
+        ("from medcyclegan.inference import translate_file", "monai matplotlib SimpleITK nibabel scipy yaml sympy"),
         ("from medcyclegan import ModelBundle; ModelBundle.load('head-t1-ct')", "monai matplotlib SimpleITK sympy"),
     ],
 )
