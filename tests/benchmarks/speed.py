@@ -1,18 +1,20 @@
 """Time what surrounds the network: start, write, scores; and show where the time of ``translate-volume`` goes.
 
-    python tests/benchmarks/speed.py [start] [write] [scores] [where] [--rounds 5] [--picture docs/speed.svg]
+    python tests/benchmarks/speed.py [start] [write] [scores] [where] [--rounds 5] [--slices 40] [--picture FILE]
 
 ``start``: commands in a new process, next to ``import torch`` alone; translate-volume until its first slice. ``write``:
 113 MB as .nii.gz, next to the compression by isal alone (no check, no fsync) and to nibabel. ``scores``: SSIM and
-MS-SSIM, next to their definitions by filters of scipy, and for 512 x 512 x 300 voxels. ``where``: the stages of the
-whole command translate-volume on a CPU, for 40 and 300 slices, drawn as bars with ``--picture``. All variants of a part
-run in turn, so that a busy machine slows them alike; medians. Reading DICOM is timed by ``dicom_speed.py``.
+MS-SSIM, next to their definitions by filters of scipy, and for 512 x 512 x 300 voxels. ``where``, only by name: the
+stages of the whole command translate-volume on a CPU, drawn as bars with ``--picture``. All variants of a part run in
+turn, so that a busy machine slows them alike; medians after a round to warm up. ``--clock cpu`` counts the seconds of
+processors instead. Reading DICOM is timed by ``dicom_speed.py``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -62,18 +64,23 @@ STAGES = {
 }
 
 
-def seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def seconds(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    started = clock()
     call()
-    return time.perf_counter() - started
+    return clock() - started
 
 
-def in_turn(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def cpu_seconds() -> float:
+    """Return the seconds that this process and its ended children have used a processor."""
+    return sum(os.times()[:4])
+
+
+def in_turn(calls: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
     """Return the median seconds of each call; one round to warm up is not counted."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(rounds + 1):
         for name, call in calls.items():
-            elapsed = seconds(call)
+            elapsed = seconds(call, clock)
             if round_:
                 found[name].append(elapsed)
     return {name: statistics.median(times) for name, times in found.items()}
@@ -83,7 +90,7 @@ def run(code: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
 
 
-def print_start(rounds: int) -> None:
+def print_start(rounds: int, clock: Callable[[], float]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shape, spacing = VOLUMES[40]
@@ -104,13 +111,14 @@ def print_start(rounds: int) -> None:
                 "report": lambda: run(_COMMAND, "report", made, "--overwrite"),
             },
             rounds,
+            clock,
         )
     print("start, 40 slices of 256 x 256; seconds, and the ratio to import torch alone")
     for label, median in found.items():
         print(f"  {label:30} {median:6.2f} s {median / found['import torch']:6.2f} x")
 
 
-def print_write(rounds: int) -> None:
+def print_write(rounds: int, clock: Callable[[], float]) -> None:
     affine = phantoms.make_affine("LPS", (0.5, 0.5, 1.0))
     head = phantoms.head_ct((512, 512, 216), affine)
     noise = np.random.default_rng(0).normal(0, 20, head.shape).astype(np.float32)
@@ -130,7 +138,7 @@ def print_write(rounds: int) -> None:
             def ours(volume=volume, folder=folder) -> None:
                 write_volume(volume, f"{folder}/c.nii.gz", overwrite=True)
 
-            found = in_turn({"isal alone": compress, "write_volume": ours, "nibabel": nibabel}, rounds)
+            found = in_turn({"isal alone": compress, "write_volume": ours, "nibabel": nibabel}, rounds, clock)
             sizes = [Path(folder, each).stat().st_size / 1e6 for each in ("a.gz", "c.nii.gz", "b.nii.gz")]
         print(f"write {array.nbytes / 1e6:.0f} MB of {name} as .nii.gz")
         for (label, median), size in zip(found.items(), sizes, strict=True):
@@ -156,25 +164,25 @@ def scored(shape):
     return fake, reference, reference > -500
 
 
-def print_scores(rounds: int) -> None:
+def print_scores(rounds: int, clock: Callable[[], float]) -> None:
     fake, reference, mask = scored((256, 256, 150))
     pair = [np.where(mask, np.clip(a.astype(np.float64), *HU), HU[0]) - HU[0] for a in (fake, reference)]
-    width, clock = HU[1] - HU[0], time.process_time
+    width = HU[1] - HU[0]
     for name, ours, plain in (("SSIM", ssim, plain_ssim), ("MS-SSIM", ms_ssim, plain_ms_ssim)):
         values: dict[str, float] = {}
         calls = {
             "definition": lambda plain=plain, v=values: v.update(a=plain(*pair, mask, width)),
             "ours": lambda ours=ours, v=values: v.update(b=ours(fake, reference, value_range=HU, mask=mask)),
         }
-        found = in_turn(calls, rounds)
+        found = in_turn(calls, rounds, clock)
         print(
             f"{name}, 256 x 256 x 150: {found['ours']:.2f} s, its definition by scipy {found['definition']:.2f} s "
             f"({found['definition'] / found['ours']:.1f} x), difference {abs(values['a'] - values['b']):.1e}"
         )
     fake, reference, mask = scored((512, 512, 300))
     for name, metric in (("SSIM", ssim), ("MS-SSIM", ms_ssim)):
-        begun, wall = clock(), seconds(lambda metric=metric: metric(fake, reference, value_range=HU, mask=mask))
-        print(f"{name}, 512 x 512 x 300: {wall:.2f} s, {clock() - begun:.2f} s of processors")
+        begun, wall = cpu_seconds(), seconds(lambda metric=metric: metric(fake, reference, value_range=HU, mask=mask))
+        print(f"{name}, 512 x 512 x 300: {wall:.2f} s, {cpu_seconds() - begun:.2f} CPU seconds")
 
 
 def time_stages(slices: int, rounds: int) -> dict[str, float]:
@@ -194,8 +202,8 @@ def time_stages(slices: int, rounds: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in found.items()}
 
 
-def print_where(rounds: int, picture: Path | None) -> None:
-    stages = {slices: time_stages(slices, rounds if slices == 40 else 1) for slices in VOLUMES}
+def print_where(rounds: int, chosen: list[int], picture: Path | None) -> None:
+    stages = {slices: time_stages(slices, rounds) for slices in chosen}
     for slices, times in stages.items():
         whole, shape = sum(times.values()), VOLUMES[slices][0]
         print(f"translate-volume {' '.join(MODEL)}, {' x '.join(map(str, shape))} voxels, CPU: {whole:.1f} s")
@@ -209,7 +217,7 @@ def draw(stages: dict[int, dict[str, float]], path: Path) -> None:
     """Draw a bar of each volume's stages, as shares of the whole, with the seconds next to it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    figure = Figure(figsize=(8, 1.2 + 0.7 * len(stages)), layout="constrained")
     axes = figure.add_subplot()
     colours = ("#8a7a2c", "#2f83d0", "#3c9a5f", "#d9742b")
     for row, (slices, times) in enumerate(stages.items()):
@@ -234,18 +242,23 @@ def draw(stages: dict[int, dict[str, float]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all but where)")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="which seconds are counted")
+    parser.add_argument(
+        "--slices", type=int, action="append", choices=VOLUMES, help="volumes of `where` (default: all)"
+    )
     parser.add_argument("--picture", type=Path, help="write the bars of `where` to this .svg or .png")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown part {', '.join(sorted(unknown))}: one of {', '.join(PARTS)}")
-    for part in arguments.parts or PARTS:
+    clock = time.perf_counter if arguments.clock == "wall" else cpu_seconds
+    for part in arguments.parts or PARTS[:3]:
         if part == "where":
-            print_where(arguments.rounds, arguments.picture)
+            print_where(arguments.rounds, arguments.slices or list(VOLUMES), arguments.picture)
         else:
-            {"start": print_start, "write": print_write, "scores": print_scores}[part](arguments.rounds)
+            {"start": print_start, "write": print_write, "scores": print_scores}[part](arguments.rounds, clock)
 
 
 if __name__ == "__main__":
