@@ -146,7 +146,7 @@ def stream_of(file: BinaryIO, name: str) -> ByteStream:
 
 
 class GrowingFile(io.RawIOBase):
-    """Reads a file from its start while it is being written; at its end, waits for more until :meth:`complete`.
+    """Read a file from its start while it is being written; :meth:`complete` states that nothing will follow.
 
     ``descriptor``: of the open file, whose own position is neither used nor changed.
     """
@@ -168,7 +168,7 @@ class GrowingFile(io.RawIOBase):
     def readinto(self, target: Any) -> int:
         """Fill ``target``, or its beginning, with the next bytes; 0 at the end of a complete file."""
         while True:
-            ended = self._complete.is_set()  # asked first: what was written before it was set is still read
+            ended = self._complete.is_set()  # before the read, which then reaches the end
             count = os.preadv(self._descriptor, [target], self._position)
             if count or ended:
                 self._position += count

@@ -159,7 +159,7 @@ class ModelBundle:
         """
         if self.graphs:
             raise ModelError("this folder contains ONNX graphs and no weights: translate with --backend onnx")
-        # Drawing initial weights takes longer than reading the trained ones, so none are drawn. Copies are assigned;
+        # Drawing initial weights would take longer than reading the trained ones. Copies are assigned;
         # allocating memory for the network with to_empty would import sympy, which takes half a second.
         with torch.device("meta"):
             network = build_generator(self.generator, self.preparation.size)
