@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medcyclegan.errors import IntensityError
 
@@ -238,6 +237,8 @@ def foreground_threshold(array: NDArray[Any], modality: str | None) -> float:
 
 def foreground_mask(array: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
     """Return where ``array`` ``(I, J, K)`` exceeds ``threshold``, with enclosed holes filled."""
+    from scipy import ndimage
+
     filled: NDArray[np.bool_] = ndimage.binary_fill_holes(array > threshold)
     return filled
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from medcyclegan.errors import GeometryError
+
+if TYPE_CHECKING:  # only resampling imports torch, when it is called
+    import torch
 
 __all__ = [
     "AXIAL",
@@ -89,6 +90,8 @@ class PlaneFit:
         These are square matrices of the two lengths of ``shape``, for a canvas that does not crop; identity matrices
         if nothing is resampled.
         """
+        import torch
+
         rows, columns = (
             torch.eye(n) if n == new else _weights(new, n) @ _weights(n, new)
             for n, new in zip(self.shape, self.resized, strict=True)
@@ -194,6 +197,8 @@ def to_plane(slices: torch.Tensor, fit: PlaneFit, padding: float = -1.0) -> torc
 
     Interpolation is linear, averaged over the new pixel when shrinking; none if the size already fits.
     """
+    from torch.nn import functional
+
     slices = _resample(slices, fit.resized)
     (top, left), (rows, columns), (height, width) = fit.start, fit.resized, fit.canvas
     pad = (left, width - left - columns, top, height - top - rows)
@@ -205,6 +210,8 @@ def from_plane(slices: torch.Tensor, fit: PlaneFit, padding: float = -1.0) -> to
 
     Pixels that :func:`to_plane` cropped are filled with ``padding``.
     """
+    from torch.nn import functional
+
     (top, left), (rows, columns), (height, width) = fit.start, fit.resized, fit.canvas
     pad = (-left, left + columns - width, -top, top + rows - height)
     return _resample(functional.pad(slices, pad, value=padding), fit.shape)
@@ -228,6 +235,8 @@ def _weights(source: int, target: int) -> torch.Tensor:
     aliasing. Both reproduce a linear ramp exactly (a filter that does not, such as a sampled triangle, moves edges by
     a tenth of a pixel). Beyond the ends the end values are repeated.
     """
+    import torch
+
     step = source / target
     centres: NDArray[Any] = (np.arange(target)[:, None] + 0.5) * step - 0.5
     pixels = np.arange(-1, source + 1)[None, :]

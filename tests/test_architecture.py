@@ -135,6 +135,20 @@ def test_importing_is_light(code):
     assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.parametrize(
+    ("code", "unused"),
+    [
+        ("from medcyclegan.evaluation import evaluate_files, evaluate_volumes", "torch monai matplotlib scipy.stats"),
+        ("from medcyclegan.report import write_report", "torch monai matplotlib scipy.stats"),
+        ("from medcyclegan.inference import translate_file", "monai matplotlib SimpleITK nibabel scipy yaml sympy"),
+        ("from medcyclegan import ModelBundle; ModelBundle.load('head-t1-ct')", "monai matplotlib SimpleITK sympy"),
+    ],
+)
+def test_commands_start_without_what_they_do_not_use(code, unused):
+    check = f"{code}; import sys; print([m for m in {unused.split()} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_training_and_translating_do_not_import_simpleitk():
     code = "from medcyclegan import train, translate_volume; import sys; print('SimpleITK' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

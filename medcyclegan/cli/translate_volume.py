@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from medcyclegan.terminal import terminal_columns
 
 if TYPE_CHECKING:
     from medcyclegan.inference import TranslationOptions
+    from medcyclegan.io import ReadOptions
+    from medcyclegan.volume import Volume
 
 
 def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str) -> int | str:
@@ -122,7 +125,9 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
     check_paths(*(path for path in (*sources, options["dicom_template"]) if path is None or not is_dicomweb(path)))
     check_models(*options["model"])
 
-    from medcyclegan.inference import InferenceOptions, TranslationOptions
+    reading = read_options(options)
+    read = _read_ahead(sources, reading.for_acquired(allow_synthetic=options["allow_synthetic"]))
+    from medcyclegan.inference import InferenceOptions, TranslationOptions  # takes a second or more
 
     computing = InferenceOptions(
         device=options["device"],
@@ -139,13 +144,29 @@ def command(paths: tuple[str, ...], inputs: tuple[str, ...], output: str | None,
         template=options["dicom_template"],
         deidentify=options["deidentify"],
         pseudonyms=options["pseudonyms"],
-        reading=read_options(options),
+        reading=reading,
         allow_synthetic=options["allow_synthetic"],
     )
-    _translate(sources, out, options["model"], chosen)
+    _translate(sources, out, options["model"], chosen, read)
 
 
-def _translate(given: list[str], out: str, model: tuple[str, ...], options: TranslationOptions) -> None:
+def _read_ahead(sources: list[str], options: ReadOptions) -> Callable[[], Volume] | None:
+    """Begin to read a single local file, so that it is read while PyTorch and the model are loaded."""
+    from medcyclegan.io import read_ahead
+    from medcyclegan.io.dicom.network.web_address import is_dicomweb
+
+    if len(sources) > 1 or is_dicomweb(sources[0]) or Path(sources[0]).is_dir():
+        return None
+    return read_ahead(Path(sources[0]), options)
+
+
+def _translate(
+    given: list[str],
+    out: str,
+    model: tuple[str, ...],
+    options: TranslationOptions,
+    read: Callable[[], Volume] | None,
+) -> None:
     """Translate one volume and print its output, or many and print a table of them."""
     from medcyclegan.errors import UsageError
     from medcyclegan.inference import translate_file
@@ -165,7 +186,7 @@ def _translate(given: list[str], out: str, model: tuple[str, ...], options: Tran
 
         found = find_many(sources, out, options.reading)
     if found is None:
-        click.echo(translate_file(sources[0], out, model, options))
+        click.echo(translate_file(sources[0], out, model, options, read=read))
         return
     done = translate_folder(sources, found, Path(out), model, options)
     click.echo(translations_table(done, Path(out), terminal_columns()))

@@ -2,30 +2,61 @@
 
 A YAML file sets some of the values; all others keep their defaults. An unknown key is an error with a
 suggestion. ``configs/`` holds the shipped files.
+Names are imported on first use, so that a translation does not import what reads files.
 """
 
-from medcyclegan.config.load import (
-    load_config,
-    load_serving,
-    parse_config,
-    shipped_configs,
-    to_yaml,
-    without_removed,
-)
-from medcyclegan.config.schema import (
-    Config,
-    Discriminator,
-    Domain,
-    Generator,
-    Losses,
-    Networks,
-    Pretraining,
-    Scaling,
-    Slicing,
-    Training,
-    Validation,
-)
-from medcyclegan.config.serving import Limits, Rule, Serving, Waiting
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medcyclegan.config.load import (
+        load_config,
+        load_serving,
+        parse_config,
+        shipped_configs,
+        to_yaml,
+        without_removed,
+    )
+    from medcyclegan.config.schema import (
+        Config,
+        Discriminator,
+        Domain,
+        Generator,
+        Losses,
+        Networks,
+        Pretraining,
+        Scaling,
+        Slicing,
+        Training,
+        Validation,
+    )
+    from medcyclegan.config.serving import Limits, Rule, Serving, Waiting
+
+_HOME = {
+    "Config": "schema",
+    "Discriminator": "schema",
+    "Domain": "schema",
+    "Generator": "schema",
+    "Limits": "serving",
+    "Losses": "schema",
+    "Networks": "schema",
+    "Pretraining": "schema",
+    "Rule": "serving",
+    "Scaling": "schema",
+    "Serving": "serving",
+    "Slicing": "schema",
+    "Training": "schema",
+    "Validation": "schema",
+    "Waiting": "serving",
+    "load_config": "load",
+    "load_serving": "load",
+    "parse_config": "load",
+    "shipped_configs": "load",
+    "to_yaml": "load",
+    "without_removed": "load",
+}
 
 __all__ = [
     "Config",
@@ -50,3 +81,9 @@ __all__ = [
     "to_yaml",
     "without_removed",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 from medcyclegan.errors import UsageError
 
@@ -69,6 +68,8 @@ def mean_interval(values: ArrayLike, *, fewest: int = FEWEST_FOR_INTERVAL) -> li
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.size < fewest:
         return None
+    from scipy import special
+
     half = float(special.stdtrit(numbers.size - 1, 0.975) * numbers.std(ddof=1) / math.sqrt(numbers.size))
     return [float(numbers.mean()) - half, float(numbers.mean()) + half]
 
@@ -93,6 +94,8 @@ def compare_models(first: Scores, second: Scores) -> dict[str, Any]:
     signed-rank test (scipy), with Holm's correction for the number of metrics in ``p_holm``. Raises
     :class:`~medcyclegan.errors.UsageError` if they have fewer than two cases in common, or all are of one patient.
     """
+    from scipy import stats  # a large import that a table without a comparison does not need
+
     shared = shared_cases(first, second)
     patients = {case: first[case].get("patient") or case for case in shared}
     count = len(set(patients.values()))

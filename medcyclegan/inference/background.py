@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medcyclegan.intensity import AIR, IntensityScaling, foreground_threshold
 from medcyclegan.plane import plane_axes, plane_view
@@ -49,6 +48,8 @@ def restore_air(
     networks turn nearly empty slices into noise, and nothing in mid-air is anatomy. The ``deviation`` ``(I, J, K)`` of
     several predictions is reduced by the same factor.
     """
+    from scipy import ndimage  # a large import, which a translation needs only after its slices
+
     threshold = foreground_threshold(volume.array, "CT" if scaling.kind == "window" else "MR")
     faint = threshold - _FAINT_HU if scaling.kind == "window" else (scaling.background + threshold) / 2
     air = np.float32(target.background)
@@ -68,6 +69,8 @@ def restore_air(
 
 def _nearness(patient: Slices, spacing_mm: tuple[float, float]) -> Slices:
     """Return 1 near the ``patient`` ``(H, W, K)``, falling to 0 with the distance, for each slice."""
+    from scipy import ndimage
+
     reach, blur = (
         (*(_odd(2 * length / mm) for mm in spacing_mm), 1)
         for length in ((_NEAR_MM + _FAR_MM) / 2, (_FAR_MM - _NEAR_MM) / 2)

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from medcyclegan.inference.uncertainty import uncertainty_map
 from medcyclegan.intensity import AIR
 from medcyclegan.io import (
     FoundVolume,
-    ReadOptions,
     announced,
     check_writable,
     read_found_volume,
@@ -72,6 +71,8 @@ def translate_file(
     output: str | Path,
     model: Model | Sequence[Model],
     options: TranslationOptions | None = None,
+    *,
+    read: Callable[[], Volume] | None = None,
 ) -> str | Path:
     """Read ``source``, translate it with the model folder ``model`` (or several) and write ``output``.
 
@@ -80,7 +81,8 @@ def translate_file(
     hash, device, times, clipped voxels and quality verdict. Returns the output. If the output is
     ``dicom://AET@host:port`` or ``https://host/dicom-web``, the result is sent there as a DICOM series
     (:mod:`medcyclegan.io.dicom.network.remote`), and no local file is kept. ``source`` and ``options.template`` can be
-    series of a DICOMweb service.
+    series of a DICOMweb service. ``read`` returns the volume of ``source``, if the caller already reads it with
+    the same options (:func:`~medcyclegan.io.read_ahead`).
 
     Raises a :class:`~medcyclegan.errors.MedCycleGANError` before any work if an output cannot be
     written, and :class:`~medcyclegan.errors.IncompleteError` if the output was written (or sent) but its quality
@@ -97,9 +99,9 @@ def translate_file(
         check_outputs(Path(os.devnull), Path(output), options)
     with _local(source) as local, _template_fetched(options) as options:
         if destination is not None:
-            failures = _translate_and_send(local, destination, model, options)
+            failures = _translate_and_send(local, destination, model, options, read)
         else:
-            failures = _translate_and_write(local, Path(output), model, options)
+            failures = _translate_and_write(local, Path(output), model, options, read)
     if failures:
         done = "sent" if sent else "written"
         raise IncompleteError(
@@ -110,7 +112,11 @@ def translate_file(
 
 
 def _translate_and_write(
-    given: str | Path | FoundVolume, out: Path, model: Model | Sequence[Model], options: TranslationOptions
+    given: str | Path | FoundVolume,
+    out: Path,
+    model: Model | Sequence[Model],
+    options: TranslationOptions,
+    read: Callable[[], Volume] | None = None,
 ) -> list[str]:
     """Write the translation ``out``, its sidecar, map and preview; return a phrase for each failure after ``out``."""
     source = given.path if isinstance(given, FoundVolume) else Path(given)
@@ -120,7 +126,7 @@ def _translate_and_write(
         bundles[0].direction(options.to)  # fails before the input is read
     computing = dataclasses.replace(options.computing, device=str(choose_device(options.computing.device)))
     clock = [time.monotonic()]
-    volume = _read(given, options.reading.for_acquired(allow_synthetic=options.allow_synthetic))
+    volume = _read(given, options) if read is None else read()
     clock.append(time.monotonic())
     direction = choose_direction(volume, bundles[0], options.to, name=source.name)
     expected = _expected(volume, direction.target)
@@ -151,7 +157,8 @@ def _translate_and_write(
     return failures
 
 
-def _read(source: str | Path | FoundVolume, options: ReadOptions) -> Volume:
+def _read(source: str | Path | FoundVolume, chosen: TranslationOptions) -> Volume:
+    options = chosen.reading.for_acquired(allow_synthetic=chosen.allow_synthetic)
     if isinstance(source, FoundVolume):
         return read_found_volume(source, options)
     return read_with_options(Path(source), options)
@@ -189,11 +196,12 @@ def _translate_and_send(
     destination: Destination,
     model: Model | Sequence[Model],
     options: TranslationOptions,
+    read: Callable[[], Volume] | None = None,
 ) -> list[str]:
     """Write the series into a temporary folder that only the user can read, and send it to ``destination``."""
     with tempfile.TemporaryDirectory(prefix="medcyclegan-") as folder:
         series = Path(folder) / "series"
-        failures = _translate_and_write(source, series, model, options)
+        failures = _translate_and_write(source, series, model, options, read)
         send_series(series, destination, repeatable=options.pseudonyms is not None or not options.deidentify)
     return failures
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medcyclegan.inference.planes import Part, knows_air, plan_canvas, plane_chunks, predict
 from medcyclegan.inference.runtime.generators import open_generators, open_runners
@@ -36,6 +35,8 @@ def uncertainty_map(
     target's range, and, if there are several predictions (mirrored slices, planes, models), their standard deviation.
     It only indicates where to look: errors that the reverse generator restores do not appear in it.
     """
+    from scipy import ndimage
+
     residual = np.empty(volume.shape, np.float32)
     view = plane_view(residual, volume.orientation)
     with progress_bar("translating back", view.shape[2]) as bar:

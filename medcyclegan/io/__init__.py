@@ -3,6 +3,7 @@
 Importing it is fast: nibabel, SimpleITK, pydicom and Pillow are imported by the first file that needs them.
 """
 
+from medcyclegan.io.ahead import read_ahead
 from medcyclegan.io.anonymous import anonymous_reason
 from medcyclegan.io.discover import FoundVolume, find_volumes, read_found_volume
 from medcyclegan.io.formats import find_output_format, output_ending
@@ -26,6 +27,7 @@ __all__ = [
     "find_output_format",
     "find_volumes",
     "output_ending",
+    "read_ahead",
     "read_found_volume",
     "read_translation_record",
     "read_volume",

@@ -67,6 +67,10 @@ class FileFormat:
         """Whether an output is a folder with a DICOM series, which may take its patient from a template."""
         return "" in self.written
 
+    def load(self) -> None:
+        """Import the reader."""
+        _load(self.reader)
+
     def read(self, path: Path, options: ReadOptions) -> Volume:
         """Read the volume at ``path``."""
         volume: Volume = _load(self.reader)(path, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,35 +38,37 @@ def slabs(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 
 def to_stored(slab: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the slab in the type of :func:`find_stored_type`, rounded half to even for int16.
+    """Return the slab in the type of :func:`find_stored_type`, rounded half to even for int16, first axis fastest.
+
+    A slab that is stored as it is, is returned itself, not a copy.
 
     Raises :class:`~medcyclegan.errors.WriteError` for values that are not finite or do not fit.
     """
-    bad = slab.size - int(np.count_nonzero(np.isfinite(slab)))
-    if bad:
+    lowest, highest = float(slab.min()), float(slab.max())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):  # NaN is passed on by both
+        bad = slab.size - int(np.count_nonzero(np.isfinite(slab)))
         raise WriteError(
             f"{bad} voxels of the volume to write are not finite",
             remedy=("a file of them would be useless, replace them or find their cause"),
         )
     if dtype.kind == "i":
-        lowest, highest = float(slab.min()), float(slab.max())
         if np.rint(lowest) < _INT16.min or np.rint(highest) > _INT16.max:
             raise WriteError(
                 f"a CT with values from {lowest:g} to {highest:g}: it is written as int16, {_INT16.min} to "
                 f"{_INT16.max} HU",
                 remedy="if these are not HU, write the volume without its modality",
             )
-        return (np.rint(slab) if slab.dtype.kind == "f" else slab).astype(dtype, order="F")
-    largest = float(np.abs(slab).max())
+        return (np.rint(slab) if slab.dtype.kind == "f" else slab).astype(dtype, order="F", copy=False)
+    largest = max(-lowest, highest)
     if largest > float(np.finfo(dtype).max):
         raise WriteError(
             f"a value of magnitude {largest:g}", remedy="float32 stores up to 3.4e+38, scale the volume down first"
         )
-    return slab.astype(dtype, order="F")
+    return slab.astype(dtype, order="F", copy=False)
 
 
 def count_differing(stored: NDArray[Any], slab: NDArray[Any]) -> int:
     """Return how many stored values are not the slab's, to within the rounding of the stored type."""
     if stored.dtype.kind == "i" and slab.dtype.kind == "f":
         return int(np.count_nonzero(np.abs(stored - slab) > 0.5))
-    return int(np.count_nonzero(stored != slab.astype(stored.dtype)))
+    return int(np.count_nonzero(stored != slab.astype(stored.dtype, copy=False)))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
+import os
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ from medcyclegan.errors import ReadError
 
 try:
     from isal import igzip as fast_gzip
-    from isal import isal_zlib
+    from isal import igzip_threaded, isal_zlib
 
     _CORRUPT: Any = isal_zlib.error
 except ImportError:  # the extra `fast` is not installed: the same result, about three times slower
@@ -24,6 +27,7 @@ __all__ = [
     "GZIP_MAGIC",
     "LARGEST_RATIO",
     "ByteStream",
+    "GrowingFile",
     "Packing",
     "open_bytes",
     "open_gzip_writer",
@@ -38,21 +42,23 @@ GZIP_MAGIC = b"\x1f\x8b"
 #: Deflate cannot compress more than 1032 bytes into one: a header that claims more is wrong.
 LARGEST_RATIO = 1032
 _CHUNK = 1 << 22
+#: More threads than this compress faster than the file is read back and compared.
+_THREADS = 4
+#: Seconds between looks at a file that is being written.
+_WAIT_S = 0.005
 
 
 class ByteStream:
     """The bytes of a file from its current position to the end, decompressed if it is compressed.
 
     Reading up to :meth:`finish` verifies the checksum. ``name`` starts every message. Every failure raises
-    :class:`~medcyclegan.errors.ReadError`.
+    :class:`~medcyclegan.errors.ReadError`. ``size``: the largest number of bytes, if the file is still being written.
     """
 
-    def __init__(self, file: BinaryIO, name: str, packing: Packing) -> None:
+    def __init__(self, file: BinaryIO, name: str, packing: Packing, *, size: int | None = None) -> None:
         self.name = name
         self.packing = packing
-        start = file.tell()
-        self._size = file.seek(0, 2) - start
-        file.seek(start)
+        self._size = _size_from_here(file) if size is None else size
         self._position = 0
         self._file: Any = {"raw": lambda f: f, "gzip": _gzip_reader, "zlib": _ZlibReader}[packing](file)
 
@@ -139,6 +145,37 @@ def stream_of(file: BinaryIO, name: str) -> ByteStream:
     return ByteStream(file, name, packing)
 
 
+class GrowingFile(io.RawIOBase):
+    """Read a file from its start while it is being written; :meth:`complete` states that nothing will follow.
+
+    ``descriptor``: of the open file, whose own position is neither used nor changed.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._position = 0
+        self._complete = threading.Event()
+
+    def complete(self) -> None:
+        """State that the file ends where it ends now: nothing more will be written."""
+        self._complete.set()
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def readinto(self, target: Any) -> int:
+        """Fill ``target``, or its beginning, with the next bytes; 0 at the end of a complete file."""
+        while True:
+            ended = self._complete.is_set()  # before the read, which then reaches the end
+            count = os.preadv(self._descriptor, [target], self._position)
+            if count or ended:
+                self._position += count
+                return count
+            self._complete.wait(_WAIT_S)
+
+
 def read_start(path: Path, count: int) -> bytes:
     """Return up to ``count`` bytes from the start of ``path``, as they are stored."""
     try:
@@ -146,6 +183,13 @@ def read_start(path: Path, count: int) -> bytes:
             return file.read(count)
     except OSError as error:
         raise ReadError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _size_from_here(file: BinaryIO) -> int:
+    start = file.tell()
+    size = file.seek(0, 2) - start
+    file.seek(start)
+    return size
 
 
 def _gzip_reader(file: BinaryIO) -> Any:
@@ -182,8 +226,11 @@ class _ZlibReader:
 def open_gzip_writer(file: BinaryIO) -> BinaryIO:
     """Return a gzip writer onto ``file`` without name or time, so that equal data give equal files.
 
-    The levels are the fastest of each library that still compress a head well (isal 3, zlib 4).
+    The file is one gzip member, which every reader reads. isal compresses blocks of it in parallel; the bytes do not
+    depend on the number of threads. The levels are the fastest of each library that still compress a head well (isal
+    3, zlib 4).
     """
     if fast_gzip is None:
         return cast(BinaryIO, gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0))
-    return cast(BinaryIO, fast_gzip.IGzipFile(filename="", fileobj=file, mode="wb", compresslevel=3, mtime=0))
+    threads = min(_THREADS, len(os.sched_getaffinity(0)))
+    return cast(BinaryIO, igzip_threaded.open(file, "wb", compresslevel=3, threads=threads))

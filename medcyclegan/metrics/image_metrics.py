@@ -8,37 +8,27 @@ shape. All scores are computed only inside it: background, which any method gets
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medcyclegan.errors import IntensityError
+from medcyclegan.metrics.windows import HALF_WINDOW, bounding_box, each_in_threads, mean_similarity
 
 __all__ = ["inside_parts", "mae", "mean_error", "ms_ssim", "ncc", "psnr", "ssim"]
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 Range = tuple[float, float]
-Box = tuple[slice, slice, slice]
 
-#: Edge of the uniform window, scikit-image's default; borders of half a window are excluded.
-_WINDOW = 7
 #: Weights of the five scales (Wang, Simoncelli and Bovik, Asilomar 2003, section 3.2).
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 #: SynthRAD2025 pads smaller volumes to this many voxels along each axis, by repeating their edges.
 _SMALLEST = 97
 #: Number of voxels over which simple means are computed at a time.
 _PART_VOXELS = 1_000_000
-#: Edge of a block that is filtered at a time, in voxels.
-_BLOCK = 96
-#: More threads than this only cost memory.
-_THREADS = 4
 
 
 def mae(fake: Array, reference: Array, mask: Mask | None = None) -> float:
@@ -93,15 +83,9 @@ def ssim(fake: Array, reference: Array, *, value_range: Range, mask: Mask | None
     scored slice by slice.
     """
     fake, reference, where = _in_memory_order(fake, reference, _full(fake, mask))
-    first, second = (_prepared(array, where, value_range) for array in (fake, reference))
-    width = value_range[1] - value_range[0]
-    c1, c2 = (0.01 * width) ** 2, (0.03 * width) ** 2
-
-    def score(local: _Local) -> Array:
-        luminance = (2 * local.mean_1 * local.mean_2 + c1) / (local.mean_1**2 + local.mean_2**2 + c1)
-        return luminance * (2 * local.covariance + c2) / (local.variance_1 + local.variance_2 + c2)
-
-    return _mean_in_mask(first, second, where, score)
+    box = bounding_box(where, margin=2 * HALF_WINDOW)
+    first, second = (_prepared(array[box], where[box], value_range) for array in (fake, reference))
+    return mean_similarity(first, second, where[box], _constants(value_range))
 
 
 def ms_ssim(fake: Array, reference: Array, *, value_range: Range, mask: Mask | None = None) -> float:
@@ -114,122 +98,35 @@ def ms_ssim(fake: Array, reference: Array, *, value_range: Range, mask: Mask | N
     scale without any voxel in the mask is skipped (the code of the challenge returns NaN for both).
     """
     fake, reference, where = _in_memory_order(fake, reference, _full(fake, mask))
-    first, second = (_prepared(array, where, value_range) for array in (fake, reference))
     widths = [(_missing(n) // 2, _missing(n) - _missing(n) // 2) for n in where.shape]
     if np.any(widths):
-        first, second = (np.pad(array, widths, mode="edge") for array in (first, second))
-        where = np.pad(where, widths, mode="edge")
-    box = _box(where, margin=64, multiple=16)
-    first, second, where = first[box], second[box], where[box]
-    width = value_range[1] - value_range[0]
-    c1, c2 = (0.01 * width) ** 2, (0.03 * width) ** 2
+        fake, reference, where = (np.pad(array, widths, mode="edge") for array in (fake, reference, where))
+    box = bounding_box(where, margin=64, multiple=16)
+    where = where[box]
+    first, second = (_prepared(array[box], where, value_range) for array in (fake, reference))
     product = 1.0
     for weight in _SCALE_WEIGHTS:
-
-        def score(local: _Local, weight: float = weight) -> Array:
-            spread_1, spread_2 = (np.sqrt(np.maximum(v, 0)) for v in (local.variance_1, local.variance_2))
-            luminance = (2 * local.mean_1 * local.mean_2 + c1) / (local.mean_1**2 + local.mean_2**2 + c1)
-            contrast = (2 * spread_1 * spread_2 + c2) / (local.variance_1 + local.variance_2 + c2)
-            structure = (local.covariance + c2 / 2) / (spread_1 * spread_2 + c2 / 2)
-            # One power of the product is three times as fast as the powers of the three factors.
-            return (np.maximum(luminance, 0) * np.maximum(contrast, 0) * np.maximum(structure, 0)) ** weight
-
         if not where.any():
             break
-        product *= min(max(_mean_in_mask(first, second, where, score), 0.0), 1.0)
+        mean = mean_similarity(first, second, where, _constants(value_range), power=weight)
+        product *= min(max(mean, 0.0), 1.0)
         first, second, where = _halved(first), _halved(second), where[::2, ::2, ::2]
     return product
 
 
-@dataclasses.dataclass(frozen=True)
-class _Local:
-    """Windowed statistics of two volumes at the same voxels."""
-
-    mean_1: Array
-    mean_2: Array
-    variance_1: Array
-    variance_2: Array
-    covariance: Array
-
-
-def _mean_in_mask(first: Array, second: Array, mask: Mask, score: Callable[[_Local], Array]) -> float:
-    """Return the mean of ``score`` over the mask, leaving out half a window along the borders.
-
-    Only the surroundings of the mask are filtered, in blocks, so that the extra memory stays small; threads share
-    the blocks.
-    """
-    halves = [_WINDOW // 2 if n >= _WINDOW else 0 for n in mask.shape]
-    inner = np.zeros_like(mask)
-    middle = tuple(slice(half, n - half) for half, n in zip(halves, mask.shape, strict=True))
-    inner[middle] = mask[middle]
-    if not inner.any():
-        widths = [(half, half) for half in halves]
-        first, second = (np.pad(array, widths, mode="symmetric") for array in (first, second))
-        inner = np.pad(mask, widths)
-    blocks = [block for block in _blocks(_box(inner, margin=0, multiple=1)) if inner[block].any()]
-    sums = np.zeros(len(blocks))
-    workers = min(_THREADS, len(os.sched_getaffinity(0)), len(blocks))
-
-    def add_up(worker: int) -> None:
-        buffers = np.empty((3, *(_BLOCK + 2 * half for half in halves)))
-        for n in range(worker, len(blocks), workers):
-            local = _statistics(first, second, blocks[n], inner[blocks[n]], buffers)
-            sums[n] = score(local).sum()
-
-    # scipy's filters release the interpreter lock. The sums of the blocks are added in order, so the result does not
-    # depend on which thread finishes first.
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(add_up, range(workers)))
-    return float(sums.sum()) / int(np.count_nonzero(inner))
-
-
-def _statistics(first: Array, second: Array, block: Box, where: Mask, buffers: NDArray[np.float64]) -> _Local:
-    """Return the windowed statistics at the voxels ``where`` of ``block``, in float64.
-
-    ``buffers`` ``(3, ...)``, as large as the block plus half a window on each side, are overwritten: allocating such
-    memory for each block would take as long as the filters.
-    """
-    halves = [(n - _BLOCK) // 2 for n in buffers.shape[1:]]
-    region = tuple(slice(s.start - half, s.stop + half) for s, half in zip(block, halves, strict=True))
-    size = [2 * half + 1 for half in halves]
-    middle = tuple(slice(half, half + s.stop - s.start) for s, half in zip(block, halves, strict=True))
-    a, b, work = (buffer[tuple(slice(s.stop - s.start) for s in region)] for buffer in buffers)
-    a[:], b[:] = first[region], second[region]
-
-    def mean(array: Array, factor: Array | None = None) -> Array:
-        if factor is not None:
-            array = np.multiply(array, factor, out=work)
-        ndimage.uniform_filter(array, size=size, output=work)
-        return work[middle][where]
-
-    voxels = float(np.prod(size))
-    unbiased = voxels / max(voxels - 1, 1)
-    mean_1, mean_2 = mean(a), mean(b)
-    return _Local(
-        mean_1,
-        mean_2,
-        unbiased * (mean(a, a) - mean_1 * mean_1),
-        unbiased * (mean(b, b) - mean_2 * mean_2),
-        unbiased * (mean(a, b) - mean_1 * mean_2),
-    )
-
-
-def _blocks(box: Box) -> Iterator[Box]:
-    """Yield the blocks of a box, of at most ``_BLOCK`` voxels per edge."""
-    parts = [[slice(n, min(n + _BLOCK, s.stop)) for n in range(s.start, s.stop, _BLOCK)] for s in box]
-    for i in parts[0]:
-        for j in parts[1]:
-            for k in parts[2]:
-                yield i, j, k
+def _constants(value_range: Range) -> tuple[float, float]:
+    """Return C1 and C2 of the structural similarity."""
+    width = value_range[1] - value_range[0]
+    return (0.01 * width) ** 2, (0.03 * width) ** 2
 
 
 def _halved(array: Array) -> Array:
     """Return the mean of each even voxel and its predecessor along every axis, with zeros before the first."""
     for axis in range(3):
         along = (slice(None),) * axis
-        halved = array[(*along, slice(None, None, 2))] / 2
-        before = array[(*along, slice(1, array.shape[axis] - 1, 2))]
-        halved[(*along, slice(1, None))] += before / 2
+        halved = array[(*along, slice(None, None, 2))].copy()
+        halved[(*along, slice(1, None))] += array[(*along, slice(1, array.shape[axis] - 1, 2))]
+        halved *= 0.5
         array = halved
     return array
 
@@ -238,23 +135,19 @@ def _missing(length: int) -> int:
     return max(_SMALLEST - length, 0)
 
 
-def _box(mask: Mask, *, margin: int, multiple: int) -> Box:
-    """Return the mask's bounding box with a margin, its lower corner at multiples of ``multiple``."""
-    slices = []
-    for axis in range(3):
-        used = np.flatnonzero(mask.any(axis=tuple(n for n in range(3) if n != axis)))
-        start = max(int(used[0]) - margin, 0) // multiple * multiple
-        slices.append(slice(start, min(int(used[-1]) + 1 + margin, mask.shape[axis])))
-    return slices[0], slices[1], slices[2]
-
-
 def _prepared(array: Array, mask: Mask, value_range: Range) -> NDArray[np.float32]:
     """Return the clipped array minus the lower end of its range, with 0 outside the mask."""
     lower, upper = value_range
-    values = array.astype(np.float32)
-    np.clip(values, lower, upper, out=values)
-    values -= np.float32(lower)
-    values[~mask] = 0
+    values = np.empty(array.shape, np.float32)
+
+    def prepare(slices: range) -> None:
+        for n in slices:  # one slice stays in the cache
+            values[n] = array[n]
+            np.clip(values[n], lower, upper, out=values[n])
+            values[n] -= np.float32(lower)
+            np.copyto(values[n], 0, where=~mask[n])
+
+    each_in_threads(prepare, len(values))
     return values
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medcyclegan.errors import IntensityError
 from medcyclegan.intensity import PADDING_HU
@@ -50,6 +49,8 @@ def erode_mm(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], ra
     The edge of the grid does not count as outside: where the patient extends beyond the field of view, the mask is
     not eroded.
     """
+    from scipy import ndimage
+
     if mask.all():
         return mask.copy()
     inside: NDArray[np.bool_] = ndimage.distance_transform_edt(mask, sampling=spacing_mm) > radius_mm
@@ -69,6 +70,7 @@ def _threshold(array: NDArray[np.float32], modality: str | None) -> float:
 def _closed(mask: NDArray[np.bool_], spacing_mm: list[float]) -> NDArray[np.bool_]:
     """Close gaps, then fill regions that are enclosed in any plane of the grid."""
     import SimpleITK
+    from scipy import ndimage
 
     radius = [0 if n == 1 else round(_CLOSING_MM / mm) for n, mm in zip(mask.shape, spacing_mm, strict=True)]
     image = SimpleITK.GetImageFromArray(np.pad(mask, [(r, r) for r in radius]).astype(np.uint8))

@@ -159,13 +159,12 @@ class ModelBundle:
         """
         if self.graphs:
             raise ModelError("this folder contains ONNX graphs and no weights: translate with --backend onnx")
-        with torch.device(
-            "meta"
-        ):  # skips the initial weights, because drawing them takes longer than reading the trained ones
+        # Drawing initial weights would take longer than reading the trained ones. Copies are assigned;
+        # allocating memory for the network with to_empty would import sympy, which takes half a second.
+        with torch.device("meta"):
             network = build_generator(self.generator, self.preparation.size)
-        network.to_empty(device="cpu")
         try:
-            network.load_state_dict(dict(self.weights[name]))
+            network.load_state_dict({key: _copied(value) for key, value in self.weights[name].items()}, assign=True)
         except (RuntimeError, KeyError) as error:
             raise ModelError(f"the weights of {name} do not fit the {self.generator.kind} generator: {error}") from None
         if self.generator.context_slices > 1:
@@ -304,6 +303,11 @@ def _preparation_of(fields: Mapping[str, Any]) -> Preparation:
     """Return the preparation of slices, checked against the limits of the configuration."""
     checked = Slicing.model_validate(dict(fields))
     return Preparation(**{name: getattr(checked, name) for name in fields})
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy on the CPU; numbers are in float32, in which a network computes."""
+    return tensor.to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
 def _serialize(weights: Mapping[str, torch.Tensor]) -> bytes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:  # imported by the first chart; most pages of translations have none
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["FEWEST_FOR_MEDIAN", "Chart", "curve_chart", "reliability_chart", "strip_chart"]
 
@@ -101,6 +103,8 @@ def reliability_chart(title: str, asked: Sequence[float], found: Mapping[str, Se
 
 
 def _axes() -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
     figure.patch.set_alpha(0.0)
     axes = figure.add_subplot()
@@ -123,6 +127,8 @@ def _thinned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _svg(figure: Figure) -> Markup:
+    import matplotlib
+
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "medcyclegan", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medcyclegan.errors import IntensityError
 from medcyclegan.metrics import mae, mean_error, ms_ssim, ncc, psnr, ssim
@@ -46,8 +47,29 @@ def test_the_challenges_figures(shape):
 def test_blocks_change_nothing(monkeypatch, edge):
     fake, reference, mask = made_case((50, 40, 24))
     whole = ssim(fake, reference, value_range=HU_2025, mask=mask)
-    monkeypatch.setattr("medcyclegan.metrics.image_metrics._BLOCK", edge)
+    monkeypatch.setattr("medcyclegan.metrics.windows._BLOCK", (edge, edge, edge))
     assert ssim(fake, reference, value_range=HU_2025, mask=mask) == pytest.approx(whole, rel=1e-9)
+
+
+@pytest.mark.parametrize("corner", [(0, 0, 0), (20, 30, 10), (39, 0, 17)])
+def test_only_the_surroundings_of_the_mask_are_used(corner):
+    """The score of a mask of one corner voxel and some inner ones is that of filters over the whole volume."""
+    fake, reference, _ = made_case((40, 33, 18))
+    mask = np.zeros(fake.shape, dtype=bool)
+    mask[corner] = mask[20, 15, 9] = mask[21, 14, 9] = True
+    c1, c2 = (0.01 * 4095) ** 2, (0.03 * 4095) ** 2
+    a, b = (np.where(mask, np.clip(array, *HU_2025) + 1024.0, 0) for array in (fake, reference))
+
+    def mean(array):
+        return ndimage.uniform_filter(array, 7)
+
+    (m1, m2), unbiased = (mean(a), mean(b)), 343 / 342
+    v1, v2, covariance = (unbiased * (mean(p) - q) for p, q in ((a * a, m1 * m1), (b * b, m2 * m2), (a * b, m1 * m2)))
+    local = (2 * m1 * m2 + c1) * (2 * covariance + c2) / ((m1**2 + m2**2 + c1) * (v1 + v2 + c2))
+    inner = np.zeros_like(mask)
+    inner[3:-3, 3:-3, 3:-3] = mask[3:-3, 3:-3, 3:-3]
+    found = ssim(fake, reference, value_range=HU_2025, mask=mask)
+    assert found == pytest.approx(local[inner].mean(), rel=1e-6)
 
 
 def test_equal_volumes_score_best():

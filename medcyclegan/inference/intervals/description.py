@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medcyclegan.inference.translate import Translation
 from medcyclegan.plane import plane_axes, plane_view
@@ -70,6 +69,8 @@ def _averaged(slices: Slices, shrink: list[int]) -> Slices:
 
 def _depth(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> Slices:
     """Return the depth of each pixel below the surface in its own slice, in mm; 0 outside."""
+    from scipy import ndimage
+
     padded = np.pad(mask, ((1, 1), (1, 1), (0, 0)))
     layers = [ndimage.distance_transform_edt(padded[:, :, k], sampling=spacing[:2]) for k in range(mask.shape[2])]
     depth: Slices = np.stack(layers, axis=2)[1:-1, 1:-1].astype(np.float32)
@@ -89,6 +90,8 @@ def _profile(values: Slices, position: Slices, limits: tuple[float, ...]) -> lis
 
 def _outside(values: Slices, mask: NDArray[np.bool_]) -> list[float]:
     """Return the mean and a high quantile of what is outside the patient, where ghosts and streaks are."""
+    from scipy import ndimage
+
     away = values[~ndimage.binary_dilation(mask, iterations=2)]
     return [float(away.mean()), float(np.quantile(away, 0.98))] if away.size else [-1.0, -1.0]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +16,7 @@ from medcyclegan.io.nifti.header import read_layout
 from medcyclegan.io.nifti.read import NiftiSource
 from medcyclegan.io.notes import Notes
 from medcyclegan.io.stored import count_differing, find_stored_type, slabs, to_stored
-from medcyclegan.io.streams import ByteStream, open_gzip_writer, stream_of
+from medcyclegan.io.streams import ByteStream, GrowingFile, open_gzip_writer, stream_of
 from medcyclegan.io.synthetic import SYNTHETIC_MARK
 from medcyclegan.storage import atomic_write
 from medcyclegan.volume import Volume
@@ -43,11 +43,26 @@ def write_nifti(volume: Volume, path: Path) -> None:
     header = _build_header(volume, dtype)
     with atomic_write(path) as file:
         if path.name.lower().endswith(".gz"):
-            with open_gzip_writer(file) as packed:
-                _write_content(packed, volume, header, dtype)
+            _write_packed(file, volume, header, dtype, path)
         else:
             _write_content(file, volume, header, dtype)
-        _check_content(file, volume, header, dtype, path)
+            file.flush()
+            _check_content(stream_of(file, str(path)), volume, header, dtype, path)
+
+
+def _write_packed(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[Any], path: Path) -> None:
+    """Compress the volume into the temporary file, and read it back and compare it meanwhile, up to its checksum."""
+    growing = GrowingFile(file.fileno())
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            stream = ByteStream(cast(BinaryIO, growing), str(path), "gzip", size=volume.array.nbytes)
+            check = pool.submit(_check_content, stream, volume, header, dtype, path)
+            with open_gzip_writer(file) as packed:
+                _write_content(packed, volume, header, dtype)
+            file.flush()
+        finally:
+            growing.complete()  # also ends the check if writing failed
+        check.result()
 
 
 def _build_header(volume: Volume, dtype: np.dtype[Any]) -> Any:
@@ -91,13 +106,11 @@ def _write_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
     file.write(header.binaryblock)
     file.write(bytes(4))  # no extensions
     for slab in slabs(volume.array):
-        file.write(to_stored(slab, dtype).tobytes(order="F"))
+        file.write(to_stored(slab, dtype).reshape(-1, order="F").view(np.uint8).data)
 
 
-def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[Any], path: Path) -> None:
+def _check_content(stream: ByteStream, volume: Volume, header: Any, dtype: np.dtype[Any], path: Path) -> None:
     """Read the temporary file back and compare it with the volume, voxel by voxel."""
-    file.flush()
-    stream = stream_of(file, str(path))
     silent = Notes(None, path.name)
     try:
         layout = read_layout(stream, volume.array.size, silent)
@@ -121,5 +134,6 @@ def _check_content(file: BinaryIO, volume: Volume, header: Any, dtype: np.dtype[
 
 
 def _read_slab(stream: ByteStream, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    content = stream.read(math.prod(shape) * dtype.itemsize, "the voxels")
-    return np.frombuffer(content, dtype).reshape(shape, order="F")
+    stored = np.empty(shape, dtype, order="F")
+    stream.read_into(stored.reshape(-1, order="F").view(np.uint8).data, "the voxels")
+    return stored

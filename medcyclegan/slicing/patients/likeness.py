@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from medcyclegan.plane import plane_view
 from medcyclegan.volume import Volume
@@ -104,6 +103,8 @@ def _near_pairs(parts: NDArray[np.uint8], changes: NDArray[np.int8]) -> Iterator
     The difference of two rows is at least that of their sums over groups of parts, so only few pairs have to be
     compared part by part.
     """
+    from scipy.spatial.distance import cdist  # a large import, and most callers of this package never compare images
+
     allowed = 255 * _LARGEST_DIFFERENCE * np.count_nonzero(parts > 255 * _OBJECT, axis=1)
     groups = np.array_split(np.arange(parts.shape[1]), min(_COORDINATES, parts.shape[1]))
     sums = np.stack([parts[:, group].sum(axis=1, dtype=np.float64) for group in groups], axis=1)
