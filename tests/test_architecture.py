@@ -26,7 +26,7 @@ LAYERS = [
     "model",
     "slicing data phantom synthesis",
     "networks io metrics pictures registration",
-    "config device intensity logs manifest memory plane provenance run_record storage progress shards terminal volume "
+    "config cpus device intensity logs manifest memory plane provenance run_record storage progress shards terminal volume "
     "workers",
     "errors",
 ]

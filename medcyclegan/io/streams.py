@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
+from medcyclegan.cpus import usable_cpus
 from medcyclegan.errors import ReadError
 
 try:
@@ -232,5 +233,5 @@ def open_gzip_writer(file: BinaryIO) -> BinaryIO:
     """
     if fast_gzip is None:
         return cast(BinaryIO, gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=4, mtime=0))
-    threads = min(_THREADS, len(os.sched_getaffinity(0)))
+    threads = min(_THREADS, usable_cpus())
     return cast(BinaryIO, igzip_threaded.open(file, "wb", compresslevel=3, threads=threads))

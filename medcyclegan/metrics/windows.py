@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from medcyclegan.cpus import usable_cpus
 
 __all__ = ["HALF_WINDOW", "Box", "bounding_box", "each_in_threads", "mean_similarity"]
 
@@ -64,7 +65,7 @@ def mean_similarity(
 
 def each_in_threads(work: Callable[[range], None], count: int) -> None:
     """Call ``work`` in a few threads, each with some of the numbers below ``count``; numpy runs without the lock."""
-    workers = max(1, min(_THREADS, len(os.sched_getaffinity(0)), count))
+    workers = max(1, min(_THREADS, usable_cpus(), count))
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, [range(first, count, workers) for first in range(workers)]))
 
