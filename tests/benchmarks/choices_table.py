@@ -57,10 +57,9 @@ def print_set(data: str, results: Results) -> None:
         if len(lengths) > 1:
             rows = {f"{steps} steps": lengths[steps] for steps in sorted(lengths)}
             print_rows(f"{data}, {start}: steps", rows, started, base=None)
-        many = [one for one in own if one["choice"] == "base"]
-        most = max((sum(one["steps"] == steps for one in many) for steps in lengths), default=0)
-        if most > 3:
-            print_many(data, start, [one for one in many if sum(o["steps"] == one["steps"] for o in many) == most])
+        many = [one for one in own if one["choice"] == "mask"]
+        if len(many) > 3:
+            print_many(data, start, many)
     scratch = [one for one in results if one["start"] == "scratch"]
     for title, names in (
         ("pairs", ("pairs1", "pairs2", "pairs5", "pairs20", "allpaired", "supervised")),
