@@ -36,7 +36,7 @@ from medcyclegan.volume import Volume
 __all__ = ["Registered", "register_onto"]
 
 _LARGEST_DEGREES, _LARGEST_SEARCH_MM = 30.0, 60.0
-#: The optimizer ends up to 0.6 mm and 0.4 degrees from the optimum for phantoms that are aligned already.
+#: The optimizer ends up to 0.6 mm and 0.5 degrees from the optimum for phantoms that are aligned already.
 _ALIGNED_DEGREES, _ALIGNED_MM = 1.0, 2.0
 _LEAST_SHARED, _LEAST_OVERLAP = 0.5, 0.85
 #: Seven real T1 and T2 of one person: 0.105 to 0.256; six of two persons: 0.008 to 0.042.
