@@ -109,11 +109,11 @@ def _window_means(
     places = np.flatnonzero(where)
 
     def mean(values: Floats) -> Floats:
-        total = values
+        total, free, other = values, buffers[4], buffers[5]
         for axis in range(3):
             if halves[axis]:
-                # the array before the previous one is free
-                total = _window_sums(total, axis, buffers[3], buffers[4 + axis % 2])
+                total = _window_sums(total, axis, buffers[3], free)
+                free, other = other, free
         return total.reshape(-1)[places] / float(np.prod([2 * half + 1 for half in halves]))
 
     squares = np.multiply(a, a, out=c)

@@ -55,7 +55,7 @@ def register_rigid(moving: Volume, fixed: Volume) -> Motion:
     centers of mass. The contrasts may differ. The result is the same to the bit for any number of threads: the seed of
     the samples is fixed, and sums are computed by one thread.
 
-    Raises :class:`~medcyclegan.errors.GeometryError` for sheared volumes, a single slice, or no overlap.
+    Raises :class:`~medcyclegan.errors.GeometryError` for sheared or constant volumes, a single slice, or no overlap.
     """
     fixed_image, moving_image = _to_image(fixed, "reference"), _to_image(moving, "moving volume")
     method = _method()
@@ -105,7 +105,8 @@ def _start(
     as_they_are = SimpleITK.Euler3DTransform(centre)
     by_mass = SimpleITK.Euler3DTransform(
         SimpleITK.CenteredTransformInitializer(
-            fixed, moving, SimpleITK.Euler3DTransform(), SimpleITK.CenteredTransformInitializerFilter.MOMENTS
+            *(_from_zero(image) for image in (fixed, moving)),
+            *(SimpleITK.Euler3DTransform(), SimpleITK.CenteredTransformInitializerFilter.MOMENTS),
         )
     )
     scores = []
@@ -118,6 +119,11 @@ def _start(
     return (by_mass if scores[1] > scores[0] else as_they_are), scores[0]
 
 
+def _from_zero(image: SimpleITK.Image) -> SimpleITK.Image:
+    """Return the image minus its smallest value, so that the center of mass is that of the head, also for HU."""
+    return image - float(SimpleITK.GetArrayViewFromImage(image).min())
+
+
 def _to_image(volume: Volume, name: str) -> SimpleITK.Image:
     """Return the volume as a SimpleITK image in LPS+, averaged to voxels of about 2 mm."""
     if volume.shear_degrees > _SHEAR_DEGREES:
@@ -127,6 +133,8 @@ def _to_image(volume: Volume, name: str) -> SimpleITK.Image:
         )
     if min(volume.shape) < 4:
         raise GeometryError(f"{name}: shape {volume.shape}: rigid registration needs 4 voxels or more along each axis")
+    if volume.array.min() == volume.array.max():
+        raise GeometryError(f"{name}: all voxels have one value, so there is nothing to register: check the volume")
     lps = LPS_RAS @ volume.affine
     image = SimpleITK.GetImageFromArray(_clipped(volume).transpose(2, 1, 0))
     image.SetSpacing(volume.spacing_mm)

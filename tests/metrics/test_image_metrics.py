@@ -124,12 +124,16 @@ def test_the_background_does_not_count():
         assert metric(elsewhere, reference, value_range=HU_2025, mask=mask) == inside
 
 
-def test_thin_volumes_are_scored_slice_by_slice():
-    """The score of three slices is the mean of the scores of skimage's 7 x 7 window for each slice."""
+@pytest.mark.parametrize("axis", range(3))
+def test_thin_volumes_are_scored_slice_by_slice(axis):
+    """The score of three slices is the mean of the scores of skimage's 7 x 7 window for each slice, along any axis."""
     fake, reference, _ = made_case((40, 33, 3))
     slices = [ssim(fake[:, :, [k]], reference[:, :, [k]], value_range=HU_2025) for k in range(3)]
+    fake, reference = (np.ascontiguousarray(np.moveaxis(array, 2, axis)) for array in (fake, reference))
     assert ssim(fake, reference, value_range=HU_2025) == pytest.approx(np.mean(slices), rel=1e-9)
-    assert 0 < ms_ssim(fake[:, :, [0]], reference[:, :, [0]], value_range=HU_2025) < 1
+    first = [array.take([0], axis) for array in (fake, reference)]
+    assert ssim(*first, value_range=HU_2025) == pytest.approx(slices[0], rel=1e-9)
+    assert 0 < ms_ssim(*first, value_range=HU_2025) < 1
 
 
 def test_a_mask_on_the_border_is_scored_too():

@@ -84,6 +84,33 @@ def test_a_ct_and_an_mr_are_registered_despite_padding():
     assert result.volume.array.min() >= -1024
 
 
+def test_a_ct_far_away_at_the_border_of_its_field_of_view_is_found():
+    """The centers of mass are those of the heads, not of the air around them, which has the larger CT numbers."""
+    t1 = t1_volume(make_head(4, shape=SHAPE, spacing_mm=SPACING))
+    ct = ct_volume(make_head(4, shape=SHAPE, spacing_mm=SPACING))
+    wide = np.pad(ct.array, ((0, 40), (0, 40), (0, 0)), constant_values=-1000)
+    away = motion((120.0, 120.0, -120.0))
+    result = register_onto(Volume(wide, away @ ct.affine, modality="CT"), t1, CASE)
+    assert not result.record.refused
+    assert np.allclose(np.array(result.record.matrix) @ away, np.eye(4), atol=0.5)
+
+
+@pytest.mark.parametrize("render", [t2_volume, ct_volume])
+def test_a_volume_that_is_aligned_already_is_resampled_without_a_motion(scans, render):
+    fine = render(make_head(3, shape=(96, 120, 80), spacing_mm=(2.0, 2.0, 2.0)))
+    result = register_onto(fine, scans[0], CASE)
+    assert not result.record.refused
+    assert np.array_equal(result.record.matrix, np.eye(4))
+    assert result.record.after == result.record.before
+    assert result.volume.shape == SHAPE
+
+
+def test_a_volume_of_one_value_is_refused(scans):
+    t1, t2 = scans
+    refused = register_onto(t2.replace(array=np.zeros_like(t2.array)), t1, CASE).record.refused
+    assert "all voxels have one value" in refused
+
+
 def test_the_result_does_not_depend_on_the_number_of_threads(scans):
     t1, t2 = scans
     before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
