@@ -141,6 +141,32 @@ def test_a_server_with_other_rules_does_not_continue(job, sites) -> None:
         Server(job, sites / "server" / "runs").begin(declared)
 
 
+def test_a_job_that_was_changed_does_not_continue(job, sites) -> None:
+    opened = open_sites(job, sites)
+    train_round(open_server(job, sites, opened), opened)
+    # With one step in a round, the two steps of the round that is done would count as two rounds.
+    with pytest.raises(TrainingError, match="was begun with other rounds, steps or configuration: submit the job as"):
+        open_server(job.model_copy(update={"steps": 1}), sites, opened)
+    again = open_server(job.model_copy(update={"min_sites": 2, "wait": 0}), sites, opened)
+    assert again.round == 1
+
+
+def test_the_card_counts_the_sites_that_took_part_and_no_others(job, sites) -> None:
+    opened = open_sites(job, sites)
+    train_round(open_server(job, sites, opened), {name: opened[name] for name in ("north", "south")})
+    # North leaves, and west comes; nobody trains with the slices of west before the last round.
+    rest = {name: opened[name] for name in ("south", "west")}
+    server = open_server(job, sites, rest)
+    about = server.build_model().provenance
+    assert about["training_slices"] == {"t1": 7, "t2": 5}
+    assert [site["rounds"] for site in about["federated"]["sites"]] == [1, 1]
+    train_round(server, rest)
+    about = server.build_model().provenance
+    assert about["training_slices"] == {"t1": 9, "t2": 8}
+    assert about["patients"]["t1"]["splits"]["train"] == 3
+    assert [site["rounds"] for site in about["federated"]["sites"]] == [1, 2, 1]
+
+
 def test_nothing_but_trained_weights_is_returned_and_the_past_fakes_stay(job, sites) -> None:
     opened = open_sites(job, sites)
     server = open_server(job, sites, opened)
