@@ -181,7 +181,18 @@ def test_nothing_but_trained_weights_is_returned_and_the_past_fakes_stay(job, si
 def test_weights_of_other_networks_are_refused_at_the_site(job, sites) -> None:
     opened = open_sites(job, sites, ["north"])
     with pytest.raises(TrainingError, match="the received G_AB does not fit the job's networks"):
-        opened["north"].train({"G_AB": {"w": torch.zeros(2)}}, 0)
+        opened["north"].train({name: {"w": torch.zeros(2)} for name in NETWORKS}, 0)
+    for few in ({}, {"G_AB": {}}, {name: {} for name in (*NETWORKS, "load_state_dict")}):
+        with pytest.raises(TrainingError, match="received weights of .*, not of G_AB, G_BA, D_A, D_B: install"):
+            opened["north"].train(few, 0)
+
+
+@pytest.mark.parametrize("number", [-1, 3])
+def test_a_round_that_the_job_does_not_have_is_refused(job, sites, number) -> None:
+    site = open_sites(job, sites, ["north"])["north"]
+    with pytest.raises(TrainingError, match=f"received round {number}, counted from 0, of a job of 3 rounds"):
+        site.train({}, number)
+    assert not site.folder.path.exists()
 
 
 def test_a_training_starts_with_the_generators_of_a_model(job, sites) -> None:
