@@ -183,7 +183,7 @@ def test_weights_of_other_networks_are_refused_at_the_site(job, sites) -> None:
     with pytest.raises(TrainingError, match="the received G_AB does not fit the job's networks"):
         opened["north"].train({name: {"w": torch.zeros(2)} for name in NETWORKS}, 0)
     for few in ({}, {"G_AB": {}}, {name: {} for name in (*NETWORKS, "load_state_dict")}):
-        with pytest.raises(TrainingError, match="received weights of .*, not of G_AB, G_BA, D_A, D_B: install"):
+        with pytest.raises(TrainingError, match=r"received weights of .*, not of G_AB, G_BA, D_A, D_B: install"):
             opened["north"].train(few, 0)
 
 
