@@ -161,13 +161,13 @@ class FederatedTraining(Controller):
         :class:`~medcyclegan.errors.TrainingError` if fewer than ``job.min_sites`` could answer.
         """
         abort_signal, fl_ctx = run
-        answers: dict[str, Any] = {}
+        received: dict[str, Any] = {}
         failed: list[str] = []
 
         def receive(client_task: Any, fl_ctx: Any) -> None:  # noqa: ARG001 (FLARE passes it by name)
             site, result = client_task.client.name, client_task.result
             if result.get_return_code() == ReturnCode.OK:
-                answers[site] = result
+                received[site] = result
             else:
                 failed.append(site)
             client_task.result = None
@@ -177,8 +177,8 @@ class FederatedTraining(Controller):
         if len(asked) >= job.min_sites:
             task = Task(name=name, data=data, result_received_cb=receive)
             self.broadcast(task=task, fl_ctx=fl_ctx, targets=asked, min_responses=0)
-            self._wait(task, answers, job, abort_signal)
-            answers = dict(answers)  # what is received from now on is too late
+            self._wait(task, received, job, abort_signal)
+        answers = dict(received)  # what is received from now on is too late
         if failed:
             self.log_error(fl_ctx, f"{', '.join(sorted(failed))} could not {name}: the reason is in the log there")
         if not abort_signal.triggered and len(answers) < job.min_sites:

@@ -149,6 +149,33 @@ def test_a_site_that_fails_does_not_end_the_wait_for_others(job, sites, tmp_path
     assert [row["sites"] for row in rows] == [["south", "west"]] * 3
 
 
+def test_an_answer_after_the_end_of_the_wait_is_not_used(job, tmp_path) -> None:
+    from nvflare.apis.shareable import Shareable
+
+    from medcyclegan.federated.flare import FederatedTraining
+
+    training, context = FederatedTraining(), context_of(tmp_path)
+    clients = {name: mock.Mock() for name in ("north", "south")}
+    for name, client in clients.items():
+        client.name = name
+    context.get_engine().get_clients.return_value = list(clients.values())
+    tasks = []
+
+    def reply(name: str) -> None:
+        tasks[0].result_received_cb(mock.Mock(client=clients[name], result=Shareable()), fl_ctx=context)
+
+    def broadcast(task, **_) -> None:
+        tasks.append(task)
+        reply("north")
+
+    quick = job.model_copy(update={"min_sites": 1, "wait": 0})
+    with mock.patch.multiple(training, broadcast=broadcast, cancel_task=mock.Mock()):
+        answers = training._ask("train", Shareable(), list(clients), quick, (mock.Mock(triggered=False), context))
+        training.cancel_task.assert_called_once()
+    reply("south")
+    assert set(answers) == {"north"}
+
+
 def context_of(tmp_path: Path, **resources) -> mock.Mock:
     """Return FLARE's context of the site north, with ``resources`` in its ``local/resources.json``."""
     local = tmp_path / "workspace" / "local"
