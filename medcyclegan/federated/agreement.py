@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from medcyclegan.config import Config, Domain, Scaling
 from medcyclegan.errors import StoreError
 from medcyclegan.intensity import IntensityScaling
-from medcyclegan.manifest import DOMAIN_NAME, PATIENT_SOURCES, SliceRow
+from medcyclegan.manifest import DOMAIN_NAME, PATIENT_SOURCES, PatientSource, SliceRow
 from medcyclegan.model.bundle import DomainModel
 from medcyclegan.training.plan import Plan
 
@@ -51,7 +51,7 @@ class DomainDeclaration(_Closed):
     slices: Count
     volumes: Count
     patients: dict[Literal["train", "validation", "test"], Count]
-    sources: dict[str, Count]
+    sources: dict[PatientSource, Count]
 
 
 class Declaration(_Closed):

@@ -47,10 +47,11 @@ def check_contribution(given: Contribution, like: Weights) -> None:
 def average(contributions: Sequence[Contribution]) -> dict[str, dict[str, torch.Tensor]]:
     """Return the mean of each network over the sites.
 
-    A site's share is the mean of its share of all slices of A and its share of all slices of B. The terms of the loss
-    that need real A then have the same weight as those that need real B, as in central training, whose batches hold
-    one slice of each; with shares of all slices together, the larger domain would dominate. The result does not depend
-    on the order of the answers. Raises :class:`~medcyclegan.errors.TrainingError` if no site has one of the domains.
+    A site's share is the mean of its share of all slices of A and its share of all slices of B. If every site has one
+    domain, the terms of the loss that need real A then have the same weight as those that need real B, as in central
+    training, whose batches hold one slice of each; with shares of all slices together, the larger domain would
+    dominate. With sites that have both domains, this is an approximation. The result does not depend on the order of
+    the answers. Raises :class:`~medcyclegan.errors.TrainingError` if no site has one of the domains.
     """
     ordered = sorted(contributions, key=lambda given: given.site)
     totals = [sum(given.slices[domain] for given in ordered) for domain in (0, 1)]

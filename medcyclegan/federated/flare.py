@@ -30,11 +30,12 @@ from medcyclegan.federated.site import Site
 from medcyclegan.model.bundle import ModelBundle
 
 try:
-    from nvflare.apis.controller_spec import Task
+    from nvflare.apis.controller_spec import Task, TaskCompletionStatus
     from nvflare.apis.executor import Executor
     from nvflare.apis.fl_constant import ReturnCode
     from nvflare.apis.impl.controller import Controller
     from nvflare.apis.shareable import Shareable, make_reply
+    from nvflare.app_common.logging.constants import is_log_streaming_allowed
 except ImportError:
     raise MissingExtraError(
         "nvflare is not installed, which federated training needs",
@@ -49,10 +50,10 @@ log = logging.getLogger(__name__)
 #: replaced by the name of the site, so that the simulator can run several sites with one setting.
 SLICES, RUNS = "MEDCYCLEGAN_SLICES", "MEDCYCLEGAN_RUNS"
 _DEVICE = "MEDCYCLEGAN_DEVICE"
-#: FLARE's description of a job at a site, to which the site's own configuration adds components.
-_SITE_CONFIG = "config_fed_client.json"
 #: The parts of the messages.
 _DECLARATION, _WEIGHTS, _ROUND = "declaration", "weights", "round"
+#: Seconds between two looks at the answers.
+_LOOK = 0.2
 
 
 class SiteExecutor(Executor):
@@ -71,7 +72,8 @@ class SiteExecutor(Executor):
             if task_name == "declare":
                 reply[_DECLARATION] = self._site.declare().model_dump_json()
             elif task_name == "train":
-                reply[_WEIGHTS] = _to_arrays(self._site.train(_to_weights(shareable[_WEIGHTS]), int(shareable[_ROUND])))
+                weights = _received("the server", shareable)
+                reply[_WEIGHTS] = _to_arrays(self._site.train(weights, int(shareable[_ROUND])))
             else:
                 return make_reply(ReturnCode.TASK_UNKNOWN)
         except MedCycleGANError as error:
@@ -104,6 +106,8 @@ class FederatedTraining(Controller):
             self._run(abort_signal, fl_ctx)
         except MedCycleGANError as error:
             self.system_panic(str(error), fl_ctx)
+        except OSError as error:
+            self.system_panic(f"{error.filename}: {error.strerror}", fl_ctx)
 
     def _run(self, abort_signal: Any, fl_ctx: Any) -> None:
         config = _config_folder(fl_ctx)
@@ -138,12 +142,12 @@ class FederatedTraining(Controller):
         if abort_signal.triggered:
             return False
         contributions = [
-            Contribution(site, _to_weights(answer[_WEIGHTS]), _slices_of(sites[site], server.job))
+            Contribution(site, _received(site, answer), _slices_of(sites[site], server.job))
             for site, answer in answers.items()
         ]
         sent = {
-            "bytes_to_a_site": _bytes(task[_WEIGHTS]),
-            "bytes_from_sites": sum(_bytes(answer[_WEIGHTS]) for answer in answers.values()),
+            "bytes_to_a_site": _bytes(server.weights),
+            "bytes_from_sites": sum(_bytes(given.weights) for given in contributions),
             "seconds": round(time.monotonic() - started, 1),
         }
         server.add_round(contributions, sent)
@@ -153,16 +157,17 @@ class FederatedTraining(Controller):
     def _ask(self, name: str, data: Any, sites: list[str], job: Job, run: tuple[Any, Any]) -> dict[str, Any]:
         """Give ``sites`` a task and return the answers by site; ``run``: FLARE's signal to abort, and its context.
 
-        Raises :class:`~medcyclegan.errors.TrainingError` if fewer than ``job.min_sites`` could answer.
+        A site that could not carry out the task counts as one that did not answer. Raises
+        :class:`~medcyclegan.errors.TrainingError` if fewer than ``job.min_sites`` could answer.
         """
         abort_signal, fl_ctx = run
-        answers: dict[str, Any] = {}
+        received: dict[str, Any] = {}
         failed: list[str] = []
 
         def receive(client_task: Any, fl_ctx: Any) -> None:  # noqa: ARG001 (FLARE passes it by name)
             site, result = client_task.client.name, client_task.result
             if result.get_return_code() == ReturnCode.OK:
-                answers[site] = result
+                received[site] = result
             else:
                 failed.append(site)
             client_task.result = None
@@ -170,14 +175,10 @@ class FederatedTraining(Controller):
         connected = {client.name for client in fl_ctx.get_engine().get_clients()}
         asked = [site for site in sites if site in connected]
         if len(asked) >= job.min_sites:
-            self.broadcast_and_wait(
-                task=Task(name=name, data=data, result_received_cb=receive),
-                fl_ctx=fl_ctx,
-                targets=asked,
-                min_responses=job.min_sites,
-                wait_time_after_min_received=job.wait,
-                abort_signal=abort_signal,
-            )
+            task = Task(name=name, data=data, result_received_cb=receive)
+            self.broadcast(task=task, fl_ctx=fl_ctx, targets=asked, min_responses=0)
+            self._wait(task, received, job, abort_signal)
+        answers = dict(received)  # what is received from now on is too late
         if failed:
             self.log_error(fl_ctx, f"{', '.join(sorted(failed))} could not {name}: the reason is in the log there")
         if not abort_signal.triggered and len(answers) < job.min_sites:
@@ -189,11 +190,25 @@ class FederatedTraining(Controller):
             )
         return answers
 
+    def _wait(self, task: Any, answers: Mapping[str, Any], job: Job, abort_signal: Any) -> None:
+        """Wait until all sites have replied, or ``job.wait`` seconds after ``job.min_sites`` answers.
+
+        FLARE's own count of responses includes failures, after which it would not wait for the sites that can answer.
+        """
+        enough: float | None = None
+        while task.completion_status is None:
+            if enough is None and len(answers) >= job.min_sites:
+                enough = time.monotonic()
+            if abort_signal.triggered or (enough is not None and time.monotonic() - enough >= job.wait):
+                self.cancel_task(task, TaskCompletionStatus.CANCELLED)
+                return
+            time.sleep(_LOOK)
+
 
 def _open_site(fl_ctx: Any) -> Site:
     name, config = fl_ctx.get_identity_name(), _config_folder(fl_ctx)
-    if "JobLogStreamer" in (config / _SITE_CONFIG).read_text("utf-8"):
-        # FLARE adds it to the job by default, and errors in the log contain paths.
+    if is_log_streaming_allowed(fl_ctx):
+        # FLARE sends it by default, and errors in the log contain paths.
         raise TrainingError(
             f"FLARE would send the log of {name} to the server: set allow_log_streaming to false in "
             "local/resources.json, and restart the site"
@@ -230,6 +245,16 @@ def _to_declaration(site: str, answer: Any) -> Declaration:
         ) from None
 
 
+def _received(site: str, answer: Any) -> dict[str, dict[str, torch.Tensor]]:
+    try:
+        return _to_weights(answer[_WEIGHTS])
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise TrainingError(
+            f"{site} did not send weights as this version does ({type(error).__name__}): "
+            "install the same version of medcyclegan at all sites"
+        ) from None
+
+
 def _to_arrays(weights: Weights) -> dict[str, dict[str, Any]]:
     """Return weights as arrays, which FLARE serializes without pickle."""
     return {name: {key: tensor.numpy() for key, tensor in state.items()} for name, state in weights.items()}
@@ -240,5 +265,5 @@ def _to_weights(arrays: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
     return {name: {key: torch.tensor(array) for key, array in state.items()} for name, state in arrays.items()}
 
 
-def _bytes(arrays: Mapping[str, Mapping[str, Any]]) -> int:
-    return sum(array.nbytes for state in arrays.values() for array in state.values())
+def _bytes(weights: Weights) -> int:
+    return sum(tensor.nbytes for state in weights.values() for tensor in state.values())

@@ -16,6 +16,7 @@ from medcyclegan.federated.agreement import Name
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.slicing.domains import check_domain_name
 from medcyclegan.storage import atomic_folder
+from medcyclegan.training.run.init_from import check_generators
 
 __all__ = ["INITIAL", "JOB_FILE", "Job", "load_job", "write_job"]
 
@@ -59,6 +60,11 @@ def load_job(text: str) -> Job:
         raise ConfigError(
             f"{JOB_FILE}: {where}: {fault['msg']}: write the job again with medcyclegan federate"
         ) from None
+    if job.config.training.max_steps != job.rounds * job.steps:
+        raise ConfigError(
+            f"{JOB_FILE}: training.max_steps = {job.config.training.max_steps}, not {job.rounds} rounds of {job.steps} "
+            "steps: write the job again with medcyclegan federate"
+        )
     check_config(job.config)
     return job
 
@@ -94,7 +100,8 @@ def write_job(
     generators the training starts with.
 
     It holds configuration, and the weights of ``initial`` if that is given, but no code: the sites run the medcyclegan
-    that they have installed. Raises :class:`~medcyclegan.errors.ConfigError` for settings that cannot be federated, and
+    that they have installed. Raises :class:`~medcyclegan.errors.ConfigError` for settings that cannot be federated,
+    :class:`~medcyclegan.errors.TrainingError` if ``initial`` has other generators than ``config``, and
     :class:`~medcyclegan.errors.WriteError` if ``out`` exists and ``overwrite`` is not set.
     """
     if domains[0] == domains[1]:
@@ -102,6 +109,9 @@ def write_job(
     for name in domains:
         check_domain_name(name)
     check_config(config)
+    if initial is not None:
+        # The size of the sites' slices is not known yet; the server checks it.
+        check_generators(initial, config.networks.generator, initial.preparation.size)
     values = config.model_dump(mode="json")
     values["training"]["max_steps"] = rounds[0] * rounds[1]
     job = Job(

@@ -43,6 +43,7 @@ class Server:
         self.history: list[dict[str, Any]] = []
         self._initial = initial
         self._agreement: Agreement | None = None
+        self._took_part: dict[str, Declaration] = {}
         self._weights: dict[str, dict[str, torch.Tensor]] = {}
 
     @property
@@ -66,7 +67,7 @@ class Server:
         """Let the sites agree, and start, or continue after the last complete round.
 
         Raises :class:`~medcyclegan.errors.StoreError` if they do not agree, and
-        :class:`~medcyclegan.errors.TrainingError` if the rules have changed since the job was started.
+        :class:`~medcyclegan.errors.TrainingError` if the rules or the job have changed since the job was started.
         """
         self._agreement = agree(declared, self.job.domains)
         self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -79,9 +80,15 @@ class Server:
                 f"{self.folder.path} was begun with other rules of slicing or scaling: slice as before, or write a "
                 "new job"
             )
+        if state["job"] != self._fixed:
+            raise TrainingError(
+                f"{self.folder.path} was begun with other rounds, steps or configuration: submit the job as it was, or "
+                "write a new job"
+            )
         self.round = int(state["step"]) // self.job.steps
         self._weights = {name: state["networks"][name] for name in NETWORKS}
         self.history = json.loads(state["history"])
+        self._took_part = {name: Declaration.model_validate(own) for name, own in json.loads(state["sites"]).items()}
         log.info("continuing after round %d of %d", self.round, self.job.rounds)
 
     def add_round(self, contributions: Sequence[Contribution], sent: Mapping[str, float] | None = None) -> None:
@@ -94,11 +101,14 @@ class Server:
             check_contribution(given, self._weights)
         self._weights = average(contributions)
         self.history.append({"sites": sorted(given.site for given in contributions), **(sent or {})})
+        self._took_part |= {given.site: self.agreement.sites[given.site] for given in contributions}
         self.round += 1
         state = {
             "networks": self._weights,
             "rules": json.dumps(self.agreement.rules),
+            "job": self._fixed,
             "history": json.dumps(self.history),
+            "sites": json.dumps({name: own.model_dump(mode="json") for name, own in self._took_part.items()}),
         }
         save_checkpoint(self.folder.checkpoints, self.round * self.job.steps, state, keep=2)
         with atomic_write(self.folder.path / "rounds.jsonl") as file:
@@ -112,11 +122,11 @@ class Server:
 
     def build_model(self) -> ModelBundle:
         """Return the averaged generators as a model, whose card lists the counts of each site, by number."""
-        agreed, config = self.agreement, self.agreement.configured(self.job.config)
+        config, trained = self.agreement.configured(self.job.config), self._trained
         steps = self.round * self.job.steps
-        a, b = (agreed.domain_model(name) for name in self.job.domains)
+        a, b = (self.agreement.domain_model(name) for name in self.job.domains)
         before = 0 if self._initial is None else steps_behind(self._initial)
-        training = {name: agreed.total(name, lambda own: own.patients.get("train", 0)) for name in agreed.domains}
+        patients = {name: trained.total(name, lambda own: own.patients.get("train", 0)) for name in trained.domains}
         return ModelBundle(
             domains=(a, b),
             preparation=Preparation(config.slicing.size, config.slicing.fit, config.slicing.pixel_mm),
@@ -126,19 +136,30 @@ class Server:
                 "config": config.model_dump(mode="json"),
                 "steps": steps,
                 "planned_steps": self.job.rounds * self.job.steps,
-                "training_slices": {name: agreed.total(name, lambda own: own.slices) for name in agreed.domains},
-                "training_volumes": {name: agreed.total(name, lambda own: own.volumes) for name in agreed.domains},
-                "patients": {name: agreed.patients(name) for name in agreed.domains},
+                "training_slices": {name: trained.total(name, lambda own: own.slices) for name in trained.domains},
+                "training_volumes": {name: trained.total(name, lambda own: own.volumes) for name in trained.domains},
+                "patients": {name: trained.patients(name) for name in trained.domains},
                 "federated": self._describe(),
                 "init_from": None if self._initial is None else self._initial.fingerprint,
-                "fitness": Fitness(steps=steps + before, patients=training).to_dict(),
+                "fitness": Fitness(steps=steps + before, patients=patients).to_dict(),
             },
         )
+
+    @property
+    def _trained(self) -> Agreement:
+        """The sites that took part in a round, connected now or not; before the first round, those that agreed."""
+        sites = dict(sorted(self._took_part.items())) or self.agreement.sites
+        return Agreement(domains=self.job.domains, sites=sites)
+
+    @property
+    def _fixed(self) -> str:
+        """The parts of the job that must not change before its last round."""
+        return self.job.model_dump_json(exclude={"min_sites", "wait"})
 
     def _describe(self) -> dict[str, Any]:
         """Return the rounds, and the counts of each site. Sites are numbered, since a model may be passed on."""
         sites = []
-        for name, site in self.agreement.sites.items():
+        for name, site in self._trained.sites.items():
             counts = {
                 domain: {"slices": own.slices, "volumes": own.volumes, "patients": own.patients.get("train", 0)}
                 for domain, own in site.domains.items()

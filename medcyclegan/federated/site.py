@@ -60,9 +60,11 @@ class Site:
         """Train round ``number``, counted from 0, from the averaged ``weights``; return the trained ones.
 
         The optimizers continue from the site's checkpoint of the end of the previous round. If there is none, because
-        the site missed that round, they start anew. Raises :class:`~medcyclegan.errors.TrainingError` for weights of
-        another shape and for losses that are not finite.
+        the site missed that round, they start anew. Raises :class:`~medcyclegan.errors.TrainingError` for a round that
+        the job does not have, for weights of another shape and for losses that are not finite.
         """
+        if not 0 <= number < self.job.rounds:
+            raise TrainingError(f"received round {number}, counted from 0, of a job of {self.job.rounds} rounds")
         first = number * self.job.steps
         for folder in (self.folder.path, self.folder.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
@@ -102,6 +104,11 @@ class Site:
         return metrics
 
     def _load(self, weights: Weights) -> None:
+        if sorted(weights) != sorted(NETWORKS):
+            raise TrainingError(
+                f"received weights of {', '.join(sorted(weights))}, not of {', '.join(NETWORKS)}: install the same "
+                "version of medcyclegan at the server"
+            )
         for name, state in weights.items():
             try:
                 getattr(self._step.networks, name).load_state_dict(dict(state))

@@ -59,6 +59,8 @@ def test_a_declaration_has_room_for_nothing_else(sites) -> None:
     Declaration.model_validate(values)
     with pytest.raises(ValidationError):
         Declaration.model_validate({**values, "names": ["x"]})
+    with pytest.raises(ValidationError):
+        Declaration.model_validate({**values, "domains": {"t1": {**values["domains"]["t1"], "sources": {"x": 1}}}})
     values["domains"]["t1"]["mean"] = 3.0
     with pytest.raises(ValidationError):
         Declaration.model_validate(values)

@@ -138,36 +138,104 @@ def test_a_site_that_cannot_read_its_slices_keeps_the_reason_to_itself(job, site
     assert "manifest" not in at_server
 
 
-def test_a_site_whose_log_would_be_sent_to_the_server_does_not_train(sites, tmp_path, monkeypatch, job, caplog) -> None:
-    from medcyclegan.federated.flare import SiteExecutor
+@pytest.mark.slow
+def test_a_site_that_fails_does_not_end_the_wait_for_others(job, sites, tmp_path) -> None:
+    place = tmp_path / "job" / "app" / "config" / "medcyclegan.json"
+    place.write_text(job.model_copy(update={"min_sites": 2, "wait": 0}).model_dump_json())
+    (sites / "north" / "slices" / "manifest.jsonl").unlink()
+    log = run(job_folder=tmp_path / "job", sites=sites)
+    assert server_weights(sites)["step"] == 6, log[-3000:]
+    rows = [json.loads(line) for line in next((sites / "server").rglob("rounds.jsonl")).read_text().splitlines()]
+    assert [row["sites"] for row in rows] == [["south", "west"]] * 3
 
-    config = tmp_path / "job" / "app" / "config"
+
+def test_an_answer_after_the_end_of_the_wait_is_not_used(job, tmp_path) -> None:
+    from nvflare.apis.shareable import Shareable
+
+    from medcyclegan.federated.flare import FederatedTraining
+
+    training, context = FederatedTraining(), context_of(tmp_path)
+    clients = {name: mock.Mock() for name in ("north", "south")}
+    for name, client in clients.items():
+        client.name = name
+    context.get_engine().get_clients.return_value = list(clients.values())
+    tasks = []
+
+    def reply(name: str) -> None:
+        tasks[0].result_received_cb(mock.Mock(client=clients[name], result=Shareable()), fl_ctx=context)
+
+    def broadcast(task, **_) -> None:
+        tasks.append(task)
+        reply("north")
+
+    quick = job.model_copy(update={"min_sites": 1, "wait": 0})
+    with mock.patch.multiple(training, broadcast=broadcast, cancel_task=mock.Mock()):
+        answers = training._ask("train", Shareable(), list(clients), quick, (mock.Mock(triggered=False), context))
+        training.cancel_task.assert_called_once()
+    reply("south")
+    assert set(answers) == {"north"}
+
+
+def context_of(tmp_path: Path, **resources) -> mock.Mock:
+    """Return FLARE's context of the site north, with ``resources`` in its ``local/resources.json``."""
+    local = tmp_path / "workspace" / "local"
+    for folder in (local, local.parent / "startup"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (local / "resources.json").write_text(json.dumps(resources))
     context = mock.Mock()
     context.get_identity_name.return_value = "north"
-    context.get_engine().get_workspace().get_app_config_dir.return_value = str(config)
+    context.get_prop.return_value = str(local.parent)
+    context.get_engine().get_workspace().get_app_config_dir.return_value = str(tmp_path / "job" / "app" / "config")
+    return context
+
+
+def name_folders(monkeypatch, sites: Path) -> None:
     monkeypatch.setenv("MEDCYCLEGAN_SLICES", f"{sites}/{{site}}/slices")
     monkeypatch.setenv("MEDCYCLEGAN_RUNS", f"{sites}/{{site}}/runs")
     monkeypatch.setenv("MEDCYCLEGAN_DEVICE", "cpu")
-    reply = SiteExecutor().execute("declare", {}, context, None)
+
+
+def test_a_site_whose_log_would_be_sent_to_the_server_does_not_train(sites, tmp_path, monkeypatch, job, caplog) -> None:
+    from medcyclegan.federated.flare import SiteExecutor
+
+    name_folders(monkeypatch, sites)
+    reply = SiteExecutor().execute("declare", {}, context_of(tmp_path, allow_log_streaming=False), None)
     assert "north" not in str(dict(reply))
     assert Declaration.model_validate_json(reply["declaration"]).size == 32
 
-    added = {"id": "log", "path": "nvflare.app_common.logging.job_log_streamer.JobLogStreamer", "args": {}}
-    file = config / "config_fed_client.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "components": [added]}))
-    reply = SiteExecutor().execute("declare", {}, context, None)
+    for resources in ({}, {"allow_log_streaming": True}):  # FLARE's default is to send it
+        caplog.clear()
+        reply = SiteExecutor().execute("declare", {}, context_of(tmp_path, **resources), None)
+        assert reply.get_return_code() == "EXECUTION_EXCEPTION"
+        assert "declaration" not in reply
+        assert "FLARE would send the log of north to the server: set allow_log_streaming to false" in caplog.text
+
+
+@pytest.mark.parametrize("data", [{"round": 0}, {"round": 0, "weights": {"G_AB": {"w": ["x"]}}}])
+def test_weights_of_another_version_are_refused(sites, tmp_path, monkeypatch, job, caplog, data) -> None:
+    from medcyclegan.federated.flare import SiteExecutor
+
+    name_folders(monkeypatch, sites)
+    reply = SiteExecutor().execute("train", data, context_of(tmp_path, allow_log_streaming=False), None)
     assert reply.get_return_code() == "EXECUTION_EXCEPTION"
-    assert "declaration" not in reply
-    assert "FLARE would send the log of north to the server: set allow_log_streaming to false" in caplog.text
+    assert "the server did not send weights as this version does" in caplog.text
+
+
+def test_a_folder_that_the_server_cannot_write_ends_the_job_with_a_reason(tmp_path, monkeypatch, job) -> None:
+    from medcyclegan.federated.flare import FederatedTraining
+
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("MEDCYCLEGAN_RUNS", str(tmp_path / "file"))
+    training = FederatedTraining()
+    with mock.patch.object(training, "system_panic") as panic:
+        training.control_flow(mock.Mock(triggered=False), context_of(tmp_path))
+    assert panic.call_args.args[0].endswith(": Not a directory")
 
 
 def test_folders_that_are_not_named_are_refused(sites, tmp_path, monkeypatch, job, caplog) -> None:
     from medcyclegan.federated.flare import SiteExecutor
 
-    context = mock.Mock()
-    context.get_identity_name.return_value = "north"
-    context.get_engine().get_workspace().get_app_config_dir.return_value = str(tmp_path / "job" / "app" / "config")
     monkeypatch.delenv("MEDCYCLEGAN_SLICES", raising=False)
-    reply = SiteExecutor().execute("declare", {}, context, None)
+    reply = SiteExecutor().execute("declare", {}, context_of(tmp_path, allow_log_streaming=False), None)
     assert reply.get_return_code() == "EXECUTION_EXCEPTION"
     assert "MEDCYCLEGAN_SLICES = '': set it to the absolute path of the slice store of north" in caplog.text

@@ -40,9 +40,19 @@ def test_an_existing_folder_is_kept(tmp_path) -> None:
 
 
 def test_the_initial_model_is_part_of_the_job(tmp_path) -> None:
-    model = tiny_model()
-    write_job(tmp_path / "job", load_config("default"), ("ct", "mr"), rounds=(1, 1), answers=(2, 60), initial=model)
+    model, config = tiny_model(), load_config("default")
+    networks = config.networks.model_copy(update={"generator": model.generator})
+    config = config.model_copy(update={"networks": networks})
+    write_job(tmp_path / "job", config, ("ct", "mr"), rounds=(1, 1), answers=(2, 60), initial=model)
     assert ModelBundle.load(tmp_path / "job" / "app" / "config" / INITIAL).fingerprint == model.fingerprint
+
+
+def test_an_initial_model_of_other_generators_is_refused_when_the_job_is_written(tmp_path) -> None:
+    out = tmp_path / "job"
+    result = CliRunner().invoke(main, [*COMMAND, "--out", str(out), "--init-from", "head-t1-t2"])
+    assert result.exit_code == 1
+    assert "--init-from: it has networks.generator.kind=subpixel_unet" in result.output
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
@@ -69,4 +79,6 @@ def test_a_job_that_was_changed_by_hand_is_checked(job, tmp_path) -> None:
         load_job(json.dumps({**values, "run": "../../elsewhere"}))
     with pytest.raises(ConfigError, match=r"medcyclegan\.json: script: "):
         load_job(json.dumps({**values, "script": "x"}))
+    with pytest.raises(ConfigError, match=r"training\.max_steps = 6, not 4 rounds of 2 steps: write the job again"):
+        load_job(json.dumps({**values, "rounds": 4}))
     assert load_job(json.dumps(values)) == job

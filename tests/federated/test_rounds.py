@@ -141,6 +141,32 @@ def test_a_server_with_other_rules_does_not_continue(job, sites) -> None:
         Server(job, sites / "server" / "runs").begin(declared)
 
 
+def test_a_job_that_was_changed_does_not_continue(job, sites) -> None:
+    opened = open_sites(job, sites)
+    train_round(open_server(job, sites, opened), opened)
+    # With one step in a round, the two steps of the round that is done would count as two rounds.
+    with pytest.raises(TrainingError, match="was begun with other rounds, steps or configuration: submit the job as"):
+        open_server(job.model_copy(update={"steps": 1}), sites, opened)
+    again = open_server(job.model_copy(update={"min_sites": 2, "wait": 0}), sites, opened)
+    assert again.round == 1
+
+
+def test_the_card_counts_the_sites_that_took_part_and_no_others(job, sites) -> None:
+    opened = open_sites(job, sites)
+    train_round(open_server(job, sites, opened), {name: opened[name] for name in ("north", "south")})
+    # North leaves, and west comes; nobody trains with the slices of west before the last round.
+    rest = {name: opened[name] for name in ("south", "west")}
+    server = open_server(job, sites, rest)
+    about = server.build_model().provenance
+    assert about["training_slices"] == {"t1": 7, "t2": 5}
+    assert [site["rounds"] for site in about["federated"]["sites"]] == [1, 1]
+    train_round(server, rest)
+    about = server.build_model().provenance
+    assert about["training_slices"] == {"t1": 9, "t2": 8}
+    assert about["patients"]["t1"]["splits"]["train"] == 3
+    assert [site["rounds"] for site in about["federated"]["sites"]] == [1, 2, 1]
+
+
 def test_nothing_but_trained_weights_is_returned_and_the_past_fakes_stay(job, sites) -> None:
     opened = open_sites(job, sites)
     server = open_server(job, sites, opened)
@@ -155,7 +181,18 @@ def test_nothing_but_trained_weights_is_returned_and_the_past_fakes_stay(job, si
 def test_weights_of_other_networks_are_refused_at_the_site(job, sites) -> None:
     opened = open_sites(job, sites, ["north"])
     with pytest.raises(TrainingError, match="the received G_AB does not fit the job's networks"):
-        opened["north"].train({"G_AB": {"w": torch.zeros(2)}}, 0)
+        opened["north"].train({name: {"w": torch.zeros(2)} for name in NETWORKS}, 0)
+    for few in ({}, {"G_AB": {}}, {name: {} for name in (*NETWORKS, "load_state_dict")}):
+        with pytest.raises(TrainingError, match=r"received weights of .*, not of G_AB, G_BA, D_A, D_B: install"):
+            opened["north"].train(few, 0)
+
+
+@pytest.mark.parametrize("number", [-1, 3])
+def test_a_round_that_the_job_does_not_have_is_refused(job, sites, number) -> None:
+    site = open_sites(job, sites, ["north"])["north"]
+    with pytest.raises(TrainingError, match=f"received round {number}, counted from 0, of a job of 3 rounds"):
+        site.train({}, number)
+    assert not site.folder.path.exists()
 
 
 def test_a_training_starts_with_the_generators_of_a_model(job, sites) -> None:

@@ -20,7 +20,8 @@ def start_simulator(job: Path, workspace: Path, sites: Path, names: Sequence[str
     What it prints is written to ``simulator.txt`` beside ``workspace``.
     """
     (workspace / "local").mkdir(parents=True, exist_ok=True)
-    allowed = {"class_allow_list": ["medcyclegan.federated.flare"]}
+    classes = [f"medcyclegan.federated.flare.{name}" for name in ("FederatedTraining", "SiteExecutor")]
+    allowed = {"class_allow_list": classes, "allow_log_streaming": False}
     (workspace / "local" / "resources.json").write_text(json.dumps(allowed))
     places = {"MEDCYCLEGAN_SLICES": f"{sites}/{{site}}/slices", "MEDCYCLEGAN_RUNS": f"{sites}/{{site}}/runs"}
     command = [sys.executable, "-m", "nvflare.cli", "simulator", str(job), "-w", str(workspace)]
