@@ -53,11 +53,12 @@ class ShippedModel:
 
 
 def shipped_models() -> list[ShippedModel]:
-    """Return all shipped models, sorted by name.
+    """Return all shipped models, sorted by name, those of whole heads first: lists of choices begin with them.
 
     Raises :class:`~medcyclegan.errors.ModelError` for one whose ``model.json`` is damaged.
     """
-    return [_read(folder) for folder in sorted(SHIPPED.glob("*/")) if (folder / MODEL_JSON).is_file()]
+    folders = sorted(SHIPPED.glob("*/"), key=lambda folder: (not folder.name.startswith("head-"), folder.name))
+    return [_read(folder) for folder in folders if (folder / MODEL_JSON).is_file()]
 
 
 def model_folder(model: str | Path) -> Path:

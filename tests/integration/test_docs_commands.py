@@ -92,7 +92,8 @@ def many_scanners():
 
 def first_screen():
     three_commands()
-    write_nifti(head_mr((24, 28, 4), PLACE), Path("t1.nii.gz"))
+    for name in ("t1", "brain_t1"):
+        write_nifti(head_mr((24, 28, 4), PLACE), Path(f"{name}.nii.gz"))
 
 
 def label_maps():

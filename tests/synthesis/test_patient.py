@@ -324,4 +324,4 @@ def test_fluid_is_black_after_the_offset(head):
         if fluid.any():
             ratio = float(scan[fluid].quantile(0.1) / scan[inner(images, "white matter")].median())
             black[patient.acquisitions[0].subtracted > 0].append(ratio)
-    assert np.median(black[True]) < 0.1 < 0.3 < np.median(black[False])
+    assert np.median(black[True]) < 0.1 < 0.2 < np.median(black[False])
