@@ -22,3 +22,12 @@ def fresh_logger():
     logger.handlers[:] = []
     logger.propagate = True
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def same_umask():
+    """Undo the umask that ``serve`` sets: files of later tests in this process would be private."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
