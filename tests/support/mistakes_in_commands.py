@@ -105,7 +105,7 @@ MISTAKES = {
         "report {1}",
     ),
     "a shipped model's card": Mistake(
-        "models head-t1", r"head-t1: not a shipped model: name one of .*?(head-\S+)$", "models {1}", 2
+        "models head-t1", r"head-t1: not a shipped model: name one of .*?(head-[^,\s]+),", "models {1}", 2
     ),
     # numbers
     "a decimal comma": Mistake(
