@@ -211,7 +211,7 @@ def sort_out(
         wanted = preparation_of(job.slicing, job.settings)
         if row.preparation != wanted:
             changed = [k for k in {**row.preparation, **wanted} if row.preparation.get(k) != wanted.get(k)]
-            before, after = ({k: p.get(k) for k in changed} for p in (row.preparation, wanted))
+            before, after = (", ".join(f"{k} {p.get(k)}" for k in changed) for p in (row.preparation, wanted))
             raise StoreError(
                 f"{store.folder} was made with {before}, not {after}: slices with different settings cannot be mixed; "
                 "choose another --out, or remove the folder"

@@ -12,7 +12,7 @@ maps, with one protocol for each contrast. DATA holds the scans of docs/results.
 model, ten seeds, the choices from nothing, pairs, the plain public CycleGAN (the configuration ``default``); all of
 them with one seed, then with the next. MODEL is a model with pixels of 2 mm and the generators of ``cpu``. ``--only``
 selects jobs by the first letters of SET-START-CHOICE-STEPS-SEED. A job that fails leaves its error in its file, and the
-others go on; remove such files to repeat them. No job starts after the time ``--until`` (a Unix time, in seconds).
+others continue; remove such files to repeat them. No job starts after the time ``--until`` (a Unix time, in seconds).
 
 ``table`` prints what is there as Markdown.
 """

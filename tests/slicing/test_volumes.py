@@ -139,7 +139,7 @@ def test_two_preparations_are_never_mixed(tmp_path):
     volumes, store = make_volumes(tmp_path / "volumes"), tmp_path / "slices"
     slice_volumes(volumes, store, config=SMALL)
     before = contents(store)
-    with pytest.raises(StoreError, match=r"'fit': 'physical'.*'fit': 'stretch'.*cannot be mixed"):
+    with pytest.raises(StoreError, match=r"with .*fit physical.*, not .*fit stretch.*cannot be mixed"):
         slice_volumes(volumes, store, config=load_config("default", ["slicing.size=64", "slicing.fit=stretch"]))
     assert contents(store) == before
 
