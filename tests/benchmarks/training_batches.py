@@ -63,10 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="rows and columns of the slices")
     parser.add_argument("--steps", type=int, help="steps of each batch size, the first not counted (4, on CUDA 400)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a CUDA device if there is one")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="batch sizes")
     parser.add_argument("--only", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     steps = arguments.steps or (4 if arguments.device == "cpu" else 400)
     if arguments.only:
         train_once(arguments.only, arguments.size, steps, arguments.device)
