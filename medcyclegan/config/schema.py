@@ -107,9 +107,6 @@ class Generator(_Section):
     last layer of a ``subpixel_unet`` is a sub-pixel convolution in any case)."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     """Dropout in the three deepest up-blocks of the ``unet``; not used by the other kinds."""
-    context_slices: Literal[1, 3, 5] = 1
-    """Number of slices that a generator reads and translates at once, as channels: a single slice, or a slice with its
-    neighbors (2.5-D). Discriminators see all of them; translation keeps the middle one."""
 
 
 class Discriminator(_Section):

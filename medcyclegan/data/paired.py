@@ -49,7 +49,7 @@ class PairedSlices:
             number = _permutation(sampling.seed, turn, len(self._pairs))[place]
             mirrored = random_at(sampling.seed, Stream.SAMPLE, i).random() < sampling.flip_probability
             for own, (row, index) in zip(images, self._pairs[number], strict=True):
-                image = self._reader.read_context(row, index, sampling.context)
+                image = self._reader.read_image(row, index)
                 own.append(image.flip(2) if mirrored else image)
         return torch.stack(images[0]), torch.stack(images[1])
 

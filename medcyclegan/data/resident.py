@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from medcyclegan.data.stacks import StackReader, neighbours, open_stack
+from medcyclegan.data.stacks import StackReader, open_stack
 from medcyclegan.errors import TrainingError
 from medcyclegan.manifest import SliceRow
 
@@ -31,13 +31,12 @@ class ResidentStacks:
     def __init__(self, store: Path, rows: Iterable[SliceRow], device: torch.device) -> None:
         self._stacks = {row.file: torch.from_numpy(np.array(open_stack(store, row))).to(device) for row in rows}
 
-    def read_context(self, row: SliceRow, place: int, context: int = 1) -> torch.Tensor:
-        """Return slice ``place`` of a row's stack with its neighbors, ``(context, H, W)`` float32 in [-1, 1]."""
-        stack = self._stacks[row.file]
-        return torch.stack([stack[number] for number in neighbours(row.slices, place, context)]).float()
+    def read_image(self, row: SliceRow, place: int) -> torch.Tensor:
+        """Return slice ``place`` of a row's stack, ``(1, H, W)`` float32 in [-1, 1]."""
+        return self._stacks[row.file][place][None].float()
 
 
-#: Reads slices with their neighbors, from memory-mapped files or from the memory of a device.
+#: Reads slices from memory-mapped files or from the memory of a device.
 SliceReader = StackReader | ResidentStacks
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medcyclegan.errors import StoreError
 from medcyclegan.manifest import SliceRow, stack_file
 
-__all__ = ["SliceIndex", "StackReader", "check_stacks", "neighbours", "open_stack"]
+__all__ = ["SliceIndex", "StackReader", "check_stacks", "open_stack"]
 
 #: Stacks kept open: each holds a file descriptor, of which a process has about 1,024.
 _MOST_OPEN = 64
@@ -74,26 +74,9 @@ class StackReader:
             self._open.move_to_end(row.file)
         return np.array(stack[place], dtype=np.float32)
 
-    def read_context(self, row: SliceRow, place: int, context: int = 1) -> torch.Tensor:
-        """Return slice ``place`` of a row's stack with its neighbors, ``(context, H, W)`` float32 in [-1, 1].
-
-        They are ordered from inferior to superior, with the slice itself in the middle (:func:`neighbours`).
-        """
-        return torch.from_numpy(np.stack([self.read(row, number) for number in neighbours(row.slices, place, context)]))
-
-
-def neighbours(slices: Sequence[int], place: int, context: int) -> list[int]:
-    """Return the ``context`` stack indices around ``place``; ``slices`` are the slice indices of the stack.
-
-    If a neighbor is missing, at an end or because it was not kept, the nearest slice on that side before the gap is
-    repeated.
-    """
-    below, above = [place], [place]
-    for _ in range(context // 2):
-        low, high = below[-1], above[-1]
-        below.append(low - 1 if low > 0 and slices[low] - slices[low - 1] == 1 else low)
-        above.append(high + 1 if high + 1 < len(slices) and slices[high + 1] - slices[high] == 1 else high)
-    return [*reversed(below[1:]), *above]
+    def read_image(self, row: SliceRow, place: int) -> torch.Tensor:
+        """Return slice ``place`` of a row's stack, ``(1, H, W)`` float32 in [-1, 1]."""
+        return torch.from_numpy(self.read(row, place)[None])
 
 
 def check_stacks(store: Path, rows: Sequence[SliceRow]) -> int:

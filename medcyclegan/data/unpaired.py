@@ -23,7 +23,7 @@ __all__ = ["HEIGHT_BAND", "Batch", "Sample", "Sampling", "UnpairedSlices"]
 #: 1 the highest); 0.05 of a head is about 1 cm.
 HEIGHT_BAND = 0.05
 
-#: ``real_A`` and ``real_B``, each ``(N, C, H, W)`` float32 in [-1, 1]; C is 1, or slices with their neighbours.
+#: ``real_A`` and ``real_B``, each ``(N, 1, H, W)`` float32 in [-1, 1].
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -32,8 +32,7 @@ class Sampling:
     """How samples are drawn.
 
     ``batch_size``: of all ``world`` processes together, a multiple of their number. ``rank``: the number of this
-    process, which reads its share of each batch. ``context``: the number of neighboring slices in a sample, with
-    the sampled slice in the middle.
+    process, which reads its share of each batch.
     """
 
     seed: int = 0
@@ -42,7 +41,6 @@ class Sampling:
     pairing: Literal["uniform", "height"] = "uniform"
     rank: int = 0
     world: int = 1
-    context: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +111,8 @@ class UnpairedSlices:
         return torch.stack([self._read(self.slices_A, s.slices[0], s.flips[0]) for s in samples])
 
     def _read(self, slices: SliceIndex, number: int, flip: bool) -> torch.Tensor:
-        images = self._reader.read_context(*slices.find(number), self.sampling.context)
-        return images.flip(2) if flip else images
+        image = self._reader.read_image(*slices.find(number))
+        return image.flip(2) if flip else image
 
     def _shuffle(self, stream: Stream, count: int, number: int) -> NDArray[np.int64]:
         return random_at(self.sampling.seed, stream, number).permutation(count)

@@ -89,17 +89,16 @@ def _metadata(bundle: ModelBundle) -> dict[str, Any]:
 
 
 def _format(bundle: ModelBundle, domain: DomainModel) -> dict[str, Any]:
-    count = bundle.generator.context_slices
     return {
         "type": "image",
         "format": "magnitude",
         "modality": domain.modality or "unknown",
-        "num_channels": count,
+        "num_channels": 1,
         "spatial_shape": [bundle.preparation.size, bundle.preparation.size],
         "dtype": "float32",
         "value_range": [-1, 1],
         "is_patch_data": False,
-        "channel_def": {str(n): domain.name if count == 1 else f"{domain.name}, slice {n + 1}" for n in range(count)},
+        "channel_def": {"0": domain.name},
     }
 
 

@@ -72,7 +72,6 @@ def export_onnx(
             bundle.build(direction.generator),
             bundle.canvas_multiple(),
             graph_metadata(bundle, direction),
-            channels=bundle.generator.context_slices,
         )
         for direction in bundle.directions
     }
@@ -108,9 +107,7 @@ def graph_metadata(bundle: ModelBundle, direction: Direction) -> dict[str, str]:
         "target_scaling": json.dumps(target.scaling.to_dict()),
         "preparation": json.dumps(dataclasses.asdict(bundle.preparation)),
         "canvas_multiple": str(bundle.canvas_multiple()),
-        "context_slices": str(bundle.generator.context_slices),
-        "layout": "batch, slices from inferior to superior (translated: the middle one), "
-        "rows to posterior, columns to patient left; values scaled to [-1, 1], padding -1",
+        "layout": "batch, 1, rows to posterior, columns to patient left; values scaled to [-1, 1], padding -1",
         "provenance": json.dumps(dict(bundle.provenance)),
         "intended_use": "research only; not a medical device; every output is synthetic",
     }
@@ -133,20 +130,18 @@ def _compare(
 ) -> tuple[Parity, torch.Tensor]:
     name, scaling = direction.generator, direction.target.scaling
     here = TorchGenerator(bundle, name, torch.device("cpu"))
-    there = OnnxGenerator(graphs[name], channels=bundle.generator.context_slices, multiple=bundle.canvas_multiple())
+    there = OnnxGenerator(graphs[name], multiple=bundle.canvas_multiple())
     difference = compare(there, here, slices, half_range=half_range(scaling), unit=scaling.unit)
-    # In the other direction, each translated slice also serves as its own neighbors.
     parity = Parity(direction.source.name, direction.target.name, kind, difference)
-    return parity, here(slices).expand(slices.shape).contiguous()
+    return parity, here(slices)
 
 
 def _slices(bundle: ModelBundle, direction: Direction, volume: Volume | None) -> tuple[torch.Tensor, str]:
-    context = bundle.generator.context_slices
     if volume is None:
         size = bundle.preparation.size
-        noise = torch.rand(_COMPARED, context, size, size, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(_COMPARED, 1, size, size, generator=torch.Generator().manual_seed(0))
         return noise * 2 - 1, "noise"
     fit = plan_canvas(volume, bundle)
     wanted = spread_slices(volume, _COMPARED)
-    ((_, canvas),) = plane_chunks(volume, source_scaling(volume, direction.source), fit, slices=wanted, context=context)
+    ((_, canvas),) = plane_chunks(volume, source_scaling(volume, direction.source), fit, slices=wanted)
     return canvas, "real"

@@ -14,7 +14,6 @@ from medcyclegan.errors import GeometryError, ModelError
 from medcyclegan.inference.runtime.runner import SliceRunner
 from medcyclegan.intensity import IntensityScaling
 from medcyclegan.model.bundle import ModelBundle
-from medcyclegan.networks import middle_slice
 from medcyclegan.plane import (
     AXIAL,
     CORONAL,
@@ -96,14 +95,12 @@ def plane_chunks(
     plane: str = AXIAL,
     *,
     slices: Sequence[int] | None = None,
-    context: int = 1,
     at_once: int = _CHUNK,
 ) -> Iterator[tuple[Part, torch.Tensor]]:
     """Yield the slices of ``volume`` along ``plane``, 8 or more at a time, on their canvas and in [-1, 1].
 
-    Each chunk comes with its indices along the plane's axis; ``slices`` selects some (default: all). The channels,
-    ``(N, context, *fit.canvas)``, are each slice and its neighbors, ``context`` (odd) in total; the first and last
-    slice of the volume are repeated at its ends. The number of slices is a multiple of ``at_once``.
+    Each chunk comes with its indices along the plane's axis; ``slices`` selects some (default: all). Shape:
+    ``(N, 1, *fit.canvas)``. The number of slices is a multiple of ``at_once``.
     """
     view = plane_view(volume.array, volume.orientation, plane)
     wanted = range(view.shape[2]) if slices is None else slices
@@ -111,18 +108,8 @@ def plane_chunks(
     for first in range(0, len(wanted), count):
         numbers = wanted[first : first + count]
         part: Part = slice(first, first + len(numbers)) if slices is None else list(numbers)
-        needed, places = (part, None) if context == 1 else _surround(numbers, context, view.shape[2])
-        values = scaling.normalize(view[:, :, needed].transpose(2, 0, 1))
-        canvas = to_plane(torch.from_numpy(values)[:, None], fit)
-        yield part, canvas if places is None else canvas[places, 0]
-
-
-def _surround(numbers: Sequence[int], context: int, count: int) -> tuple[list[int], torch.Tensor]:
-    """Return the slices, of ``count``, that ``numbers`` need with their neighbors, and the places of each one's."""
-    offsets = range(-(context // 2), context // 2 + 1)
-    around = [[min(max(number + offset, 0), count - 1) for offset in offsets] for number in numbers]
-    needed = sorted({number for own in around for number in own})
-    return needed, torch.tensor([[needed.index(number) for number in own] for own in around])
+        values = scaling.normalize(view[:, :, part].transpose(2, 0, 1))
+        yield part, to_plane(torch.from_numpy(values)[:, None], fit)
 
 
 def spread_slices(volume: Volume, count: int) -> list[int]:
@@ -135,12 +122,12 @@ def spread_slices(volume: Volume, count: int) -> list[int]:
 def predict(
     runners: Sequence[SliceRunner], canvas: torch.Tensor, fit: PlaneFit, *, mirror: bool, skip_air: bool = False
 ) -> Predictions:
-    """Translate slices ``(N, C, *fit.canvas)`` with each runner; with ``mirror``, also mirrored left to right.
+    """Translate slices ``(N, 1, *fit.canvas)`` with each runner; with ``mirror``, also mirrored left to right.
 
     ``skip_air``: set slices that contain only air to the darkest value, without running the generators
     (:func:`knows_air`). Raises :class:`~medcyclegan.errors.ModelError` if a generator returns NaN or infinite values.
     """
-    shown = (middle_slice(canvas) > _SHOWN).flatten(1).float().mean(1) >= _LEAST_SHOWN
+    shown = (canvas > _SHOWN).flatten(1).float().mean(1) >= _LEAST_SHOWN
     shown |= not skip_air
     fakes = []
     for run in runners:
@@ -167,7 +154,7 @@ def _run_shown(run: SliceRunner, canvas: torch.Tensor, shown: torch.Tensor) -> t
     """Translate the slices that are ``shown``; the others become -1."""
     if shown.all():
         return run(canvas)
-    fakes = torch.full_like(middle_slice(canvas), -1.0)
+    fakes = torch.full_like(canvas, -1.0)
     if shown.any():
         fakes[shown] = run(canvas[shown])
     return fakes

@@ -98,12 +98,11 @@ def translate(
     output = TranslatedVolume(volume, target.scaling, list(passes))
     sums = SpreadSums(volume) if spread else None
     skip_air = knows_air(model, scaling)
-    context = model.generator.context_slices
     with progress_bar("translating", output.slices) as bar:
         for plane, fit in passes.items():
             with open_runners(generators, model, volume, fit, computing) as runners:
                 most = max(runner.at_once for runner in runners)
-                for part, canvas in plane_chunks(volume, scaling, fit, plane, context=context, at_once=most):
+                for part, canvas in plane_chunks(volume, scaling, fit, plane, at_once=most):
                     mirror = computing.tta and plane != SAGITTAL
                     predictions = predict(runners, canvas, fit, mirror=mirror, skip_air=skip_air)
                     output.put(plane, part, predictions.mean)
@@ -133,8 +132,8 @@ def _measure_fast(
     """Measure the error of the reduced precision against float32, on a few slices of this volume."""
     target = direction.target
     fit = plan_canvas(volume, bundle)
-    wanted, context = spread_slices(volume, _COMPARED), bundle.generator.context_slices
-    ((_, canvas),) = plane_chunks(volume, scaling, fit, slices=wanted, context=context)
+    wanted = spread_slices(volume, _COMPARED)
+    ((_, canvas),) = plane_chunks(volume, scaling, fit, slices=wanted)
     exact = TorchGenerator(bundle, direction.generator, fast.device, few=True)
     with open_runners([fast, exact], bundle, volume, fit, computing) as runners:
         quick, slow = runners

@@ -83,12 +83,11 @@ def cycle_residuals(
     fit = plan_canvas(volume, model)
     generators = open_generators(bundles, back.generator, computing, few=slices is not None)
     skip_air = knows_air(model, done.scaling)
-    context = model.generator.context_slices
     with open_runners(generators, model, volume, fit, computing) as runners:
         most = max(runner.at_once for runner in runners)
         chunks = functools.partial(plane_chunks, fit=fit, slices=slices, at_once=most)
         reals = chunks(volume, done.scaling)
-        fakes = chunks(done.volume, done.direction.target.scaling, context=context)
+        fakes = chunks(done.volume, done.direction.target.scaling)
         for (part, real), (_, fake) in zip(reals, fakes, strict=True):
             rec = predict(runners, fake, fit, mirror=False, skip_air=skip_air).mean
             resampled = from_plane(to_plane(from_plane(real, fit), fit), fit)

@@ -32,7 +32,7 @@ from medcyclegan.model.folder import (
     read_weights,
 )
 from medcyclegan.model.shipped import model_folder
-from medcyclegan.networks import build_generator, canvas_multiple, keep_middle_slice
+from medcyclegan.networks import build_generator, canvas_multiple
 from medcyclegan.plane import Preparation
 from medcyclegan.provenance import hash_json, now, versions
 from medcyclegan.slicing.domains import check_domain_name
@@ -154,8 +154,7 @@ class ModelBundle:
     def build(self, name: str) -> nn.Module:
         """Build the generator ``name`` (``"G_AB"`` or ``"G_BA"``) with its weights, in evaluation mode.
 
-        It maps ``(N, C, H, W)`` to ``(N, 1, H, W)``, the translation of the middle one of C input slices
-        (``generator.context_slices``).
+        It maps ``(N, 1, H, W)`` to the same shape.
         """
         if self.graphs:
             raise ModelError("this folder contains ONNX graphs and no weights: translate with --backend onnx")
@@ -167,8 +166,6 @@ class ModelBundle:
             network.load_state_dict({key: _copied(value) for key, value in self.weights[name].items()}, assign=True)
         except (RuntimeError, KeyError) as error:
             raise ModelError(f"the weights of {name} do not fit the {self.generator.kind} generator: {error}") from None
-        if self.generator.context_slices > 1:
-            network = keep_middle_slice(network)
         return network.eval().requires_grad_(False)
 
     def halved(self) -> ModelBundle:

@@ -1,6 +1,5 @@
 """Generators and discriminators, and functions that build them from the configuration."""
 
-from medcyclegan.networks.context import keep_middle_slice, middle_slice, with_context
 from medcyclegan.networks.cyclegan import CycleGAN, build_cyclegan, build_discriminator
 from medcyclegan.networks.discriminators import ClassifierDiscriminator, PatchDiscriminator
 from medcyclegan.networks.error_head import ErrorHead
@@ -31,13 +30,10 @@ __all__ = [
     "build_generator",
     "canvas_multiple",
     "generator_class",
-    "keep_middle_slice",
     "levels_of_weights",
-    "middle_slice",
     "resnet_blocks",
     "subpixel_levels",
     "unet_levels",
     "weight_levels",
     "weight_settings",
-    "with_context",
 ]

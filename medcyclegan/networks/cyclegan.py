@@ -42,15 +42,15 @@ class CycleGAN(nn.Module):
         yield from self.D_B.parameters()
 
 
-def build_discriminator(config: Discriminator, size: int, channels: int = 1) -> nn.Module:
-    """Build a discriminator for ``channels`` slices of ``size`` x ``size`` pixels; it returns logits.
+def build_discriminator(config: Discriminator, size: int) -> nn.Module:
+    """Build a discriminator for slices of ``size`` x ``size`` pixels; it returns logits.
 
     Raises :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
     """
     if config.kind == "classifier":
-        return ClassifierDiscriminator(size, config.filters, channels)
+        return ClassifierDiscriminator(size, config.filters)
     if config.kind == "patch":
-        return PatchDiscriminator(size, config.filters, config.layers, channels)
+        return PatchDiscriminator(size, config.filters, config.layers)
     assert_never(config.kind)
 
 
@@ -64,8 +64,8 @@ def build_cyclegan(config: Networks, size: int, seed: int) -> CycleGAN:
         networks = CycleGAN(
             G_AB=build_generator(config.generator, size),
             G_BA=build_generator(config.generator, size),
-            D_A=build_discriminator(config.discriminator, size, config.generator.context_slices),
-            D_B=build_discriminator(config.discriminator, size, config.generator.context_slices),
+            D_A=build_discriminator(config.discriminator, size),
+            D_B=build_discriminator(config.discriminator, size),
         )
     random = torch.Generator().manual_seed(seed)
     for name, parameter in networks.named_parameters():

@@ -21,7 +21,7 @@ class PatchDiscriminator(nn.Module):
     must read. Raises :class:`~medcyclegan.errors.ConfigError` if no output pixel would be left at that size.
     """
 
-    def __init__(self, size: int, filters: int = 64, layers: int = 3, channels: int = 1) -> None:
+    def __init__(self, size: int, filters: int = 64, layers: int = 3) -> None:
         super().__init__()
         _check_patch_layers(size, layers)
         # Imported here so that translation, which needs no discriminator, does not import MONAI's networks.
@@ -30,7 +30,7 @@ class PatchDiscriminator(nn.Module):
         self.layers = MonaiPatchDiscriminator(
             spatial_dims=2,
             channels=filters,
-            in_channels=channels,
+            in_channels=1,
             out_channels=1,
             num_layers_d=layers,
             norm="INSTANCE",
@@ -38,26 +38,26 @@ class PatchDiscriminator(nn.Module):
         _exchange_norms(self.layers)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the logits ``(N, 1, h, w)`` of ``image`` ``(N, channels, H, W)``: positive means real."""
+        """Return the logits ``(N, 1, h, w)`` of ``image`` ``(N, 1, H, W)``: positive means real."""
         for layer in self.layers.children():
             image = layer(image)
         return image
 
 
 class ClassifierDiscriminator(nn.Module):
-    """A CNN classifier with one logit per image: ``(N, channels, H, W)`` to ``(N, 1)``.
+    """A CNN classifier with one logit per image: ``(N, 1, H, W)`` to ``(N, 1)``.
 
     Strided 4 x 4 convolutions reduce ``size`` to at most 8 x 8 pixels (5 layers at 256). The number of channels
     starts at ``filters`` (64) and doubles up to eight times that. Each has instance normalization, except the
     first, and LeakyReLU 0.2. Then the mean over the pixels and one linear layer, so larger images are accepted too.
     """
 
-    def __init__(self, size: int, filters: int = 64, channels: int = 1) -> None:
+    def __init__(self, size: int, filters: int = 64) -> None:
         super().__init__()
         depth = max(2, (max(size, 8) - 1).bit_length() - 3)
         widths = [filters * min(8, 2**level) for level in range(depth)]
         layers: list[nn.Module] = [
-            nn.Conv2d(channels, widths[0], 4, stride=2, padding=1),
+            nn.Conv2d(1, widths[0], 4, stride=2, padding=1),
             nn.LeakyReLU(0.2, inplace=True),
         ]
         for narrow, wide in itertools.pairwise(widths):
@@ -67,7 +67,7 @@ class ClassifierDiscriminator(nn.Module):
         self.logit = nn.Linear(widths[-1], 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the logits ``(N, 1)`` of ``image`` ``(N, channels, H, W)``: positive means real."""
+        """Return the logits ``(N, 1)`` of ``image`` ``(N, 1, H, W)``: positive means real."""
         return self.logit(self.features(image).mean(dim=(2, 3)))
 
 

@@ -34,12 +34,7 @@ def generator_class(config: Generator) -> type[ResnetGenerator | UnetGenerator |
 
 
 def build_generator(config: Generator, size: int) -> nn.Module:
-    """Build a generator for slices of ``size`` x ``size`` pixels: ``(N, C, H, W)`` to the same shape.
-
-    C is ``config.context_slices``. With 3 or 5, the generator translates a slice and its neighbors together
-    and returns all of them. Its output can therefore be translated back, so the cycle and identity terms take
-    one pass each, and discriminators see whether adjacent slices are consistent. Translation keeps only the
-    middle slice (:func:`~medcyclegan.networks.keep_middle_slice`).
+    """Build a generator for slices of ``size`` x ``size`` pixels: ``(N, 1, H, W)`` to the same shape.
 
     Larger canvases are accepted: multiples of 4 for ``resnet``, of 2**levels for ``unet`` (256) and ``subpixel_unet``
     (32). Raises :class:`~medcyclegan.errors.ConfigError` if ``size`` does not fit the network.
@@ -54,7 +49,7 @@ def canvas_multiple(config: Generator, size: int) -> int:
 
 def weight_settings(config: Generator, size: int) -> dict[str, Any]:
     """Return the settings that determine the names and shapes of a generator's weights, by their names."""
-    shared = {name: getattr(config, name) for name in ("kind", "filters", "upsampling", "context_slices")}
+    shared = {name: getattr(config, name) for name in ("kind", "filters", "upsampling")}
     return shared | generator_class(config).own_settings(config, size)
 
 

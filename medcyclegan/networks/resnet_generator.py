@@ -20,7 +20,7 @@ def resnet_blocks(size: int) -> int:
 
 
 class ResnetGenerator(nn.Module):
-    """c7s1-F, d2F, d4F, ``blocks`` x R4F, u2F, uF, c7s1-1: ``(N, channels, H, W)`` to the same shape.
+    """c7s1-F, d2F, d4F, ``blocks`` x R4F, u2F, uF, c7s1-1: ``(N, 1, H, W)`` to the same shape.
 
     F is ``filters`` (64 in the paper). Reflection padding, instance normalization and ReLU are used
     throughout, and tanh at the end. H and W must be multiples of 4. Convolutions before a normalization
@@ -34,13 +34,12 @@ class ResnetGenerator(nn.Module):
         filters: int = 64,
         blocks: int = 9,
         upsampling: Literal["transposed", "resize"] = "transposed",
-        channels: int = 1,
     ) -> None:
         super().__init__()
         f = filters
         self.encoder = nn.Sequential(
             nn.ReflectionPad2d(3),
-            nn.Conv2d(channels, f, 7, bias=False),
+            nn.Conv2d(1, f, 7, bias=False),
             InstanceNorm(f),
             nn.ReLU(inplace=True),
             *_downsample(f, 2 * f),
@@ -51,13 +50,13 @@ class ResnetGenerator(nn.Module):
             *_upsample(4 * f, 2 * f, upsampling),
             *_upsample(2 * f, f, upsampling),
             nn.ReflectionPad2d(3),
-            nn.Conv2d(f, channels, 7),
+            nn.Conv2d(f, 1, 7),
         )
 
     @classmethod
     def from_config(cls, config: Generator, size: int) -> ResnetGenerator:
         """Build the generator of ``config`` for slices of ``size`` pixels."""
-        return cls(config.filters, config.blocks or resnet_blocks(size), config.upsampling, config.context_slices)
+        return cls(config.filters, config.blocks or resnet_blocks(size), config.upsampling)
 
     @staticmethod
     def canvas_multiple(_size: int) -> int:
@@ -78,7 +77,7 @@ class ResnetGenerator(nn.Module):
         """Return None: the same weights fit slices of any size."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has the same dtype."""
+        """Translate ``image`` ``(N, 1, H, W)`` in [-1, 1]; the result has the same dtype."""
         features = self.decoder(self.blocks(self.encoder(image)))
         # Under autocast the features have 8 bits of mantissa; tanh in the image's dtype loses no further precision.
         return torch.tanh(features.to(image.dtype))

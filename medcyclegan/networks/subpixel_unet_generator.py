@@ -37,10 +37,10 @@ def subpixel_levels(size: int) -> int:
 class SubpixelUnetGenerator(nn.Module):
     """A U-Net (Ronneberger et al. 2015) at half the resolution, with a sub-pixel convolution at the end.
 
-    ``(N, channels, H, W)`` to the same shape. ``levels`` levels of two convolutions, the first of which halves rows and
+    ``(N, 1, H, W)`` to the same shape. ``levels`` levels of two convolutions, the first of which halves rows and
     columns: in the uppermost level it has 6 x 6 pixels, all others have 3 x 3. The number of channels starts at
     ``filters`` and doubles up to four times that. LeakyReLU 0.2, and instance normalization except after the first
-    convolution. The last convolution has four channels per slice, which become 2 x 2 pixels (Shi et al. 2016, arXiv
+    convolution. The last convolution has four channels, which become 2 x 2 pixels (Shi et al. 2016, arXiv
     1609.05158), and tanh. H and W must be multiples of 2**levels.
 
     Edges can be as sharp as in the input, unlike in :class:`UnetGenerator` with ``upsampling="resize"``, whose last
@@ -53,11 +53,10 @@ class SubpixelUnetGenerator(nn.Module):
         filters: int = 32,
         levels: int = _MOST_LEVELS,
         upsampling: Literal["transposed", "resize"] = "transposed",
-        channels: int = 1,
     ) -> None:
         super().__init__()
         widths = [filters * min(4, 2**level) for level in range(levels)]
-        first = [nn.Conv2d(channels, widths[0], 6, stride=2, padding=2), nn.LeakyReLU(0.2)]
+        first = [nn.Conv2d(1, widths[0], 6, stride=2, padding=2), nn.LeakyReLU(0.2)]
         self.down = nn.ModuleList([nn.Sequential(*first, *_convolution(widths[0], widths[0]))])
         for narrow, wide in itertools.pairwise(widths):
             self.down.append(nn.Sequential(*_convolution(narrow, wide, stride=2), *_convolution(wide, wide)))
@@ -65,12 +64,12 @@ class SubpixelUnetGenerator(nn.Module):
         for narrow, wide in reversed(list(itertools.pairwise(widths))):
             self.enlarge.append(_upsample(wide, upsampling))
             self.up.append(nn.Sequential(*_convolution(wide + narrow, narrow), *_convolution(narrow, narrow)))
-        self.last = nn.Sequential(nn.Conv2d(widths[0], 4 * channels, 3, padding=1), nn.PixelShuffle(2))
+        self.last = nn.Sequential(nn.Conv2d(widths[0], 4, 3, padding=1), nn.PixelShuffle(2))
 
     @classmethod
     def from_config(cls, config: Generator, size: int) -> SubpixelUnetGenerator:
         """Build the generator of ``config`` for slices of ``size`` pixels."""
-        return cls(config.filters, subpixel_levels(size), config.upsampling, config.context_slices)
+        return cls(config.filters, subpixel_levels(size), config.upsampling)
 
     @staticmethod
     def canvas_multiple(size: int) -> int:
@@ -93,7 +92,7 @@ class SubpixelUnetGenerator(nn.Module):
         return len({name.split(".")[1] for name in names if name.startswith("down.")})
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has the same dtype."""
+        """Translate ``image`` ``(N, 1, H, W)`` in [-1, 1]; the result has the same dtype."""
         features, skips = image, []
         for layer in self.down:
             features = layer(features)

@@ -37,7 +37,7 @@ def unet_levels(size: int) -> int:
 
 
 class UnetGenerator(nn.Module):
-    """C64-C128-C256-C512-… down to the bottleneck and up again with skips: ``(N, channels, H, W)`` to the same.
+    """C64-C128-C256-C512-… down to the bottleneck and up again with skips: ``(N, 1, H, W)`` to the same.
 
     ``levels`` strided 4 x 4 convolutions (8 at 256 pixels, where the bottleneck is 1 x 1). The number of channels
     starts at ``filters`` (64) and doubles up to eight times that. LeakyReLU 0.2 in the encoder, ReLU in the decoder.
@@ -53,11 +53,10 @@ class UnetGenerator(nn.Module):
         levels: int = 8,
         dropout: float = 0.5,
         upsampling: Literal["transposed", "resize"] = "transposed",
-        channels: int = 1,
     ) -> None:
         super().__init__()
         widths = [filters * min(8, 2**level) for level in range(levels)]
-        self.down = nn.ModuleList([nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)])
+        self.down = nn.ModuleList([nn.Conv2d(1, widths[0], 4, stride=2, padding=1)])
         for level in range(1, levels):
             deepest = level == levels - 1
             layers: list[nn.Module] = [
@@ -73,12 +72,12 @@ class UnetGenerator(nn.Module):
             if levels - 1 - level < _DROPOUT_BLOCKS and dropout > 0:
                 layers.append(nn.Dropout(dropout))
             self.up.append(nn.Sequential(*layers))
-        self.last = nn.Sequential(nn.ReLU(), *_upsample(2 * widths[0], channels, upsampling, bias=True))
+        self.last = nn.Sequential(nn.ReLU(), *_upsample(2 * widths[0], 1, upsampling, bias=True))
 
     @classmethod
     def from_config(cls, config: Generator, size: int) -> UnetGenerator:
         """Build the generator of ``config`` for slices of ``size`` pixels."""
-        return cls(config.filters, unet_levels(size), config.dropout, config.upsampling, config.context_slices)
+        return cls(config.filters, unet_levels(size), config.dropout, config.upsampling)
 
     @staticmethod
     def canvas_multiple(size: int) -> int:
@@ -101,7 +100,7 @@ class UnetGenerator(nn.Module):
         return sum(name.startswith("down.") and name.endswith(".weight") for name in names)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Translate ``image`` ``(N, channels, H, W)`` in [-1, 1]; the result has the same dtype."""
+        """Translate ``image`` ``(N, 1, H, W)`` in [-1, 1]; the result has the same dtype."""
         skips = [self.down[0](image)]
         for layer in self.down[1:]:
             skips.append(layer(skips[-1]))

@@ -41,7 +41,7 @@ class InitialModel:
 class PairSource(Protocol):
     """Pairs of slices for supervised training.
 
-    A batch holds ``input_A``, ``input_B``, ``target_A`` and ``target_B``, each ``(N, C, H, W)`` float32 in [-1, 1], of
+    A batch holds ``input_A``, ``input_B``, ``target_A`` and ``target_B``, each ``(N, 1, H, W)`` float32 in [-1, 1], of
     the same places of the same patients; then, if lesions are weighted, the weight of each pixel.
     """
 

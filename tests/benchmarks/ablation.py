@@ -31,7 +31,6 @@ VARIANTS = {
     "pairing=uniform": ["training.pairing=uniform"],
     "identity_weight=2.5": ["losses.identity_weight=2.5"],
     "no running mean (EMA)": ["training.ema_decay=null"],
-    "context_slices=3": ["networks.generator.context_slices=3"],
     "structure=none": ["losses.structure=none"],
     "upsampling=transposed": ["networks.generator.upsampling=transposed"],
 }

@@ -16,7 +16,7 @@ from medcyclegan.config import Config, load_config
 from medcyclegan.data import SliceIndex, StackReader
 from medcyclegan.intensity import foreground_threshold
 from medcyclegan.metrics import mae, ncc, psnr, ssim
-from medcyclegan.networks import build_cyclegan, middle_slice
+from medcyclegan.networks import build_cyclegan
 from medcyclegan.training.monitor.health import measure_signs, read_reference
 from medcyclegan.training.monitor.scores import HeldOut, scores_of
 from medcyclegan.training.plan import Plan, build_plan
@@ -88,15 +88,15 @@ def candidates(
     """
     plan = build_plan(store, config, CONTRASTS)
     step = evaluated(plan, bundle, device)
-    slices = training_slices(store, config.networks.generator.context_slices, count)
+    slices = training_slices(store, count)
     found = scores_of(step, slices)
     ours, theirs = fakes_of(step, slices), fakes_of_start(store, start, device, count)
-    own = [middle_slice(images)[:, 0].numpy() for images in slices.inputs]
+    own = [images[:, 0].numpy() for images in slices.inputs]
     heads = [images > level for images, level in zip(own, slices.levels, strict=True)]
     information = [mutual_information(a[m], b[m]) for a, b, m in zip(own, ours, heads, strict=True)]
     likeness = [float(np.corrcoef(a[m], b[m])[0, 1]) for a, b, m in zip(ours, theirs, heads, strict=True)]
     # As in training.run.agreement, but on the device.
-    signs = measure_signs(step, references(store, config.networks.generator.context_slices))
+    signs = measure_signs(step, references(store))
     return {
         "sliced_wasserstein": mean(found["sliced_wasserstein_AB"], found["sliced_wasserstein_BA"]),
         "histogram": mean(found["histogram_AB"], found["histogram_BA"]),
@@ -120,26 +120,22 @@ def evaluated(plan: Plan, bundle: ModelBundle, device: str) -> CycleGANStep:
 
 
 @functools.cache
-def training_slices(store: Path, context: int, count: int) -> HeldOut:
+def training_slices(store: Path, count: int) -> HeldOut:
     """Return evenly spaced training slices of both domains, as if they were held out."""
-    plan = build_plan(store, with_context(context), CONTRASTS)
+    plan = build_plan(store, load_config("cpu"), CONTRASTS)
     reader, inputs = StackReader(plan.store), []
     for rows in plan.training:
         index = SliceIndex(rows)
-        inputs.append(torch.stack([reader.read_context(*index.find(n), context) for n in index.spread(count)]))
-    real = [middle_slice(images)[:, 0].numpy() for images in inputs]
+        inputs.append(torch.stack([reader.read_image(*index.find(n)) for n in index.spread(count)]))
+    real = [images[:, 0].numpy() for images in inputs]
     levels = [foreground_threshold(images, None) for images in real]
     return HeldOut((inputs[0], inputs[1]), (real[0], real[1]), (levels[0], levels[1]), ())
 
 
 @functools.cache
-def references(store: Path, context: int) -> dict:
-    plan = build_plan(store, with_context(context), CONTRASTS)
+def references(store: Path) -> dict:
+    plan = build_plan(store, load_config("cpu"), CONTRASTS)
     return {"AB": read_reference(plan, 0), "BA": read_reference(plan, 1)}
-
-
-def with_context(context: int) -> Config:
-    return load_config("cpu", [f"networks.generator.context_slices={context}"])
 
 
 def fakes_of(step: CycleGANStep, slices: HeldOut) -> list[np.ndarray]:
@@ -147,7 +143,7 @@ def fakes_of(step: CycleGANStep, slices: HeldOut) -> list[np.ndarray]:
     found = []
     with step.evaluating() as networks:
         for generator, images in zip((networks.G_AB, networks.G_BA), slices.inputs, strict=True):
-            parts = [middle_slice(generator(part.to(step.device)))[:, 0].float().cpu() for part in images.split(16)]
+            parts = [generator(part.to(step.device))[:, 0].float().cpu() for part in images.split(16)]
             found.append(torch.cat(parts).numpy())
     return found
 

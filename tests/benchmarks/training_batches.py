@@ -17,13 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def train_once(batch_size: int, size: int, steps: int, device: str) -> None:
     """Train some steps and print a line; called in a separate process."""
     import psutil
-    import torch
     from support.stores import blobs, make_store
 
     from medcyclegan.config import parse_config

@@ -36,7 +36,7 @@ BATCH = 16
 def networks_alone(model: ModelBundle, direction: str, slices: int, device: str, dtype: torch.dtype) -> float:
     """Return the seconds of the generator on ``slices`` slices that are on the device already."""
     network = model.build(direction).eval().to(device)
-    images = torch.rand(BATCH, model.generator.context_slices, 256, 256, device=device) * 2 - 1
+    images = torch.rand(BATCH, 1, 256, 256, device=device) * 2 - 1
     seconds = []
     with torch.inference_mode(), torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
         for _ in range(4):

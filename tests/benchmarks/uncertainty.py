@@ -1,10 +1,9 @@
-"""Print what three planes and 2.5-D slices do to flicker, and whether the uncertainty map finds a translation's errors.
+"""Print what three planes do to flicker, and whether the uncertainty map finds a translation's errors.
 
-``python tests/benchmarks/uncertainty.py --out FOLDER [--model DIR ... --context-model DIR] [--heads N] [--seed SEED]``.
-The models translate T1 to T2 of synthetic heads: three of ``medcyclegan demo`` with seeds 0, 1 and 2, and one trained
-on the first one's slices with ``networks.generator.context_slices=3``. Without ``--model`` (a demo's
-``runs/latest/model``, one or several) they are trained first, some 20 minutes on one free core; what FOLDER already
-holds is taken. ``--seed``: of the first head that is tested.
+``python tests/benchmarks/uncertainty.py --out FOLDER [--model DIR ...] [--heads N] [--seed SEED]``.
+The models translate T1 to T2 of synthetic heads: three of ``medcyclegan demo`` with seeds 0, 1 and 2. Without
+``--model`` (a demo's ``runs/latest/model``, one or several) they are trained first, some 15 minutes on one free core;
+what FOLDER already holds is taken. ``--seed``: of the first head that is tested.
 
 The tested heads were never trained on. Each has four lesions: oedema, which a third of the trained heads have, and
 three of kinds that none has: fat, calcification, and tissue like muscle. Figures are means over the heads. "error":
@@ -28,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from medcyclegan import train
 from medcyclegan.config import load_config
 from medcyclegan.demo import run_demo
 from medcyclegan.inference import InferenceOptions, translate, uncertainty_map
@@ -58,7 +56,6 @@ WAYS = {
     "three models": (MEMBERS, InferenceOptions(device="cpu")),
     "three models and planes": (MEMBERS, InferenceOptions(device="cpu", planes="three")),
 }
-CONTEXT = "2.5-D, axial"
 _AVERAGED_MM = 3.0
 _BRAIN = ("grey matter", "white matter", "deep grey matter", "csf")
 
@@ -108,19 +105,15 @@ def make_case(seed: int, slice_mm: float) -> Case:
     return Case(t1_volume(ill, fat_signal=FAT_SIGNAL), t2_volume(ill), inside, brain, where)
 
 
-def find_models(out: Path, members: list[Path], context: Path | None) -> tuple[list[Path], Path | None]:
+def find_models(out: Path, members: list[Path]) -> list[Path]:
     """Return the models that were named; where none was, train those that ``out`` does not hold."""
     if members:
-        return members, context
+        return members
     for seed in range(MEMBERS):
         members.append(out / f"demo-{seed}" / "runs" / "latest" / "model")
         if not members[-1].exists():
             run_demo(out / f"demo-{seed}", config=load_config("demo", [f"seed={seed}"]), device="cpu", overwrite=True)
-    context = out / "context" / "latest" / "model"
-    if not context.exists():
-        config = load_config("demo", ["networks.generator.context_slices=3"])
-        train(out / "demo-0" / "slices", config=config, out=out / "context", device="cpu")
-    return members, context
+    return members
 
 
 def area_under_curve(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
@@ -142,14 +135,11 @@ def judge_map(case: Case, values: NDArray[np.float32], error: NDArray[np.float32
 
 
 def judge_head(
-    case: Case, models: tuple[list[Path], Path | None], tables: list[dict[str, list[list[float]]]]
+    case: Case, members: list[Path], tables: list[dict[str, list[list[float]]]]
 ) -> dict[str, dict[str, NDArray[np.float32]]]:
     """Translate one head in every way, add a row of figures to the two tables; return the arrays to draw."""
     smooth, judged = tables
-    members, context = models
     ways = {name: (members[:count], way) for name, (count, way) in WAYS.items() if count <= len(members)}
-    if context is not None:
-        ways[CONTEXT] = ([context], InferenceOptions(device="cpu"))
     drawn = {}
     smooth.setdefault("the true T2", []).append([case.flicker(case.truth.array), 0.0, 1.0, 0.0])
     for name, (folders, way) in ways.items():
@@ -207,18 +197,15 @@ def draw(case: Case, drawn: Mapping[str, dict[str, Any]], out: Path, ending: str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, action="append", default=[], help="a demo's model; several: an ensemble")
-    parser.add_argument("--context-model", type=Path, help="a model of slices with their neighbours")
     parser.add_argument("--heads", type=int, default=3, help="heads to test on")
     parser.add_argument("--seed", type=int, default=500, help="seed of the first of them")
     parser.add_argument("--out", type=Path, help="where models and pictures are kept (default: nowhere)")
     arguments = parser.parse_args()
-    if arguments.context_model and not arguments.model:
-        parser.error("--context-model goes with --model")
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as temporary:
         out = arguments.out or Path(temporary)
         out.mkdir(parents=True, exist_ok=True)
-        models = find_models(out, arguments.model, arguments.context_model)
+        models = find_models(out, arguments.model)
         for slice_mm in GRIDS:
             tables: list[dict[str, list[list[float]]]] = [{}, {}]
             for seed in range(arguments.seed, arguments.seed + arguments.heads):

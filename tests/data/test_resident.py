@@ -22,10 +22,9 @@ def batches(rows, slices, **sampling):
     return list(prefetched_batches(unpaired.batch, 0, 4, pin=False))
 
 
-@pytest.mark.parametrize("context", [1, 3])
-def test_batches_are_those_from_files(rows, tmp_path, context):
-    from_files = batches(rows, tmp_path, context=context)
-    resident = batches(rows, open_reader(tmp_path, rows, CPU, "on"), context=context)
+def test_batches_are_those_from_files(rows, tmp_path):
+    from_files = batches(rows, tmp_path)
+    resident = batches(rows, open_reader(tmp_path, rows, CPU, "on"))
     for one, other in zip(from_files, resident, strict=True):
         assert all(torch.equal(a, b) and b.dtype == torch.float32 for a, b in zip(one, other, strict=True))
 
@@ -35,19 +34,19 @@ def test_it_needs_no_file_once_it_is_made(rows, tmp_path):
     expected = StackReader(tmp_path).read(rows[0], 2)
     for row in rows:
         (tmp_path / row.file).unlink()
-    assert np.array_equal(reader.read_context(rows[0], 2)[0], expected)
+    assert np.array_equal(reader.read_image(rows[0], 2)[0], expected)
 
 
 @pytest.mark.parametrize(("wish", "kind"), [("auto", StackReader), ("off", StackReader), ("on", ResidentStacks)])
 def test_a_cpu_reads_files_by_default(rows, tmp_path, wish, kind):
     reader = open_reader(tmp_path, rows, CPU, wish)
     assert type(reader) is kind
-    assert torch.equal(reader.read_context(rows[1], 1), StackReader(tmp_path).read_context(rows[1], 1))
+    assert torch.equal(reader.read_image(rows[1], 1), StackReader(tmp_path).read_image(rows[1], 1))
 
 
 def test_slices_are_on_the_given_device(rows, tmp_path):
     reader = open_reader(tmp_path, rows, torch.device("meta"), "on")
-    assert reader.read_context(rows[0], 1).device.type == "meta"
+    assert reader.read_image(rows[0], 1).device.type == "meta"
 
 
 @pytest.mark.parametrize(("free", "kind"), [(4 * 12 * 2048, ResidentStacks), (4 * 12 * 2048 - 4, StackReader)])
@@ -59,7 +58,7 @@ def test_a_cuda_device_holds_what_fits_in_a_quarter_of_its_free_memory(rows, tmp
     monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self)
     reader = open_reader(tmp_path, rows, device, "auto")
     assert type(reader) is kind
-    assert reader.read_context(rows[0], 1).shape == (1, 32, 32)
+    assert reader.read_image(rows[0], 1).shape == (1, 32, 32)
     assert asked == [device]
     (said,) = caplog.messages
     assert said == (

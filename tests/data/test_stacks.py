@@ -8,7 +8,7 @@ import pytest
 from support.stores import make_row, make_store
 
 from medcyclegan.data import SliceIndex, StackReader, check_stacks, stacks
-from medcyclegan.data.stacks import neighbours, open_stack
+from medcyclegan.data.stacks import open_stack
 from medcyclegan.errors import StoreError
 
 
@@ -125,17 +125,8 @@ def test_stacks_made_in_different_ways_are_refused(tmp_path: Path, key: str, val
         check_stacks(tmp_path, [*rows, other])
 
 
-@pytest.mark.parametrize(
-    ("place", "context", "expected"),
-    [(2, 1, [2]), (2, 3, [1, 2, 2]), (1, 5, [0, 0, 1, 2, 2]), (0, 3, [0, 0, 1]), (3, 3, [3, 3, 4]), (4, 3, [3, 4, 4])],
-)
-def test_missing_neighbours_are_repeated_at_ends_and_gaps(place, context, expected) -> None:
-    assert neighbours((10, 11, 12, 20, 21), place, context) == expected
-
-
-def test_a_slice_lies_between_its_neighbours(tmp_path: Path) -> None:
+def test_an_image_has_one_channel(tmp_path: Path) -> None:
     (row,) = make_store(tmp_path, {"t1": [np.arange(4, dtype=np.float32)[:, None, None] / 4 + np.zeros((4, 32, 32))]})
-    assert StackReader(tmp_path).read_context(row, 3)[:, 0, 0].tolist() == [0.75]
-    context = StackReader(tmp_path).read_context(row, 3, 5)
-    assert context.shape == (5, 32, 32)
-    assert context[:, 0, 0].tolist() == [0.25, 0.5, 0.75, 0.75, 0.75]
+    image = StackReader(tmp_path).read_image(row, 3)
+    assert image.shape == (1, 32, 32)
+    assert (image == 0.75).all()

@@ -197,14 +197,3 @@ def test_uniform_pairing_does_not_look_at_heights(tmp_path) -> None:
     slices = build(rows, tmp_path)
     pairs = [slices.sample(i).slices for i in range(2000)]
     assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.1
-
-
-def test_a_context_is_mirrored_as_a_whole_and_has_its_slice_in_the_middle(rows, tmp_path) -> None:
-    alone = build(rows, tmp_path, batch_size=8, flip_probability=0.5)
-    between = build(rows, tmp_path, batch_size=8, flip_probability=0.5, context=3)
-    for one, three in zip(alone.batch(1), between.batch(1), strict=True):
-        assert three.shape == (8, 3, SIZE, SIZE)
-        assert torch.equal(three[:, 1:2], one)
-        assert torch.equal(three[:, 0, 5], three[:, 1, 5])  # the dark half is on the same side throughout
-        steps = torch.diff(three[:, :, 2, 0] * 64, dim=1)
-        assert set(steps.flatten().tolist()) <= {0.0, 1.0}

@@ -1,6 +1,4 @@
-"""Properties of sampling: passes contain all slices, processes share each batch, neighbors are adjacent."""
-
-import itertools
+"""Properties of sampling: passes contain all slices, processes share each batch."""
 
 import torch
 from hypothesis import given
@@ -8,14 +6,13 @@ from hypothesis import strategies as st
 from support.strategies import slice_rows
 
 from medcyclegan.data import Sampling, SliceIndex, UnpairedSlices
-from medcyclegan.data.stacks import neighbours
 from medcyclegan.data.unpaired import HEIGHT_BAND
 
 
 class Names:
     """A reader that returns the number of a slice instead of the slice."""
 
-    def read_context(self, row, place, context=1):
+    def read_image(self, row, place):
         return torch.full((1, 1, 2), 1000.0 * int(row.case, 16) + place) + torch.tensor([0.0, 0.5])
 
 
@@ -61,17 +58,3 @@ def test_an_index_finds_every_slice_and_spreads_over_all(rows, count):
     assert len(spread) == min(count, len(index))
     assert sorted(set(spread)) == spread
     assert 0 <= spread[0] <= spread[-1] < len(index)
-
-
-@given(
-    kept=st.sets(st.integers(0, 60), min_size=1, max_size=30).map(sorted),
-    context=st.sampled_from([1, 3, 5]),
-    data=st.data(),
-)
-def test_neighbours_touch_and_the_slice_is_in_the_middle(kept, context, data):
-    place = data.draw(st.integers(0, len(kept) - 1))
-    around = neighbours(kept, place, context)
-    assert len(around) == context
-    assert around[context // 2] == place
-    heights = [kept[number] for number in around]
-    assert all(upper - lower in (0, 1) for lower, upper in itertools.pairwise(heights))

@@ -83,8 +83,8 @@ def test_canvas_multiples_are_those_that_the_generators_accept(kind, multiple) -
     ],
 )
 def test_settings_and_levels_determine_the_weights(kind, size, own, levels) -> None:
-    config = Generator(kind=kind, filters=2, upsampling="resize", context_slices=3)
-    shared = {"kind": kind, "filters": 2, "upsampling": "resize", "context_slices": 3}
+    config = Generator(kind=kind, filters=2, upsampling="resize")
+    shared = {"kind": kind, "filters": 2, "upsampling": "resize"}
     assert weight_settings(config, size) == shared | own
     assert weight_levels(config, size) == levels
     names = build_generator(config, size).state_dict()

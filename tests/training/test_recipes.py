@@ -137,7 +137,6 @@ def test_nothing_beyond_the_recipes_is_on(name: str) -> None:
     config, step = load_config(name), build(name)
     assert (config.losses.structure, config.training.gradient_clip, config.training.ema_decay) == ("none", None, None)
     assert (config.training.pairing, config.training.max_steps) == ("uniform", None)
-    assert config.networks.generator.context_slices == 1
     assert step.gradient_clip is None
     assert step.averages is None
     kernels = torch.cat([p.flatten() for p in step.networks.parameters() if p.dim() == 4])

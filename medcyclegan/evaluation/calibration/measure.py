@@ -53,9 +53,9 @@ def measure_case(
     because the gain of a scanner is arbitrary. Raises a :class:`~medcyclegan.errors.MedCycleGANError` for a pair that
     cannot be compared.
     """
-    single = bundle.generator.context_slices == 1 and computing.planes == "axial"
+    axial = computing.planes == "axial"
     axes, _ = plane_axes(source.orientation)
-    volume, kept = every_nth_slice(source, MEASURED_SLICES) if single else (source, slice(None))
+    volume, kept = every_nth_slice(source, MEASURED_SLICES) if axial else (source, slice(None))
     done = translate(volume, [bundle], direction, computing)
     whole = patient_mask(source, done)
     inside = np.moveaxis(np.moveaxis(whole, axes[2], 0)[kept], 0, axes[2])

@@ -47,7 +47,7 @@ class TorchGenerator:
             self._network = to_reduced_precision(network, dtype).to(device)
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
-        """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1]; both are float32 on the CPU."""
+        """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1]; both are float32 on the CPU."""
         with torch.inference_mode(), exact_convolutions(self.device):
             return self._network(slices.to(self.device)).to("cpu", torch.float32)
 
@@ -65,12 +65,7 @@ def open_generators(
     ``few``: for some slices of a volume only.
     """
     if computing.backend == "onnx":
-        return [
-            OnnxGenerator(
-                _graph(bundle, name), channels=bundle.generator.context_slices, multiple=bundle.canvas_multiple()
-            )
-            for bundle in bundles
-        ]
+        return [OnnxGenerator(_graph(bundle, name), multiple=bundle.canvas_multiple()) for bundle in bundles]
     device = choose_device(computing.device)
     return [TorchGenerator(bundle, name, device, fast=computing.fast, few=few) for bundle in bundles]
 
@@ -79,7 +74,7 @@ def _graph(bundle: ModelBundle, name: str) -> bytes:
     if bundle.graphs:
         return bundle.graphs[name]
     log.info("creating the ONNX graph of %s; medcyclegan export --format onnx stores it for later runs", name)
-    return to_onnx(bundle.build(name), bundle.canvas_multiple(), channels=bundle.generator.context_slices)
+    return to_onnx(bundle.build(name), bundle.canvas_multiple())
 
 
 @contextlib.contextmanager
@@ -105,8 +100,7 @@ def open_runners(
 def check_members(bundles: Sequence[ModelBundle]) -> None:
     """Check that models to be averaged translate between the same domains in the same way.
 
-    Raises :class:`~medcyclegan.errors.ModelError` if domains, modalities, preparation or the number of
-    slices that they read at once differ.
+    Raises :class:`~medcyclegan.errors.ModelError` if domains, modalities or preparation differ.
     """
     first, *others = bundles
     known = [(d.name, d.modality, d.input_scaling) for d in first.domains]
@@ -117,9 +111,4 @@ def check_members(bundles: Sequence[ModelBundle]) -> None:
             raise ModelError(
                 f"--model number {number} has other domains or another preparation than the first: average only models "
                 "that were trained on equally prepared slices"
-            )
-        if other.generator.context_slices != first.generator.context_slices:
-            raise ModelError(
-                f"--model number {number} reads {other.generator.context_slices} slices at once, the first "
-                f"{first.generator.context_slices}: average models with the same context_slices"
             )

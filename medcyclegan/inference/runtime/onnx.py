@@ -26,7 +26,7 @@ OPSET = 20
 class OnnxGenerator:
     """An ONNX graph, run by ONNX Runtime on the CPU.
 
-    ``channels``: slices that it reads at once. ``multiple``: rows and columns must be multiples of it. The graph is
+    ``multiple``: rows and columns must be multiples of it. The graph is
     checked first (:func:`~medcyclegan.inference.runtime.onnx_check.check_graph`). Raises
     :class:`~medcyclegan.errors.MissingExtraError` without ONNX Runtime, and
     :class:`~medcyclegan.errors.ModelError` for bytes that are not a graph of this package.
@@ -34,18 +34,18 @@ class OnnxGenerator:
 
     shareable = False
 
-    def __init__(self, graph: bytes, *, channels: int = 1, multiple: int = 4) -> None:
+    def __init__(self, graph: bytes, *, multiple: int = 4) -> None:
         runtime = import_onnx("onnxruntime")
         self.device = torch.device("cpu")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # errors are raised as exceptions
-        checked = check_graph(graph, channels=channels, multiple=multiple)
+        checked = check_graph(graph, multiple=multiple)
         with _refused(runtime, "cannot read the graph"):
             self._session = runtime.InferenceSession(checked, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
-        """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1]; both are float32 on the CPU."""
+        """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1]; both are float32 on the CPU."""
         with _refused(importlib.import_module("onnxruntime"), "cannot compute the graph"):
             (translated,) = self._session.run([OUTPUT], {INPUT: slices.contiguous().numpy()})
         if translated.shape != (len(slices), 1, *slices.shape[2:]):
@@ -61,22 +61,20 @@ class OnnxGenerator:
             raise ModelError(f"--backend onnx computes only on the CPU, not on {device}: use --backend torch")
 
 
-def to_onnx(
-    network: nn.Module, multiple: int, metadata: Mapping[str, str] | None = None, *, channels: int = 1
-) -> bytes:
+def to_onnx(network: nn.Module, multiple: int, metadata: Mapping[str, str] | None = None) -> bytes:
     """Return the ONNX graph of a generator, for any number of slices of any size that it accepts.
 
-    ``multiple``: rows and columns must be multiples of it (:meth:`ModelBundle.canvas_multiple`). The
-    graph's input ``image`` ``(batch, channels, rows, columns)`` and its output ``translated``
-    ``(batch, 1, rows, columns)`` are float32 in [-1, 1]. ``metadata`` becomes its ``metadata_props``. ``network`` is
-    modified in place. Raises :class:`~medcyclegan.errors.MissingExtraError` without ONNX.
+    ``multiple``: rows and columns must be multiples of it (:meth:`ModelBundle.canvas_multiple`). The graph's input
+    ``image`` and its output ``translated``, ``(batch, 1, rows, columns)``, are float32 in [-1, 1]. ``metadata`` becomes
+    its ``metadata_props``. ``network`` is modified in place. Raises
+    :class:`~medcyclegan.errors.MissingExtraError` without ONNX.
     """
     import_onnx("onnxscript")
     import_onnx("onnx")
     _exchange_norms(network)
     # Three different sizes, so that the exporter does not equate them; the smallest that every layer accepts.
     rows = multiple * -(-32 // multiple)
-    example = torch.zeros(2, channels, rows, 2 * rows)
+    example = torch.zeros(2, 1, rows, 2 * rows)
     with _silence():
         program = torch.onnx.export(
             network,

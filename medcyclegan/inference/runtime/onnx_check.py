@@ -28,13 +28,13 @@ _LARGEST_SETTING = 1024
 _REMEDY = "export the model again with medcyclegan export --format onnx"
 
 
-def check_graph(graph: bytes, *, channels: int, multiple: int) -> bytes:
+def check_graph(graph: bytes, *, multiple: int) -> bytes:
     """Return a copy of ``graph`` that holds only what was checked, to be run instead of it.
 
-    ``channels``: slices that the generator reads at once. ``multiple``: rows and columns must be multiples of it.
+    ``multiple``: rows and columns must be multiples of it.
     Rejected before anything is run: data in other files, operators that no generator has (which excludes loops,
-    branches, vendor extensions and tensors of arbitrary size), functions, inputs and outputs other than ``image``
-    ``(batch, channels, rows, columns)`` and ``translated`` ``(batch, 1, rows, columns)`` in float32, and feature maps
+    branches, vendor extensions and tensors of arbitrary size), functions, inputs and outputs other than ``image`` and
+    ``translated``, both ``(batch, 1, rows, columns)`` in float32, and feature maps
     of unknown or excessive size. Raises :class:`~medcyclegan.errors.ModelError`, and
     :class:`~medcyclegan.errors.MissingExtraError` without ONNX.
     """
@@ -54,8 +54,8 @@ def check_graph(graph: bytes, *, channels: int, multiple: int) -> bytes:
                 f"outside the graph are not read; {_REMEDY}"
             )
     _check_operators(model)
-    _check_ports(onnx, model, channels)
-    _check_shapes(onnx, model, channels, multiple)
+    _check_ports(onnx, model)
+    _check_shapes(onnx, model, multiple)
     checked: bytes = model.SerializeToString()
     return checked
 
@@ -94,28 +94,28 @@ def _check_operators(model: Any) -> None:
             raise ModelError(f"the ONNX graph has a graph inside {name}, which no generator has: {_REMEDY}")
 
 
-def _check_ports(onnx: Any, model: Any, channels: int) -> None:
+def _check_ports(onnx: Any, model: Any) -> None:
     """Reject inputs and outputs other than a generator's, which have any number of slices of any size."""
     given = {tensor.name for tensor in model.graph.initializer}
     inputs = [port for port in model.graph.input if port.name not in given]
     names = [port.name for port in (*inputs, *model.graph.output)]
     if names != [INPUT, OUTPUT]:
         raise ModelError(f"an ONNX graph from {', '.join(names) or 'nothing'}: not one that medcyclegan exported")
-    for port, expected in ((inputs[0], channels), (model.graph.output[0], 1)):
+    for port in (inputs[0], model.graph.output[0]):
         tensor = port.type.tensor_type
         sizes = [size.dim_value if size.HasField("dim_value") else None for size in tensor.shape.dim]
-        if tensor.elem_type != onnx.TensorProto.FLOAT or sizes != [None, expected, None, None]:
+        if tensor.elem_type != onnx.TensorProto.FLOAT or sizes != [None, 1, None, None]:
             found = " x ".join("any" if size is None else str(size) for size in sizes) or "no shape"
             raise ModelError(
-                f"the ONNX graph's {port.name!r} is {found} of type {tensor.elem_type}, not any x {expected} x any x "
-                f"any of float32: {_REMEDY}"
+                f"the ONNX graph's {port.name!r} is {found} of type {tensor.elem_type}, not any x 1 x any x any "
+                f"of float32: {_REMEDY}"
             )
 
 
-def _check_shapes(onnx: Any, model: Any, channels: int, multiple: int) -> None:
+def _check_shapes(onnx: Any, model: Any, multiple: int) -> None:
     """Infer the size of every feature map for one small slice; reject unknown or excessive sizes."""
     rows = multiple * -(-32 // multiple)
-    slices = (1, channels, rows, 2 * rows)
+    slices = (1, 1, rows, 2 * rows)
     probe = _without_weights(onnx, model)
     for port in probe.graph.input:
         if port.name == INPUT:

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from medcyclegan.intensity import AIR
-from medcyclegan.networks import middle_slice
 
 __all__ = ["Difference", "compare", "exact_convolutions", "to_reduced_precision"]
 
@@ -67,12 +66,12 @@ def compare(
     half_range: float,
     unit: str,
 ) -> Difference:
-    """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1] both ways and return the difference of the results.
+    """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1] both ways and return the difference of the results.
 
     The mean is taken over the foreground of the slices, because air would lower it; the maximum over all pixels.
     ``half_range``: a difference of 1, in ``unit``.
     """
     difference = (one(slices) - other(slices)).abs() * half_range
-    shown = difference[middle_slice(slices) > AIR]
+    shown = difference[slices > AIR]
     mean = shown.mean() if shown.numel() else difference.mean()
     return Difference(float(mean), float(difference.max()), unit, slices.shape[0])

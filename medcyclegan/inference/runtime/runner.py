@@ -31,7 +31,7 @@ _CPU_ALLOWANCE = 256 * 2**20
 
 
 class SliceGenerator(Protocol):
-    """A callable that translates slices, ``(N, C, H, W)`` to ``(N, 1, H, W)``, float32 on the CPU."""
+    """A callable that translates slices, ``(N, 1, H, W)`` to the same shape, float32 on the CPU."""
 
     device: torch.device
     #: Whether several threads may call it at once, each with a different slice.
@@ -88,7 +88,7 @@ class SliceRunner:
         self._close_pool()
 
     def __call__(self, slices: torch.Tensor) -> torch.Tensor:
-        """Translate ``slices`` ``(N, C, H, W)`` in [-1, 1], float32 on the CPU, to ``(N, 1, H, W)``."""
+        """Translate ``slices`` ``(N, 1, H, W)`` in [-1, 1], float32 on the CPU, to the same shape."""
         results: list[torch.Tensor] = []
         done = 0
         while done < len(slices):

@@ -38,7 +38,7 @@ _FEWEST = 50
 class Reference:
     """The slices with which the fakes of one direction are compared; they stay the same throughout a run.
 
-    ``real`` ``(N, H, W)``: the inputs; ``inputs`` ``(N, C, H, W)``: the same, each between its neighbors.
+    ``real`` ``(N, H, W)``: the inputs;
     ``head``: where they show the patient; ``inside``: without its border; ``around``: with a margin of some pixels.
     ``hull``: the convex hull of the head in each slice, with the same margin: in a scan with a strong bias field, only
     parts of the scalp are brighter than air.
@@ -51,7 +51,6 @@ class Reference:
     """
 
     real: Slices
-    inputs: Slices
     head: Masks
     inside: Masks
     around: Masks
@@ -63,11 +62,8 @@ class Reference:
     target_texture: float
 
 
-def build_reference(real: Slices, targets: Slices, inputs: Slices | None = None) -> Reference:
-    """Return the reference of inputs ``(N, H, W)`` and, for each, M real target slices ``(N, M, H, W)``.
-
-    ``inputs`` ``(N, C, H, W)``: the slices that a generator reads for each input, if it reads several.
-    """
+def build_reference(real: Slices, targets: Slices) -> Reference:
+    """Return the reference of inputs ``(N, H, W)`` and, for each, M real target slices ``(N, M, H, W)``."""
     level = foreground_threshold(real, None)
     head = np.stack([ndimage.binary_fill_holes(image > level) for image in real])
     grown = ndimage.generate_binary_structure(3, 1)
@@ -81,7 +77,6 @@ def build_reference(real: Slices, targets: Slices, inputs: Slices | None = None)
     distance = np.abs(_blurred(real) - mean)[inside].mean() if inside.any() else own_distance
     return Reference(
         real=real,
-        inputs=real[:, None] if inputs is None else inputs,
         head=head,
         inside=inside,
         around=around,

@@ -19,7 +19,6 @@ from ignite.engine import Engine, Events
 from medcyclegan.config import Config
 from medcyclegan.data import SliceIndex, StackReader
 from medcyclegan.model.fitness import NOT_LEARNED
-from medcyclegan.networks import middle_slice
 from medcyclegan.training.monitor.diagnostics import Reference, Slices, build_reference, signs_of
 from medcyclegan.training.monitor.metrics_log import MetricsLog
 from medcyclegan.training.plan import Plan
@@ -292,29 +291,26 @@ def read_reference(plan: Plan, domain: int) -> Reference:
     for number in numbers:
         nearest = np.argsort(np.abs(target.heights - source.heights[number]), kind="stable")[:_TARGETS]
         targets.append(np.stack([reader.read(*target.find(int(near))) for near in nearest]))
-    context = plan.config.networks.generator.context_slices
-    inputs = torch.stack([reader.read_context(*source.find(number), context) for number in numbers])
-    return build_reference(middle_slice(inputs)[:, 0].numpy(), np.stack(targets), inputs.numpy())
+    inputs = np.stack([reader.read(*source.find(number)) for number in numbers])
+    return build_reference(inputs, np.stack(targets))
 
 
 def measure_signs(step: CycleGANStep, references: Mapping[str, Reference]) -> dict[str, dict[str, float]]:
     """Return the signs of directions ``AB`` and ``BA``."""
     model = step.model
     pairs = {"AB": (model.G_AB, model.G_BA), "BA": (model.G_BA, model.G_AB)}
-    return {d: signs_of(reference, *_passes(step, *pairs[d], reference.inputs)) for d, reference in references.items()}
+    return {d: signs_of(reference, *_passes(step, *pairs[d], reference.real)) for d, reference in references.items()}
 
 
 def _passes(
     step: CycleGANStep, there: torch.nn.Module, back: torch.nn.Module, inputs: Slices
 ) -> tuple[Slices, Slices, Slices]:
-    """Return fakes of ``inputs`` ``(N, C, H, W)``, their reconstructions, and those from 8 bits; slice by slice."""
+    """Return fakes of ``inputs`` ``(N, H, W)``, their reconstructions, and those from 8 bits; slice by slice."""
     passes: list[list[Slices]] = []
     with step.evaluating():
         for image in torch.from_numpy(inputs):
-            fake = there(image[None].to(step.device, step.dtype))
+            fake = there(image[None, None].to(step.device, step.dtype))
             coarse = (torch.round((fake.float() + 1.0) * 127.5) / 127.5 - 1.0).to(fake.dtype)
-            passes.append(
-                [middle_slice(result)[0, 0].float().cpu().numpy() for result in (fake, back(fake), back(coarse))]
-            )
+            passes.append([result[0, 0].float().cpu().numpy() for result in (fake, back(fake), back(coarse))])
     fakes, recs, coarse_recs = (np.stack(images) for images in zip(*passes, strict=True))
     return fakes, recs, coarse_recs

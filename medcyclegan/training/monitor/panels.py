@@ -11,7 +11,6 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from medcyclegan.data import SliceIndex, StackReader
-from medcyclegan.networks import middle_slice
 from medcyclegan.pictures import png_bytes, training_panel
 from medcyclegan.storage import atomic_write
 from medcyclegan.training.monitor.trackers import Tracker
@@ -49,7 +48,7 @@ class Panels:
 
 
 def panel_slices(plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the slices of A and of B that panels show, between their neighbors: ``(1, C, H, W)``.
+    """Return the slices of A and of B that panels show: ``(1, 1, H, W)``.
 
     They are always the same, at mid-height of a held-out volume if there is one.
     """
@@ -58,7 +57,7 @@ def panel_slices(plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
     for training, held_out in zip(plan.training, plan.held_out, strict=True):
         slices = SliceIndex((held_out or training)[:1])
         place = slices.find(slices.nearest_height(0.5))
-        images.append(reader.read_context(*place, plan.config.networks.generator.context_slices)[None])
+        images.append(reader.read_image(*place)[None])
     return images[0], images[1]
 
 
@@ -73,4 +72,4 @@ def panel_images(
         images |= {"real_B": real_B, "fake_A": fake_A, "rec_B": n.G_AB(fake_A)}
         if identity:
             images |= {"idt_A": n.G_BA(real_A), "idt_B": n.G_AB(real_B)}
-    return {name: middle_slice(image)[0, 0].float().cpu().numpy() for name, image in images.items()}
+    return {name: image[0, 0].float().cpu().numpy() for name, image in images.items()}

@@ -14,7 +14,6 @@ from medcyclegan.errors import TrainingError
 from medcyclegan.intensity import foreground_threshold
 from medcyclegan.manifest import SliceRow
 from medcyclegan.metrics import histogram_distance, mae, psnr, sliced_wasserstein, ssim
-from medcyclegan.networks import middle_slice
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.update.step import CycleGANStep
 
@@ -32,7 +31,7 @@ _CPU = torch.device("cpu")
 class HeldOut:
     """The slices for validation, of domains A and B.
 
-    ``inputs``: slices of held-out volumes between their neighbors, ``(N, C, H, W)``, possibly none.
+    ``inputs``: slices of held-out volumes between their neighbors, ``(N, 1, H, W)``, possibly none.
     ``real`` ``(M, H, W)``: real slices that fakes of that domain should resemble, of held-out volumes if there are any,
     else of training volumes.
     ``levels``: the value above which ``real`` shows the patient, in each domain. ``pairs``: the places of two slices of
@@ -55,7 +54,7 @@ def held_out_slices(plan: Plan, device: torch.device = _CPU) -> HeldOut:
     count = plan.config.validation.slices
     if plan.pairs is not None and plan.pairs.has_held_out:
         return _held_out_pairs(*plan.pairs.held_out(count, device))
-    reader, context = StackReader(plan.store), plan.config.networks.generator.context_slices
+    reader = StackReader(plan.store)
     places: tuple[list[tuple[SliceRow, int]], list[tuple[SliceRow, int]]] = ([], [])
     for first, second in paired_places(plan, count):
         places[0].append(first)
@@ -66,8 +65,8 @@ def held_out_slices(plan: Plan, device: torch.device = _CPU) -> HeldOut:
         if not own and held_out:
             index = SliceIndex(held_out)
             own += [index.find(number) for number in index.spread(count)]
-        images = [reader.read_context(*place, context) for place in own]
-        inputs.append(torch.stack(images) if images else torch.empty(0, context, plan.size, plan.size))
+        images = [reader.read_image(*place) for place in own]
+        inputs.append(torch.stack(images) if images else torch.empty(0, 1, plan.size, plan.size))
         index = SliceIndex(training)
         shown = own or [index.find(number) for number in index.spread(count)]
         real.append(np.stack([reader.read(*place) for place in shown]))
@@ -78,10 +77,7 @@ def held_out_slices(plan: Plan, device: torch.device = _CPU) -> HeldOut:
 def _held_out_pairs(
     input_A: torch.Tensor, input_B: torch.Tensor, target_A: torch.Tensor, target_B: torch.Tensor
 ) -> HeldOut:
-    real, shown = (
-        (middle_slice(a)[:, 0].numpy(), middle_slice(b)[:, 0].numpy())
-        for a, b in ((target_A, target_B), (input_A, input_B))
-    )
+    real, shown = ((a[:, 0].numpy(), b[:, 0].numpy()) for a, b in ((target_A, target_B), (input_A, input_B)))
     levels, input_levels = ((foreground_threshold(a, None), foreground_threshold(b, None)) for a, b in (real, shown))
     return HeldOut((input_A, input_B), real, levels, tuple((n, n) for n in range(len(input_A))), input_levels)
 
@@ -111,7 +107,7 @@ def scores_of_inputs(slices: HeldOut) -> dict[str, float]:
     scores: dict[str, float] = {}
     for source, inputs in enumerate(slices.inputs):
         if len(inputs):
-            scores |= _compare(slices, source, middle_slice(inputs)[:, 0].numpy())
+            scores |= _compare(slices, source, inputs[:, 0].numpy())
     return scores
 
 
@@ -119,7 +115,7 @@ def _compare(slices: HeldOut, source: int, fake: Slices) -> dict[str, float]:
     """Return how fakes ``(N, H, W)`` of the held-out slices of domain ``source`` compare with real slices."""
     real, direction = slices.real[1 - source], "AB" if source == 0 else "BA"
     input_level = (slices.input_levels or slices.levels)[source]
-    head = _heads(middle_slice(slices.inputs[source])[:, 0].numpy(), input_level)
+    head = _heads(slices.inputs[source][:, 0].numpy(), input_level)
     real_head = _heads(real, slices.levels[1 - source])
     distance = sliced_wasserstein(patches_of(fake, head), patches_of(real, real_head), projections=_PROJECTIONS)
     scores = {
@@ -149,14 +145,14 @@ def patches_of(images: Slices, heads: NDArray[np.bool_]) -> NDArray[np.float32]:
 def _translate(
     step: CycleGANStep, there: torch.nn.Module, back: torch.nn.Module, inputs: torch.Tensor
 ) -> tuple[Slices, float]:
-    """Return the fakes ``(N, H, W)`` of inputs ``(N, C, H, W)`` and their mean cycle error; slice by slice."""
+    """Return the fakes ``(N, H, W)`` of inputs ``(N, 1, H, W)`` and their mean cycle error; slice by slice."""
     fakes, errors = [], []
     with step.evaluating():
         for image in inputs:
             real = image[None].to(step.device, step.dtype)
             fake = there(real)
-            errors.append((middle_slice(back(fake)).float() - middle_slice(real).float()).abs().mean())
-            fakes.append(middle_slice(fake)[0, 0].float().cpu().numpy())
+            errors.append((back(fake).float() - real.float()).abs().mean())
+            fakes.append(fake[0, 0].float().cpu().numpy())
     if not np.isfinite(fakes).all():
         raise TrainingError(
             "the generators return NaN or infinite slices: start again with a lower training.learning_rate, or with "

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from medcyclegan.config import Config, Domain
-from medcyclegan.data.stacks import neighbours
 from medcyclegan.intensity import IntensityScaling, even_sample, foreground_threshold
 from medcyclegan.plane import PlaneFit, Preparation, cut_fit, to_plane
 from medcyclegan.synthesis import Patient
@@ -43,15 +42,14 @@ def cut_pairs(
     random: np.random.Generator,
     weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return slices of one patient: ``(N, 4, C, size, size)`` float16, on the images' device; 5 with ``weights``.
+    """Return slices of one patient: ``(N, 4, 1, size, size)`` float16, on the images' device; 5 with ``weights``.
 
     ``images`` are the inputs, ``wanted`` the targets: contrast to volume, ``(I, J, K)`` in RAS+ order on the patient's
     grid. ``weights``: a weight of each voxel, on the same grid; outside it, weights are 1.
 
     The second axis contains the input of A, the input of B, the target of A, the target of B, and the weights if there
     are any, all at the same position. N is ``pretraining.slices_per_patient``; the heights are random among those at
-    which the input of A shows the patient. C is ``networks.generator.context_slices``: each slice is in the middle of
-    its neighbors.
+    which the input of A shows the patient.
     """
     slicing = config.slicing
     inputs = [_scaled(images[name], name, config) for name in domains]
@@ -62,15 +60,14 @@ def cut_pairs(
     kept = torch.nonzero(share >= slicing.foreground).flatten().tolist() or list(range(len(share)))
     count = config.pretraining.slices_per_patient
     chosen = random.choice(len(kept), count, replace=count > len(kept))
-    context = config.networks.generator.context_slices
-    places = [kept[place] for number in chosen for place in neighbours(kept, int(number), context)]
+    places = [kept[number] for number in chosen]
     stacks = []
     for scaled in (*inputs, *targets):
-        planes = to_plane(scaled.slices[places][:, None], fit)[:, 0]
-        stacks.append(planes.view(count, context, slicing.size, slicing.size).half())
+        planes = to_plane(scaled.slices[places][:, None], fit)
+        stacks.append(planes.half())
     if weights is not None:
-        planes = to_plane(_axial(weights)[places][:, None], fit, padding=1.0)[:, 0]
-        stacks.append(planes.view(count, context, slicing.size, slicing.size).half())
+        planes = to_plane(_axial(weights)[places][:, None], fit, padding=1.0)
+        stacks.append(planes.half())
     return torch.stack(stacks, dim=1)
 
 

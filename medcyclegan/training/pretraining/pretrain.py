@@ -149,7 +149,7 @@ def _check_networks(config: Config, initial: ModelBundle | None) -> None:
     networks, size = config.networks, config.slicing.size
     with torch.device("meta"):  # without weights
         build_generator(networks.generator, size)
-        build_discriminator(networks.discriminator, size, networks.generator.context_slices)
+        build_discriminator(networks.discriminator, size)
     if initial is not None:
         check_generators(initial, networks.generator, size)
 

@@ -136,11 +136,11 @@ class SyntheticPairs:
 
     def bytes_in_memory(self, device: torch.device) -> int:
         """Return the memory of the workers and of the patients' slices, which are kept as 16-bit numbers."""
-        section, context = self.config.pretraining, self.config.networks.generator.context_slices
+        section = self.config.pretraining
         workers = 1 if device.type == "cuda" else max(section.workers, 1)
         patients = section.patients_at_once + _AHEAD * workers
         images = 5 if section.lesion_weight > 0 else 4
-        slices = patients * section.slices_per_patient * images * context * self.config.slicing.size**2 * 2
+        slices = patients * section.slices_per_patient * images * self.config.slicing.size**2 * 2
         return slices + workers * (_DRAWING_BYTES + _HEAD_BYTES * min(len(self.maps), _MOST_HEADS))
 
     @property
@@ -242,7 +242,7 @@ class _Drawn:
         self._order = functools.lru_cache(maxsize=2)(self._shuffle)
 
     def sample(self, i: int) -> torch.Tensor:
-        """Return the images of sample ``i``, ``(4, C, H, W)``, or 5 if lesions are weighted."""
+        """Return the images of sample ``i``, ``(4, 1, H, W)``, or 5 if lesions are weighted."""
         round_, place = divmod(i, self._slices)
         self._draw_for(round_)
         number = self._order(round_)[place]

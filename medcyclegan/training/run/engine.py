@@ -35,7 +35,7 @@ def run_engine(
     training = plan.config.training
     sampling = Sampling(
         *(plan.config.seed, training.batch_size, training.flip_probability, training.pairing),
-        *(step.ranks.rank, step.ranks.world_size, plan.config.networks.generator.context_slices),
+        *(step.ranks.rank, step.ranks.world_size),
     )
     pin = step.device.type == "cuda"
     with (

@@ -9,7 +9,7 @@ from medcyclegan.errors import TrainingError
 from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.fitness import Fitness
 from medcyclegan.model.shipped import order_of_domains
-from medcyclegan.networks import CycleGAN, weight_levels, weight_settings, with_context
+from medcyclegan.networks import CycleGAN, weight_levels, weight_settings
 from medcyclegan.training.plan import Plan
 from medcyclegan.training.run.state import RunState
 
@@ -37,10 +37,8 @@ def put_generators(networks: CycleGAN, model: ModelBundle, plan: Plan) -> None:
             "--init-from: its slices were made with %s, %g mm, the store's with %s, %g mm: anatomy differs in scale",
             *(model.preparation.fit, model.preparation.pixel_mm, plan.config.slicing.fit, pixel_mm),
         )
-    widened = plan.config.networks.generator.context_slices != model.generator.context_slices
     for name, network in (("G_AB", networks.G_AB), ("G_BA", networks.G_BA)):
-        weights = dict(model.weights[of[name]])
-        network.load_state_dict(with_context(weights, network) if widened else weights)
+        network.load_state_dict(dict(model.weights[of[name]]))
 
 
 def initial_model(state: RunState) -> ModelBundle | None:
@@ -68,7 +66,6 @@ def steps_behind(model: ModelBundle) -> int:
 def check_generators(model: ModelBundle, generator: Generator, slice_size: int) -> None:
     """Check that the weights of ``model`` fit generators of the configuration for slices of ``slice_size`` pixels.
 
-    Weights for single slices also fit generators with ``context_slices`` (:func:`~medcyclegan.networks.with_context`).
     Raises :class:`~medcyclegan.errors.TrainingError` if not.
     """
     remedy = "name a model with the configured generators, or --set those"
@@ -77,8 +74,6 @@ def check_generators(model: ModelBundle, generator: Generator, slice_size: int) 
     size = model.preparation.size
     ours = weight_settings(generator, slice_size)
     theirs = weight_settings(model.generator, size)
-    if theirs["context_slices"] == 1:
-        theirs["context_slices"] = ours["context_slices"]
     changes = [f"networks.generator.{key}={value}" for key, value in theirs.items() if ours.get(key) != value]
     if changes:
         raise TrainingError(f"--init-from: it has {', '.join(changes)}: {remedy}")

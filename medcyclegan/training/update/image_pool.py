@@ -35,7 +35,7 @@ class ImagePool:
     def exchange(self, fakes: torch.Tensor, step: int) -> torch.Tensor:
         """Return the fakes that the discriminator sees together with the reals of ``step``, counted from 0.
 
-        ``fakes`` ``(N, C, H, W)``, detached. Until the pools are full, fakes are stored and returned;
+        ``fakes`` ``(N, 1, H, W)``, detached. Until the pools are full, fakes are stored and returned;
         then each is returned or exchanged for a stored one, with equal probability.
         """
         if self._capacity == 0:
@@ -53,10 +53,10 @@ class ImagePool:
         return shown
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the stored images, a list of ``(N, C, H, W)``."""
+        """Return the stored images, a list of ``(N, 1, H, W)``."""
         return {"images": list(self._images)}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Restore this process's part of the images of the whole batch, a list of ``(batch, C, H, W)``."""
+        """Restore this process's part of the images of the whole batch, a list of ``(batch, 1, H, W)``."""
         share = slice(self._first_place, self._first_place + self._places)
         self._images = [images[share].to(device) for images in state["images"]]

@@ -34,7 +34,7 @@ class _OneDomainStep(CycleGANStep):
     other: str
 
     def __call__(self, engine: Engine, batch: tuple[torch.Tensor, ...]) -> Losses:
-        """Update all four networks on ``real_X`` ``(N, C, H, W)`` in [-1, 1]."""
+        """Update all four networks on ``real_X`` ``(N, 1, H, W)`` in [-1, 1]."""
         real = batch[0].to(self.device, self.dtype, non_blocking=True)
         step, count = engine.state.iteration - 1, len(real)
         # Those of fakes of A and B, then those of the real images and fakes that D_A and D_B see.

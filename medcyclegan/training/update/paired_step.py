@@ -21,7 +21,7 @@ _WINDOW, _K1, _K2, _RANGE = 7, 0.01, 0.03, 2.0
 class PairedStep(CycleGANStep):
     """The supervised update of both generators, each on its own direction: no cycle and no identity term.
 
-    A batch holds ``input_A``, ``input_B``, ``target_A`` and ``target_B``, each ``(N, C, H, W)`` in [-1, 1], all of the
+    A batch holds ``input_A``, ``input_B``, ``target_A`` and ``target_B``, each ``(N, 1, H, W)`` in [-1, 1], all of the
     same places of the same patients; then, if lesions are weighted, the weight of each pixel in the L1 terms.
     ``config.pretraining`` has the weights of the terms. With an adversarial term the
     discriminators are trained as in :class:`CycleGANStep`, on targets and fakes; without one they are not run.
@@ -100,7 +100,7 @@ class PairedStep(CycleGANStep):
 
 
 def gradient_loss(fake: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean absolute difference of the derivatives of ``(N, C, H, W)`` along rows plus that along columns.
+    """Return the mean absolute difference of the derivatives of ``(N, 1, H, W)`` along rows plus that along columns.
 
     The gradient difference loss of Mathieu et al. 2016 (arXiv 1511.05440, equation 6), with signed differences.
     """
@@ -110,7 +110,7 @@ def gradient_loss(fake: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def ssim_loss(fake: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return 1 - SSIM of ``(N, C, H, W)`` in [-1, 1], with uniform windows of 7 x 7 pixels (Wang et al. 2004).
+    """Return 1 - SSIM of ``(N, 1, H, W)`` in [-1, 1], with uniform windows of 7 x 7 pixels (Wang et al. 2004).
 
     The mean is over windows that lie inside the image.
     """

@@ -93,7 +93,7 @@ class CycleGANStep:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def __call__(self, engine: Engine, batch: Batch) -> Losses:
-        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, C, H, W)`` in [-1, 1].
+        """Update all four networks on ``real_A`` and ``real_B``, each ``(N, 1, H, W)`` in [-1, 1].
 
         With ``losses.paired_weight``, the batch also holds ``pair_A`` and ``pair_B`` of the same shapes.
         """

@@ -80,7 +80,7 @@ def training_bytes(plan: Plan, share: int, precision: Precision, device: torch.d
     traced = _trace(_Objective(config.networks, config.losses, pretraining), plan.size, share, precision)
     without_discriminators = pretraining is not None and pretraining.adversarial_weight == 0
     trained = traced.generator_weights if without_discriminators else traced.weights
-    images = 2 * share * config.networks.generator.context_slices * plan.size**2 * 4
+    images = 2 * share * plan.size**2 * 4
     total = traced.peak + 2 * trained
     total += 0 if config.training.ema_decay is None else traced.generator_weights
     total += 0 if without_discriminators else images * -(-config.training.pool_size // config.training.batch_size)
@@ -122,8 +122,7 @@ def _trace(objective: _Objective, size: int, share: int, precision: Precision) -
     with torch.random.fork_rng([]), FakeTensorMode(allow_non_fake_inputs=True):
         with _Allocations() as allocations:
             step = _stateless_step(objective, size, "fp32" if precision in ("fp32", "fp64") else "bf16")
-            context = objective.networks.generator.context_slices
-            real_A, real_B = (torch.empty(share, context, size, size) for _ in "AB")
+            real_A, real_B = (torch.empty(share, 1, size, size) for _ in "AB")
             warps = step.warps(0, share)
             if isinstance(step, PairedStep):
                 targets = [torch.empty_like(real_A) for _ in "AB"]

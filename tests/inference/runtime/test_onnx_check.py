@@ -99,15 +99,6 @@ def test_other_inputs_and_outputs_are_refused(ports, message):
     refused(generator_model([node("Identity", "image", "translated")], **ports), message)
 
 
-def test_the_channels_are_those_of_the_model():
-    graph = generator_graph([node("ReduceMean", "image", "axes", "translated", keepdims=1)],
-                            [helper.make_tensor("axes", TensorProto.INT64, [1], [1])], inputs={"image": 3})  # fmt: skip
-    run = OnnxGenerator(graph, channels=3)
-    assert run(SLICES.expand(1, 3, 32, 64).contiguous()).shape == SLICES.shape
-    with pytest.raises(ModelError, match="'image' is any x 3"):
-        OnnxGenerator(graph)
-
-
 def doubled(times):
     names = ["image", *(f"x{n}" for n in range(times))]
     joins = [helper.make_node("Concat", [a, a], [b], axis=1) for a, b in itertools.pairwise(names)]
@@ -143,7 +134,7 @@ def test_within_bounds_they_pass():
 def test_what_is_run_is_what_was_checked():
     model = generator_model([node("Identity", "image", "translated")])
     unknown = model.SerializeToString() + b"\xfa\x3f\x04evil"  # a field that no ONNX message has
-    assert check_graph(unknown, channels=1, multiple=4) == model.SerializeToString()
+    assert check_graph(unknown, multiple=4) == model.SerializeToString()
 
 
 @pytest.mark.parametrize("graph", [b"", b"\x00" * 10, b"pickle"])

@@ -184,15 +184,6 @@ class TestPairs:
         _, alive = psutil.wait_procs(workers, 20.0)
         assert not alive
 
-    def test_neighbors_are_those_of_the_stack(self, labels, small):
-        config = changed(small, networks={"generator": {"context_slices": 3}})
-        pairs = synthetic_pairs([labels / "one.nii.gz"], config)
-        three = pairs.patient(0, CPU)
-        one = dataclasses.replace(pairs, config=small).patient(0, CPU)
-        assert three.shape == (5, 4, 3, 32, 32)
-        assert torch.equal(three[:, :, 1:2], one)
-        assert not torch.equal(three[:, :, 0], three[:, :, 2])
-
     def test_one_of_four_label_maps_is_for_validation_alone(self, small):
         maps = tuple(Path(f"{n}.nii.gz") for n in range(5))
         training, validation = split_maps(maps, small)

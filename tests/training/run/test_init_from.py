@@ -80,20 +80,6 @@ def test_other_generators_are_refused_by_what_differs(whole_run, store, tiny, tm
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_model_of_single_slices_starts_a_training_with_their_neighbors(whole_run, store, tiny, tmp_path) -> None:
-    model = ModelBundle.load(whole_run / "model")
-    config = short(tiny, context_slices=3)
-    run = train(store, config=config, out=tmp_path / "a", device="cpu", init_from=whole_run / "model")
-    started, images = ModelBundle.load(run / "model"), torch.randn(2, 3, 32, 32)
-    assert started.generator.context_slices == 3
-    for name in ("G_AB", "G_BA"):
-        with torch.no_grad():
-            expected = model.build(name)(images[:, 1:2])
-            torch.testing.assert_close(started.build(name)(images), expected, rtol=0, atol=1e-4)
-    with pytest.raises(TrainingError, match=r"it has networks\.generator\.context_slices=3"):
-        train(store, config=short(tiny), out=tmp_path / "b", init_from=run / "model")
-
-
 def test_a_unet_of_another_depth_is_refused(whole_run, tiny, tmp_path) -> None:
     """The levels of a unet follow from the size of the slices: 5 for 32 pixels, 6 for 64."""
     stacks = {name: [blobs(1, 64, 0)] for name in ("t1", "t2")}
