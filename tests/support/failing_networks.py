@@ -88,6 +88,17 @@ class Inverted(nn.Module):
         return torch.where(_head(images), -fakes.clamp(-1, 1) * 0.9, fakes)
 
 
+class HalfWay(nn.Module):
+    """The mean of its network's output and the input: a contrast that stays half-way."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (self.network(images) + images)
+
+
 class Shifted(nn.Module):
     """Its network's output, moved by whole pixels (rows, columns)."""
 
@@ -172,6 +183,7 @@ def failing_pairs(store: Path) -> dict[str, tuple[nn.Module, nn.Module]]:
         "nothing": (there, back),
         "identity collapse": (nn.Identity(), nn.Identity()),
         "contrast inversion": (Inverted(there), back),
+        "half-way contrast": (HalfWay(there), back),
         "hidden signal": (Hiding(there), Finding()),
         "edges lost": (OtherAnatomy(picture), back),
         "displacement": (Shifted(there, (2, -1)), Shifted(back, (-2, 1))),

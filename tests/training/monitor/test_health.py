@@ -85,6 +85,7 @@ def test_sound_networks_are_passed_over_in_silence(plan: Plan, pairs, tmp_path: 
     [
         ("identity collapse", "synthetic t2 is its input almost unchanged.*identity_weight"),
         ("contrast inversion", "contrast of synthetic t2 is inverted.*another seed"),
+        ("half-way contrast", "contrast of synthetic t2 stays half-way.*--seeds"),
         ("hidden signal", "synthetic t2 carries a hidden signal.*8 bits.*cycle_weight"),
         ("edges lost", "edges of t1 and of its synthetic t2 agree at -?0.0"),
         ("displacement", r"synthetic t2 is displaced against its input by 2.\d pixels"),
