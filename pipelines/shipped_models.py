@@ -73,8 +73,8 @@ LAST = (
     "validation.every_steps=600",
     "training.max_steps=600",
 )
-#: Title, the domains A and B, the stages (the suffix of the folder and the settings), and the model whose mean is the
-#: start; in the order of training.
+#: Title, the domains A and B, the stages (the suffix of the folder and the settings), and the model from which the first
+#: stage starts: from its stage of the same suffix, or from its mean. In the order of training.
 TRAININGS = {
     "head-t1-t2": (
         "T1 and T2 of heads with skull",
@@ -95,7 +95,15 @@ TRAININGS = {
         {"": (*MORE, EXTRACTED, "training.max_steps=2500")},
         "head-t1-t2",
     ),
-    "head-t2-ct": ("T2 and CT of heads", ("t2", "ct"), {"": (*MORE, "training.max_steps=2500")}, "head-t1-ct"),
+    "head-t2-ct": (
+        "T2 and CT of heads",
+        ("t2", "ct"),
+        {
+            "-coarse": (*COARSE, "seed=4", "pretraining.lesion_fraction=0.3", "training.max_steps=5000"),
+            "": (*FINE, "seed=5", "pretraining.lesion_fraction=0.5", "training.ema_decay=0.995"),
+        },
+        "head-t1-ct",
+    ),
 }
 #: The stages whose models' weights are averaged, if that is not the last stage alone.
 MEANS = {"head-t1-t2": ("-more", "")}
@@ -149,7 +157,7 @@ def train_model(name: str, labels: Path, out: Path, device: str) -> None:
     _, domains, stages, first = TRAININGS[name]
     maps = tuple(path for path in sorted(labels.glob("*.nii.gz")) if path.name.split(".")[0] not in LEFT_OUT)
     data = PretrainingData(labels=maps, domains=domains)
-    start = None if first is None else out / first / "mean"
+    start = None if first is None else start_of(out, first, next(iter(stages)))
     for suffix, settings in stages.items():
         folder = name + suffix
         if (out / folder / "latest").exists():
@@ -161,6 +169,11 @@ def train_model(name: str, labels: Path, out: Path, device: str) -> None:
     if not (out / name / "mean").exists():
         models = [ModelBundle.load(last_model(out, name + suffix)) for suffix in MEANS.get(name, ("",))]
         mean_of(models).save(out / name / "mean")
+
+
+def start_of(out: Path, first: str, suffix: str) -> Path:
+    """Return the folder of the model ``first`` from which a stage with this suffix starts."""
+    return last_model(out, first + suffix) if suffix else out / first / "mean"
 
 
 def adapt_model(name: str, scans: Path, out: Path, device: str) -> None:

@@ -149,6 +149,12 @@ def test_a_model_without_scores_is_not_installed(models, tmp_path, monkeypatch):
     ]
 
 
+def test_a_coarse_stage_starts_from_the_coarse_stage_of_the_other_model(tmp_path):
+    start_of = runpy.run_path(str(Path(__file__).parents[2] / "pipelines" / "shipped_models.py"))["start_of"]
+    assert start_of(tmp_path, "a", "-coarse") == tmp_path / "a-coarse" / "latest" / "model-last"
+    assert start_of(tmp_path, "a", "") == tmp_path / "a" / "mean"
+
+
 def test_a_model_that_continued_on_real_scans_says_so_and_has_the_mean_weights(tmp_path, monkeypatch):
     pipeline = runpy.run_path(str(Path(__file__).parents[2] / "pipelines" / "shipped_models.py"))
     scans, out, other = tmp_path / "scans", tmp_path / "out", "neither_has_a_second_visit"
