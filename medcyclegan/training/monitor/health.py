@@ -35,7 +35,7 @@ _SLICES, _TARGETS = 8, 12
 _CONSECUTIVE_CHECKS = 3
 #: Networks that have learned nothing show all faults, so faults count only after this share of the steps, and only
 #: once reconstruction restores something. If it does not after half of the steps, at most this number, that is the
-#: fault.
+#: fault; so is a contrast that is still half-way then.
 _FIRST_SHARE, _PATIENCE_SHARE, _PATIENCE_STEPS = 0.1, 0.5, 2000
 
 
@@ -62,6 +62,8 @@ class Fault:
     remedy: str
 
 
+#: A contrast on the way to that of the target; every training passes through it.
+_HALF_WAY = "half-way contrast"
 #: Domains whose :attr:`Reference.difference` is below this have the same contrast.
 _CLOSE = 0.05
 #: Each comment gives the measurements behind its threshold; ``tests/benchmarks/health.py`` prints them.
@@ -94,7 +96,7 @@ _FAULTS = (
         "preserves the contrast that the first steps arrive at",
     ),
     Fault(
-        "half-way contrast",
+        _HALF_WAY,
         # Relative to real slices: 0.6 to 1.2 with networks of the right contrast, -0.06 to 0.46 with four directions of
         # networks of the wrong one. Of two further wrong ones, one is inverted, one (0.56) is not found.
         lambda s, r: (
@@ -155,7 +157,7 @@ _REMEDY_FOR_PAIRS = (
     "section pretraining"
 )
 #: Faults that do not count in supervised training: the domains of its slice store contain many contrasts.
-_NOT_FOR_PAIRS = (NOT_LEARNED, "half-way contrast")
+_NOT_FOR_PAIRS = (NOT_LEARNED, _HALF_WAY)
 #: A discriminator whose loss is below this fraction of that of guessing detects every fake. Working ones: 0.6 to 1.3.
 _SATURATED = 0.05
 
@@ -236,14 +238,15 @@ class Health:
     def _counts(self, step: int, fault: str) -> bool:
         """Return whether a fault counts at ``step``: the networks of its direction have learned something.
 
-        The fault that they have learned nothing counts after enough steps.
+        The faults that they have learned nothing, or not enough, count after enough steps.
         """
         name, _, about = fault.rpartition(" ")
         direction = {"A": "BA", "B": "AB"}.get(about, about)  # D_A sees fakes made from B
         first = _FIRST_SHARE * self._plan.steps
+        late = max(first, min(_PATIENCE_SHARE * self._plan.steps, _PATIENCE_STEPS))
         if direction in self._have_learned:
-            return step >= first
-        return name == NOT_LEARNED and step >= max(first, min(_PATIENCE_SHARE * self._plan.steps, _PATIENCE_STEPS))
+            return step >= (late if name == _HALF_WAY else first)
+        return name == NOT_LEARNED and step >= late
 
     def _note(self, step: int, faults: Mapping[str, str]) -> None:
         """Count the faults of one check; report those that have persisted and were not reported before."""
