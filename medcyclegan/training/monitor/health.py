@@ -105,8 +105,8 @@ _FAULTS = (
             and -0.1 <= s["contrast"] < 0.45 * r.target_contrast
             and s["change"] >= 0.25 * r.difference
         ),
-        "the contrast of synthetic {target} stays half-way: inside the head it correlates at {contrast:.2f} with the mean "
-        "real slice of {target} at the same height, real slices at {target_contrast:.2f}",
+        "the contrast of synthetic {target} stays half-way: inside the head it correlates at {contrast:.2f} with the "
+        "mean real slice of {target} at the same height, real slices at {target_contrast:.2f}",
         "look at the panels; start from another model (--init-from) or with another seed (--seeds), or try a lower "
         "losses.identity_weight",
     ),
