@@ -83,7 +83,7 @@ def translate_folder(
     ):
         raise UsageError(f"--pseudonyms {options.pseudonyms} is inside {out}: keep the key file in another folder")
     bundles = load_or_suggest(model, sources[0], options.reading)
-    direction = choose_target(bundles[0], options.to, {volume.modality for volume in volumes})
+    direction = choose_target(bundles, options.to, {volume.modality for volume in volumes})
     options = dataclasses.replace(options, to=direction.target.name)
     case, recorded = (_unique(volumes, name) for name in (_case, _recorded))
     fitting, skipped = sort_out(volumes, direction, options, case)

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle, target_scaling
+    from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle, direction_to, target_scaling
     from medcyclegan.model.domains import choose_target, unfit_reason
     from medcyclegan.model.training_set import describe_training_set
 
@@ -19,6 +19,7 @@ __all__ = [
     "ModelBundle",
     "choose_target",
     "describe_training_set",
+    "direction_to",
     "target_scaling",
     "unfit_reason",
 ]

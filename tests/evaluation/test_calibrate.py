@@ -64,8 +64,8 @@ def test_intervals_cover_new_patients_and_are_wide_where_errors_are_large(model)
         assert (calibration.fitted_on, calibration.patients) == (6, 14)
         for seed in range(100, 108):
             volume, truth = patient(seed)
-            case = measure_case(volume, truth, bundle, direction, InferenceOptions(device="cpu"))
-            width = interval_half_width(volume, translate(volume, [bundle], direction, InferenceOptions()), calibration)
+            case = measure_case(volume, truth, direction, InferenceOptions(device="cpu"))
+            width = interval_half_width(volume, translate(volume, direction, InferenceOptions()), calibration)
             scaled = width.array / 500
             covered.append((case.error <= scaled)[case.inside].mean())
             bright = volume.array > 250

@@ -18,7 +18,7 @@ from medcyclegan.errors import MissingExtraError, ModelError, UsageError, WriteE
 from medcyclegan.export import export_onnx
 from medcyclegan.inference import InferenceOptions, Translation, assess, load_models, translate
 from medcyclegan.inference.runtime.onnx import OnnxGenerator, to_onnx
-from medcyclegan.model import ModelBundle
+from medcyclegan.model import ModelBundle, direction_to
 from medcyclegan.networks import InstanceNorm, build_generator
 
 
@@ -82,11 +82,11 @@ def test_a_model_folder_is_made_a_graph_on_the_way(caplog):
 
 
 def test_the_way_back_is_computed_by_the_other_graph(exported):
-    bundles = load_models(exported[0])
+    models = load_models(exported[0])
     computing = InferenceOptions(backend="onnx")
-    done = translate(head_ct(), bundles, bundles[0].direction("mr"), computing)
+    done = translate(head_ct(), direction_to(models, "mr"), computing)
     assert isinstance(done, Translation)
-    assert assess(head_ct(), done, bundles, computing).cycle_error > 0
+    assert assess(head_ct(), done, computing).cycle_error > 0
 
 
 @pytest.mark.parametrize("kind", ["unet", "subpixel_unet", "resnet"])

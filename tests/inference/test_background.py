@@ -190,7 +190,7 @@ def test_ct_pictures_and_the_identity_are_left_alone(model, monkeypatch):
 
 def test_the_spread_of_a_translation_shrinks_with_it(model):
     mr = head_mr((40, 48, 44), ISOTROPIC)
-    done = translate(mr, [model], model.direction("t2"), InferenceOptions(planes="three"), spread=True)
+    done = translate(mr, model.direction("t2"), InferenceOptions(planes="three"), spread=True)
     assert np.all(done.spread[air_of(mr)] == 0)
     assert done.spread.max() > 0
 

@@ -78,11 +78,10 @@ def test_a_translated_slice_depends_on_its_neighbours_and_no_further() -> None:
 def test_batches_and_the_way_back_and_mirroring_work() -> None:
     given, model = volume(), tiny(3)
     one, many = (
-        translate(given, [model], model.direction("b"), InferenceOptions(device="cpu", batch_size=n, tta=True))
-        for n in (1, 4)
+        translate(given, model.direction("b"), InferenceOptions(device="cpu", batch_size=n, tta=True)) for n in (1, 4)
     )
     assert np.array_equal(one.volume.array, many.volume.array)
-    assert 0 < cycle_error(given, one, [model], InferenceOptions(device="cpu"), [2, 10]) < 1
+    assert 0 < cycle_error(given, one, InferenceOptions(device="cpu"), [2, 10]) < 1
 
 
 def test_models_that_read_other_numbers_of_slices_are_not_averaged() -> None:

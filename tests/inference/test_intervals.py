@@ -24,14 +24,14 @@ from medcyclegan.inference.intervals.half_width import expect_case_error, thinne
 from medcyclegan.inference.intervals.signals import every_nth_slice
 from medcyclegan.inference.intervals.tissue_classes import classes_of, patient_mask
 from medcyclegan.metrics.familiarity import Familiarity
-from medcyclegan.model import DomainModel
+from medcyclegan.model import DomainModel, direction_to
 
 T2_DOMAIN = DomainModel("t2", "MR", MR_DOMAIN.scaling)
 OPTIONS = InferenceOptions(device="cpu")
 
 
 def translated(model, volume, to):
-    return translate(volume, [model], model.direction(to), OPTIONS)
+    return translate(volume, model.direction(to), OPTIONS)
 
 
 def test_half_widths_are_expected_error_times_factor_in_the_target_s_unit():
@@ -125,8 +125,8 @@ def test_a_coverage_without_calibration_or_without_a_map_is_refused_before_any_w
 )
 def test_a_calibration_is_valid_for_its_own_options_only(options, models, reason):
     model = calibrated(tiny_model(), "mr")
-    assert calibration_for([model], model.direction("mr"), OPTIONS)[0] is not None
-    found, why = calibration_for([model] * models, model.direction("mr"), options)
+    assert calibration_for(model.direction("mr"), OPTIONS)[0] is not None
+    found, why = calibration_for(direction_to([model] * models, "mr"), options)
     assert found is None
     assert reason in why
 
@@ -152,16 +152,16 @@ def test_a_large_expected_error_and_an_unfamiliar_input_are_findings():
         [[g + random.normal(0, 0.05, g.shape).astype(np.float32) for g in usual] for _ in range(40)]
     )
     good = make_calibration(model, "t2", expected=0.1, familiarity=known)
-    quality = assess(mr, done, [model], OPTIONS, calibration=good)
+    quality = assess(mr, done, OPTIONS, calibration=good)
     assert not any("expected MAE" in r or "calibration patients (" in r for r in quality.reasons)
     assert quality.familiarity > 0.04
     bad = make_calibration(model, "t2", expected=0.1, familiarity=known, mae=tuple(np.linspace(10, 49, 30)))
-    reasons = assess(mr, done, [model], OPTIONS, calibration=bad).reasons
+    reasons = assess(mr, done, OPTIONS, calibration=bad).reasons
     assert any(
         r.startswith("the expected MAE is 50 arbitrary units: 95 % of the calibration patients") for r in reasons
     )
     odd = head_mr(inverted=True)
-    found = assess(odd, translated(model, odd, "t2"), [model], OPTIONS, calibration=good)
+    found = assess(odd, translated(model, odd, "t2"), OPTIONS, calibration=good)
     assert found.verdict == "doubtful"
     assert any("unlike those of the 30 calibration patients" in reason for reason in found.reasons)
 
