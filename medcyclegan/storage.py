@@ -29,6 +29,7 @@ __all__ = [
     "check_output",
     "check_space",
     "exclusive_lock",
+    "is_locked",
     "is_temporary",
     "read_records",
     "remove_leftovers",
@@ -246,6 +247,18 @@ def exclusive_lock(path: Path, *, wait: bool = True, mode: int = 0o666) -> Itera
     with os.fdopen(descriptor, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether another process holds the lock file ``path``; true if that cannot be determined."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def read_records(file: Path, parse: Callable[[Any], T]) -> list[T]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import click
 
 from medcyclegan.cli.common import Command, read_options, reading_options, synthetic_option
 from medcyclegan.errors import one_line
+from medcyclegan.logs import errors_only
 
 if TYPE_CHECKING:
     from medcyclegan.io.inspect import Inspection
@@ -76,7 +76,7 @@ def command(paths: tuple[str, ...], **options: Any) -> None:
         check_tree(Path(tree), searched)
     selection = Selection(options["series"] or "", options["modality"], options["description"], options["patient"])
     reading = read_options(options)
-    with _readers_silent():
+    with errors_only("medcyclegan.io"):  # the rows contain the warnings of the readers
         found = inspect_all(paths, reading)
     rows = select_rows(found.volumes, selection)
     if options["as_json"]:
@@ -103,18 +103,6 @@ def _check_options(options: dict[str, Any], tree: str | None, *, remote: bool) -
         raise UsageError("--copy and --overwrite belong to --link-into: add it, or leave them out")
     if tree is not None and remote:
         raise UsageError("--link-into sorts files, not series on a server: name files or folders only")
-
-
-@contextlib.contextmanager
-def _readers_silent() -> Iterator[None]:
-    """Hide the readers' warnings, because the rows contain them."""
-    logger = logging.getLogger("medcyclegan.io")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _print_csv(rows: Sequence[InspectedVolume]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from medcyclegan.config import Config, without_removed
 from medcyclegan.errors import TrainingError
 from medcyclegan.provenance import now, versions
 from medcyclegan.training.plan import Plan
@@ -57,19 +56,12 @@ def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
     learning rate does not depend on it. Raises :class:`~medcyclegan.errors.TrainingError` naming every change
     that is refused.
     """
-    # The checkpoint may be of an earlier version, in which settings that are new had the effect of their defaults.
-    # Settings that were removed since count only if they had an effect.
-    before = dict(_flatten(Config().model_dump(mode="json"))) | dict(_flatten(without_removed(state["config"])))
+    before = dict(_flatten(state["config"]))
     after = dict(_flatten(plan.config.model_dump(mode="json")))
     refused = []
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) == after.get(key):
             continue
-        if key not in after and not key.startswith("domains."):
-            raise TrainingError(
-                f"{run.path}: {key} was {before[key]} at the checkpoint, and this version does not have this setting: "
-                "continue with the version that began the run, or start a new run"
-            )
         change = f"{key} was {before.get(key)} at the checkpoint and is {after.get(key)} now"
         if key in _STEPS and plan.config.training.schedule == "constant":
             pass

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from support.run_folders import record_of, rows_of, weights_of, with_training
 
-from medcyclegan.errors import ConfigError, TrainingError
-from medcyclegan.provenance import hash_file
+from medcyclegan.errors import TrainingError
 from medcyclegan.training import train
 from medcyclegan.training.run.folder import RunFolder
 
@@ -190,57 +188,6 @@ def test_before_the_first_checkpoint_the_record_follows_what_was_edited(cut_shor
     record = json.loads((train(resume=latest) / "run.json").read_text("utf-8"))
     slices = max(record["training_slices"].values())
     assert (record["seed"], record["epoch_length"]) == (3, slices)
-
-
-def test_a_setting_that_earlier_versions_did_not_have_is_no_change(caplog, cut_short) -> None:
-    caplog.set_level("INFO")
-    latest = cut_short(6)
-    (checkpoint,) = (latest / "checkpoints").glob("step-*.pt")
-    state = torch.load(checkpoint, weights_only=True)
-    del state["config"]["training"]["cuda_graphs"]
-    for key in ("mask_weight", "paired_weight"):
-        del state["config"]["losses"][key]
-    torch.save(state, checkpoint)
-    sum_file = checkpoint.with_name(checkpoint.name + ".sha256")
-    sum_file.write_text(f"{hash_file(checkpoint)}  {checkpoint.name}\n")
-    train(resume=latest)
-    assert "continuing after step" in caplog.text
-    assert "cuda_graphs" not in caplog.text
-    assert "mask_weight" not in caplog.text
-
-
-def _with_removed_settings(latest: Path, penalty: float) -> None:
-    """Change a run into one of an earlier version, with settings that were removed since."""
-    removed = {"input_negatives": 0.0, "gradient_penalty": penalty}
-    file = latest / "config.yaml"
-    values = yaml.safe_load(file.read_text())
-    values["losses"] |= removed
-    file.write_text(yaml.safe_dump(values))
-    (checkpoint,) = (latest / "checkpoints").glob("step-*.pt")
-    state = torch.load(checkpoint, weights_only=True)
-    state["config"]["losses"] |= removed
-    torch.save(state, checkpoint)
-    sum_file = checkpoint.with_name(checkpoint.name + ".sha256")
-    sum_file.write_text(f"{hash_file(checkpoint)}  {checkpoint.name}\n")
-
-
-def test_a_run_with_settings_that_were_removed_resumes_if_they_had_no_effect(whole_run, cut_short) -> None:
-    latest = cut_short(6)
-    _with_removed_settings(latest, 0.0)
-    assert weights_of(train(resume=latest, device="cpu")) == weights_of(whole_run)
-
-
-def test_a_run_that_used_a_removed_setting_is_refused(cut_short) -> None:
-    latest = cut_short(6)
-    _with_removed_settings(latest, 0.5)
-    message = "config.yaml: losses.gradient_penalty = 0.5: this version does not have this setting: leave it out; a run"
-    with pytest.raises(ConfigError, match=message):
-        train(resume=latest)
-    text = (latest / "config.yaml").read_text()
-    (latest / "config.yaml").write_text(text.replace("  gradient_penalty: 0.5\n", ""))
-    message = "gradient_penalty was 0.5 at the checkpoint, and this version does not have .* start a new run"
-    with pytest.raises(TrainingError, match=message):
-        train(resume=latest)
 
 
 def test_resume_names_what_was_edited_and_refuses_what_cannot_change(caplog, cut_short) -> None:
