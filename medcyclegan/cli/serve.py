@@ -12,18 +12,11 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, device_option
+from medcyclegan.cli.common import Command, device_option, models_option
 
 
 @click.command("serve", cls=Command)
-@click.option(
-    "--model",
-    multiple=True,
-    default=["runs/latest/model"],
-    show_default=True,
-    metavar="DIR|NAME",
-    help="The model folder, or the name of a shipped model; repeat it to average the outputs of several models.",
-)
+@models_option
 @click.option(
     "--send-to",
     required=True,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Sequence
 
 from medcyclegan.errors import IntensityError, ModalityError, UsageError
-from medcyclegan.intensity import IntensityScaling, check_hu
+from medcyclegan.intensity import IntensityScaling, check_hu, looks_like_hu
 from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle, direction_to, directions_of
 from medcyclegan.model.contrast_names import contrasts_in
 from medcyclegan.volume import Volume
@@ -124,15 +124,7 @@ def fits_domain(volume: Volume, domain: DomainModel) -> bool:
         return True
     if volume.modality is not None:
         return False
-    return _is_hu(volume) == (domain.modality == "CT")
-
-
-def _is_hu(volume: Volume) -> bool:
-    try:
-        check_hu(volume.array)
-    except IntensityError:
-        return False
-    return True
+    return looks_like_hu(volume.array) == (domain.modality == "CT")
 
 
 def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) -> IntensityScaling:
