@@ -26,8 +26,8 @@ LAYERS = [
     "model",
     "slicing data phantom synthesis",
     "networks io metrics pictures registration",
-    "config cpus device intensity logs manifest memory plane provenance run_record progress shards terminal volume "
-    "workers",
+    "config cpus device intensity logs manifest memory plane provenance records run_record progress shards terminal "
+    "volume workers",
     "lazy storage",
     "errors",
 ]

@@ -1,5 +1,4 @@
 import contextlib
-import dataclasses
 import os
 import shutil
 import signal
@@ -18,9 +17,7 @@ from medcyclegan.storage import (
     check_space,
     exclusive_lock,
     is_temporary,
-    read_records,
     replace_link,
-    save_records,
 )
 
 
@@ -58,23 +55,6 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         file.writelines([b"new", "text"])
     assert target.read_bytes() == b"old"
     assert not left_behind(tmp_path)
-
-
-@dataclasses.dataclass(frozen=True)
-class Named:
-    name: str
-
-
-def test_records_come_back_and_damaged_lines_are_skipped(tmp_path):
-    file = tmp_path / "names.jsonl"
-    save_records(file, [])
-    assert not file.exists()
-    assert read_records(file, lambda fields: Named(**fields)) == []
-    records = [Named("Zoë"), Named("undecodable \udcff")]
-    save_records(file, records)
-    file.write_bytes(file.read_bytes() + b'{"other": 1}\n[1]\n{"na\xff')
-    assert read_records(file, lambda fields: Named(**fields)) == records
-    assert "Zoë".encode() in file.read_bytes()
 
 
 def test_a_held_lock_is_waited_for_or_reported(tmp_path):
