@@ -233,7 +233,7 @@ def training_options(function: F) -> F:
         click.option(
             "--init-from",
             metavar="MODEL",
-            help="Start from the generators of this model folder or shipped model; none: from nothing.",
+            help="Start from the generators of this model folder or shipped model; none: train from scratch.",
         ),
     ]
     for option in reversed(options):

@@ -43,7 +43,10 @@ _LISTED = 12
     help="List only series whose description contains this text or matches this pattern (* and ?); can be repeated.",
 )
 @click.option(
-    "--patient", multiple=True, metavar="PATTERN", help="List only this PatientID (* and ? match); can be repeated."
+    "--patient",
+    multiple=True,
+    metavar="PATTERN",
+    help="List only this PatientID (wildcards: * and ?); can be repeated.",
 )
 @click.option("--link-into", metavar="DIR", help="Sort the listed DICOM series into DIR, which slice-volumes reads.")
 @click.option("--copy", is_flag=True, help="Copy the files into DIR instead of linking them.")
@@ -59,7 +62,7 @@ def command(paths: tuple[str, ...], **options: Any) -> None:
     slices (x volumes). Spacing and gap are in mm; the gap is measured along the normal of the slices.
 
     A PATH can also be the address of a DICOMweb service or study (extra dicomweb), whose series are listed:
-    https://host/dicom-web?PatientID=42&Modality=CT. A series' own address is fetched and inspected.
+    https://host/dicom-web?PatientID=42&Modality=CT. If it is the address of one series, the series is fetched and inspected.
 
     --series, --modality, --description and --patient select rows. --link-into links the selected series that can be
     read into DIR, such as volumes/ct, one folder per patient and series. DIR.csv, which only its owner can read, lists

@@ -83,7 +83,7 @@ def test_the_model_that_agrees_best_is_chosen(store, ship, monkeypatch, caplog):
     agree(monkeypatch, first=0.8, second=0.9)
     with caplog.at_level(logging.INFO, "medcyclegan"):
         assert shipped_start(plan) == "second"
-    assert "starting from the shipped model second (--init-from none starts from nothing)" in caplog.text
+    assert "starting from the shipped model second (--init-from none trains from scratch)" in caplog.text
 
 
 def test_none_is_chosen_that_is_no_better_than_no_translation(store, ship, monkeypatch, caplog):
