@@ -62,7 +62,8 @@ def command(paths: tuple[str, ...], **options: Any) -> None:
     slices (x volumes). Spacing and gap are in mm; the gap is measured along the normal of the slices.
 
     A PATH can also be the address of a DICOMweb service or study (extra dicomweb), whose series are listed:
-    https://host/dicom-web?PatientID=42&Modality=CT. If it is the address of one series, the series is fetched and inspected.
+    https://host/dicom-web?PatientID=42&Modality=CT. If it is the address of one series, the series is fetched and
+    inspected.
 
     --series, --modality, --description and --patient select rows. --link-into links the selected series that can be
     read into DIR, such as volumes/ct, one folder per patient and series. DIR.csv, which only its owner can read, lists

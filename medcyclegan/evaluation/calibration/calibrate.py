@@ -1,4 +1,4 @@
-"""Calibrate the prediction intervals of a model on patients with ground truth, and store the result in the model folder."""
+"""Calibrate a model's prediction intervals on patients with ground truth; store the result in the model folder."""
 
 from __future__ import annotations
 
