@@ -77,7 +77,7 @@ def test_a_full_disk_is_a_line(tmp_path):
     assert file.closed
 
 
-def test_a_folder_appears_whole_and_replaces_only_when_told(tmp_path):
+def test_a_folder_appears_whole_and_replaces_only_with_overwrite(tmp_path):
     target = tmp_path / "model"
     with atomic_folder(target) as folder:
         (folder / "sub").mkdir()

@@ -61,7 +61,7 @@ def test_a_wrong_override_is_wrong_usage(override, message):
         load_config("default", [override])
 
 
-def test_overrides_keep_what_the_file_says():
+def test_overrides_keep_the_other_values_of_the_file():
     config = load_config("ct-mr", ["training.epochs=50", "domains.ct.scaling.window_hu=[-200, 300]"])
     assert config.training.epochs == 50
     assert config.losses.cycle_weight == 10

@@ -107,7 +107,7 @@ def damage_objects(path: Path) -> None:
         (damage_objects, "is damaged"),
     ],
 )
-def test_a_stack_that_is_not_as_its_row_says_is_refused_by_name(tmp_path: Path, damage, reason: str) -> None:
+def test_a_stack_that_differs_from_its_row_is_refused_by_name(tmp_path: Path, damage, reason: str) -> None:
     rows = make_store(tmp_path, {"t1": [stack(0), stack(1)]})
     damage(tmp_path / rows[1].file)
     with pytest.raises(StoreError, match=f"{rows[1].case}.npy {reason}.*slice-volumes again"):
@@ -133,7 +133,7 @@ def test_missing_neighbours_are_repeated_at_ends_and_gaps(place, context, expect
     assert neighbours((10, 11, 12, 20, 21), place, context) == expected
 
 
-def test_a_slice_lies_between_its_neighbours(tmp_path: Path) -> None:
+def test_a_slice_is_between_its_neighbours(tmp_path: Path) -> None:
     (row,) = make_store(tmp_path, {"t1": [np.arange(4, dtype=np.float32)[:, None, None] / 4 + np.zeros((4, 32, 32))]})
     assert StackReader(tmp_path).read_context(row, 3)[:, 0, 0].tolist() == [0.75]
     context = StackReader(tmp_path).read_context(row, 3, 5)

@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_calibration(model, cases, tmp_path):
     assert file.read_bytes() == (model / file.name).read_bytes()
 
 
-def test_a_calibration_is_replaced_only_if_asked(model, cases):
+def test_a_calibration_is_replaced_only_with_overwrite(model, cases):
     before = (model / "calibration_AB.safetensors").read_bytes()
     with identity_models_are_read(), pytest.raises(WriteError, match="--overwrite"):
         calibrate_model(model, cases / "cases.csv", SHORT)

@@ -39,7 +39,7 @@ def test_the_folder_is_a_model(exported):
         translate_volume(head_ct(), bundle, "mr")
 
 
-def test_a_graph_tells_all_that_its_use_takes(exported):
+def test_the_metadata_of_a_graph_are_enough_to_use_it(exported):
     folder, _ = exported
     graph = onnx.load(folder / "G_AB.onnx")
     onnx.checker.check_model(graph)

@@ -123,7 +123,7 @@ def test_dark_in_the_input_and_bright_in_the_output_is_tissue():
     assert np.allclose(restored(given, scaled)[11:19, 11:19], 1050.0)
 
 
-def test_signal_in_mid_air_is_none():
+def test_signal_in_mid_air_is_removed():
     given = head()
     result = restored(given, np.full(given.shape, 0.5))
     from_head = np.arange(64) - 31

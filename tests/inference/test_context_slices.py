@@ -102,7 +102,7 @@ def test_a_model_folder_keeps_it(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["resnet", "unet", "subpixel_unet"])
-def test_onnx_gives_the_same_and_says_what_it_reads(tmp_path, kind) -> None:
+def test_onnx_gives_the_same_and_states_its_number_of_slices(tmp_path, kind) -> None:
     pytest.importorskip("onnxruntime")
     model = tiny(3, CT_DOMAIN, MR_DOMAIN, kind)
     parity = export_onnx(model, tmp_path / "onnx", volume=head_ct())

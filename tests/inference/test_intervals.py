@@ -50,7 +50,7 @@ def test_half_widths_are_expected_error_times_factor_in_the_target_s_unit():
     assert np.allclose(width.array, 50.0 * (classes + 1.0), rtol=1e-3)
 
 
-def test_the_map_is_an_interval_of_the_coverage_that_was_asked_for(tmp_path):
+def test_the_map_is_an_interval_of_the_requested_coverage(tmp_path):
     source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
     folder = calibrated(tiny_model(), "mr").save(tmp_path / "model")
     found = {}
@@ -75,7 +75,7 @@ def test_the_map_is_an_interval_of_the_coverage_that_was_asked_for(tmp_path):
     ("is_calibrated", "coverage", "heading"),
     [(True, None, "half-width, 90% interval"), (True, 0.95, "half-width, 95% interval"), (False, None, None)],
 )
-def test_the_preview_says_what_the_map_is(tmp_path, monkeypatch, is_calibrated, coverage, heading):
+def test_the_preview_labels_the_map(tmp_path, monkeypatch, is_calibrated, coverage, heading):
     module = importlib.import_module("medcyclegan.inference.translate_file")
     drawn, draw = [], module.preview
     monkeypatch.setattr(module, "preview", lambda *args, **named: drawn.append(named) or draw(*args, **named))
@@ -89,7 +89,7 @@ def test_the_preview_says_what_the_map_is(tmp_path, monkeypatch, is_calibrated, 
     assert [named.get("heading") for named in drawn] == [heading]
 
 
-def test_an_uncalibrated_map_says_so(tmp_path, caplog):
+def test_an_uncalibrated_map_is_reported_as_such(tmp_path, caplog):
     source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
     folder = tiny_model().save(tmp_path / "model")
     with caplog.at_level(logging.WARNING):

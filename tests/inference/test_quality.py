@@ -127,7 +127,7 @@ def test_another_grid_warns(known):
     assert "acquired sagittal" in sagittal.reasons[-1]
 
 
-def test_a_model_that_does_not_say_what_it_was_trained_on_is_no_obstacle(caplog):
+def test_a_model_without_a_description_of_its_training_set_is_accepted(caplog):
     with caplog.at_level(logging.INFO):
         quality = judge(head_mr())
     assert quality.histogram_score is None

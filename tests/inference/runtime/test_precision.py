@@ -47,7 +47,7 @@ def test_the_difference_is_measured_where_something_is_shown():
     assert str(found) == "20 HU on average, at most 40 HU, on 2 slices"
 
 
-def test_fast_says_how_far_it_is_off(bf16, caplog):
+def test_fast_reports_its_error(bf16, caplog):
     with caplog.at_level(logging.WARNING):
         fast = translate(head_ct(), tiny_model().direction("mr"), InferenceOptions(fast=True))
     exact = translate(head_ct(), tiny_model().direction("mr"), InferenceOptions())

@@ -217,7 +217,7 @@ class TestFourAxes:
         for volume in range(4):
             np.testing.assert_array_equal(read_volume(path, volume=volume).array, values[..., volume])
 
-    def test_a_choice_is_asked_for(self, tmp_path: Path) -> None:
+    def test_a_choice_is_required(self, tmp_path: Path) -> None:
         path, _ = self.write(tmp_path)
         with pytest.raises(AmbiguousError, match=r"4 volumes of 5 x 6 x 7 voxels.*--volume N, 0 to 3"):
             read_volume(path)

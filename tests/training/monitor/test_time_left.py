@@ -22,7 +22,7 @@ from medcyclegan.training.monitor.time_left import TimeLeft, in_words
         (50 * 3600, "2 days 2 h"),
     ],
 )
-def test_in_words(seconds: float, words: str) -> None:
+def test_durations_as_text(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
 
 

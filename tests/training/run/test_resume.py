@@ -33,7 +33,7 @@ def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(whole_run, lost, c
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_a_signal_saves_first_and_says_how_to_go_on(
+def test_a_signal_saves_first_and_the_message_explains_how_to_continue(
     whole_run, store, tiny, tmp_path, interrupt, number, monkeypatch
 ) -> None:
     handler = signal.getsignal(number)
@@ -114,7 +114,7 @@ def test_ctrl_c_before_there_is_a_run_leaves_none(store, tiny, tmp_path, monkeyp
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_report_that_looks_at_the_lock_does_not_keep_a_run_from_going_on(cut_short) -> None:
+def test_a_report_that_checks_the_lock_does_not_keep_a_run_from_continuing(cut_short) -> None:
     latest = cut_short(2)
     with (latest / ".lock").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
@@ -214,7 +214,7 @@ def test_resume_names_what_was_edited_and_refuses_what_cannot_change(caplog, cut
     assert (run / "panels" / "step-000016.png").exists()
 
 
-def test_a_finished_run_of_constant_rate_goes_on_when_it_is_given_more_steps(store, tiny, tmp_path) -> None:
+def test_a_finished_run_of_constant_rate_continues_if_it_is_given_more_steps(store, tiny, tmp_path) -> None:
     constant = with_training(tiny, schedule="constant", max_steps=12)
     longer = train(store, config=with_training(constant, max_steps=17), out=tmp_path / "longer", device="cpu")
     run = train(store, config=constant, out=tmp_path / "runs", device="cpu")
@@ -228,7 +228,7 @@ def test_a_finished_run_of_constant_rate_goes_on_when_it_is_given_more_steps(sto
     assert train(resume=run) == run  # finished, and steps cannot be undone: left unchanged
 
 
-def test_a_session_that_computes_otherwise_says_so(whole_run, store, tmp_path, caplog) -> None:
+def test_a_session_that_computes_differently_is_reported(whole_run, store, tmp_path, caplog) -> None:
     """Compiled networks, other torch versions and other numbers of threads round differently."""
     caplog.set_level("INFO")
     run = Path(shutil.copytree(whole_run, tmp_path / "run"))
