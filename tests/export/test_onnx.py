@@ -81,7 +81,7 @@ def test_a_model_folder_is_made_a_graph_on_the_way(caplog):
     assert result.derivation.settings == ("computed by ONNX Runtime",)
 
 
-def test_the_way_back_is_computed_by_the_other_graph(exported):
+def test_the_cycle_is_computed_by_the_other_graph(exported):
     models = load_models(exported[0])
     computing = InferenceOptions(backend="onnx")
     done = translate(head_ct(), direction_to(models, "mr"), computing)

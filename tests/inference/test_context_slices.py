@@ -75,7 +75,7 @@ def test_a_translated_slice_depends_on_its_neighbours_and_no_further() -> None:
     assert np.flatnonzero(differs).tolist() == [8, 9, 10]
 
 
-def test_batches_and_the_way_back_and_mirroring_work() -> None:
+def test_batches_and_the_cycle_and_mirroring_work() -> None:
     given, model = volume(), tiny(3)
     one, many = (
         translate(given, model.direction("b"), InferenceOptions(device="cpu", batch_size=n, tta=True)) for n in (1, 4)

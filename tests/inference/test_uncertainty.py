@@ -71,7 +71,7 @@ def test_the_map_is_a_file_on_the_input_s_grid(tmp_path):
     assert (np.abs(colours[:, -320:, 0] - colours[:, -320:, 2]) > 100).any(), "the uncertainty column is in colour"
 
 
-def test_the_spread_adds_to_the_way_back():
+def test_the_spread_adds_to_the_cycle_residual():
     ct = head_ct()
     model = tiny_model()
     computing = InferenceOptions(tta=True)

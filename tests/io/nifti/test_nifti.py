@@ -158,7 +158,7 @@ def test_axes_that_a_header_states_are_not_overruled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("axes", ["", "LA", "LASS", "LRA", "las", "XYZ", "LAA"])
-def test_axes_that_are_none_are_refused(axes: str, tmp_path: Path) -> None:
+def test_invalid_axes_are_refused(axes: str, tmp_path: Path) -> None:
     path = write_nifti(stored_box(), tmp_path / "a.nii", sform_code=0, qform_code=0)
     with pytest.raises(UsageError, match=f"--assume-axes {axes}: three letters"):
         read_volume(path, assume_axes=axes)

@@ -27,7 +27,7 @@ def test_the_newest_comes_back(tmp_path: Path) -> None:
     assert torch.equal(state["weight"], torch.full((100,), 10.0))
 
 
-def test_without_a_checkpoint_none_is_loaded(tmp_path: Path) -> None:
+def test_without_a_checkpoint_nothing_is_loaded(tmp_path: Path) -> None:
     assert load_newest_checkpoint(tmp_path / "checkpoints") is None
 
 

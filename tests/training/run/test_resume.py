@@ -52,7 +52,7 @@ def test_a_signal_saves_first_and_the_message_explains_how_to_continue(
     assert rows_of(run) == rows_of(whole_run)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole_run, caplog, cut_short) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(whole_run, caplog, cut_short) -> None:
     latest = cut_short(11)
     path = latest / "checkpoints" / "step-000010.pt"
     path.write_bytes(path.read_bytes()[:-1])
@@ -134,7 +134,7 @@ def test_a_finished_run_is_left_as_it_is(whole_run, tmp_path, caplog) -> None:
     assert "is finished after 17 steps" in caplog.text
 
 
-def test_a_kill_between_the_last_checkpoint_and_the_end_is_mended(whole_run, store, tmp_path) -> None:
+def test_a_run_killed_between_the_last_checkpoint_and_the_end_is_completed(whole_run, store, tmp_path) -> None:
     run = Path(shutil.copytree(whole_run, tmp_path / "run"))
     expected = weights_of(run)
     record = record_of(run) | {"state": "running", "step": 15}
