@@ -211,7 +211,7 @@ def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: 
     try:
         if job.found.refused is not None:
             raise ReadError(job.found.refused)
-        files = _files_beside(job, bundles, options)
+        files = _companion_files(job, bundles, options)
         if not claim_output(folder, job.output, job.marker, wanted, files=files, overwrite=options.overwrite):
             return _finished(job, "unchanged")
         try:
@@ -240,7 +240,7 @@ def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: 
     return _finished(job, "translated")
 
 
-def _files_beside(job: Job, bundles: Sequence[ModelBundle], options: TranslationOptions) -> dict[Path, Any]:
+def _companion_files(job: Job, bundles: Sequence[ModelBundle], options: TranslationOptions) -> dict[Path, Any]:
     """Return the map and the preview of a job, if there are any, and what only they depend on.
 
     A calibration is not part of a model's fingerprint, and models are calibrated after their first maps.

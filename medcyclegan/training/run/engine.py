@@ -110,7 +110,7 @@ def _advance(bar: Bar, plan: Plan, step: CycleGANStep, done: int, metrics: Metri
         of_discriminators = [value for name, value in losses.items() if name.startswith("discriminator_")]
         if of_discriminators:
             terms += f"  D {sum(of_discriminators):.3g}"
-        bar.say(
+        bar.show(
             f"epoch {done / plan.epoch_length:.1f}  {terms}  "
             f"{rates['images_per_second']:.3g} images/s  {_memory(step.device) / 2**30:.1f} GiB"
         )

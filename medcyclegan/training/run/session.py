@@ -98,7 +98,7 @@ def announce(run: RunFolder, plan: Plan, step: CycleGANStep, first: int) -> None
     log.info(
         "training %s to %s and back on %d and %d slices: %d steps of %d + %d slices, %.4g epochs, on %s in %s, into %s",
         *(a, b, slices_a, slices_b, plan.steps, plan.config.training.batch_size, plan.config.training.batch_size),
-        *(plan.steps / plan.epoch_length, _device_in_words(step.device), step.precision, run.path),
+        *(plan.steps / plan.epoch_length, _describe_device(step.device), step.precision, run.path),
     )
     if world > 1:
         log.info("%d processes divide each batch: %d slices each", world, plan.config.training.batch_size // world)
@@ -108,5 +108,5 @@ def announce(run: RunFolder, plan: Plan, step: CycleGANStep, first: int) -> None
         log.info("continuing after step %d", first)
 
 
-def _device_in_words(device: torch.device) -> str:
+def _describe_device(device: torch.device) -> str:
     return "cpu (no CUDA device)" if device.type == "cpu" and not torch.cuda.is_available() else str(device)

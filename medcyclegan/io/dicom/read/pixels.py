@@ -258,7 +258,7 @@ def _stored_bits_only(stored: NDArray[Any], pixels: PixelFormat, notes: Notes) -
     if unused and pixels.high_bit == pixels.bits_stored - 1 and not pixels.signed:
         mask = 2**pixels.bits_stored - 1
         if int(stored.max()) > mask:
-            notes.tell(
+            notes.info(
                 f"bits above the {pixels.bits_stored} stored ones are set and are cleared: no pixel value has them"
             )
             stored &= stored.dtype.type(mask)

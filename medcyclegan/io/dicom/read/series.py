@@ -290,4 +290,4 @@ def _note_left_out(scan: Scan, beside: list[Series], wanted: str | None, notes: 
     if lost:
         notes.warn(f"{len(lost)} file(s) are named like DICOM but are not DICOM: a slice may be missing")
     if scan.others:
-        notes.tell(f"left out: {_counted(scan.others)}")
+        notes.info(f"left out: {_counted(scan.others)}")
