@@ -16,6 +16,7 @@ from medcyclegan.storage import (
     check_output,
     check_space,
     exclusive_lock,
+    is_locked,
     is_temporary,
     replace_link,
 )
@@ -59,10 +60,13 @@ def test_a_failure_leaves_what_was_there(tmp_path):
 
 def test_a_held_lock_is_waited_for_or_reported(tmp_path):
     path = tmp_path / "locks" / "one"
+    assert not is_locked(path)
     with exclusive_lock(path, mode=0o600):
+        assert is_locked(path)
         assert path.stat().st_mode & 0o777 == 0o600
         with pytest.raises(BlockingIOError), exclusive_lock(path, wait=False):
             pass
+    assert not is_locked(path)
     with exclusive_lock(path, wait=False):
         pass
     (tmp_path / "file").touch()
