@@ -9,7 +9,7 @@ python tests/benchmarks/choices.py table OUT
 maps, with one protocol for each contrast. DATA holds the scans of docs/results.md, LABELS label maps.
 
 ``run`` trains and scores the jobs that have no file in OUT/results: the number of steps, the choices from a shipped
-model, ten seeds, the choices from scratch, pairs, the plain public CycleGAN (the configuration ``default``); all of
+model, ten seeds, the choices from nothing, pairs, the plain public CycleGAN (the configuration ``default``); all of
 them with one seed, then with the next. MODEL is a model with pixels of 2 mm and the generators of ``cpu``. ``--only``
 selects jobs by the first letters of SET-START-CHOICE-STEPS-SEED. A job that fails leaves its error in its file, and the
 others continue; remove such files to repeat them. No job starts after the time ``--until`` (a Unix time, in seconds).
@@ -45,9 +45,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 CHOICES["mask_gradient"] = CHOICES["mask"] + CHOICES["gradient"]
 CHOICES["mask_augmentation"] = CHOICES["mask"] + CHOICES["augmentation"]
-#: Choices that are also tried from scratch.
+#: Choices that are also tried from nothing.
 FROM_NOTHING = ("base", "augmentation", "mask", "mask_augmentation")
-#: Steps from the shipped model and from scratch, the steps that are compared, and seeds.
+#: Steps from the shipped model and from nothing, the steps that are compared, and seeds.
 SHORT, LONG, STEPS, SEEDS = 400, 1000, (100, 200, 400, 1000, 2000), range(3)
 SCRATCH = ("training.learning_rate=0.0005",)
 PAIRED = ("losses.paired_weight=10",)

@@ -70,7 +70,7 @@ def print_set(data: str, results: Results) -> None:
             steps = next(iter(found.values()))[0]["steps"]
             base = groups(one for one in scratch if one["choice"] == "base" and one["steps"] == steps)
             rows = {**base, **{name: found[name] for name in names if name in found}}
-            print_rows(f"{data}, from scratch: {title}", rows, started)
+            print_rows(f"{data}, from nothing: {title}", rows, started)
 
 
 def groups(results: Iterable[dict], key: str = "choice") -> dict:
