@@ -6,8 +6,9 @@ Research software, not a medical device: every output is marked as synthetic.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medcyclegan.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from medcyclegan.evaluation import evaluate_volumes
@@ -23,14 +24,14 @@ __version__ = "0.1.0"
 #: Public name -> the module that defines it; imported on first use, so that ``import medcyclegan``
 #: and ``medcyclegan --help`` load neither torch nor MONAI.
 _HOME = {
-    "ModelBundle": "medcyclegan.model",
-    "Volume": "medcyclegan.volume",
-    "evaluate_volumes": "medcyclegan.evaluation",
-    "read_volume": "medcyclegan.io",
-    "slice_volumes": "medcyclegan.slicing",
-    "train": "medcyclegan.training",
-    "translate_volume": "medcyclegan.inference",
-    "write_volume": "medcyclegan.io",
+    "ModelBundle": "model",
+    "Volume": "volume",
+    "evaluate_volumes": "evaluation",
+    "read_volume": "io",
+    "slice_volumes": "slicing",
+    "train": "training",
+    "translate_volume": "inference",
+    "write_volume": "io",
 }
 
 __all__ = [
@@ -45,10 +46,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__getattr__ = imported_on_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ import torch
 
 from medcyclegan.errors import UsageError
 
-__all__ = ["choose_device", "fast_format", "log_fallback"]
+__all__ = ["choose_device", "fast_format", "is_out_of_memory", "log_fallback"]
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,11 @@ def log_fallback() -> None:
     It is called where work on a CPU begins that takes much longer there, and only if ``auto`` chose the CPU.
     """
     log.info("no CUDA device: computing on the CPU")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether PyTorch could not allocate memory; on the CPU it raises a plain RuntimeError with this text."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def fast_format(device: torch.device) -> torch.dtype:

@@ -83,6 +83,11 @@ class MedCycleGANError(Exception):
         self.remedy = one_line(remedy)
         self.options = dict(options or {})
 
+    @property
+    def problem(self) -> str:
+        """The message without the remedy."""
+        return str(self).removesuffix(f": {self.remedy}") if self.remedy else str(self)
+
     @classmethod
     def from_error(cls, where: str, error: MedCycleGANError) -> Self:
         """Return an error of this class that says ``where`` before the text of another, with its remedy and options."""

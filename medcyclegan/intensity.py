@@ -20,6 +20,7 @@ __all__ = [
     "AIR",
     "CT_WINDOW_HU",
     "PADDING_HU",
+    "SCALED_PADDING",
     "IntensityScaling",
     "check_hu",
     "even_sample",
@@ -31,6 +32,8 @@ __all__ = [
 #: Scaled values up to this one count as air or padding, larger values as the patient. In the default CT window it is
 #: -922 HU, above air and its noise.
 AIR = -0.95
+#: Scaled values up to this one, just above -1, are padding or clipped air. No threshold of the foreground is lower.
+SCALED_PADDING = -0.99
 
 #: Below this a CT voxel is scanner padding (outside the reconstructed circle), not a measurement.
 PADDING_HU = -1024.0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import TextIO
 
 from medcyclegan.errors import one_line
 
-__all__ = ["set_up_logging"]
+__all__ = ["errors_only", "set_up_logging"]
 
 #: Libraries whose warnings users can rarely act on; ``debug`` shows them.
 _LIBRARIES = ("monai", "torch", "ignite", "nibabel", "pydicom", "pynetdicom", "highdicom", "PIL")
@@ -37,6 +39,18 @@ class _CurrentStderr(logging.StreamHandler[TextIO]):
     @stream.setter
     def stream(self, _stream: TextIO) -> None:
         pass
+
+
+@contextlib.contextmanager
+def errors_only(name: str) -> Iterator[None]:
+    """Hide the messages of the logger ``name`` that are not errors."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def set_up_logging(level: int = logging.INFO, *, debug: bool = False) -> None:

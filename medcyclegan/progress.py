@@ -39,14 +39,14 @@ def listen_to_progress(listener: Listener) -> Iterator[None]:
         _LISTENER.reset(token)
 
 
-def _fitted(text: str, room: int) -> str:
+def _fitted(text: str, width: int) -> str:
     """Return as many of the parts of ``text``, which two spaces separate, as fit: a longer line would be broken.
 
     >>> _fitted("epoch 2.1  G 30.9  0.7 GiB", 18)
     'epoch 2.1  G 30.9'
     """
     parts = text.split("  ")
-    while parts and len("  ".join(parts)) > room:
+    while parts and len("  ".join(parts)) > width:
         parts.pop()
     return "  ".join(parts)
 
@@ -54,12 +54,12 @@ def _fitted(text: str, room: int) -> str:
 class StageProgress:
     """A listener that turns the steps of a job into a fraction of the whole, at most ten times a second.
 
-    ``tell`` is called with the step and the fraction. ``stages``: the descriptions of the steps in their order, each
+    ``notify`` is called with the step and the fraction. ``stages``: the descriptions of the steps in their order, each
     with its share of the whole; steps of other descriptions do not count.
     """
 
-    def __init__(self, tell: Callable[[str, float], object], stages: Iterable[tuple[str, float]]) -> None:
-        self._tell = tell
+    def __init__(self, notify: Callable[[str, float], object], stages: Iterable[tuple[str, float]]) -> None:
+        self._notify = notify
         self._stages: dict[str, tuple[float, float]] = {}
         start = 0.0
         for name, share in stages:
@@ -73,7 +73,7 @@ class StageProgress:
             return
         self._next = time.monotonic() + 0.1
         start, share = self._stages[stage]
-        self._tell(stage, min(start + share * (done / total if total else 1.0), 1.0))
+        self._notify(stage, min(start + share * (done / total if total else 1.0), 1.0))
 
 
 class Bar:
@@ -81,9 +81,9 @@ class Bar:
 
     def __init__(self, progress: Progress | None, description: str, total: int, done: int) -> None:
         self._progress = progress
-        self._task = progress.add_task(description, total=total, completed=done, said="") if progress else None
+        self._task = progress.add_task(description, total=total, completed=done, text_shown="") if progress else None
         self._listener, self._description, self._total, self._done = _LISTENER.get(), description, total, done
-        self._tell()
+        self._notify()
 
     @property
     def shown(self) -> bool:
@@ -93,19 +93,19 @@ class Bar:
     def advance(self, steps: int = 1) -> None:
         """Count ``steps`` more as done."""
         self._done += steps
-        self._tell()
+        self._notify()
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, steps)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self._listener is not None:
             self._listener(self._description, self._done, self._total)
 
-    def say(self, text: str) -> None:
+    def show(self, text: str) -> None:
         """Show ``text`` next to the bar; it replaces the previous text."""
         if self._progress is not None and self._task is not None:
-            room = self._progress.console.width - len(self._description) - _OTHER_COLUMNS
-            self._progress.update(self._task, said=_fitted(text, room))
+            width = self._progress.console.width - len(self._description) - _OTHER_COLUMNS
+            self._progress.update(self._task, text_shown=_fitted(text, width))
 
 
 @contextlib.contextmanager
@@ -115,6 +115,6 @@ def progress_bar(description: str, total: int, *, done: int = 0) -> Iterator[Bar
         yield Bar(None, description, total, done)
         return
     columns = (TextColumn("{task.description}"), BarColumn(_BAR), MofNCompleteColumn())
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[said]}"))
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[text_shown]}"))
     with Progress(*columns, *times, console=Console(stderr=True), transient=True) as progress:
         yield Bar(progress, description, total, done)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from medcyclegan.errors import ReadError
+from medcyclegan.storage import is_locked
 
 __all__ = ["INTERRUPTED", "LOCK_FILE", "RECORD_FILE", "load_run_record", "run_state"]
 
@@ -41,16 +41,4 @@ def run_state(folder: Path, record: Mapping[str, Any]) -> str:
     recorded as running although no process holds its lock: a killed process cannot record its end.
     """
     state = str(record.get("state", "unknown"))
-    return INTERRUPTED if state == "running" and not _is_held(folder / LOCK_FILE) else state
-
-
-def _is_held(lock: Path) -> bool:
-    """Return whether another process holds ``lock``; true if that cannot be determined."""
-    try:
-        with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:  # never trained here, or copied without it
-        return False
-    except OSError:
-        return True
-    return False
+    return INTERRUPTED if state == "running" and not is_locked(folder / LOCK_FILE) else state

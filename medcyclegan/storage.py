@@ -1,27 +1,22 @@
-"""Atomic writing of files and folders: complete under the final name, or not at all. Locks and records in JSON."""
+"""Atomic writing of files and folders: complete under the final name, or not at all. Locks."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import errno
 import fcntl
 import glob
-import json
 import logging
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
 from medcyclegan.errors import WriteError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 __all__ = [
     "atomic_folder",
@@ -29,15 +24,12 @@ __all__ = [
     "check_output",
     "check_space",
     "exclusive_lock",
+    "is_locked",
     "is_temporary",
-    "read_records",
     "remove_leftovers",
     "replace_link",
-    "save_records",
     "scratch_folder",
 ]
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -248,29 +240,16 @@ def exclusive_lock(path: Path, *, wait: bool = True, mode: int = 0o666) -> Itera
         yield
 
 
-def read_records(file: Path, parse: Callable[[Any], T]) -> list[T]:
-    """Return ``parse(value)`` for each line of JSON in ``file``; an empty list if there is no file.
-
-    Lines that are not JSON, or that ``parse`` rejects with ValueError or TypeError, are skipped.
-    """
+def is_locked(path: Path) -> bool:
+    """Return whether another process holds the lock file ``path``; true if that cannot be determined."""
     try:
-        lines = file.read_text("utf-8", errors="replace").splitlines()
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
-        return []
-    records = []
-    for line in lines:
-        with contextlib.suppress(ValueError, TypeError):
-            records.append(parse(json.loads(line)))
-    return records
-
-
-def save_records(file: Path, records: Iterable[DataclassInstance], *, mode: int = 0o666) -> None:
-    """Write each of ``records`` as a line of JSON to ``file``; if there are none, no new file is created."""
-    lines = [json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n" for record in records]
-    if lines or file.exists():
-        with atomic_write(file, mode=mode) as stream:
-            # an undecodable byte of a file name becomes \udcNN, which is JSON too
-            stream.write("".join(lines).encode("utf-8", "backslashreplace"))
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def replace_link(link: Path, target: str) -> None:

@@ -26,8 +26,9 @@ LAYERS = [
     "model",
     "slicing data phantom synthesis",
     "networks io metrics pictures registration",
-    "config cpus device intensity logs manifest memory plane provenance run_record storage progress shards terminal "
+    "config cpus device intensity logs manifest memory plane provenance records run_record progress shards terminal "
     "volume workers",
+    "lazy storage",
     "errors",
 ]
 LEVEL = {name: len(LAYERS) - i for i, line in enumerate(LAYERS) for name in line.split()}

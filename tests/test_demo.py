@@ -65,7 +65,7 @@ def test_the_report_of_a_translation_repeats_how_the_model_was_trained(demo, tmp
     assert "does not record how it was trained" not in page
 
 
-def test_the_table_says_what_the_record_says(demo):
+def test_the_table_agrees_with_the_record(demo):
     out, printed = demo
     record = json.loads((out / "demo.json").read_text())
     (score,) = record["scores"]
@@ -126,7 +126,7 @@ def test_an_interrupted_demo_continues(demo, tmp_path, monkeypatch):
         run_demo(tmp_path / "demo", config=config, heads=(1, 1))
 
 
-def test_a_stopped_training_says_that_the_demo_continues(tmp_path, monkeypatch):
+def test_a_stopped_training_names_the_command_that_continues_the_demo(tmp_path, monkeypatch):
     def stop(*_arguments, **_options):
         raise TrainingError("stopped by SIGINT after step 1 of 2")
 

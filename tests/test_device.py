@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medcyclegan.device import choose_device, fast_format, log_fallback
+from medcyclegan.device import choose_device, fast_format, is_out_of_memory, log_fallback
 
 CPU = torch.device("cpu")
 
@@ -37,3 +37,11 @@ def test_the_fallback_to_the_cpu_is_logged_once_and_only_on_request(monkeypatch,
     log_fallback()
     log_fallback()
     assert caplog.text.count("no CUDA device: computing on the CPU") == 1
+
+
+def test_running_out_of_memory_is_recognized_on_the_cpu_and_on_a_device():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))

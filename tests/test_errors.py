@@ -35,4 +35,5 @@ def test_the_remedy_ends_the_message_and_survives_copying_and_wrapping():
         assert (str(same), same.remedy, same.options) == (str(error), "repair it", {"assume_axes": "LAS"})
     wrapped = errors.WriteError.from_error("read back, ", error)
     assert (str(wrapped), wrapped.remedy) == ("read back, a.nii: no axes: repair it", "repair it")
+    assert (error.problem, errors.ReadError("alone").problem) == ("a.nii: no axes", "alone")
     assert (errors.ReadError("alone").remedy, errors.ReadError("alone").options) == ("", {})

@@ -168,7 +168,7 @@ def test_what_looks_like_hu():
         assert not looks_like_hu(values)
 
 
-def test_air_in_ct_is_what_lies_below_500():
+def test_air_in_ct_is_below_500():
     assert foreground_threshold(head_ct().array, "CT") == -500.0
     edge = np.array([[[-501, -500, -499]]])
     assert (edge > foreground_threshold(edge, "CT")).tolist() == [[[False, False, True]]]

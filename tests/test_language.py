@@ -1,4 +1,4 @@
-"""Pages, help texts, messages, comments and docstrings are in plain English: none contains a phrase of TABLE."""
+"""Pages, help texts, messages, comments, docstrings and names of tests contain no phrase of TABLE."""
 
 import io
 import re
@@ -240,6 +240,16 @@ def test_templates_and_configurations_are_in_plain_english(template):
 @pytest.mark.parametrize("texts", [pytest.param(text, id=name) for name, text in help_texts()])
 def test_help_is_in_plain_english(texts):
     assert faults(texts) == []
+
+
+def test_names_of_tests_are_in_plain_english():
+    names = [
+        (path, name)
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for name in re.findall(r"^ *def (test_\w+)", path.read_text("utf-8"), flags=re.M)
+    ]
+    assert len(names) > 1000
+    assert [(path.name, name) for path, name in names if faults(name.replace("_", " "))] == []
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

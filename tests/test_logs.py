@@ -7,7 +7,7 @@ import pytest
 
 from medcyclegan.cohort import run_script
 from medcyclegan.errors import ReadError
-from medcyclegan.logs import set_up_logging
+from medcyclegan.logs import errors_only, set_up_logging
 
 SCRIPT = """
 import logging, sys
@@ -55,3 +55,13 @@ def test_messages_go_to_the_stderr_of_the_moment(monkeypatch):
     monkeypatch.setattr(sys, "stderr", later)
     logging.getLogger("medcyclegan.any").warning("careful")
     assert later.getvalue() == "Warning: careful\n"
+
+
+def test_messages_below_errors_are_hidden_for_a_while(caplog):
+    logger = logging.getLogger("medcyclegan.some.part")
+    logger.setLevel(logging.INFO)
+    with errors_only("medcyclegan.some.part"):
+        logger.warning("hidden")
+        logger.error("shown")
+    logger.info("shown again")
+    assert [record.getMessage() for record in caplog.records] == ["shown", "shown again"]

@@ -56,7 +56,7 @@ def test_the_tightest_group_counts_and_file_caches_are_free(tmp_path: Path) -> N
     assert free_memory(tmp_path).bytes == 0
 
 
-def test_a_limit_beyond_the_machine_is_none(tmp_path: Path) -> None:
+def test_a_limit_beyond_the_machine_is_ignored(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "0::/")
     group_v2(tmp_path, "", 64 * GIB, GIB)
     assert free_memory(tmp_path).place == "this machine"

@@ -44,7 +44,7 @@ def test_volumes_of_the_tissues_are_those_of_an_adult(head):
     assert (volume["lesion"] > 0.0003) == head.lesion
 
 
-def test_layers_lie_one_inside_the_other(head):
+def test_each_layer_is_inside_the_next(head):
     """From the middle of the vertex outwards: brain, fluid, bone, marrow, bone, scalp, air."""
     labels = head.labels
     names = np.array([tissue.name for tissue in TISSUES])
@@ -116,7 +116,7 @@ def test_a_head_is_not_symmetric():
     assert np.mean(labels != labels[::-1]) > 0.1
 
 
-def test_the_same_head_lies_in_the_same_place_on_another_grid():
+def test_the_same_head_is_in_the_same_place_on_another_grid():
     right_anterior = make_head(4)
     left_posterior = make_head(4, orientation="LPS")
     assert np.diag(left_posterior.affine).tolist() == [-2, -2, 4, 1]

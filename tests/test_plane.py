@@ -52,7 +52,7 @@ def test_writing_into_the_view_puts_slices_back(name, plane):
 
 @pytest.mark.parametrize("pixel_mm", [0.4, 1.0, 1.7])
 @pytest.mark.parametrize("name", EVERY_GRID)
-def test_the_plane_lies_where_its_matrix_says(name, pixel_mm):
+def test_the_plane_is_where_its_matrix_places_it(name, pixel_mm):
     view, affine = view_of(EVERY_GRID[name])
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     fit = canvas_fit(view.shape[:2], tuple(spacing[:2]), Preparation(64, "physical", pixel_mm), 4)

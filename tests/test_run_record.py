@@ -37,7 +37,7 @@ def test_a_record_without_a_state_has_an_unknown_one(tmp_path: Path) -> None:
     assert run_state(tmp_path, {}) == "unknown"
 
 
-def test_where_the_lock_cannot_be_asked_the_record_is_believed(tmp_path: Path, monkeypatch) -> None:
+def test_the_record_is_believed_if_the_lock_cannot_be_checked(tmp_path: Path, monkeypatch) -> None:
     def refuse(*_arguments) -> None:
         raise OSError(38, os.strerror(38))
 

@@ -1,5 +1,4 @@
 import contextlib
-import dataclasses
 import os
 import shutil
 import signal
@@ -17,10 +16,9 @@ from medcyclegan.storage import (
     check_output,
     check_space,
     exclusive_lock,
+    is_locked,
     is_temporary,
-    read_records,
     replace_link,
-    save_records,
 )
 
 
@@ -60,29 +58,15 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert not left_behind(tmp_path)
 
 
-@dataclasses.dataclass(frozen=True)
-class Named:
-    name: str
-
-
-def test_records_come_back_and_damaged_lines_are_skipped(tmp_path):
-    file = tmp_path / "names.jsonl"
-    save_records(file, [])
-    assert not file.exists()
-    assert read_records(file, lambda fields: Named(**fields)) == []
-    records = [Named("Zoë"), Named("undecodable \udcff")]
-    save_records(file, records)
-    file.write_bytes(file.read_bytes() + b'{"other": 1}\n[1]\n{"na\xff')
-    assert read_records(file, lambda fields: Named(**fields)) == records
-    assert "Zoë".encode() in file.read_bytes()
-
-
 def test_a_held_lock_is_waited_for_or_reported(tmp_path):
     path = tmp_path / "locks" / "one"
+    assert not is_locked(path)
     with exclusive_lock(path, mode=0o600):
+        assert is_locked(path)
         assert path.stat().st_mode & 0o777 == 0o600
         with pytest.raises(BlockingIOError), exclusive_lock(path, wait=False):
             pass
+    assert not is_locked(path)
     with exclusive_lock(path, wait=False):
         pass
     (tmp_path / "file").touch()
@@ -97,7 +81,7 @@ def test_a_full_disk_is_a_line(tmp_path):
     assert file.closed
 
 
-def test_a_folder_appears_whole_and_replaces_only_when_told(tmp_path):
+def test_a_folder_appears_whole_and_replaces_only_with_overwrite(tmp_path):
     target = tmp_path / "model"
     with atomic_folder(target) as folder:
         (folder / "sub").mkdir()

@@ -29,7 +29,7 @@ def test_orientation_agrees_with_nibabel_on_any_affine():
         assert Volume(np.zeros((2, 2, 2)), affine).orientation == "".join(nib.aff2axcodes(affine))
 
 
-def test_tilt_and_obliqueness_are_told():
+def test_tilt_and_obliqueness_are_reported():
     tilted = Volume(np.zeros((2, 2, 2)), TILTED_GRID.affine)
     assert tilted.shear_degrees == pytest.approx(15.0)
     oblique = Volume(np.zeros((2, 2, 2)), make_affine("LPS", rotation_degrees=(10, 0, 0)))

@@ -27,13 +27,13 @@ def test_angles_do_not_depend_on_the_spacing(affine, scale):
 
 
 @given(codes=st.sampled_from(AXCODES), turns=st.tuples(angles, angles, angles), lean=st.floats(-60.0, 60.0))
-def test_the_shear_is_the_lean_whatever_the_axes(codes, turns, lean):
+def test_the_shear_is_the_tilt_regardless_of_the_axes(codes, turns, lean):
     affine = make_affine(codes, (0.7, 1.1, 4.0), rotation_degrees=turns, shear=lean)
     assert Volume(np.zeros((2, 2, 2)), affine).shear_degrees == pytest.approx(abs(lean), abs=1e-5)
 
 
 @given(shape=shapes, affine=affines(), seed=st.integers(0, 99), data=st.data())
-def test_the_sum_tells_values_and_places_apart(shape, affine, seed, data):
+def test_the_sum_depends_on_values_and_places(shape, affine, seed, data):
     array = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
     whole = Volume(array, affine).content_sha256()
     assert Volume(np.asfortranarray(array), affine).content_sha256() == whole, "the order in memory does not count"

@@ -89,9 +89,9 @@ class App:
         page = Page(self._root)
         self._pages[page.id] = page
         page.events.put_nowait({"kind": "opened", "page": page.id})
-        return StreamingResponse(self._told(page), media_type="text/event-stream")
+        return StreamingResponse(self._stream(page), media_type="text/event-stream")
 
-    async def _told(self, page: Page) -> AsyncIterator[str]:
+    async def _stream(self, page: Page) -> AsyncIterator[str]:
         try:
             while not self.is_ending():
                 try:

@@ -28,11 +28,12 @@ from medcyclegan.cli.common import Command
     help="Refuse larger uploads.",
 )
 def command(port: int | None, model: tuple[str, ...], max_upload_mb: int) -> None:
-    """Serve a page on this machine on which a scan is dropped, translated and looked at (extra app).
+    """Serve a local web page on which you can upload, translate and view a scan (extra app).
 
-    Open the printed address in a browser. It works on this machine only, and holds a secret: whoever knows it can use
-    the page. Drop a NIfTI file or a zipped DICOM series, choose a translation, look at the result and download it.
-    Uploads and results are removed when the page is closed, and at the latest when the command ends (Ctrl-C).
+    Open the printed address in a browser. It works on this machine only and contains a secret: anyone who has the
+    address can use the page. Upload a NIfTI file or a zipped DICOM series, choose a translation, view the result and
+    download it. Uploads and results are removed when the page is closed, and at the latest when the command ends
+    (Ctrl-C).
     """
     from medcyclegan.app.serve import serve_app
     from medcyclegan.app.upload import UploadLimits

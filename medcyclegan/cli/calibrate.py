@@ -11,7 +11,7 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
 
 @click.command("calibrate", cls=Command)
 @click.argument("model", metavar="MODEL")
-@click.option("--cases", required=True, metavar="CSV|DIR", help="Patients with truth (see above).")
+@click.option("--cases", required=True, metavar="CSV|DIR", help="Patients with ground truth (see above).")
 @click.option("--to", metavar="DOMAIN", help="Calibrate only the translation to this domain.")
 @click.option("--tta", is_flag=True, help="Calibrate translations with translate-volume --tta.")
 @click.option(
@@ -37,7 +37,7 @@ from medcyclegan.cli.common import Command, device_option, read_options, reading
 @device_option
 @reading_options
 def command(model: str, cases: str, **options: Any) -> None:
-    """Calibrate the prediction intervals of MODEL, a model folder, on patients with truth.
+    """Calibrate the prediction intervals of MODEL, a model folder, on patients with ground truth.
 
     Then translate-volume --uncertainty writes intervals that contain the true value of 90 % of the voxels, and reports
     the error to expect. --cases is a CSV with the columns input and reference (optional: case, patient), or a folder

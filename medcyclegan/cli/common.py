@@ -31,6 +31,7 @@ __all__ = [
     "check_paths",
     "config_options",
     "device_option",
+    "models_option",
     "read_options",
     "reading_options",
     "shard_options",
@@ -232,7 +233,7 @@ def training_options(function: F) -> F:
         click.option(
             "--init-from",
             metavar="MODEL",
-            help="Start from the generators of this model folder or shipped model; none: from nothing.",
+            help="Start from the generators of this model folder or shipped model; none: train from scratch.",
         ),
     ]
     for option in reversed(options):
@@ -258,6 +259,20 @@ def print_run(run: Path) -> None:
     """Print the folder of a finished run; of several processes, only the first one prints."""
     if os.environ.get("RANK", "0") == "0":
         click.echo(run)
+
+
+def models_option(function: F) -> F:
+    """Add ``--model``, which can be repeated."""
+    from medcyclegan.model.shipped import DEFAULT_MODEL
+
+    return click.option(
+        "--model",
+        multiple=True,
+        default=[DEFAULT_MODEL],
+        show_default=True,
+        metavar="DIR|NAME",
+        help="The model folder, or the name of a shipped model; repeat it to average the outputs of several models.",
+    )(function)
 
 
 def device_option(function: F) -> F:

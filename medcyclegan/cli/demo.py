@@ -15,7 +15,7 @@ from medcyclegan.cli.common import Command, config_options, device_option
 @device_option
 @click.option("--overwrite", is_flag=True, help="Replace the folder of an earlier demo.")
 def command(out: str, heads: tuple[int, int], config: str, overrides: tuple[str, ...], **options: str) -> None:
-    """Run all steps on synthetic heads: minutes on a CPU.
+    """Run the whole workflow on synthetic heads, in minutes on a CPU.
 
     Writes T1 heads as NIfTI files and T2 heads of other subjects as DICOM series, slices them, trains a
     small CycleGAN, translates unseen heads, and compares the translations with the true T2, next to those of

@@ -29,7 +29,7 @@ from medcyclegan.cli.common import Command, check_models, config_options
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for other sites after these.",
+    help="How long to wait for further sites once --min-sites have answered.",
 )
 @click.option("--init-from", metavar="MODEL", help="Start from the generators of this model folder or shipped model.")
 @click.option("--out", default="federated-job", show_default=True, metavar="DIR", help="The job folder to write.")

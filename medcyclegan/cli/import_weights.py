@@ -23,7 +23,7 @@ from medcyclegan.cli.common import Command, check_paths, config_options
 @click.option(
     "--fit",
     type=click.Choice(["physical", "stretch"]),
-    help="How slices were brought to their size: see slice-volumes.",
+    help="How slices were resized; see slice-volumes.",
 )
 @click.option("--size", type=click.IntRange(32), metavar="PIXELS", help="Rows and columns of a slice.  [default: 256]")
 @click.option("--pixel-mm", type=float, metavar="MM", help="Pixel size, with --fit physical.")

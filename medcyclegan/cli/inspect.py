@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import click
 
 from medcyclegan.cli.common import Command, read_options, reading_options, synthetic_option
 from medcyclegan.errors import one_line
+from medcyclegan.logs import errors_only
 
 if TYPE_CHECKING:
     from medcyclegan.io.inspect import Inspection
@@ -43,7 +43,10 @@ _LISTED = 12
     help="List only series whose description contains this text or matches this pattern (* and ?); can be repeated.",
 )
 @click.option(
-    "--patient", multiple=True, metavar="PATTERN", help="List only this PatientID (* and ? match); can be repeated."
+    "--patient",
+    multiple=True,
+    metavar="PATTERN",
+    help="List only this PatientID (wildcards: * and ?); can be repeated.",
 )
 @click.option("--link-into", metavar="DIR", help="Sort the listed DICOM series into DIR, which slice-volumes reads.")
 @click.option("--copy", is_flag=True, help="Copy the files into DIR instead of linking them.")
@@ -59,7 +62,8 @@ def command(paths: tuple[str, ...], **options: Any) -> None:
     slices (x volumes). Spacing and gap are in mm; the gap is measured along the normal of the slices.
 
     A PATH can also be the address of a DICOMweb service or study (extra dicomweb), whose series are listed:
-    https://host/dicom-web?PatientID=42&Modality=CT. A series' own address is fetched and inspected.
+    https://host/dicom-web?PatientID=42&Modality=CT. If it is the address of one series, the series is fetched and
+    inspected.
 
     --series, --modality, --description and --patient select rows. --link-into links the selected series that can be
     read into DIR, such as volumes/ct, one folder per patient and series. DIR.csv, which only its owner can read, lists
@@ -76,7 +80,7 @@ def command(paths: tuple[str, ...], **options: Any) -> None:
         check_tree(Path(tree), searched)
     selection = Selection(options["series"] or "", options["modality"], options["description"], options["patient"])
     reading = read_options(options)
-    with _readers_silent():
+    with errors_only("medcyclegan.io"):  # the rows contain the warnings of the readers
         found = inspect_all(paths, reading)
     rows = select_rows(found.volumes, selection)
     if options["as_json"]:
@@ -103,18 +107,6 @@ def _check_options(options: dict[str, Any], tree: str | None, *, remote: bool) -
         raise UsageError("--copy and --overwrite belong to --link-into: add it, or leave them out")
     if tree is not None and remote:
         raise UsageError("--link-into sorts files, not series on a server: name files or folders only")
-
-
-@contextlib.contextmanager
-def _readers_silent() -> Iterator[None]:
-    """Hide the readers' warnings, because the rows contain them."""
-    logger = logging.getLogger("medcyclegan.io")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _print_csv(rows: Sequence[InspectedVolume]) -> None:

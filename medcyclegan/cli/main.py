@@ -18,18 +18,18 @@ _COMMANDS = {
     "slices": ("slices", "List the volumes of a slice store, or remove some."),
     "train": ("train", "Train a CycleGAN on unpaired slices (slices/ to runs/)."),
     "pretrain": ("pretrain", "Train on pairs of synthetic patients, before training on real slices."),
-    "federate": ("federate", "Write the job of a training across hospitals, for NVIDIA FLARE."),
+    "federate": ("federate", "Write a job that trains one model across hospitals, for NVIDIA FLARE."),
     "translate-volume": ("translate_volume", "Translate a volume, or a folder of volumes, on the same grid."),
     "serve": ("serve", "Receive, translate and send studies as a DICOM node."),
     "models": ("models", "List the models that come with medcyclegan."),
     "evaluate": ("evaluate", "Score translations against references, or compare two unpaired sets."),
-    "calibrate": ("calibrate", "Calibrate a model's prediction intervals on patients with truth."),
+    "calibrate": ("calibrate", "Calibrate a model's prediction intervals on patients with ground truth."),
     "export": ("export", "Export a model as ONNX graphs or as a MONAI bundle."),
     "import-weights": ("import_weights", "Create a model from weights of the public PyTorch CycleGAN code."),
     "report": ("report", "Write a web page about a run, a table of scores, or a translation."),
     "synthesize": ("synthesize", "Generate synthetic patients from label maps of heads."),
-    "app": ("app", "Serve a local page: drop a scan, translate it, look at it."),
-    "demo": ("demo", "Run all steps on synthetic heads: minutes on a CPU."),
+    "app": ("app", "Serve a local web page to upload, translate and view a scan."),
+    "demo": ("demo", "Run the whole workflow on synthetic heads, in minutes on a CPU."),
 }
 
 

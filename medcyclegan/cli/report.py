@@ -24,7 +24,7 @@ from medcyclegan.cli.common import Command, check_paths, read_options, reading_o
 @click.option(
     "--exact",
     is_flag=True,
-    help="For a translation: store exact voxels, which are otherwise rounded to steps hidden by their noise.",
+    help="For a translation: store exact voxels; by default they are rounded in steps that the noise hides.",
 )
 @click.option("--embed-mb", type=click.FloatRange(0), metavar="MB",
               help="For a translation: store voxels beyond MB in separate files.  [default: 60]")  # fmt: skip

@@ -12,25 +12,18 @@ from typing import Any
 
 import click
 
-from medcyclegan.cli.common import Command, device_option
+from medcyclegan.cli.common import Command, device_option, models_option
 
 
 @click.command("serve", cls=Command)
-@click.option(
-    "--model",
-    multiple=True,
-    default=["runs/latest/model"],
-    show_default=True,
-    metavar="DIR|NAME",
-    help="The model folder, or the name of a shipped model; repeat it to average the outputs of several models.",
-)
+@models_option
 @click.option(
     "--send-to",
     required=True,
     metavar="AET@HOST:PORT",
     help="The DICOM node that gets the results; ?tls=on and others may follow, as for translate-volume.",
 )
-@click.option("--aet", "title", default="MEDCYCLEGAN", show_default=True, help="The title of this node.")
+@click.option("--aet", "title", default="MEDCYCLEGAN", show_default=True, help="The AE title of this node.")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="The address to listen on; 0.0.0.0: all."
 )
@@ -39,7 +32,7 @@ from medcyclegan.cli.common import Command, device_option
     "--accept-from",
     multiple=True,
     metavar="AET|any",
-    help="A title that may send; can be repeated. Required unless only this machine can connect.",
+    help="An AE title that may send studies; can be repeated. Required unless only this machine can connect.",
 )
 @click.option("--rules", metavar="FILE", help="A YAML file that says which series are translated, and sets limits.")
 @click.option("--to", metavar="DOMAIN", help="The domain to translate to.  [default: as for translate-volume]")

@@ -36,7 +36,7 @@ def command(**options: Any) -> None:
     """Train a CycleGAN on unpaired slices.
 
     Without --config: if a shipped model fits the slices, training continues that model (configuration "cpu");
-    otherwise it trains from nothing (configuration "default"), as with --init-from none. With --config, only "cpu"
+    otherwise it trains from scratch (configuration "default"), as with --init-from none. With --config, only "cpu"
     looks for such a model.
 
     Every run is written to a new folder in --out: configuration, losses, example images, checkpoints and, from the

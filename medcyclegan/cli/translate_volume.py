@@ -13,11 +13,11 @@ from medcyclegan.cli.common import (
     check_models,
     check_paths,
     device_option,
+    models_option,
     read_options,
     reading_options,
     synthetic_option,
 )
-from medcyclegan.model.shipped import DEFAULT_MODEL
 from medcyclegan.terminal import terminal_columns
 
 if TYPE_CHECKING:
@@ -39,14 +39,7 @@ def _batch_size(_context: click.Context, _parameter: click.Parameter, value: str
 @click.argument("paths", nargs=-1, metavar="IN... OUT")
 @click.option("-i", "--input", "inputs", multiple=True, metavar="IN", help="The same as IN; can be repeated.")
 @click.option("-o", "--output", metavar="OUT", help="The same as OUT.")
-@click.option(
-    "--model",
-    multiple=True,
-    default=[DEFAULT_MODEL],
-    show_default=True,
-    metavar="DIR|NAME",
-    help="The model folder, or the name of a shipped model; repeat it to average the outputs of several models.",
-)
+@models_option
 @click.option(
     "--to",
     metavar="DOMAIN",

@@ -83,7 +83,7 @@ def translate_folder(
     ):
         raise UsageError(f"--pseudonyms {options.pseudonyms} is inside {out}: keep the key file in another folder")
     bundles = load_or_suggest(model, sources[0], options.reading)
-    direction = choose_target(bundles[0], options.to, {volume.modality for volume in volumes})
+    direction = choose_target(bundles, options.to, {volume.modality for volume in volumes})
     options = dataclasses.replace(options, to=direction.target.name)
     case, recorded = (_unique(volumes, name) for name in (_case, _recorded))
     fitting, skipped = sort_out(volumes, direction, options, case)
@@ -101,8 +101,8 @@ def translate_folder(
             recorded=name if options.deidentify else recorded(found),
             output=out / name,
             marker=out / MARKERS / f"{name}.json",
-            uncertainty=_beside(options.uncertainty, found, name, ".nii.gz"),
-            preview=_beside(options.preview, found, name, ".png"),
+            uncertainty=_companion(options.uncertainty, found, name, ".nii.gz"),
+            preview=_companion(options.preview, found, name, ".png"),
         )
         for found, name in zip(fitting, names, strict=True)
     ]
@@ -130,7 +130,7 @@ def _check_options(options: TranslationOptions, sources: Sequence[Path], out: Pa
                 raise UsageError(f"{option} {folder} is inside {place}, among inputs or results: name another folder")
 
 
-def _beside(folder: str | Path | None, found: FoundVolume, name: str, ending: str) -> Path | None:
+def _companion(folder: str | Path | None, found: FoundVolume, name: str, ending: str) -> Path | None:
     """Return the file in ``folder`` that belongs to the output ``name`` of a volume."""
     if folder is None:
         return None

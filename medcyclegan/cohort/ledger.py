@@ -11,7 +11,8 @@ from pathlib import Path
 
 from medcyclegan.errors import one_line
 from medcyclegan.provenance import now
-from medcyclegan.storage import exclusive_lock, read_records, save_records
+from medcyclegan.records import read_records, save_records
+from medcyclegan.storage import exclusive_lock
 
 __all__ = ["LEDGER", "Failure", "read_ledger", "update_ledger"]
 

@@ -19,8 +19,9 @@ from medcyclegan.cohort.bids import derivative_path, parse_bids_name
 from medcyclegan.errors import UsageError
 from medcyclegan.io import FoundVolume, output_ending, sidecar_path
 from medcyclegan.provenance import hash_json
+from medcyclegan.records import read_records, save_records
 from medcyclegan.slicing.patients.identify import bids_subject
-from medcyclegan.storage import exclusive_lock, read_records, save_records
+from medcyclegan.storage import exclusive_lock
 
 __all__ = [
     "ANONYMOUS_NAMES",

@@ -119,7 +119,7 @@ def translate_cohort(
     if options.uncertainty is not None or options.preview is not None:
         raise UsageError("maps and previews are not part of a derivative dataset: leave uncertainty and preview out")
     bundles = load_models(model)
-    direction = choose_target(bundles[0], options.to, {volume.modality for volume in volumes})
+    direction = choose_target(bundles, options.to, {volume.modality for volume in volumes})
     target = direction.target.name
     options = dataclasses.replace(options, to=target)
     fitting, skipped = sort_out(volumes, direction, options, lambda found: found.name)
@@ -127,7 +127,7 @@ def translate_cohort(
     choose({})  # refuses names that two volumes share before anything is written
     open_derivative(out, source, target)
     named = zip(fitting, assign_names(out, choose, fitting), strict=True)
-    jobs = [_bids_job(found, out, output, _bids_fields(found, target, bundles)) for found, output in named]
+    jobs = [_bids_job(found, out, output, _bids_fields(found, direction)) for found, output in named]
     return translate_jobs(share_of(jobs, shard), share_of(skipped, shard), out, bundles, options)
 
 
@@ -211,7 +211,7 @@ def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: 
     try:
         if job.found.refused is not None:
             raise ReadError(job.found.refused)
-        files = _files_beside(job, bundles, options)
+        files = _companion_files(job, bundles, options)
         if not claim_output(folder, job.output, job.marker, wanted, files=files, overwrite=options.overwrite):
             return _finished(job, "unchanged")
         try:
@@ -240,7 +240,7 @@ def _translate(job: Job, folder: Path, bundles: Sequence[ModelBundle], options: 
     return _finished(job, "translated")
 
 
-def _files_beside(job: Job, bundles: Sequence[ModelBundle], options: TranslationOptions) -> dict[Path, Any]:
+def _companion_files(job: Job, bundles: Sequence[ModelBundle], options: TranslationOptions) -> dict[Path, Any]:
     """Return the map and the preview of a job, if there are any, and what only they depend on.
 
     A calibration is not part of a model's fingerprint, and models are calibrated after their first maps.
@@ -268,11 +268,13 @@ def _bids_job(found: FoundVolume, out: Path, output: str, fields: dict[str, Any]
     return Job(found, one_line(found.name), found.name, out / output, marker, fields)
 
 
-def _bids_fields(found: FoundVolume, target: str, bundles: Sequence[ModelBundle]) -> dict[str, Any]:
+def _bids_fields(found: FoundVolume, direction: Direction) -> dict[str, Any]:
     """Return the additional fields of a sidecar in a BIDS derivative dataset."""
     return {
-        "Description": f"Synthetic {target} image, translated by a CycleGAN; research only, not a medical device",
-        "GeneratedBy": generated_by(bundles[0].fingerprint),
+        "Description": (
+            f"Synthetic {direction.target.name} image, translated by a CycleGAN; research only, not a medical device"
+        ),
+        "GeneratedBy": generated_by(direction.model.fingerprint),
         "Sources": [f"bids:{RAW}:{found.relative_path.as_posix()}"],
         "SkullStripped": _is_skull_stripped(found),
     }

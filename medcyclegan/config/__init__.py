@@ -7,8 +7,9 @@ Names are imported on first use, so that a translation does not import what read
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medcyclegan.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from medcyclegan.config.load import (
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
         parse_config,
         shipped_configs,
         to_yaml,
-        without_removed,
     )
     from medcyclegan.config.schema import (
         Config,
@@ -55,7 +55,6 @@ _HOME = {
     "parse_config": "load",
     "shipped_configs": "load",
     "to_yaml": "load",
-    "without_removed": "load",
 }
 
 __all__ = [
@@ -79,11 +78,7 @@ __all__ = [
     "parse_config",
     "shipped_configs",
     "to_yaml",
-    "without_removed",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = imported_on_use(__name__, _HOME)

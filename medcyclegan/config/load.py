@@ -15,7 +15,7 @@ from medcyclegan.config.schema import Config, Domain
 from medcyclegan.config.serving import Serving
 from medcyclegan.errors import ConfigError, UsageError, nearest
 
-__all__ = ["load_config", "load_serving", "parse_config", "shipped_configs", "to_yaml", "without_removed"]
+__all__ = ["load_config", "load_serving", "parse_config", "shipped_configs", "to_yaml"]
 
 
 def shipped_configs() -> tuple[str, ...]:
@@ -53,24 +53,9 @@ def parse_config(values: Mapping[str, Any], where: str) -> Config:
     Raises :class:`~medcyclegan.errors.ConfigError` naming the first fault, its rule and a remedy.
     """
     try:
-        return Config.model_validate(without_removed(values))
+        return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_fault(error, Config)}") from None
-
-
-#: Settings of earlier versions, which config.yaml of their runs has, and the value with which they had no effect.
-_REMOVED = {"losses.input_negatives": 0.0, "losses.gradient_penalty": 0.0}
-
-
-def without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` without settings that were removed and, with the value that they have, had no effect."""
-    result = dict(values)
-    for dotted, off in _REMOVED.items():
-        section, key = dotted.split(".")
-        inner = result.get(section)
-        if isinstance(inner, dict) and inner.get(key) == off and not isinstance(inner[key], bool):
-            result = _without(result, dotted)
-    return result
 
 
 def _without(values: Mapping[str, Any], dotted: str) -> dict[str, Any]:
@@ -208,11 +193,6 @@ def _first_fault(error: ValidationError, root: type[BaseModel]) -> str:
     fault = error.errors(include_url=False, include_context=False)[0]
     location = [str(part) for part in fault["loc"]]
     dotted = ".".join(location)
-    if dotted in _REMOVED:
-        return (
-            f"{dotted} = {fault['input']!r}: this version does not have this setting: leave it out; a run that was "
-            "begun with it is continued by the version that began it"
-        )
     if fault["type"] == "extra_forbidden":
         known = _known_keys(root, location[:-1])
         near = nearest(location[-1], known)

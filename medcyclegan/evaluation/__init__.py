@@ -5,8 +5,9 @@ Its names are imported on first use, so that scoring does not import torch, whic
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medcyclegan.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from medcyclegan.evaluation.calibration.calibrate import CalibrationOptions, calibrate_model
@@ -92,7 +93,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = imported_on_use(__name__, _HOME)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcyclegan.errors import GeometryError, IntensityError, UsageError
-from medcyclegan.intensity import check_hu
+from medcyclegan.intensity import looks_like_hu
 from medcyclegan.metrics import head_mask
 from medcyclegan.registration import on_grid, register_rigid, same_grid
 from medcyclegan.volume import Volume
 
-__all__ = ["Aligned", "align_volumes", "is_hu"]
+__all__ = ["Aligned", "align_volumes", "looks_like_ct"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def align_volumes(
                 "fake and reference do not overlap inside the mask: check their affines, or pass --register rigid"
             )
         notes.append(f"{share:.1%} of the mask is outside the field of view of the scored volumes and is left out")
-    in_hu = baseline is not None and baseline.modality in ("CT", None) and is_hu(baseline)
+    in_hu = baseline is not None and baseline.modality in ("CT", None) and looks_like_ct(baseline)
     inputs = (arrays["fake"], arrays.get("baseline"), in_hu)
     aligned = Aligned(reference, *inputs, where & inside, mask is not None, tuple(notes))
     _check_values(aligned)
@@ -81,19 +81,15 @@ def align_volumes(
 
 def _with_modality(reference: Volume, notes: list[str]) -> Volume:
     """Return the reference, as a CT if its header has no modality and its values are in HU."""
-    if reference.modality is not None or not is_hu(reference):
+    if reference.modality is not None or not looks_like_ct(reference):
         return reference
     notes.append("the header of the reference has no modality, but its values are in HU, so it is scored as a CT")
     return reference.replace(modality="CT")
 
 
-def is_hu(volume: Volume) -> bool:
-    """Return whether the values of a volume look like CT numbers."""
-    try:
-        check_hu(volume.array)
-    except IntensityError:
-        return False
-    return volume.value_range is None
+def looks_like_ct(volume: Volume) -> bool:
+    """Return whether a volume is not a picture and its values look like CT numbers."""
+    return volume.value_range is None and looks_like_hu(volume.array)
 
 
 def _registered(moved: dict[str, Volume], reference: Volume, register: str, notes: list[str]) -> dict[str, Volume]:

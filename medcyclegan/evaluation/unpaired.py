@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medcyclegan.errors import IntensityError, ReadError, UsageError
-from medcyclegan.evaluation.alignment import is_hu
+from medcyclegan.evaluation.alignment import looks_like_ct
 from medcyclegan.evaluation.baselines import input_to_hu
 from medcyclegan.intensity import CT_WINDOW_HU
 from medcyclegan.metrics import frechet_distance, head_mask, histogram_distance, mmd, sliced_wasserstein
@@ -71,7 +71,7 @@ def sample_set(
     generators = np.random.default_rng(seed), np.random.default_rng(seed)
     drawn, of_water, units = [], [], set()
     for volume in volumes:
-        volume = volume.replace(modality=modality or volume.modality or ("CT" if is_hu(volume) else None))
+        volume = volume.replace(modality=modality or volume.modality or ("CT" if looks_like_ct(volume) else None))
         units.add("HU" if volume.modality == "CT" else "of the range 0 to 1")
         mask = head_mask(volume)
         drawn.append(_draw(volume.replace(array=_scaled(volume, mask)), mask, generators[0]))

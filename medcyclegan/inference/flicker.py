@@ -45,10 +45,10 @@ def resampled_input(volume: Volume, done: Translation, planes: Sequence[str], st
     three ``planes`` it is the median of three, as in the translation.
     """
     view = plane_view(volume.array, volume.orientation)
-    rows, columns = (matrix[::step].numpy() for matrix in plan_canvas(volume, done.model).round_trip())
+    rows, columns = (matrix[::step].numpy() for matrix in plan_canvas(volume, done.direction.model).round_trip())
     result = np.empty((len(rows), len(columns), view.shape[2]), np.float32)
     # A coronal slice's rows run along the patient, so its first matrix resamples across axial slices.
-    across = plan_canvas(volume, done.model, CORONAL).round_trip()[0].numpy() if len(planes) > 1 else None
+    across = plan_canvas(volume, done.direction.model, CORONAL).round_trip()[0].numpy() if len(planes) > 1 else None
     for first in range(0, view.shape[2], _CHUNK):
         part = slice(first, min(first + _CHUNK, view.shape[2]))
         slices = done.scaling.normalize(view[:, :, part].transpose(2, 0, 1))

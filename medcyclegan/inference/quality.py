@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from medcyclegan.inference.flicker import measure_flicker
@@ -14,7 +14,7 @@ from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
 from medcyclegan.inference.uncertainty import cycle_error
 from medcyclegan.intensity import even_sample
-from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.bundle import Direction, ModelBundle
 from medcyclegan.model.calibration import HEAD, Calibration
 from medcyclegan.model.fitness import Finding, Fitness, Verdict, gravest, judge_model
 from medcyclegan.model.training_set import TrainingSet
@@ -77,7 +77,6 @@ class Quality:
 def assess(
     volume: Volume,
     done: Translation,
-    bundles: Sequence[ModelBundle],
     computing: InferenceOptions,
     *,
     forced: bool = False,
@@ -88,12 +87,12 @@ def assess(
     A few slices are translated back by the other generator. ``forced``: the input is of a modality that the model
     was not trained on. ``calibration``: that of these translations, if there is one.
     """
-    known = _training_set(done.model, done.direction.source.name)
-    error = cycle_error(volume, done, bundles, computing, spread_slices(volume, _CYCLED))
+    known = _training_set(done.direction.model, done.direction.source.name)
+    error = cycle_error(volume, done, computing, spread_slices(volume, _CYCLED))
     clipped = done.scaling.count_clipped(volume.array) / volume.array.size
     flicker = measure_flicker(volume, done, computing.planes)
     score = None if known is None else _histogram_score(volume, done, known)
-    findings = _judge_models(done, bundles)
+    findings = _judge_models(done.direction)
     if forced:
         findings.append(("doubtful", "the input is not of the modality that the model was trained on"))
     findings += _judge_numbers(clipped, flicker, error, score, planes=computing.planes)
@@ -118,11 +117,10 @@ def assess(
     )
 
 
-def _judge_models(done: Translation, bundles: Sequence[ModelBundle]) -> list[Finding]:
+def _judge_models(used: Direction) -> list[Finding]:
     """Return the findings against the models themselves, without duplicates if there are several."""
     findings: dict[Finding, None] = {}
-    used = done.direction
-    for bundle in bundles:
+    for bundle in used.models:
         fitness = Fitness.of(bundle.provenance)
         findings |= dict.fromkeys(
             judge_model(fitness, used.source.name, used.target.name, used.generator.removeprefix("G_"))

@@ -24,20 +24,14 @@ __all__ = ["build_record", "noted"]
 log = logging.getLogger(__name__)
 
 
-def build_record(
-    volume: Volume,
-    done: Translation,
-    bundles: Sequence[ModelBundle],
-    computing: InferenceOptions,
-    *,
-    forced: bool,
-) -> dict[str, Any]:
+def build_record(volume: Volume, done: Translation, computing: InferenceOptions, *, forced: bool) -> dict[str, Any]:
     """Return the sidecar's record of the translation ``done`` of ``volume``, except for its quality and times.
 
     It consists of JSON values and holds no path and no header text of the input.
     """
     clipped = done.scaling.count_clipped(volume.array)
-    means = tissue_means_fields(done.model.provenance, done.direction.target.name)
+    models, model = done.direction.models, done.direction.model
+    means = tissue_means_fields(model.provenance, done.direction.target.name)
     return {
         "made_by": MADE_BY,
         "synthetic": True,
@@ -46,13 +40,13 @@ def build_record(
         "intended_use": "research only; not a medical device",
         "created": now(),
         "versions": versions(),
-        "model": done.model.fingerprint,
-        **({"models": [bundle.fingerprint for bundle in bundles]} if len(bundles) > 1 else {}),
-        "model_fitness": _fitness(bundles),
+        "model": model.fingerprint,
+        **({"models": [bundle.fingerprint for bundle in models]} if len(models) > 1 else {}),
+        "model_fitness": _fitness(models),
         "from": _domain(done.direction.source, done.scaling),
         "to": _domain(done.direction.target, done.direction.target.scaling),
         **({} if means is None else {"tissue_means": dict(means)}),
-        "preparation": dataclasses.asdict(done.model.preparation),
+        "preparation": dataclasses.asdict(model.preparation),
         "shape": list(volume.shape),
         "clipped_voxels": clipped,
         "clipped_share": round(clipped / volume.array.size, 6),
@@ -67,9 +61,9 @@ def build_record(
     }
 
 
-def _fitness(bundles: Sequence[ModelBundle]) -> Any:
+def _fitness(models: Sequence[ModelBundle]) -> Any:
     """Return the fitness of the model, or of each of several; null for a model that does not record it."""
-    each = [None if (fitness := Fitness.of(bundle.provenance)) is None else fitness.to_dict() for bundle in bundles]
+    each = [None if (fitness := Fitness.of(bundle.provenance)) is None else fitness.to_dict() for bundle in models]
     return each if len(each) > 1 else each[0]
 
 

@@ -50,15 +50,13 @@ _COMPARED = 4
 class Translation:
     """The result of translating one volume.
 
-    ``volume``: the translated volume. ``model``: the first of the models, whose domains and preparation all share.
-    ``direction``: its domains and the generator that was used. ``scaling``: how the input was scaled. ``spread``: the
-    standard deviation ``(I, J, K)`` over all predictions of a voxel, in the target's unit, if it was requested and
-    there is more than one. ``device``, ``batch_size``: those in use at the end. ``fast``: the difference between the
-    reduced precision and float32, if it was used.
+    ``volume``: the translated volume. ``direction``: the domains, the generator that was used, and the models.
+    ``scaling``: how the input was scaled. ``spread``: the standard deviation ``(I, J, K)`` over all predictions of a
+    voxel, in the target's unit, if it was requested and there is more than one. ``device``, ``batch_size``: those in
+    use at the end. ``fast``: the difference between the reduced precision and float32, if it was used.
     """
 
     volume: Volume
-    model: ModelBundle
     direction: Direction
     scaling: IntensityScaling
     spread: NDArray[np.float32] | None
@@ -76,25 +74,19 @@ def load_models(model: Model | Sequence[Model]) -> list[ModelBundle]:
 
 
 def translate(
-    volume: Volume,
-    bundles: Sequence[ModelBundle],
-    direction: Direction,
-    computing: InferenceOptions,
-    *,
-    force: bool = False,
-    spread: bool = False,
+    volume: Volume, direction: Direction, computing: InferenceOptions, *, force: bool = False, spread: bool = False
 ) -> Translation:
-    """Translate ``volume`` in ``direction`` with the models ``bundles``, which are averaged; return the details too.
+    """Translate ``volume`` in ``direction``, as the mean of its models; return the details too.
 
     ``spread``: also compute the standard deviation of the predictions (two more arrays of the volume's size).
     """
-    model, target = bundles[0], direction.target
+    model, target = direction.model, direction.target
     check_modality(volume, direction, force=force)
     scaling = source_scaling(volume, direction.source, force=force)
     _log_geometry(volume, computing)
     passes = {plane: plan_canvas(volume, model, plane) for plane in PLANES[computing.planes]}
-    generators = open_generators(bundles, direction.generator, computing)
-    fast = _measure_fast(volume, model, direction, scaling, generators[0], computing) if computing.fast else None
+    generators = open_generators(direction, computing)
+    fast = _measure_fast(volume, direction, scaling, generators[0], computing) if computing.fast else None
     output = TranslatedVolume(volume, target.scaling, list(passes))
     sums = SpreadSums(volume) if spread else None
     skip_air = knows_air(model, scaling)
@@ -116,21 +108,20 @@ def translate(
         array=output.array,
         modality=output_modality(volume, target),
         value_range=(target.scaling.lower, target.scaling.upper) if target.scaling.kind == "range" else None,
-        derivation=_derivation(volume, direction, bundles, computing),
+        derivation=_derivation(volume, direction, computing),
     )
-    return Translation(result, model, direction, scaling, deviation, generators[0].device, runners[0].batch_size, fast)
+    return Translation(result, direction, scaling, deviation, generators[0].device, runners[0].batch_size, fast)
 
 
 def _measure_fast(
     volume: Volume,
-    bundle: ModelBundle,
     direction: Direction,
     scaling: IntensityScaling,
     fast: SliceGenerator,
     computing: InferenceOptions,
 ) -> Difference:
     """Measure the error of the reduced precision against float32, on a few slices of this volume."""
-    target = direction.target
+    bundle, target = direction.model, direction.target
     fit = plan_canvas(volume, bundle)
     wanted = spread_slices(volume, _COMPARED)
     ((_, canvas),) = plane_chunks(volume, scaling, fit, slices=wanted)
@@ -142,22 +133,17 @@ def _measure_fast(
     return difference
 
 
-def _derivation(
-    volume: Volume,
-    direction: Direction,
-    bundles: Sequence[ModelBundle],
-    computing: InferenceOptions,
-) -> Derivation:
+def _derivation(volume: Volume, direction: Direction, computing: InferenceOptions) -> Derivation:
     before = volume.derivation
     earlier = () if before is None else (*before.settings, f"The input was made by model {before.model_sha256}")
     if volume.synthetic:
         earlier = (*earlier, "The input was synthetic")
-    others = tuple(f"Mean with model {bundle.fingerprint}" for bundle in bundles[1:])
+    others = tuple(f"Mean with model {bundle.fingerprint}" for bundle in direction.models[1:])
     return Derivation(
         source_domain=direction.source.name,
         target_domain=direction.target.name,
         source_modality=volume.modality or direction.source.modality,
-        model_sha256=bundles[0].fingerprint,
+        model_sha256=direction.model.fingerprint,
         version=medcyclegan.__version__,
         input_sha256=volume.content_sha256(),
         settings=(*earlier, *others, *computing.settings),

@@ -49,7 +49,7 @@ from medcyclegan.io.dicom.network.remote import (
     send_series,
 )
 from medcyclegan.io.dicom.network.web_address import is_dicomweb
-from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle
+from medcyclegan.model.bundle import Direction, DomainModel, direction_to
 from medcyclegan.model.calibration import Calibration
 from medcyclegan.model.domains import choose_direction, fits_domain, output_modality
 from medcyclegan.pictures import png_bytes, preview
@@ -121,26 +121,26 @@ def _translate_and_write(
     """Write the translation ``out``, its sidecar, map and preview; return a phrase for each failure after ``out``."""
     source = given.path if isinstance(given, FoundVolume) else Path(given)
     check_outputs(source, out, options)
-    bundles = load_or_suggest(model, source, options.reading)
+    models = load_or_suggest(model, source, options.reading)
     if options.to is not None:
-        bundles[0].direction(options.to)  # fails before the input is read
+        direction_to(models, options.to)  # fails before the input is read
     computing = dataclasses.replace(options.computing, device=str(choose_device(options.computing.device)))
     clock = [time.monotonic()]
     volume = _read(given, options) if read is None else read()
     clock.append(time.monotonic())
-    direction = choose_direction(volume, bundles[0], options.to, name=source.name)
+    direction = choose_direction(volume, models, options.to, name=source.name)
     expected = _expected(volume, direction.target)
     series = options.series_options()
     check_writable(expected, out, series)
     if options.uncertainty is not None:
         check_writable(expected.replace(modality=None), options.uncertainty)
-    calibration = _find_calibration(bundles, direction, computing, options)
+    calibration = _find_calibration(direction, computing, options)
     spread = options.uncertainty is not None and calibration is None
     if options.computing.device == "auto" and computing.device == "cpu" and computing.backend == "torch":
         log_fallback()
-    done = translate(volume, bundles, direction, computing, force=options.force, spread=spread)
+    done = translate(volume, direction, computing, force=options.force, spread=spread)
     clock.append(time.monotonic())
-    record = {**build_record(volume, done, bundles, computing, forced=options.force), **options.sidecar_fields}
+    record = {**build_record(volume, done, computing, forced=options.force), **options.sidecar_fields}
     with atomic_write(sidecar_path(out)) as sidecar:
         # Disk space for the sidecar is reserved first: a full disk must not leave an output with an incomplete sidecar.
         sidecar.write(record_bytes(record) + bytes(_ADDED_BYTES))
@@ -148,7 +148,7 @@ def _translate_and_write(
         with announced(out, record):
             write_output(done.volume, out, series)
         clock.append(time.monotonic())
-        failures = _measure(volume, done, bundles, computing, record, calibration=calibration, options=options)
+        failures = _measure(volume, done, computing, record, calibration=calibration, options=options)
         clock.append(time.monotonic())
         record["seconds"] = dict(zip(_STAGES, np.diff(clock).round(3).tolist(), strict=True))
         sidecar.seek(0)
@@ -171,14 +171,14 @@ def _expected(volume: Volume, target: DomainModel) -> Volume:
 
 
 def _find_calibration(
-    bundles: Sequence[ModelBundle], direction: Direction, computing: InferenceOptions, options: TranslationOptions
+    direction: Direction, computing: InferenceOptions, options: TranslationOptions
 ) -> Calibration | None:
     """Return the calibration of this translation; without one, say that the uncertainty map is not calibrated.
 
     A calibration of other weights is an error only if the map was requested, because a translation does not need it.
     """
     try:
-        calibration, reason = calibration_for(bundles, direction, computing, options.coverage)
+        calibration, reason = calibration_for(direction, computing, options.coverage)
     except ModelError as error:
         if options.uncertainty is not None:
             raise
@@ -224,7 +224,6 @@ def _template_fetched(options: TranslationOptions) -> Iterator[TranslationOption
 def _measure(
     volume: Volume,
     done: Translation,
-    bundles: Sequence[ModelBundle],
     computing: InferenceOptions,
     record: dict[str, Any],
     *,
@@ -239,12 +238,12 @@ def _measure(
     uncertainty, coverage = None, options.coverage or DEFAULT_COVERAGE
     with noted(failures, "quality", "its quality was not measured"):
         forced = options.force and not fits_domain(volume, done.direction.source)
-        quality = assess(volume, done, bundles, computing, forced=forced, calibration=calibration)
+        quality = assess(volume, done, computing, forced=forced, calibration=calibration)
         record["quality"] = quality.to_dict()
     if options.uncertainty is not None:
         with noted(failures, "uncertainty", f"{options.uncertainty} was not written"):
             if calibration is None:
-                uncertainty = uncertainty_map(volume, done, bundles, computing)
+                uncertainty = uncertainty_map(volume, done, computing)
                 kind: dict[str, Any] = {"calibrated": False}
             else:
                 uncertainty = interval_half_width(volume, done, calibration, coverage)

@@ -65,7 +65,7 @@ def check_outputs(source: Path, out: Path, options: TranslationOptions) -> None:
     if options.deidentify and out.suffix:
         raise UsageError(f"--deidentify is only for DICOM output, and {out} names no patient: leave it out")
     check_new_translation(out, overwrite=options.overwrite)
-    _check_beside([source, out, sidecar_path(out)], out, options)
+    _check_companions([source, out, sidecar_path(out)], out, options)
 
 
 def _check_key_place(key_file: Path, taken: list[Path]) -> None:
@@ -78,22 +78,22 @@ def _check_key_place(key_file: Path, taken: list[Path]) -> None:
         )
 
 
-def _check_beside(taken: list[Path], out: Path, options: TranslationOptions) -> None:
+def _check_companions(taken: list[Path], out: Path, options: TranslationOptions) -> None:
     """Check that the map and the preview can be written, and that their real paths are not ``taken``."""
     # not resolve(), which raises for circular links
     names = [Path(os.path.realpath(path)) for path in taken]
-    for option, path, endings in (
+    for option, given, endings in (
         ("--uncertainty", options.uncertainty, VOLUME_ENDINGS),
         ("--preview", options.preview, (".png",)),
     ):
-        if path is None:
+        if given is None:
             continue
-        beside = Path(path)
-        if not beside.name.lower().endswith(endings):
-            raise UsageError(f"{option} {beside}: its name must end in {' or '.join(endings)}, as IN is one volume")
-        if beside.resolve() in names:
-            raise UsageError(f"{option} {beside} is the input or another output: name another file")
-        if not out.suffix and beside.resolve().is_relative_to(out.resolve()):
-            raise UsageError(f"{option} {beside} is inside {out}, which may hold only DICOM files: name another folder")
-        check_output(beside, overwrite=options.overwrite)
-        names.append(beside.resolve())
+        path = Path(given)
+        if not path.name.lower().endswith(endings):
+            raise UsageError(f"{option} {path}: its name must end in {' or '.join(endings)}, as IN is one volume")
+        if path.resolve() in names:
+            raise UsageError(f"{option} {path} is the input or another output: name another file")
+        if not out.suffix and path.resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"{option} {path} is inside {out}, which may hold only DICOM files: name another folder")
+        check_output(path, overwrite=options.overwrite)
+        names.append(path.resolve())

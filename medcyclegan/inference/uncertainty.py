@@ -13,7 +13,6 @@ from medcyclegan.inference.runtime.generators import open_generators, open_runne
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
 from medcyclegan.intensity import AIR
-from medcyclegan.model.bundle import ModelBundle
 from medcyclegan.model.domains import half_range
 from medcyclegan.plane import from_plane, plane_view, to_plane
 from medcyclegan.progress import progress_bar
@@ -25,9 +24,7 @@ __all__ = ["cycle_error", "cycle_residuals", "uncertainty_map"]
 _SMOOTHING_MM = 3.0
 
 
-def uncertainty_map(
-    volume: Volume, done: Translation, bundles: Sequence[ModelBundle], computing: InferenceOptions
-) -> Volume:
+def uncertainty_map(volume: Volume, done: Translation, computing: InferenceOptions) -> Volume:
     """Return the uncertainty of each voxel of the translation ``done`` of ``volume``, on the same grid.
 
     It is in the target's unit, and 0 means that no uncertainty was found. It combines two terms as the root of the sum
@@ -40,7 +37,7 @@ def uncertainty_map(
     residual = np.empty(volume.shape, np.float32)
     view = plane_view(residual, volume.orientation)
     with progress_bar("translating back", view.shape[2]) as bar:
-        for part, values in cycle_residuals(volume, done, bundles, computing):
+        for part, values in cycle_residuals(volume, done, computing):
             view[:, :, part] = values.transpose(1, 2, 0)
             bar.advance(len(values))
     sigma = [0.5 * _SMOOTHING_MM / mm for mm in volume.spacing_mm]
@@ -53,13 +50,12 @@ def uncertainty_map(
 def cycle_error(
     volume: Volume,
     done: Translation,
-    bundles: Sequence[ModelBundle],
     computing: InferenceOptions,
     slices: Sequence[int],
 ) -> float:
     """Return the mean cycle residual over the foreground of some axial ``slices``, as a share of the input's range."""
     total, count = 0.0, 0
-    for part, values in cycle_residuals(volume, done, bundles, computing, slices):
+    for part, values in cycle_residuals(volume, done, computing, slices):
         shown = done.scaling.normalize(plane_view(volume.array, volume.orientation)[:, :, part]) > AIR
         total += float(values.transpose(1, 2, 0)[shown].sum(dtype=np.float64))
         count += int(np.count_nonzero(shown))
@@ -69,7 +65,6 @@ def cycle_error(
 def cycle_residuals(
     volume: Volume,
     done: Translation,
-    bundles: Sequence[ModelBundle],
     computing: InferenceOptions,
     slices: Sequence[int] | None = None,
 ) -> Iterator[tuple[Part, NDArray[np.float32]]]:
@@ -79,9 +74,9 @@ def cycle_residuals(
     scaled range [-1, 1]. The input is resampled as often as the cycle is, so that resampling does not
     count. Information that the first generator hid below the output's precision is lost, as intended.
     """
-    model, back = done.model, done.direction.reverse
+    model = done.direction.model
     fit = plan_canvas(volume, model)
-    generators = open_generators(bundles, back.generator, computing, few=slices is not None)
+    generators = open_generators(done.direction.reverse, computing, few=slices is not None)
     skip_air = knows_air(model, done.scaling)
     with open_runners(generators, model, volume, fit, computing) as runners:
         most = max(runner.at_once for runner in runners)

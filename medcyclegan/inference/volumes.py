@@ -53,15 +53,14 @@ def translate_volume(
             "allow_synthetic=True"
         )
     chosen = InferenceOptions(**computing)
-    bundles = load_models(model)
-    direction = choose_direction(volume, bundles[0], to)
+    direction = choose_direction(volume, load_models(model), to)
     begun = time.monotonic()
-    done = translate(volume, bundles, direction, chosen, force=force)
-    record = build_record(volume, done, bundles, chosen, forced=force)
+    done = translate(volume, direction, chosen, force=force)
+    record = build_record(volume, done, chosen, forced=force)
     record["seconds"] = {"translate": round(time.monotonic() - begun, 3)}
     if quality:
         forced = force and not fits_domain(volume, direction.source)
-        _add_quality(record, lambda: assess(volume, done, bundles, chosen, forced=forced))
+        _add_quality(record, lambda: assess(volume, done, chosen, forced=forced))
     assert done.volume.derivation is not None  # noqa: S101 (set by translate)
     return done.volume.replace(derivation=dataclasses.replace(done.volume.derivation, record=record))
 

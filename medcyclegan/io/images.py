@@ -121,7 +121,7 @@ def _to_grey(image: Image.Image, notes: Notes) -> NDArray[Any]:
     """Return the pixels ``(rows, columns)``, uint8 or uint16, in display orientation."""
     turned = ImageOps.exif_transpose(image)
     if image.getexif().get(0x0112, 1) != 1:
-        notes.tell("its EXIF orientation was applied: rows and columns are those on the screen")
+        notes.info("its EXIF orientation was applied: rows and columns are those on the screen")
     if turned.mode.startswith("I"):
         return np.asarray(turned).astype(np.uint16)
     if turned.mode in ("L", "1"):
@@ -132,7 +132,7 @@ def _to_grey(image: Image.Image, notes: Notes) -> NDArray[Any]:
             notes.warn("its transparency was dropped")
     colours = np.asarray(turned.convert("RGB"))
     if (colours == colours[..., :1]).all():
-        notes.tell(f"gray stored as color ({turned.mode}): read without loss")
+        notes.info(f"gray stored as color ({turned.mode}): read without loss")
         return colours[..., 0].copy()
     notes.warn(f"a color picture ({turned.mode}): converted to luminance")
     return np.array(turned.convert("RGB").convert("L"))

@@ -83,7 +83,7 @@ class Notes:
         """Log a warning."""
         self._log_and_keep(logging.WARNING, sentence)
 
-    def tell(self, sentence: str) -> None:
+    def info(self, sentence: str) -> None:
         """Log information that does not affect the result."""
         self._log_and_keep(logging.INFO, sentence)
 

@@ -157,7 +157,7 @@ def _note_options(path: Path, found: Volume, options: ReadOptions) -> Volume:
     permitted = {"--split-by": options.split_by, "--allow-gap": options.allow_gap}
     for name, given in {**permitted, "--allow-gap-mm": options.allow_gap_mm}.items():
         if given:
-            notes.tell(f"{name} concerns DICOM series: nothing to do here")
+            notes.info(f"{name} concerns DICOM series: nothing to do here")
     return found.replace(notes=found.notes + notes.sentences)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medcyclegan.errors import WriteError
 from medcyclegan.volume import Volume
 
-__all__ = ["count_differing", "find_stored_type", "slabs", "to_stored"]
+__all__ = ["check_int16", "count_differing", "find_stored_type", "slabs", "to_stored"]
 
 _INT16 = np.iinfo(np.int16)
 #: Every whole number up to this one is a float32.
@@ -52,12 +52,7 @@ def to_stored(slab: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
             remedy=("a file of them would be useless, replace them or find their cause"),
         )
     if dtype.kind == "i":
-        if np.rint(lowest) < _INT16.min or np.rint(highest) > _INT16.max:
-            raise WriteError(
-                f"a CT with values from {lowest:g} to {highest:g}: it is written as int16, {_INT16.min} to "
-                f"{_INT16.max} HU",
-                remedy="if these are not HU, write the volume without its modality",
-            )
+        check_int16(lowest, highest, remedy="if these are not HU, write the volume without its modality")
         return (np.rint(slab) if slab.dtype.kind == "f" else slab).astype(dtype, order="F", copy=False)
     largest = max(-lowest, highest)
     if largest > float(np.finfo(dtype).max):
@@ -65,6 +60,15 @@ def to_stored(slab: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
             f"a value of magnitude {largest:g}", remedy="float32 stores up to 3.4e+38, scale the volume down first"
         )
     return slab.astype(dtype, order="F", copy=False)
+
+
+def check_int16(lowest: float, highest: float, *, remedy: str) -> None:
+    """Raise WriteError if a CT with values from ``lowest`` to ``highest`` does not fit int16."""
+    if np.rint(lowest) < _INT16.min or np.rint(highest) > _INT16.max:
+        raise WriteError(
+            f"a CT with values from {lowest:g} to {highest:g}: it is written as int16, {_INT16.min} to {_INT16.max} HU",
+            remedy=remedy,
+        )
 
 
 def count_differing(stored: NDArray[Any], slab: NDArray[Any]) -> int:

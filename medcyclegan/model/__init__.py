@@ -5,13 +5,26 @@ Its names are imported on first use, so that listing the shipped models does not
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medcyclegan.lazy import imported_on_use
 
 if TYPE_CHECKING:
-    from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle, target_scaling
+    from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle, direction_to, target_scaling
     from medcyclegan.model.domains import choose_target, unfit_reason
     from medcyclegan.model.training_set import describe_training_set
+
+#: Public name -> the module that defines it.
+_HOME = {
+    "Direction": "bundle",
+    "DomainModel": "bundle",
+    "ModelBundle": "bundle",
+    "choose_target": "domains",
+    "describe_training_set": "training_set",
+    "direction_to": "bundle",
+    "target_scaling": "bundle",
+    "unfit_reason": "domains",
+}
 
 __all__ = [
     "Direction",
@@ -19,14 +32,9 @@ __all__ = [
     "ModelBundle",
     "choose_target",
     "describe_training_set",
+    "direction_to",
     "target_scaling",
     "unfit_reason",
 ]
-#: The modules of the names that are not in ``bundle``.
-_ELSEWHERE = {"describe_training_set": "training_set", "choose_target": "domains", "unfit_reason": "domains"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_ELSEWHERE.get(name, 'bundle')}"), name)
+__getattr__ = imported_on_use(__name__, _HOME)

@@ -38,7 +38,7 @@ from medcyclegan.provenance import hash_json, now, versions
 from medcyclegan.slicing.domains import check_domain_name
 from medcyclegan.storage import atomic_folder
 
-__all__ = ["Direction", "DomainModel", "ModelBundle", "target_scaling"]
+__all__ = ["Direction", "DomainModel", "ModelBundle", "direction_to", "directions_of", "target_scaling"]
 
 _GENERATORS = ("G_AB", "G_BA")
 
@@ -59,16 +59,48 @@ class DomainModel:
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
-    """One of a model's two directions: the generator's name (``"G_AB"`` or ``"G_BA"``) and its domains."""
+    """One of the two directions of a model, or of several models whose translations are averaged.
+
+    ``generator``: its name, ``"G_AB"`` or ``"G_BA"``. ``models``: one or more; domains and preparation are the same in
+    all of them.
+    """
 
     generator: str
     source: DomainModel
     target: DomainModel
+    models: tuple[ModelBundle, ...]
+
+    @property
+    def model(self) -> ModelBundle:
+        """The first of the models."""
+        return self.models[0]
 
     @property
     def reverse(self) -> Direction:
-        """The other direction of the model."""
-        return Direction("G_BA" if self.generator == "G_AB" else "G_AB", self.target, self.source)
+        """The other direction of the models."""
+        other = "G_BA" if self.generator == "G_AB" else "G_AB"
+        return Direction(other, self.target, self.source, self.models)
+
+
+def directions_of(models: Sequence[ModelBundle]) -> tuple[Direction, Direction]:
+    """Return both directions of ``models``, whose translations are averaged: A to B, then B to A."""
+    a_to_b = Direction("G_AB", *models[0].domains, tuple(models))
+    return a_to_b, a_to_b.reverse
+
+
+def direction_to(models: Sequence[ModelBundle], to: str) -> Direction:
+    """Return the direction of ``models``, whose translations are averaged, with outputs in domain ``to``.
+
+    Raises :class:`~medcyclegan.errors.ModelError` for a domain that the models do not have.
+    """
+    both = directions_of(models)
+    for found in both:
+        if to == found.target.name:
+            return found
+    a, b = both[0].source.name, both[0].target.name
+    near = nearest(to, (a, b))
+    hint = f"did you mean --to {near}?" if near else "name one of them"
+    raise ModelError(f"--to {to}: this model translates between {a} and {b}: {hint}")
 
 
 def target_scaling(rows: Sequence[SliceRow]) -> IntensityScaling:
@@ -123,21 +155,14 @@ class ModelBundle:
     @property
     def directions(self) -> tuple[Direction, Direction]:
         """Both directions: A to B, then B to A."""
-        a_to_b = Direction("G_AB", *self.domains)
-        return a_to_b, a_to_b.reverse
+        return directions_of([self])
 
     def direction(self, to: str) -> Direction:
         """Return the direction whose outputs are in domain ``to``.
 
         Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does not have.
         """
-        for found in self.directions:
-            if to == found.target.name:
-                return found
-        a, b = (domain.name for domain in self.domains)
-        near = nearest(to, (a, b))
-        hint = f"did you mean --to {near}?" if near else "name one of them"
-        raise ModelError(f"--to {to}: this model translates between {a} and {b}: {hint}")
+        return direction_to([self], to)
 
     def calibration(self, direction: Direction) -> Calibration | None:
         """Return the calibration of the outputs of ``direction``; None if there is none.

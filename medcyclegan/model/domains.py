@@ -6,8 +6,8 @@ import logging
 from collections.abc import Collection, Sequence
 
 from medcyclegan.errors import IntensityError, ModalityError, UsageError
-from medcyclegan.intensity import IntensityScaling, check_hu
-from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle
+from medcyclegan.intensity import IntensityScaling, check_hu, looks_like_hu
+from medcyclegan.model.bundle import Direction, DomainModel, ModelBundle, direction_to, directions_of
 from medcyclegan.model.contrast_names import contrasts_in
 from medcyclegan.volume import Volume
 
@@ -30,18 +30,21 @@ def output_modality(volume: Volume, target: DomainModel) -> str | None:
     return target.modality if target.modality in ("CT", "MR") else volume.modality
 
 
-def choose_direction(volume: Volume, bundle: ModelBundle, to: str | None = None, *, name: str = "") -> Direction:
+def choose_direction(
+    volume: Volume, models: Sequence[ModelBundle], to: str | None = None, *, name: str = ""
+) -> Direction:
     """Return the direction into the domain ``to``; by default into B, or into A if the input fits only B.
 
-    ``name``: that of the input's file. Raises :class:`~medcyclegan.errors.ModelError` for a domain that the model does
-    not have, and :class:`~medcyclegan.errors.UsageError` without ``to`` if ``name`` contains the contrast that the
-    output would have, and not the other one.
+    ``models``: their translations are averaged. ``name``: that of the input's file. Raises
+    :class:`~medcyclegan.errors.ModelError` for a domain that the models do not have, and
+    :class:`~medcyclegan.errors.UsageError` without ``to`` if ``name`` contains the contrast that the output would have,
+    and not the other one.
     """
     if to:
-        return bundle.direction(to)
-    a, b = bundle.domains
+        return direction_to(models, to)
+    a_to_b, b_to_a = directions_of(models)
+    a, b = a_to_b.source, a_to_b.target
     fits_a, fits_b = (fits_domain(volume, domain) for domain in (a, b))
-    a_to_b, b_to_a = bundle.directions
     chosen = b_to_a if fits_b and not fits_a else a_to_b
     source, target = chosen.source.name.lower(), chosen.target.name.lower()
     if {target} == contrasts_in(name) & {source, target}:
@@ -53,15 +56,16 @@ def choose_direction(volume: Volume, bundle: ModelBundle, to: str | None = None,
     return chosen
 
 
-def choose_target(bundle: ModelBundle, to: str | None, modalities: Collection[str | None]) -> Direction:
+def choose_target(models: Sequence[ModelBundle], to: str | None, modalities: Collection[str | None]) -> Direction:
     """Return the direction for many volumes: into ``to``; by default into B, or into A if they fit only B.
 
     ``modalities``: those that the headers of the volumes state. Raises :class:`~medcyclegan.errors.ModelError` for a
     domain that the model does not have.
     """
     if to:
-        return bundle.direction(to)
-    (a, b), (a_to_b, b_to_a) = bundle.domains, bundle.directions
+        return direction_to(models, to)
+    a_to_b, b_to_a = directions_of(models)
+    a, b = a_to_b.source, a_to_b.target
     only_b = b.modality in modalities and a.modality is not None and a.modality not in modalities
     chosen = b_to_a if only_b and b.modality is not None else a_to_b
     log.warning("translating to %s (choose with --to %s or --to %s)", chosen.target.name, a.name, b.name)
@@ -120,15 +124,7 @@ def fits_domain(volume: Volume, domain: DomainModel) -> bool:
         return True
     if volume.modality is not None:
         return False
-    return _is_hu(volume) == (domain.modality == "CT")
-
-
-def _is_hu(volume: Volume) -> bool:
-    try:
-        check_hu(volume.array)
-    except IntensityError:
-        return False
-    return True
+    return looks_like_hu(volume.array) == (domain.modality == "CT")
 
 
 def source_scaling(volume: Volume, source: DomainModel, *, force: bool = False) -> IntensityScaling:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-__all__ = ["NOT_LEARNED", "Finding", "Fitness", "ModelWarning", "Verdict", "gravest", "judge_model"]
+__all__ = ["NOT_LEARNED", "SATURATED", "Finding", "Fitness", "ModelWarning", "Verdict", "gravest", "judge_model"]
 
 Verdict = Literal["ok", "check", "doubtful"]
 
@@ -24,6 +24,9 @@ _FEW_STEPS, _HANDFUL_OF_STEPS = 1000, 200
 _FEW_PATIENTS = 5
 #: The name of the warning that the networks have learned nothing, which ``Fitness.learned`` repeats.
 NOT_LEARNED = "nothing learned"
+#: The name of the warning that a discriminator detects every fake. It is about the discriminator's domain, and
+#: concerns the generator whose outputs are of the other one.
+SATURATED = "saturated discriminator"
 #: Scores for which lower is better, one of which is compared with that of the input: the first that was measured, since
 #: errors of pairs tell more than a distance between distributions: name -> description.
 _DISTANCES = {"mae": "mean absolute error of held-out pairs", "sliced_wasserstein": "distance of held-out patches"}
@@ -117,7 +120,7 @@ def judge_model(fitness: Fitness | None, source: str, target: str, direction: st
     for warning in fitness.warnings:
         if warning.name == NOT_LEARNED and fitness.learned is False:
             continue
-        own = warning.domain == target and not warning.name.startswith("saturated")
+        own = warning.domain == target and warning.name != SATURATED
         reason = f"the model was saved with the warning {warning.name!r} of {warning.domain} (step {warning.step})"
         findings.append(("doubtful" if own else "check", reason))
     for name in (source, target):

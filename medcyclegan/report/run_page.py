@@ -59,7 +59,7 @@ _UNFINISHED = {
 _NO_CURVES = ("step", "epoch", "seconds_per_step", "data_wait")
 #: The last fraction of a run, from which its state is judged, and the fewest rows for a judgement.
 _RECENT, _FEWEST_ROWS = 0.2, 20
-_SATURATED, _WAITING = 0.01, 0.1
+_WAITING = 0.1
 
 
 def is_run(path: Path) -> bool:
@@ -84,7 +84,7 @@ def build_run_page(run: Path) -> str:
         title=title,
         cards=_cards(record, rows),
         state=_state_of_record(record),
-        current=[*current, *_health_of_rows(rows, domains)],
+        current=[*current, *_speed_of_rows(rows)],
         resolved=resolved,
         model=_judge_model(run / "model" / "model.json"),
         watched="health" in record,
@@ -209,26 +209,15 @@ def _judge_model(file: Path) -> dict[str, Any] | None:
     return {"verdict": gravest(findings), "reasons": list(dict.fromkeys(reason for _, reason in findings))}
 
 
-def _health_of_rows(rows: Sequence[Mapping[str, float]], domains: Sequence[str]) -> list[str]:
-    """Return warnings that follow from the last fifth of the curves alone."""
+def _speed_of_rows(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return a warning if the run waited for its data in its last fifth."""
     recent = rows[-max(1, int(len(rows) * _RECENT)) :]
     if len(rows) < _FEWEST_ROWS:
         return []
-    warnings = []
-    for name in ("discriminator_A", "discriminator_B"):
-        values = [row[name] for row in recent if name in row]
-        if values and np.median(values) < _SATURATED:
-            warnings.append(
-                f"The loss of the discriminator of {_legend(name, domains)} is near 0 ({np.median(values):.2g}): it "
-                "recognizes every fake, and its generator no longer learns from it. Try a lower training.learning_rate "
-                "or a larger training.pool_size."
-            )
     waits = [row["data_wait"] for row in recent if "data_wait" in row]
-    if waits and np.median(waits) > _WAITING:
-        warnings.append(
-            f"{np.median(waits):.0%} of the time is spent waiting for slices: move the slice store to a faster disk."
-        )
-    return warnings
+    if not waits or np.median(waits) <= _WAITING:
+        return []
+    return [f"{np.median(waits):.0%} of the time is spent waiting for slices: move the slice store to a faster disk."]
 
 
 def _charts(rows: Sequence[Mapping[str, float]], domains: Sequence[str]) -> list[Chart]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medcyclegan.errors import IntensityError, ReadError, UsageError, VolumeError
+from medcyclegan.errors import ReadError, UsageError, VolumeError
 from medcyclegan.evaluation import Evaluation, evaluate_volumes
-from medcyclegan.intensity import check_hu
+from medcyclegan.intensity import looks_like_hu
 from medcyclegan.io import ReadOptions, read_translation_record, read_with_options
 from medcyclegan.report.run_page import build_run_page, is_run
 from medcyclegan.report.table_page import build_table_page, is_table
@@ -127,13 +127,9 @@ def _with_modality(volume: Volume, modality: str | None) -> Volume:
     """Return a volume without a modality as a CT if ``modality`` or its values indicate one."""
     if volume.modality is not None or volume.value_range is not None:
         return volume
-    if modality is None:
-        try:
-            check_hu(volume.array)
-        except IntensityError:
-            return volume
-        modality = "CT"
-    return volume.replace(modality=modality)
+    if modality is None and not looks_like_hu(volume.array):
+        return volume
+    return volume.replace(modality=modality or "CT")
 
 
 def _refuse(options: ReportOptions, target: Path, what: str, *, translation: bool, table: bool) -> None:

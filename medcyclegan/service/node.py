@@ -23,6 +23,7 @@ from medcyclegan.inference import InferenceOptions, load_models
 from medcyclegan.io.dicom.network.address import DicomNode, check_title, tls_context
 from medcyclegan.io.dicom.network.listener import LargestInput, Listening
 from medcyclegan.io.dicom.network.receive import Receiver
+from medcyclegan.model.bundle import direction_to
 from medcyclegan.service.delivery import Deliverer
 from medcyclegan.service.health import HealthPage
 from medcyclegan.service.intake import Intake
@@ -167,11 +168,11 @@ def running_service(options: ServiceOptions) -> Iterator[Service]:
 def _build_planner(options: ServiceOptions, serving: Serving) -> Planner:
     """Check the models, the domains and the addresses."""
     check_title(options.title)
-    bundles = load_models(list(options.models))
-    identity = (medcyclegan.__version__, *(bundle.fingerprint for bundle in bundles), *options.computing.settings)
+    models = load_models(list(options.models))
+    identity = (medcyclegan.__version__, *(model.fingerprint for model in models), *options.computing.settings)
     planner = Planner(serving, node_at(options.send_to, options.title), options.to, options.title, identity)
     for target in planner.targets():
-        bundles[0].direction(target)
+        direction_to(models, target)
     for address in planner.addresses():
         node = DicomNode.parse(address)
         tls_context(node)

@@ -123,8 +123,7 @@ def _write_note(series: SeriesJob, job: StudyJob, reason: str) -> Path | None:
 
 def _reason(error: MedCycleGANError) -> str:
     """Return the text of a refusal without its remedy, which names options of another command."""
-    reason = str(error).removesuffix(f": {error.remedy}") if error.remedy else str(error)
-    return f"{reason}; a rule with allow_gap accepts it" if "allow_gap" in error.options else reason
+    return f"{error.problem}; a rule with allow_gap accepts it" if "allow_gap" in error.options else error.problem
 
 
 def _verdict(out: Path) -> str:

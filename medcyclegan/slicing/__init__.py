@@ -5,8 +5,9 @@ Names are imported on first use, so that importing this package does not load MO
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medcyclegan.lazy import imported_on_use
 
 if TYPE_CHECKING:
     from medcyclegan.slicing.folds import save_fold
@@ -42,7 +43,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = imported_on_use(__name__, _HOME)

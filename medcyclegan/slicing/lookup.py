@@ -70,8 +70,8 @@ def find_volume(volumes: Sequence[StoredVolume], reference: str, folder: Path) -
         hint = ""
         if reference.isdecimal() and all(volume.number is None for volume in volumes):
             hint = (
-                "; its volumes have no numbers, because it was made by an earlier version or is a fold: name the hash, "
-                "or run slice-volumes again on the same volumes"
+                "; its volumes have no numbers, because its key file is missing or it is a fold: name the hash, or run "
+                "slice-volumes again on the same volumes"
             )
         raise StoreError(f"{folder} has no volume {reference}{hint or ': medcyclegan slices lists its volumes'}")
     if len(found) > 1:

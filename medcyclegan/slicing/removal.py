@@ -12,10 +12,11 @@ from typing import Any
 
 from medcyclegan.errors import StoreError, WriteError
 from medcyclegan.manifest import DOMAIN_NAME, MANIFEST, SliceRow, load_manifest
+from medcyclegan.records import read_records, save_records
 from medcyclegan.slicing.key_file import CaseKey, forget_volumes, load_names
 from medcyclegan.slicing.sheets import save_contact_sheets
 from medcyclegan.slicing.store import SliceStore
-from medcyclegan.storage import atomic_write, read_records, save_records
+from medcyclegan.storage import atomic_write
 
 __all__ = ["finish_removal", "remove_volumes"]
 

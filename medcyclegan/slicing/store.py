@@ -17,15 +17,8 @@ from numpy.typing import NDArray
 from medcyclegan.errors import StoreError, WriteError
 from medcyclegan.manifest import DOMAIN_NAME, MANIFEST, SliceRow, row_from_json, rows_to_text, stack_file
 from medcyclegan.provenance import keyed_hash
-from medcyclegan.storage import (
-    atomic_write,
-    check_space,
-    exclusive_lock,
-    is_temporary,
-    read_records,
-    remove_leftovers,
-    save_records,
-)
+from medcyclegan.records import read_records, save_records
+from medcyclegan.storage import atomic_write, check_space, exclusive_lock, is_temporary, remove_leftovers
 
 __all__ = ["KEY", "Refusal", "SliceStore", "load_store", "open_store"]
 

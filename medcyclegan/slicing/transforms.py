@@ -28,13 +28,10 @@ from monai.transforms import InvertibleTransform, MapTransform, Orientationd
 from monai.utils import TraceKeys
 
 from medcyclegan.errors import GeometryError, IntensityError
-from medcyclegan.intensity import CT_WINDOW_HU, IntensityScaling, foreground_threshold
+from medcyclegan.intensity import CT_WINDOW_HU, SCALED_PADDING, IntensityScaling, foreground_threshold
 from medcyclegan.plane import AXIAL, PlaneFit, Preparation, canvas_fit, cut_fit, from_plane, to_plane
 
 __all__ = ["AxialOrientationd", "AxialSlicesd", "PlaneFitd", "ScaleToMinusOneOned"]
-
-#: Just above padding and clipped air, which are -1 in the scaled range; no lower threshold is used.
-_BACKGROUND = -0.99
 
 
 class AxialOrientationd(Orientationd):
@@ -138,7 +135,7 @@ class PlaneFitd(MapTransform, InvertibleTransform):
         items = dict(data)
         for key in self.key_iterator(items):
             image = _as_meta(items[key])
-            fit = self.placement or self._plan(image, items.get(f"{key}_foreground", _BACKGROUND))
+            fit = self.placement or self._plan(image, items.get(f"{key}_foreground", SCALED_PADDING))
             if fit.shape != tuple(image.shape[1:3]):
                 raise GeometryError(f"{key}: a placement of slices of {fit.shape} pixels for {tuple(image.shape[1:3])}")
             slices = to_plane(image.as_tensor().permute(3, 0, 1, 2), fit)
@@ -156,7 +153,7 @@ class PlaneFitd(MapTransform, InvertibleTransform):
         arguments = ((height, width), (float(spacing[0]), float(spacing[1])), self.preparation)
         if not self.cut:
             return canvas_fit(*arguments, self.multiple)
-        mask = (image.as_tensor()[0] > max(foreground, _BACKGROUND)).any(dim=2)
+        mask = (image.as_tensor()[0] > max(foreground, SCALED_PADDING)).any(dim=2)
         centre = None
         if mask.any():
             rows, columns = torch.nonzero(mask.any(1)).flatten(), torch.nonzero(mask.any(0)).flatten()
@@ -193,7 +190,7 @@ class AxialSlicesd(MapTransform):
         items = dict(data)
         for key in self.key_iterator(items):
             planes = _as_meta(items[key]).as_tensor()[0]
-            threshold = max(items.get(f"{key}_foreground", _BACKGROUND), _BACKGROUND)
+            threshold = max(items.get(f"{key}_foreground", SCALED_PADDING), SCALED_PADDING)
             share = (planes > threshold).float().mean(dim=(0, 1))
             kept = torch.nonzero(share >= self.foreground).flatten()
             items[f"{key}_slices"] = tuple(int(k) for k in kept)

@@ -26,7 +26,7 @@ from medcyclegan.training.run.checkpoint import check_state, load_newest_checkpo
 from medcyclegan.training.run.engine import run_engine
 from medcyclegan.training.run.folder import RunFolder, find_run, point_latest_at
 from medcyclegan.training.run.init_from import initial_model, steps_behind
-from medcyclegan.training.run.saving import Checkpoints, check_room, open_watchers
+from medcyclegan.training.run.saving import Checkpoints, check_disk_space, open_watchers
 from medcyclegan.training.run.session import announce, check_config, session_entry
 from medcyclegan.training.run.shipped_start import default_start, shipped_start
 from medcyclegan.training.run.signals import StopSignals
@@ -231,7 +231,7 @@ def continue_run(
                 )
             )
             announce(run, plan, step, first)
-            check_room(run, step)
+            check_disk_space(run, step)
         checkpoints = Checkpoints(state, plan, step, watchers, stop, pause_after)
         if first < plan.steps:
             handlers = [LearningRate(plan, step), *watchers]

@@ -108,7 +108,7 @@ def test_another_page_reaches_nothing(server, browser, tmp_path):
     assert not list(server._temporary.rglob("*-medcyclegan-app/*"))
 
 
-def test_when_the_server_ends_the_page_says_so(browser, tmp_path):
+def test_the_page_reports_that_the_server_has_ended(browser, tmp_path):
     with running_app(tmp_path / "temporary") as app:
         browser.open(app.address, **LAPTOP)
         browser.wait_for("!document.getElementById('file').disabled")

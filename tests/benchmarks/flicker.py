@@ -51,9 +51,7 @@ def measure(volume: Volume, planes: str, pixel_mm: float) -> tuple[float | None,
     """Return the index of the identity's translation against the input as it is, and after the same resampling."""
     domain = CT_DOMAIN if volume.modality == "CT" else MR_DOMAIN
     model = identity_model(domain, DomainModel("same", domain.modality, domain.scaling), pixel_mm=pixel_mm)
-    done = translate(
-        volume, [model], model.direction("same"), InferenceOptions(device="cpu", planes=planes), force=True
-    )
+    done = translate(volume, model.direction("same"), InferenceOptions(device="cpu", planes=planes), force=True)
     return _against_itself(volume, done), measure_flicker(volume, done, planes)
 
 

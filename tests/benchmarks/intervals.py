@@ -85,7 +85,7 @@ def main() -> None:
 def load_case(folder: Path, row: dict[str, str], bundle: ModelBundle, to: str) -> tuple[MeasuredCase, np.ndarray]:
     """Return a measured case and the true tissues of its slices."""
     source, truth = read_volume(folder / row["input"]), read_volume(folder / row["reference"])
-    case = measure_case(source, truth.replace(modality=modality(to)), bundle, bundle.direction(to), OPTIONS)
+    case = measure_case(source, truth.replace(modality=modality(to)), bundle.direction(to), OPTIONS)
     tissues, _ = every_nth_slice(read_volume(folder / "tissues" / f"{row['case']}.nii.gz"), 16)
     return case, np.rint(tissues.array).astype(np.uint8)
 
@@ -213,7 +213,7 @@ def score_real(subject: Path, bundle: ModelBundle, to: str, calibration: Calibra
         return
     scores = Scores(calibration, half_range(direction.target.scaling))
     source, truth = (read_volume(file) for file in files)
-    scores.add(measure_case(source, truth, bundle, direction, OPTIONS), None)
+    scores.add(measure_case(source, truth, direction, OPTIONS), None)
     scores.print(f"real case, {subject.name}")
     print(f"  p-value of the input {scores.p_values[0]:.3f}, distance {scores.distances[0]:.2f}")
 
@@ -230,7 +230,7 @@ def score_odd_inputs(folder: Path, rows: list[dict[str, str]], bundle: ModelBund
             if changed is None:
                 continue
             volume, _ = every_nth_slice(changed, 16)
-            done = translate(volume, [bundle], direction, OPTIONS, force=True)
+            done = translate(volume, direction, OPTIONS, force=True)
             whole = patient_mask(changed, done)
             _, kept = every_nth_slice(changed, 16)
             distances.append(expect_case_error(volume, done, calibration, whole[:, :, kept]).distance)
@@ -249,10 +249,10 @@ def score_unknown_lesions(labels: Path, bundle: ModelBundle, to: str) -> None:
     areas = defaultdict(list)
     for seed in range(3):
         scan, where, brain = draw_unknown_lesions(labels, seed, direction.source.name)
-        done = translate(scan, [bundle], direction, OPTIONS)
+        done = translate(scan, direction, OPTIONS)
         maps = {
             "interval": interval_half_width(scan, done, calibration).array,
-            "cycle": uncertainty_map(scan, done, [bundle], OPTIONS).array,
+            "cycle": uncertainty_map(scan, done, OPTIONS).array,
             "edges": smoothed(ndimage.gaussian_gradient_magnitude(scan.array.astype(np.float32), 1.0), scan.spacing_mm),
         }
         for kind, mask in where.items():
@@ -280,12 +280,12 @@ def compare_maps(folder: Path, rows: list[dict[str, str]], bundle: ModelBundle, 
         error, inside = None, None
         for name, (options, calibrated) in modes.items():
             started = time.process_time()
-            done = translate(source, [bundle], direction, options, spread=not calibrated)
+            done = translate(source, direction, options, spread=not calibrated)
             middle = time.process_time()
             if calibrated:
                 values = interval_half_width(source, done, calibration).array
             else:
-                values = uncertainty_map(source, done, [bundle], options).array
+                values = uncertainty_map(source, done, options).array
             ended = time.process_time()
             if error is None:
                 from medcyclegan.model.domains import source_scaling

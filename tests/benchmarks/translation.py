@@ -128,7 +128,7 @@ def print_speed(slices: int, rounds: int, clock: Callable[[], float]) -> int:
                 found[name] = reference()
             else:
                 used = exported if name == "ONNX Runtime" else model
-                done = translate(volume, [used], used.direction("ct2"), WAYS[name])
+                done = translate(volume, used.direction("ct2"), WAYS[name])
                 found[name] = done.volume.array
                 said[name] = "" if done.fast is None else f"; said itself: {done.fast}"
             if round_:

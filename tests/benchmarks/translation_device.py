@@ -64,7 +64,7 @@ def time_case(name: str, case: tuple, folder: Path, device: str, calls: int) -> 
         seconds = []
         for _ in range(calls + 1):
             started = time.perf_counter()
-            translate(volume, [model], direction, InferenceOptions(device=device, fast=fast))
+            translate(volume, direction, InferenceOptions(device=device, fast=fast))
             seconds.append(time.perf_counter() - started)
         warm = statistics.median(seconds[1:])
         networks = networks_alone(model, direction.generator, slices, device, dtype)

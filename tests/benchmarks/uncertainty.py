@@ -31,7 +31,7 @@ from medcyclegan.config import load_config
 from medcyclegan.demo import run_demo
 from medcyclegan.inference import InferenceOptions, translate, uncertainty_map
 from medcyclegan.metrics import flicker_index
-from medcyclegan.model import ModelBundle
+from medcyclegan.model import ModelBundle, direction_to
 from medcyclegan.phantom import Head, make_head, t1_volume, t2_volume, tissue_index
 from medcyclegan.pictures import png_bytes
 from medcyclegan.pictures.drawing import grey_tile, heat_tile, join, labelled
@@ -145,14 +145,14 @@ def judge_head(
     for name, (folders, way) in ways.items():
         bundles = [ModelBundle.load(folder) for folder in folders]
         started = time.process_time()
-        done = translate(case.source, bundles, bundles[0].direction("t2"), way, spread=True)
+        done = translate(case.source, direction_to(bundles, "t2"), way, spread=True)
         seconds = time.process_time() - started
         fake = done.volume.array
         truth = case.scaled_truth(fake)
         share = np.abs(fake - truth)[case.inside].mean() / np.percentile(truth[case.inside], 99.5)
         alike = np.corrcoef(fake[case.inside], truth[case.inside])[0, 1]
         smooth.setdefault(name, []).append([case.flicker(fake), float(share), float(alike), seconds])
-        uncertainty = uncertainty_map(case.source, done, bundles, way).array
+        uncertainty = uncertainty_map(case.source, done, way).array
         error = case.averaged(np.abs(fake - truth))
         if name == "axial":
             edges = case.averaged(ndimage.gaussian_gradient_magnitude(case.source.array.astype(np.float32), 1.0))

@@ -202,7 +202,7 @@ def test_link_into_makes_the_tree_that_slice_volumes_reads(export):
     assert "1 series have no PatientID" in stderr
 
 
-def test_the_table_says_what_was_left_out_and_why(export):
+def test_the_table_lists_what_was_left_out_and_why(export):
     _, _, stderr = link("--modality", "CT", "--link-into", "volumes/ct")
     table = Path("volumes/ct.csv")
     assert stat.S_IMODE(table.stat().st_mode) == 0o600

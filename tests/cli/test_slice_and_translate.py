@@ -44,7 +44,7 @@ def test_the_bare_commands_run_as_processes(workspace):
     assert np.array_equal(nib.load("out.nii.gz").affine, nib.load("volumes/ct/a.nii.gz").affine)
 
 
-def test_quiet_says_nothing_but_the_result(workspace):
+def test_quiet_prints_only_the_result(workspace):
     result = run("slice-volumes", "-q")
     assert (result.stdout, result.stderr) == ("slices\n", "")
 

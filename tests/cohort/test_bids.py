@@ -37,7 +37,7 @@ def test_outputs_are_named_as_derivatives(name, domain, expected):
     assert str(derivative_path(name, domain)) == expected
 
 
-def test_a_data_set_is_begun_once_and_gone_on_with(tmp_path):
+def test_a_data_set_is_begun_once_and_continued(tmp_path):
     out = tmp_path / "derivatives" / "fake"
     open_derivative(out, tmp_path / "bids", "t2")
     description = json.loads((out / "dataset_description.json").read_text())

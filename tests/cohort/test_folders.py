@@ -115,7 +115,7 @@ def test_the_options_name_inputs_and_output_too(export):
         (["export", "."], "is an existing folder|contains other files"),
     ],
 )
-def test_wrong_words_are_refused_before_anything_is_written(export, words, said):
+def test_wrong_arguments_are_refused_before_anything_is_written(export, words, said):
     before = sorted(export.rglob("*"))
     result = run(*words)
     assert result.exit_code == 2 or "contains other files" in result.stderr

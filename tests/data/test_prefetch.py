@@ -52,7 +52,7 @@ def test_batches_are_read_ahead_but_not_without_bound() -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("medcyclegan-batches")]
 
 
-def test_one_thread_reads_which_tells_what_it_is() -> None:
+def test_a_single_named_thread_reads() -> None:
     """The reader of the stacks must not be called by two threads at once."""
     names, inside, most = set(), [], []
 
@@ -70,7 +70,7 @@ def test_one_thread_reads_which_tells_what_it_is() -> None:
 
 
 @pytest.mark.parametrize(("pin", "kind", "pinned"), [(True, "cpu", True), (True, "cuda", False), (False, "cpu", False)])
-def test_what_lies_on_the_host_is_pinned_where_that_is_wished(pin: bool, kind: str, pinned: bool) -> None:
+def test_batches_on_the_host_are_pinned_on_request(pin: bool, kind: str, pinned: bool) -> None:
     image = SimpleNamespace(device=torch.device(kind), pin_memory=lambda: "pinned")
     (batch,) = prefetched_batches(lambda _step: (image, image), 0, 1, pin=pin)  # type: ignore[arg-type,return-value]
     assert batch == (("pinned", "pinned") if pinned else (image, image))

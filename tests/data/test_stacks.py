@@ -107,7 +107,7 @@ def damage_objects(path: Path) -> None:
         (damage_objects, "is damaged"),
     ],
 )
-def test_a_stack_that_is_not_as_its_row_says_is_refused_by_name(tmp_path: Path, damage, reason: str) -> None:
+def test_a_stack_that_differs_from_its_row_is_refused_by_name(tmp_path: Path, damage, reason: str) -> None:
     rows = make_store(tmp_path, {"t1": [stack(0), stack(1)]})
     damage(tmp_path / rows[1].file)
     with pytest.raises(StoreError, match=f"{rows[1].case}.npy {reason}.*slice-volumes again"):

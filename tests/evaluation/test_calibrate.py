@@ -64,8 +64,8 @@ def test_intervals_cover_new_patients_and_are_wide_where_errors_are_large(model)
         assert (calibration.fitted_on, calibration.patients) == (6, 14)
         for seed in range(100, 108):
             volume, truth = patient(seed)
-            case = measure_case(volume, truth, bundle, direction, InferenceOptions(device="cpu"))
-            width = interval_half_width(volume, translate(volume, [bundle], direction, InferenceOptions()), calibration)
+            case = measure_case(volume, truth, direction, InferenceOptions(device="cpu"))
+            width = interval_half_width(volume, translate(volume, direction, InferenceOptions()), calibration)
             scaled = width.array / 500
             covered.append((case.error <= scaled)[case.inside].mean())
             bright = volume.array > 250
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_calibration(model, cases, tmp_path):
     assert file.read_bytes() == (model / file.name).read_bytes()
 
 
-def test_a_calibration_is_replaced_only_if_asked(model, cases):
+def test_a_calibration_is_replaced_only_with_overwrite(model, cases):
     before = (model / "calibration_AB.safetensors").read_bytes()
     with identity_models_are_read(), pytest.raises(WriteError, match="--overwrite"):
         calibrate_model(model, cases / "cases.csv", SHORT)

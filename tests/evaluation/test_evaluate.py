@@ -195,7 +195,7 @@ def test_a_mask_on_another_grid_is_taken_at_the_nearest_voxels(head, other_head)
     assert "mask: resampled to the nearest voxels of the reference" in result.notes[0]
 
 
-def test_a_moved_scan_is_laid_onto_the_reference(head):
+def test_a_moved_scan_is_aligned_to_the_reference(head):
     reference, source = t2_volume(head), t1_volume(head)
     turn = np.radians(5)
     motion = np.eye(4)

@@ -193,7 +193,7 @@ def test_swapped_arguments_are_noticed(files):
     run(files / "fake/c0.nii.gz", files / "ref/c0.nii.gz")
 
 
-def test_the_fakes_sidecar_says_the_modality(files):
+def test_the_sidecar_of_the_fake_states_the_modality(files):
     """A reference cut down to soft tissue does not look like HU, but the fake is known to be a CT."""
     reference = read_volume(files / "ref/c0.nii.gz")
     write_volume(reference.replace(array=np.clip(reference.array, -200, 3000)), files / "ref/c0.nii.gz", overwrite=True)

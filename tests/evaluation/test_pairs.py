@@ -129,7 +129,7 @@ def test_a_csv_whose_reference_holds_two_series_takes_the_chosen_one(tmp_path, p
         ("fake,reference\nx/a.nii,x/missing.nii\n", "no such file"),
     ],
 )
-def test_a_csv_that_says_too_little_is_refused(tmp_path, put, text, said):
+def test_an_incomplete_csv_is_refused(tmp_path, put, text, said):
     put("x/a.nii", "x/b.nii")
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(ReadError, match=said):
@@ -147,13 +147,13 @@ def test_sessions_of_a_patient_are_distinguished_by_their_names(tmp_path, put, c
     assert "7 cases count as 4 patients" in caplog.text
 
 
-def test_as_many_patients_as_cases_are_not_worth_a_word(tmp_path, put, caplog):
+def test_nothing_is_logged_if_each_case_is_another_patient(tmp_path, put, caplog):
     put("fakes/a.nii", "fakes/b.nii", "refs/a.nii", "refs/b.nii")
     found(tmp_path)
     assert "count as" not in caplog.text
 
 
-def test_dicom_tells_the_patient_and_his_number_is_not_kept(tmp_path, put):
+def test_dicom_identifies_the_patient_and_the_id_is_not_kept(tmp_path, put):
     """Two references with one PatientID and one with another, regardless of the names of their folders."""
     for name, patient in (("a", "MARKER-1"), ("b", "MARKER-1"), ("c", "MARKER-2")):
         put(f"fakes/{name}.nii")

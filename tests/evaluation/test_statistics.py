@@ -67,7 +67,7 @@ def test_the_interval_is_students_and_needs_ten_patients():
     ids=["normal", "skewed"],
 )
 @pytest.mark.parametrize("patients", [10, 20])
-def test_the_interval_covers_what_it_says(draw, mean, least, patients):
+def test_the_interval_has_its_nominal_coverage(draw, mean, least, patients):
     """The percentile bootstrap covers 0.90 of the normal samples of ten; see tests/benchmarks/coverage.py."""
     samples = draw(np.random.default_rng(patients), (4000, patients))
     intervals = np.array([mean_interval(sample) for sample in samples])
@@ -141,7 +141,7 @@ def test_a_difference_of_nothing_for_one_patient_is_still_a_test():
     assert entry["p"] == stats.wilcoxon(differences).pvalue < 0.1
 
 
-def test_two_patients_are_compared_and_the_first_model_says_who_they_are():
+def test_two_patients_are_compared_as_the_first_model_identifies_them():
     first = {case: {"mae": value, "patient": patient} for case, value, patient in (("a", 1, "p"), ("b", 5, "q"))}
     second = {case: {"mae": 2.0, "patient": "other"} for case in "ab"}
     result = compare_models(first, second)

@@ -125,7 +125,7 @@ def test_the_text_of_several_cases_has_a_line_for_each_baseline():
     assert "mae_air" not in lines[0]
 
 
-def test_the_text_says_when_a_baseline_is_as_good():
+def test_the_text_states_that_a_baseline_is_as_good():
     said = "the MAE of a baseline is lower than that of the fake, or equal"
     assert f"in 1 of 2 cases, {said}" in to_text([case("a", 50.0), case("b", 100.0)])
     assert said not in to_text([case("a", 50.0), case("b", 99.0)])

@@ -19,7 +19,7 @@ def bundle(tmp_path_factory):
     return export_monai_bundle(tiny_model(), tmp_path_factory.mktemp("export") / "bundle")
 
 
-def test_it_holds_what_monai_asks_for(bundle):
+def test_it_contains_what_monai_requires(bundle):
     files = sorted(p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file())
     assert files == [
         "configs/inference.json", "configs/metadata.json", "docs/README.md",

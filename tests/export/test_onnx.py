@@ -18,7 +18,7 @@ from medcyclegan.errors import MissingExtraError, ModelError, UsageError, WriteE
 from medcyclegan.export import export_onnx
 from medcyclegan.inference import InferenceOptions, Translation, assess, load_models, translate
 from medcyclegan.inference.runtime.onnx import OnnxGenerator, to_onnx
-from medcyclegan.model import ModelBundle
+from medcyclegan.model import ModelBundle, direction_to
 from medcyclegan.networks import InstanceNorm, build_generator
 
 
@@ -39,7 +39,7 @@ def test_the_folder_is_a_model(exported):
         translate_volume(head_ct(), bundle, "mr")
 
 
-def test_a_graph_tells_all_that_its_use_takes(exported):
+def test_the_metadata_of_a_graph_are_enough_to_use_it(exported):
     folder, _ = exported
     graph = onnx.load(folder / "G_AB.onnx")
     onnx.checker.check_model(graph)
@@ -81,12 +81,12 @@ def test_a_model_folder_is_made_a_graph_on_the_way(caplog):
     assert result.derivation.settings == ("computed by ONNX Runtime",)
 
 
-def test_the_way_back_is_computed_by_the_other_graph(exported):
-    bundles = load_models(exported[0])
+def test_the_cycle_is_computed_by_the_other_graph(exported):
+    models = load_models(exported[0])
     computing = InferenceOptions(backend="onnx")
-    done = translate(head_ct(), bundles, bundles[0].direction("mr"), computing)
+    done = translate(head_ct(), direction_to(models, "mr"), computing)
     assert isinstance(done, Translation)
-    assert assess(head_ct(), done, bundles, computing).cycle_error > 0
+    assert assess(head_ct(), done, computing).cycle_error > 0
 
 
 @pytest.mark.parametrize("kind", ["unet", "subpixel_unet", "resnet"])

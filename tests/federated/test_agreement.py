@@ -54,7 +54,7 @@ def test_no_number_that_was_measured_in_an_image_is_declared(sites) -> None:
         assert row.patient not in before
 
 
-def test_a_declaration_has_room_for_nothing_else(sites) -> None:
+def test_a_declaration_cannot_contain_anything_else(sites) -> None:
     values = json.loads(declaration(sites, "north").model_dump_json())
     Declaration.model_validate(values)
     with pytest.raises(ValidationError):

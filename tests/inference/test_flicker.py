@@ -24,7 +24,7 @@ GRIDS = {
 
 def same(volume, planes="axial", **preparation):
     model = identity_model(*SAME[volume.modality], **preparation)
-    return translate(volume, [model], model.direction("same"), InferenceOptions(device="cpu", planes=planes))
+    return translate(volume, model.direction("same"), InferenceOptions(device="cpu", planes=planes))
 
 
 def noisy(make, codes, shape, spacing):
@@ -89,7 +89,7 @@ def test_three_planes_are_not_advised_to_who_has_them(monkeypatch, planes, advis
     monkeypatch.setattr("medcyclegan.inference.quality.measure_flicker", lambda *_: 0.3)
     volume = head_mr()
     done = same(volume, planes, pixel_mm=5.0)
-    quality = assess(volume, done, [done.model], InferenceOptions(device="cpu", planes=planes))
+    quality = assess(volume, done, InferenceOptions(device="cpu", planes=planes))
     (reason,) = (reason for reason in quality.reasons if "from slice to slice" in reason)
     assert "it varies 30% more than the input from slice to slice" in reason
     assert ("--planes three" in reason) is advised

@@ -24,14 +24,14 @@ from medcyclegan.inference.intervals.half_width import expect_case_error, thinne
 from medcyclegan.inference.intervals.signals import every_nth_slice
 from medcyclegan.inference.intervals.tissue_classes import classes_of, patient_mask
 from medcyclegan.metrics.familiarity import Familiarity
-from medcyclegan.model import DomainModel
+from medcyclegan.model import DomainModel, direction_to
 
 T2_DOMAIN = DomainModel("t2", "MR", MR_DOMAIN.scaling)
 OPTIONS = InferenceOptions(device="cpu")
 
 
 def translated(model, volume, to):
-    return translate(volume, [model], model.direction(to), OPTIONS)
+    return translate(volume, model.direction(to), OPTIONS)
 
 
 def test_half_widths_are_expected_error_times_factor_in_the_target_s_unit():
@@ -50,7 +50,7 @@ def test_half_widths_are_expected_error_times_factor_in_the_target_s_unit():
     assert np.allclose(width.array, 50.0 * (classes + 1.0), rtol=1e-3)
 
 
-def test_the_map_is_an_interval_of_the_coverage_that_was_asked_for(tmp_path):
+def test_the_map_is_an_interval_of_the_requested_coverage(tmp_path):
     source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
     folder = calibrated(tiny_model(), "mr").save(tmp_path / "model")
     found = {}
@@ -75,7 +75,7 @@ def test_the_map_is_an_interval_of_the_coverage_that_was_asked_for(tmp_path):
     ("is_calibrated", "coverage", "heading"),
     [(True, None, "half-width, 90% interval"), (True, 0.95, "half-width, 95% interval"), (False, None, None)],
 )
-def test_the_preview_says_what_the_map_is(tmp_path, monkeypatch, is_calibrated, coverage, heading):
+def test_the_preview_labels_the_map(tmp_path, monkeypatch, is_calibrated, coverage, heading):
     module = importlib.import_module("medcyclegan.inference.translate_file")
     drawn, draw = [], module.preview
     monkeypatch.setattr(module, "preview", lambda *args, **named: drawn.append(named) or draw(*args, **named))
@@ -89,7 +89,7 @@ def test_the_preview_says_what_the_map_is(tmp_path, monkeypatch, is_calibrated, 
     assert [named.get("heading") for named in drawn] == [heading]
 
 
-def test_an_uncalibrated_map_says_so(tmp_path, caplog):
+def test_an_uncalibrated_map_is_reported_as_such(tmp_path, caplog):
     source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
     folder = tiny_model().save(tmp_path / "model")
     with caplog.at_level(logging.WARNING):
@@ -125,8 +125,8 @@ def test_a_coverage_without_calibration_or_without_a_map_is_refused_before_any_w
 )
 def test_a_calibration_is_valid_for_its_own_options_only(options, models, reason):
     model = calibrated(tiny_model(), "mr")
-    assert calibration_for([model], model.direction("mr"), OPTIONS)[0] is not None
-    found, why = calibration_for([model] * models, model.direction("mr"), options)
+    assert calibration_for(model.direction("mr"), OPTIONS)[0] is not None
+    found, why = calibration_for(direction_to([model] * models, "mr"), options)
     assert found is None
     assert reason in why
 
@@ -152,16 +152,16 @@ def test_a_large_expected_error_and_an_unfamiliar_input_are_findings():
         [[g + random.normal(0, 0.05, g.shape).astype(np.float32) for g in usual] for _ in range(40)]
     )
     good = make_calibration(model, "t2", expected=0.1, familiarity=known)
-    quality = assess(mr, done, [model], OPTIONS, calibration=good)
+    quality = assess(mr, done, OPTIONS, calibration=good)
     assert not any("expected MAE" in r or "calibration patients (" in r for r in quality.reasons)
     assert quality.familiarity > 0.04
     bad = make_calibration(model, "t2", expected=0.1, familiarity=known, mae=tuple(np.linspace(10, 49, 30)))
-    reasons = assess(mr, done, [model], OPTIONS, calibration=bad).reasons
+    reasons = assess(mr, done, OPTIONS, calibration=bad).reasons
     assert any(
         r.startswith("the expected MAE is 50 arbitrary units: 95 % of the calibration patients") for r in reasons
     )
     odd = head_mr(inverted=True)
-    found = assess(odd, translated(model, odd, "t2"), [model], OPTIONS, calibration=good)
+    found = assess(odd, translated(model, odd, "t2"), OPTIONS, calibration=good)
     assert found.verdict == "doubtful"
     assert any("unlike those of the 30 calibration patients" in reason for reason in found.reasons)
 

@@ -11,7 +11,7 @@ from medcyclegan.errors import GeometryError, ModelError
 from medcyclegan.inference import InferenceOptions, translate
 from medcyclegan.inference.planes import TranslatedVolume, predict
 from medcyclegan.intensity import IntensityScaling
-from medcyclegan.model import DomainModel
+from medcyclegan.model import DomainModel, direction_to
 from medcyclegan.plane import AXIAL, CORONAL, SAGITTAL, PlaneFit
 
 EVERY_GRID = {**GRIDS, "tilted": TILTED_GRID}
@@ -75,8 +75,8 @@ def test_mirrored_slices_are_turned_back(monkeypatch):
     model = identity_model(MR_DOMAIN, DomainModel("t2", "MR", MR))
     straight = translate_volume(mr, model, "t2").array
     monkeypatch.setattr("support.models.identity_network", Leaning)
-    plain = translate(mr, [model], model.direction("t2"), InferenceOptions(), spread=True)
-    both = translate(mr, [model], model.direction("t2"), InferenceOptions(tta=True), spread=True)
+    plain = translate(mr, model.direction("t2"), InferenceOptions(), spread=True)
+    both = translate(mr, model.direction("t2"), InferenceOptions(tta=True), spread=True)
     assert plain.spread is None
     inside = straight[:, :, 12] > 100
     assert np.abs(plain.volume.array - straight)[:, :, 12][inside].max() > 25
@@ -94,7 +94,7 @@ def test_several_models_give_their_mean_and_spread():
         {"G_AB": other.weights["G_BA"], "G_BA": other.weights["G_AB"]},
     )  # fmt: skip
     alone = [translate_volume(ct, model, "mr").array for model in (one, swapped)]
-    together = translate(ct, [one, swapped], one.direction("mr"), InferenceOptions(), spread=True)
+    together = translate(ct, direction_to([one, swapped], "mr"), InferenceOptions(), spread=True)
     assert np.abs(together.volume.array - np.mean(alone, axis=0)).max() < 0.1
     assert np.abs(together.spread - np.std(alone, axis=0)).max() < 1.0
     assert together.volume.derivation.settings == (f"Mean with model {swapped.fingerprint}",)

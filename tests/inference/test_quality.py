@@ -9,7 +9,7 @@ from support.models import CT_DOMAIN, HU, MR, MR_DOMAIN, identity_model, tiny_mo
 from support.phantoms import head_ct, head_mr, make_affine, write_nifti
 
 from medcyclegan.inference import InferenceOptions, TranslationOptions, assess, translate, translate_file
-from medcyclegan.model import DomainModel
+from medcyclegan.model import DomainModel, direction_to
 from medcyclegan.model.fitness import ModelWarning
 from medcyclegan.model.training_set import TrainingSet
 from medcyclegan.slicing.measures import histogram_of
@@ -29,15 +29,15 @@ def judge(volume, provenance=None, model=None, *, fitness=None, **options):
     model = model or identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0)
     model = dataclasses.replace(model, provenance={"training_set": provenance} if provenance else {})
     model = with_fitness(model, **(fitness or {}))
-    done = translate(volume, [model], model.direction("t2"), InferenceOptions(), force=True)
-    return assess(volume, done, [model], InferenceOptions(), **options)
+    done = translate(volume, model.direction("t2"), InferenceOptions(), force=True)
+    return assess(volume, done, InferenceOptions(), **options)
 
 
 @pytest.fixture
 def known():
     mr = head_mr()
     model = identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0)
-    done = translate(mr, [model], model.direction("t2"), InferenceOptions())
+    done = translate(mr, model.direction("t2"), InferenceOptions())
     return {"mr": described(mr, done.scaling)}
 
 
@@ -127,7 +127,7 @@ def test_another_grid_warns(known):
     assert "acquired sagittal" in sagittal.reasons[-1]
 
 
-def test_a_model_that_does_not_say_what_it_was_trained_on_is_no_obstacle(caplog):
+def test_a_model_without_a_description_of_its_training_set_is_accepted(caplog):
     with caplog.at_level(logging.INFO):
         quality = judge(head_mr())
     assert quality.histogram_score is None
@@ -198,8 +198,8 @@ def test_an_unfit_model_is_never_ok(known, caplog):
     assert quality.reasons == ("the model was trained for 60 steps, fewer than 1000",)
     assert "quality: the model was trained for 60 steps" in caplog.text
     unknown = identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0)
-    done = translate(head_mr(), [unknown], unknown.direction("t2"), InferenceOptions())
-    quality = assess(head_mr(), done, [unknown], InferenceOptions())
+    done = translate(head_mr(), unknown.direction("t2"), InferenceOptions())
+    quality = assess(head_mr(), done, InferenceOptions())
     assert quality.verdict == "check"
     assert quality.reasons == ("the model does not record how it was trained, so its fitness is unknown",)
 
@@ -207,8 +207,8 @@ def test_an_unfit_model_is_never_ok(known, caplog):
 def test_of_several_models_the_worst_counts(known):
     model = dataclasses.replace(identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0), provenance={"training_set": known})
     models = [with_fitness(model), with_fitness(model, steps=999), with_fitness(model, steps=999)]
-    done = translate(head_mr(), models, models[0].direction("t2"), InferenceOptions())
-    quality = assess(head_mr(), done, models, InferenceOptions())
+    done = translate(head_mr(), direction_to(models, "t2"), InferenceOptions())
+    quality = assess(head_mr(), done, InferenceOptions())
     assert (quality.verdict, len(quality.reasons)) == ("check", 1)
 
 
@@ -218,8 +218,8 @@ def test_the_direction_decides_which_scores_and_warnings_count(known):
     there = judge(head_mr(), known, fitness=fitness)
     assert (there.verdict, len(there.reasons)) == ("check", 1)
     model = with_fitness(identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0), **fitness)
-    done = translate(head_mr(), [model], model.direction("mr"), InferenceOptions())
-    back = assess(head_mr(), done, [model], InferenceOptions())
+    done = translate(head_mr(), model.direction("mr"), InferenceOptions())
+    back = assess(head_mr(), done, InferenceOptions())
     assert back.verdict == "doubtful"
     assert "'contrast inversion' of mr (step 900)" in back.reasons[0]
     assert "mean absolute error of held-out pairs is 0.5, " in back.reasons[1]

@@ -84,7 +84,7 @@ def test_the_batch_size_does_not_change_the_result():
 
 
 @pytest.mark.parametrize(("asked", "given"), [(3, [3] * 6 + [2]), (7, [7, 7, 6]), (20, [20])])
-def test_as_many_slices_as_asked_for_are_given_at_a_time(asked, given, monkeypatch):
+def test_the_requested_number_of_slices_is_translated_at_a_time(asked, given, monkeypatch):
     seen, original = [], SliceRunner._translate
 
     def spy(runner, batch):

@@ -98,7 +98,7 @@ def test_a_refusal_leaves_nothing_and_touches_nothing(tmp_path, model, output, o
     assert everything(tmp_path) == before
 
 
-def test_a_lost_sidecar_of_ours_does_not_stand_in_the_way(tmp_path, model):
+def test_a_sidecar_without_its_volume_is_replaced(tmp_path, model):
     source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
     out = translate_file(source, tmp_path / "out.nii.gz", model, TranslationOptions(to="mr"))
     out.unlink()

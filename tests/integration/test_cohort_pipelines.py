@@ -144,7 +144,7 @@ def test_every_patient_is_scored_once_by_cross_validation(study, capsys):
     assert (folder / "study" / "results" / "tiny-folds-2.html").is_file()
 
 
-def test_folds_come_together_also_where_one_has_nobody_to_score(study, tmp_path, capsys):
+def test_folds_are_combined_if_one_has_no_patient_to_score(study, tmp_path, capsys):
     bring_together = runpy.run_path(str(PIPELINES / "cross_validate.py"))["bring_together"]
     folds = [tmp_path / "folds" / name for name in ("1-2", "2-2")]
     scored, other = (fold / "results" / "tiny" for fold in folds)
@@ -164,7 +164,7 @@ def test_folds_come_together_also_where_one_has_nobody_to_score(study, tmp_path,
     assert table.exists(), "nobody was held out there"
 
 
-def test_wrong_words_are_one_line(study, tmp_path, capfd):
+def test_wrong_arguments_are_reported_in_one_line(study, tmp_path, capfd):
     assert run("train_and_report.py", tmp_path / "nowhere") == 1
     assert "prepare_cohort.py first" in capfd.readouterr().err
     assert run("translate_cohort.py", study[0] / "bids", tmp_path / "out", "--select", "T1w") == 2
@@ -195,7 +195,7 @@ def test_launchers_are_sound_shell(path):
         assert {"requeue", "time", "open-mode"} <= options.keys()
 
 
-def test_recipes_copy_what_there_is_and_run_as_nobody_special():
+def test_recipes_copy_existing_files_and_run_as_an_ordinary_user():
     root = PIPELINES.parent
     docker, apptainer = (LAUNCH / "Dockerfile").read_text(), (LAUNCH / "medcyclegan.def").read_text()
     copied = {word for line in re.findall(r"^COPY (.+) \S+$", docker, flags=re.M) for word in line.split()}

@@ -116,7 +116,7 @@ def test_the_reference_names_every_option_and_every_key():
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="mkdocs-material is not installed (extra docs)")
-def test_the_pages_build_without_a_warning_and_ask_nothing_of_the_network(tmp_path):
+def test_the_pages_build_without_a_warning_and_load_nothing_from_the_network(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     built = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True

@@ -162,7 +162,7 @@ def script(words, monkeypatch):
     return ended.value.code or 0
 
 
-def test_the_way_from_an_export_to_an_archive_has_at_most_ten_commands():
+def test_from_an_export_to_an_archive_there_are_at_most_ten_commands():
     """The benchmark runs the commands of the page, not a list of its own."""
     script = runpy.run_path(str(ROOT / "tests" / "benchmarks" / "afternoon.py"))
     commands = script["page_commands"]()

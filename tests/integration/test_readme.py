@@ -23,6 +23,10 @@ def commands():
     return sorted({line.split("  #")[0].strip() for line in lines})
 
 
+def test_it_has_at_most_150_lines():
+    assert len(README.splitlines()) <= 150
+
+
 @pytest.mark.parametrize("line", commands())
 def test_every_command_parses(line):
     name, *arguments = shlex.split(line)[1:]

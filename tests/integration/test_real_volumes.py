@@ -134,8 +134,6 @@ def test_the_identity_of_a_real_scan_does_not_flicker(name):
     """Resampling to 1 mm and back gave an index of 0.16 to 0.22; tests/benchmarks/flicker.py has every scan."""
     volume, model = read_volume(DATA / name), identity_model(MR_DOMAIN, DomainModel("same", "MR", MR))
     computing = InferenceOptions(device="cpu")
-    quality = assess(
-        volume, translate(volume, [model], model.direction("same"), computing, force=True), [model], computing
-    )
+    quality = assess(volume, translate(volume, model.direction("same"), computing, force=True), computing)
     assert quality.flicker == pytest.approx(0, abs=1e-3)
     assert not any("from slice to slice" in reason for reason in quality.reasons)

@@ -36,7 +36,7 @@ def test_messages_come_with_the_volume(tmp_path: Path, caplog: pytest.LogCapture
     np.testing.assert_array_equal(found.array, expected.array)
 
 
-def test_an_error_comes_when_the_volume_is_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_is_raised_when_the_volume_is_requested(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     volume = head_ct()
     broken = volume.array.astype(np.float32)
     broken[1, 1, 1] = np.nan

@@ -116,7 +116,7 @@ def test_deidentify_refuses_it_before_the_work(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "out").exists()
 
 
-def test_deidentify_keeps_the_statement_that_there_is_none(tmp_path: Path) -> None:
+def test_deidentify_keeps_the_statement_that_nothing_is_burned_in(tmp_path: Path) -> None:
     volume = read_volume(series(tmp_path / "in", "NO"))
     write_volume(peers.made_from(volume, "CT"), tmp_path / "out", deidentify=True)
     assert stated(tmp_path / "out") == {"NO"}

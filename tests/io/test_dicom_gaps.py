@@ -29,7 +29,7 @@ def series(folder: Path, kept: list[int], **fields: Any) -> Path:
     return folder
 
 
-def test_ten_millimetres_need_one_word(tmp_path: Path) -> None:
+def test_gaps_of_ten_millimetres_need_one_option(tmp_path: Path) -> None:
     folder = series(tmp_path / "in", [0, 1, 2, 4, 5, 7, 8, 9])
     with pytest.raises(GeometryError, match=r"varies from 5\.0 to 10\.0 mm .*: export .*, or pass --allow-gap$"):
         read_volume(folder)
@@ -76,7 +76,7 @@ def test_the_inspection_advises_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [0, -3, float("nan"), float("inf")])
-def test_a_width_that_is_none(width: float) -> None:
+def test_an_impossible_width_is_refused(width: float) -> None:
     with pytest.raises(UsageError, match=r"--allow-gap-mm .*: give mm above 0"):
         ReadOptions(allow_gap_mm=width)
 

@@ -56,7 +56,7 @@ def test_a_slice_alone_in_its_folder_is_read(series: list[Path], tmp_path: Path)
     assert (row.verdict, row.slices) == ("ok", 1)
 
 
-def test_where_several_series_lie_the_advice_names_the_one(series: list[Path]) -> None:
+def test_among_several_series_the_advice_names_the_right_one(series: list[Path]) -> None:
     made.save(made.slices_of(made.placed_volume(), seed="other"), series[0].parent, name=lambda number: f"b{number}")
     with pytest.raises(AmbiguousError, match=r"name the folder with --series 1[.]2[.]") as refusal:
         read_volume(series[3])

@@ -167,7 +167,7 @@ def test_one_file_is_inspected_alone(tmp_path):
     assert [volume.name for volume in found_in(tmp_path / "b.nii.gz")] == ["b"]
 
 
-def test_one_series_can_be_asked_for(tmp_path):
+def test_one_series_can_be_selected(tmp_path):
     save_series(tmp_path, seed="a")
     other = save_series(tmp_path, seed="b", name=lambda number: f"b{number}")
     import pydicom
@@ -213,7 +213,7 @@ def test_several_folders_are_searched_as_one(tmp_path, monkeypatch):
         assert names == ["DISK1/a", "DISK2/a", "x"], "no name leads out of the folder"
 
 
-def test_a_slice_that_is_named_alone_beside_another_input_is_refused(tmp_path):
+def test_a_single_slice_named_with_another_input_is_refused(tmp_path):
     paths = save_series(tmp_path / "series")
     phantoms.write_nifti(phantoms.head_mr((8, 8, 4)), tmp_path / "a.nii")
     found = {volume.kind: volume for volume in find_volumes([paths[3], tmp_path / "a.nii"], ReadOptions())}

@@ -110,7 +110,7 @@ def test_a_4d_nifti(tmp_path):
     assert rows_of(tmp_path, volume=6)[0].verdict == "ok"
 
 
-def test_a_nifti_that_does_not_say_which_axis_points_where(tmp_path):
+def test_a_nifti_without_the_directions_of_its_axes(tmp_path):
     path = phantoms.write_nifti(phantoms.head_mr((8, 9, 4)), tmp_path / "a.nii.gz", sform_code=0, qform_code=0)
     (row,) = rows_of(path)
     assert (row.verdict, row.options, row.orientation) == ("ok with options", ("--assume-axes LAS",), "LAS")

@@ -130,7 +130,7 @@ class TestVoxelsThatAreNotFinite:
         assert "3 of 1680 voxels" in caplog.text
         assert "3 of 1680 voxels" in found.notes[-1]
 
-    def test_none_is_left(self, tmp_path: Path) -> None:
+    def test_a_volume_without_finite_voxels_is_refused(self, tmp_path: Path) -> None:
         path = write_nifti(Volume(np.full(BOX.shape, np.nan, np.float32), BOX.affine), tmp_path / "a.nii")
         with pytest.raises(IntensityError, match="nothing is left"):
             read_volume(path, nan="fill")

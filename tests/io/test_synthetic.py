@@ -61,7 +61,7 @@ def row_of(path: Path, *, allow: bool) -> InspectedVolume:
 
 
 @pytest.mark.parametrize("name", SAYS)
-def test_what_is_written_says_so_and_is_refused_where_asked(name: str, tmp_path: Path) -> None:
+def test_outputs_are_marked_as_synthetic_and_refused_as_inputs(name: str, tmp_path: Path) -> None:
     path = tmp_path / "out" / name
     write_output(translated(acquired(tmp_path, name)), path)
     assert list((tmp_path / "out").iterdir()) == [path], "no JSON file is needed to tell"
@@ -78,7 +78,7 @@ def test_what_is_written_says_so_and_is_refused_where_asked(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", [name for name in SAYS if "." in name])
-def test_what_was_acquired_says_nothing(name: str, tmp_path: Path) -> None:
+def test_acquired_volumes_have_no_mark(name: str, tmp_path: Path) -> None:
     """A DICOM series written here is always a derived one; see dicom/write/test_series.py."""
     volume = acquired(tmp_path, name)
     write_volume(volume, tmp_path / name)
@@ -101,7 +101,7 @@ def test_a_scanners_series_is_acquired(tmp_path: Path) -> None:
         read_volume(tmp_path / "in", allow_synthetic=False)
 
 
-def test_an_enhanced_series_says_it(tmp_path: Path) -> None:
+def test_an_enhanced_series_is_recognized_as_synthetic(tmp_path: Path) -> None:
     dataset = made.enhanced_of(made.placed_volume())
     dataset.SyntheticData = "YES"
     made.save([dataset], tmp_path / "in")

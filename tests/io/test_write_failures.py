@@ -160,7 +160,7 @@ def test_killed_while_writing_leaves_no_half_file(tmp_path: Path) -> None:
         ("out.nii.gz", 9 << 20, False, False),
     ],
 )
-def test_room_on_the_disk_is_looked_at_before_the_work(name, free, refused, said, tmp_path, monkeypatch, caplog):
+def test_disk_space_is_checked_before_the_work(name, free, refused, said, tmp_path, monkeypatch, caplog):
     volume = head_mr((100, 100, 100))
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
     if refused:

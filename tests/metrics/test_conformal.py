@@ -19,7 +19,7 @@ def draw_patient(random):
 
 
 @pytest.mark.parametrize("patients", [10, 25])
-def test_a_new_patient_is_covered_as_promised_whatever_its_number_of_voxels(patients):
+def test_the_coverage_of_a_new_patient_does_not_depend_on_its_number_of_voxels(patients):
     random = np.random.default_rng(0)
     covered, without_correction = [], []
     for _ in range(400):

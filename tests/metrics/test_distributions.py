@@ -34,7 +34,7 @@ def test_sliced_wasserstein_of_a_shift_is_its_mean_projection():
     assert sliced_wasserstein(second, first) == sliced_wasserstein(second, first)
 
 
-def test_mmd_tells_a_shift_and_a_spread_from_chance():
+def test_mmd_distinguishes_a_shift_and_a_spread_from_chance():
     first, same = gaussians(count=600), gaussians(count=600, seed=1)
     assert abs(mmd(first, same)) < 0.003
     assert mmd(gaussians(0.5, count=600, seed=2), first) > 0.02

@@ -37,7 +37,7 @@ def test_smoothing_across_slices_is_negative(smooth):
     assert flicker_index(ndimage.uniform_filter1d(smooth, 3, axis=2), smooth, everywhere(smooth)) < -0.05
 
 
-def test_what_lies_outside_the_mask_does_not_count(smooth):
+def test_voxels_outside_the_mask_do_not_count(smooth):
     mask = np.zeros(smooth.shape, bool)
     mask[10:30, 10:30] = True
     shaken = np.where(mask, smooth, np.random.default_rng(1).normal(size=smooth.shape))
@@ -45,7 +45,7 @@ def test_what_lies_outside_the_mask_does_not_count(smooth):
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8, 4)])
-def test_without_neighbours_there_is_none(shape):
+def test_a_volume_without_neighboring_slices_is_refused(shape):
     flat = np.zeros(shape)
     with pytest.raises(GeometryError, match="flicker needs a volume"):
         flicker_index(flat, flat, everywhere(flat))

@@ -9,7 +9,7 @@ from support.models import HU, MR, identity_model, identity_models_are_read, tin
 from support.stores import make_row
 
 from medcyclegan.errors import IntensityError, ModelError, WriteError
-from medcyclegan.model import Direction, ModelBundle, target_scaling
+from medcyclegan.model import Direction, ModelBundle, direction_to, target_scaling
 
 
 @pytest.fixture
@@ -142,10 +142,13 @@ def test_an_identity_model_of_a_test_is_refused_from_its_folder(tmp_path):
 def test_directions_are_named_by_domain():
     model = identity_model()
     ct, mr = model.domains
-    assert model.direction("mr") == Direction("G_AB", ct, mr)
-    assert model.direction("ct") == Direction("G_BA", mr, ct)
+    assert model.direction("mr") == Direction("G_AB", ct, mr, (model,))
+    assert model.direction("ct") == Direction("G_BA", mr, ct, (model,))
+    other = identity_model()
+    together = direction_to([model, other], "mr")
+    assert (together.models, together.model, together.reverse.models) == ((model, other), model, (model, other))
     with pytest.raises(ModelError, match="--to pet: this model translates between ct and mr"):
-        model.direction("pet")
+        direction_to([model, other], "pet")
 
 
 def test_outputs_take_the_median_scaling_of_the_training_volumes():

@@ -79,7 +79,7 @@ def test_what_is_not_recorded_is_called_so(tmp_path):
     assert "Not recorded: no translation by this model gets the verdict `ok`." in card
 
 
-def test_a_model_without_warnings_or_scores_says_so(tmp_path):
+def test_the_card_states_that_there_are_no_warnings_or_scores(tmp_path):
     card = card_of(with_fitness(tiny_model()).save(tmp_path / "model"))
     assert "- active warnings: none" in card
     assert "None recorded. Evaluate the model" in card

@@ -65,7 +65,7 @@ def test_the_folder_translates_as_those_networks_do(files, tmp_path) -> None:
         (("--fit", "stretch", *RANGES, "--range", "pet", "0", "1"), "--range pet: not one of the --domains ct mr"),
     ],
 )
-def test_what_the_files_do_not_say_is_asked_for(files, tmp_path, options, message) -> None:
+def test_missing_information_is_requested(files, tmp_path, options, message) -> None:
     import re
 
     result = run(files, tmp_path, *options)
@@ -74,7 +74,7 @@ def test_what_the_files_do_not_say_is_asked_for(files, tmp_path, options, messag
     assert not (tmp_path / "model").exists()
 
 
-def test_a_configuration_says_it_too(files, tmp_path) -> None:
+def test_a_configuration_can_supply_it_too(files, tmp_path) -> None:
     (tmp_path / "made.yaml").write_text(
         "slicing: {size: 64, fit: physical, pixel_mm: 2.0}\ndomains: {ct: {scaling: {window_hu: [-200, 300]}}}\n"
     )
@@ -106,7 +106,7 @@ def test_files_that_do_not_fit_are_refused(files, tmp_path, value, message) -> N
     assert "Traceback" not in result.output
 
 
-def test_a_unet_says_which_size_it_reads(files, tmp_path) -> None:
+def test_the_refusal_of_a_unet_names_its_size(files, tmp_path) -> None:
     for path in files:
         spoil(path, PublicUnet(2, 7).state_dict())
     result = run(files, tmp_path, *RANGES, "--fit", "stretch")

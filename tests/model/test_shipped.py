@@ -115,7 +115,7 @@ class TestCommand:
         assert "Traceback" not in done.output
         assert len(done.output.splitlines()) == 1
 
-    def test_without_any_model_it_says_so(self, models):
+    def test_without_any_model_the_message_states_it(self, models):
         for folder in models.iterdir():
             (folder / "model.json").unlink()
         assert (run("models", "--json").exit_code, run("models", "--json").stdout) == (0, "[]\n")
@@ -155,7 +155,7 @@ def test_a_coarse_stage_starts_from_the_coarse_stage_of_the_other_model(tmp_path
     assert start_of(tmp_path, "a", "") == tmp_path / "a" / "mean"
 
 
-def test_a_model_that_continued_on_real_scans_says_so_and_has_the_mean_weights(tmp_path, monkeypatch):
+def test_a_model_that_continued_on_real_scans_records_it_and_has_the_mean_weights(tmp_path, monkeypatch):
     pipeline = runpy.run_path(str(Path(__file__).parents[2] / "pipelines" / "shipped_models.py"))
     scans, out, other = tmp_path / "scans", tmp_path / "out", "neither_has_a_second_visit"
     pairs = {"kind": "label maps", "patients": 9, "label_maps": 2}
@@ -220,7 +220,7 @@ class TestSuggestions:
     def test_a_contrast_is_a_word_of_the_name_not_part_of_one(self, models, name, fitting):
         assert shipped.fitting_models(None, name) == fitting
 
-    def test_the_command_says_so_in_one_line(self, models, tmp_path):
+    def test_the_command_reports_it_in_one_line(self, models, tmp_path):
         write_volume(head_ct((24, 24, 8)), tmp_path / "ct.nii.gz")
         done = run("translate-volume", str(tmp_path / "ct.nii.gz"), "out.nii.gz")
         assert done.exit_code == 1

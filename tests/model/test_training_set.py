@@ -49,7 +49,7 @@ def test_air_has_no_histogram():
 
 
 @pytest.mark.parametrize("change", [{"histogram": [0.0]}, {"pixel_mm": []}, {"volumes": "many"}, {"acquisitions": 3}])
-def test_a_damaged_description_is_none(change, tmp_path):
+def test_a_damaged_description_is_refused(change, tmp_path):
     rows = make_store(tmp_path, {"t1": [blobs(2, 32, 0)]})
     with pytest.raises((KeyError, TypeError, ValueError, IndexError, AttributeError)):
         TrainingSet.from_dict({**describe_training_set(rows, tmp_path), **change})

@@ -49,7 +49,7 @@ def test_proportions_are_kept():
     assert abs(lit.any(axis=0)[20:].sum() - 2 * lit[:, 30:].any(axis=1).sum()) <= 2
 
 
-def test_many_cases_are_thinned_and_the_sheet_says_so():
+def test_many_cases_are_thinned_and_the_sheet_states_it():
     one = contact_sheet([ramp_stack(2)] * 40, columns=2)
     many = contact_sheet([ramp_stack(2)] * 400, columns=2)
     assert many.height == one.height + 20

@@ -56,7 +56,7 @@ def test_an_attack_that_misses_its_target_is_found(base: Path, tmp_path: Path) -
     assert "its proof holds without the attack too" in hostile.attack(proof, base, tmp_path)[1][0]
 
 
-def test_every_hostile_case_has_a_proof_and_a_name_of_its_own() -> None:
+def test_every_hostile_case_has_a_proof_and_a_unique_name() -> None:
     cases = hostile.cases()
     assert all(case.said or case.seen for case in cases)
     assert len({case.name for case in cases}) == len(cases) > 110

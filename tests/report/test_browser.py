@@ -251,7 +251,7 @@ def test_a_heading_sorts_the_table(window, pages):
     assert window.run(cells) == ["60", "50", "40"]
 
 
-def test_without_its_volumes_the_page_says_so(window, translation, tmp_path):
+def test_the_page_reports_missing_volumes(window, translation, tmp_path):
     alone = tmp_path / "small.html"
     alone.write_bytes(translation["separate"].read_bytes())
     window.open(alone, width=1280)

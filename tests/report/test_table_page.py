@@ -149,7 +149,7 @@ def test_every_baseline_is_drawn_and_tabled(tmp_path, ending):
     assert "The baseline from the training set is missing" not in page
 
 
-def test_pictures_stand_worst_first(tmp_path):
+def test_pictures_are_sorted_worst_first(tmp_path):
     write_table(tmp_path / "t.json", cases(50.0, 120.0, 61.25, picture=png()))
     page = page_of(tmp_path / "t.json")
     assert re.findall(r"<figcaption>Case (\d): MAE ([\d.]+)", page) == [("2", "120"), ("3", "61.25"), ("1", "50")]

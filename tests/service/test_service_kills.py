@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "service_kills.py"
 
 
 @pytest.mark.slow
-def test_no_accepted_study_is_lost_and_none_is_sent_with_other_uids():
+def test_no_accepted_study_is_lost_or_sent_with_other_uids():
     command = [sys.executable, str(SCRIPT), "--kills", "4", "--studies", "6"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr

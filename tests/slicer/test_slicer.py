@@ -186,7 +186,7 @@ def run(files, **chosen):
     return CliRunner().invoke(command, slicer_arguments(files, chosen))
 
 
-def test_without_an_uncertainty_map_none_is_computed(files):
+def test_an_uncertainty_map_is_computed_only_on_request(files):
     result = run(files)
     assert result.exit_code == 0, result.output
     assert "translating back" not in result.stdout
@@ -228,7 +228,7 @@ def test_tags_are_escaped():
     assert written[1] == "<filter-progress>0.250</filter-progress>\n<filter-comment>c &amp; d</filter-comment>\n"
 
 
-def test_the_launcher_gets_a_folder_of_its_own(tmp_path):
+def test_the_launcher_gets_a_separate_folder(tmp_path):
     launcher = write_launcher(tmp_path / "module")
     assert write_launcher(tmp_path / "module") == launcher
     assert os.access(launcher, os.X_OK)

@@ -72,7 +72,7 @@ def test_a_volume_that_differs_is_an_outlier(change, reason):
         {"height_mm": 90.0},
     ],
 )
-def test_an_ordinary_difference_is_none(change):
+def test_an_ordinary_difference_is_not_reported(change):
     assert outliers(change) == []
 
 

@@ -70,11 +70,11 @@ def test_a_series_has_its_uid_and_a_refused_volume_its_number(tmp_path, volumes,
     assert "slice spacing" in found.refused
 
 
-def test_a_store_of_an_earlier_version_gets_numbers_when_it_is_sliced_again(volumes, store):
+def test_a_store_without_its_key_file_gets_numbers_when_it_is_sliced_again(volumes, store):
     before = load_manifest(store)
     (store / KEY_FILE).unlink()
     assert {(v.number, v.path) for v in list_volumes(store)} == {(None, "")}
-    with pytest.raises(StoreError, match="no numbers, because it was made by an earlier version or is a fold"):
+    with pytest.raises(StoreError, match="no numbers, because its key file is missing or it is a fold"):
         find_volume(list_volumes(store), "1", store)
     case = before[0].case
     assert find_volume(list_volumes(store), case[:8].upper(), store).case == case

@@ -39,7 +39,7 @@ def test_what_is_gone_from_the_inputs_is_removed(volumes, store, caplog):
     assert "t2: 1 volume is no longer among the inputs" in caplog.text
 
 
-def test_they_are_kept_where_that_is_asked_for(volumes, store, caplog):
+def test_they_are_kept_on_request(volumes, store, caplog):
     (volumes / "t1" / "a.nii").unlink()
     slice_volumes(volumes, store, config=TINY, keep_missing=True)
     assert len(cases(store)) == 3
@@ -157,7 +157,7 @@ def test_a_list_of_volumes_is_all_of_them(tmp_path):
     assert len(cases(tmp_path / "slices")) == 2
 
 
-def test_one_series_that_is_named_says_nothing_of_the_others(tmp_path):
+def test_a_named_series_does_not_remove_the_others(tmp_path):
     for number in (1, 2):
         made.save(made.slices_of(head_mr(TINY_SHAPE, seed=number), seed=str(number)), tmp_path / "t1" / str(number))
     slice_volumes(tmp_path / "t1", tmp_path / "slices", config=TINY, domain="t1")

@@ -167,7 +167,7 @@ def test_runs_of_earlier_versions_are_found_by_fingerprint(store):
     assert "may have been trained on this: the store has changed since" in run("--find", "2").stderr
 
 
-def test_validation_is_told_from_training_and_folds_are_searched(store):
+def test_validation_is_distinguished_from_training_and_folds_are_searched(store):
     lines = ["case,patient,split", "t1/a,a,train", "t1/b,b,validation", "t1/c,c,test", "t2/d,d,train", "t2/e,e,train"]
     (store.parent / "split.csv").write_text("\n".join(lines) + "\n")
     slice_volumes("volumes", "slices", config=TINY, split_file="split.csv")

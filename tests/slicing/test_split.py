@@ -106,7 +106,7 @@ def test_the_fewest_patients_to_split_are_split():
     assert counts((0.1, 0.1), {"ct": set(names[:-1])}) == [FEWEST_TO_SPLIT - 1, 0, 0]
 
 
-def test_a_domain_with_few_patients_comes_first_whatever_its_name():
+def test_a_domain_with_few_patients_comes_first_regardless_of_its_name():
     """Otherwise the large domain could hold out the patients of the small one, which has none to spare."""
     many = {f"p{n}" for n in range(30)}
     for small, large in (("a", "z"), ("z", "a")):

@@ -24,7 +24,7 @@ def test_every_patient_has_one_split_and_known_splits_are_kept(found, shares, se
 
 
 @given(members=st.sets(st.text(max_size=8), min_size=1, max_size=40), shares=fractions, seed=st.integers(0, 99))
-def test_as_many_are_held_out_as_was_asked_for(members, shares, seed):
+def test_the_requested_number_is_held_out(members, shares, seed):
     splits = list(assign_splits({"t1": members}, seed=seed, fractions=shares, known={}).values())
     validation, test = shares
     for name, share in (("validation", validation), ("test", test)):

@@ -29,7 +29,7 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_cohort_lies_as_slice_volumes_reads_it_with_its_truth_beside(maps, tmp_path):
+def test_a_cohort_has_the_layout_that_slice_volumes_reads_and_its_truth_next_to_it(maps, tmp_path):
     result = synthesize([maps], tmp_path / "volumes", Cohort(("t1", "ct"), 3, variation=COARSE))
     assert (result.drawn, result.finished) == (3, 0)
     names = [f"sub-000{n}" for n in (1, 2, 3)]

@@ -70,7 +70,7 @@ class TestRefusals:
         assert "voxels of 8x8x8 mm" in refusal(build, volume, GeometryError)
 
 
-def test_whatever_the_order_of_the_array_the_head_is_the_same(head):
+def test_the_head_does_not_depend_on_the_order_of_the_array(head):
     labels = label_array()
     turned = np.ascontiguousarray(labels.transpose(2, 0, 1)[::-1, ::-1, :])  # I, L, A
     other = build_head(label_volume(turned, "ILA"))
@@ -156,7 +156,7 @@ def test_growth_stays_inside_and_ends_after_its_steps():
     assert not grow_within(torch.zeros_like(within), within, 3).any()
 
 
-def test_fluid_is_enclosed_where_brain_lies_on_all_sides(head):
+def test_fluid_is_enclosed_where_brain_surrounds_it(head):
     tissues, enclosed = head.tissues.numpy(), head.enclosed.numpy()
     fluid = tissues == tissue_index("cerebrospinal fluid")
     x, y, z = (round(place) for place in head.centre)

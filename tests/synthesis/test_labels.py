@@ -26,7 +26,7 @@ def test_tissues_have_names_of_their_own_and_groups_name_known_ones():
     assert not set(BRAIN) & set(LESIONS)
 
 
-def test_a_table_is_read_whatever_its_capitals_and_spaces(tmp_path):
+def test_a_table_is_read_regardless_of_capitals_and_spaces(tmp_path):
     file = tmp_path / "table.csv"
     file.write_text("label,tissue,note\n 0 ,air,\n7, Grey  Matter,cortex\n9,white matter,\n", "utf-8")
     assert read_labels_table(file) == {0: "air", 7: "grey matter", 9: "white matter"}

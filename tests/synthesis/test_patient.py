@@ -79,7 +79,7 @@ def test_a_patient_can_be_written_down(head):
         patient.seed = 5
 
 
-def test_images_lie_on_the_grid_and_on_the_truth(pair):
+def test_images_agree_with_the_grid_and_the_truth(pair):
     patient, images = pair
     assert {tuple(scan.shape) for scan in images.scans.values()} == {patient.grid.shape} == {tuple(images.truth.shape)}
     ct = images.scans["ct"]

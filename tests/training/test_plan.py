@@ -64,7 +64,7 @@ def test_the_configuration_becomes_what_the_store_was_made_with(store: Path, cap
     assert "slices of t1 differ in modality or scaling from the configuration" in caplog.text
 
 
-def test_nothing_is_said_where_they_agree(store: Path, caplog) -> None:
+def test_nothing_is_logged_if_they_agree(store: Path, caplog) -> None:
     caplog.set_level("INFO")
     build_plan(store, build_plan(store, Config()).config)
     assert caplog.text.count("made with") == 1  # the first call, whose size is 256
@@ -156,21 +156,21 @@ def change_rows(store: Path, domain: str, split: str, **changes) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_a_domain_of_two_modalities_is_refused_whatever_their_split(store: Path, split: str) -> None:
+def test_a_domain_of_two_modalities_is_refused_in_every_split(store: Path, split: str) -> None:
     change_rows(store, "t1", split, modality="CT")
     with pytest.raises(StoreError, match=r"the domain t1 mixes volumes of CT \(1\) and MR \(2\): .*slice again"):
         build_plan(store, Config())
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_a_domain_of_two_units_is_refused_whatever_their_split(store: Path, split: str) -> None:
+def test_a_domain_of_two_units_is_refused_in_every_split(store: Path, split: str) -> None:
     change_rows(store, "t1", split, scaling=UNITS["HU"])
     with pytest.raises(StoreError, match=r"t1 mixes intensities in HU \(1\) and arbitrary units \(2\): .*slice again"):
         build_plan(store, Config())
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_a_domain_scaled_by_two_rules_is_refused_whatever_their_split(store: Path, split: str) -> None:
+def test_a_domain_scaled_by_two_rules_is_refused_in_every_split(store: Path, split: str) -> None:
     """The model has a single rule for scaling every input of the domain."""
     (row,) = (row for row in load_manifest(store) if (row.domain, row.split) == ("t1", split))
     change_rows(store, "t1", split, preparation={**row.preparation, "percentiles": [1.0, 99.0]})
@@ -180,12 +180,12 @@ def test_a_domain_scaled_by_two_rules_is_refused_whatever_their_split(store: Pat
         build_plan(store, Config())
 
 
-def test_a_modality_that_is_not_known_may_lie_beside_one_that_is(store: Path) -> None:
+def test_volumes_with_and_without_a_modality_can_be_mixed(store: Path) -> None:
     change_rows(store, "t1", "validation", modality=None)
     assert build_plan(store, Config()).slices == (7, 9)
 
 
-def test_a_scaling_that_is_none_is_refused(store: Path) -> None:
+def test_an_impossible_scaling_is_refused(store: Path) -> None:
     change_rows(store, "t2", "train", scaling={**UNITS["HU"], "lower": 4000.0})
     with pytest.raises(StoreError, match=r"a volume of t2 has no usable scaling \(.*must ascend.*slice it again"):
         build_plan(store, Config())

@@ -29,7 +29,7 @@ from medcyclegan.training.run.folder import create_run
 from medcyclegan.training.update.step import CycleGANStep
 
 
-def test_a_run_leaves_what_the_design_says(store: Path, tiny: Config, tmp_path: Path, caplog) -> None:
+def test_a_run_writes_the_documented_files(store: Path, tiny: Config, tmp_path: Path, caplog) -> None:
     caplog.set_level("INFO", "medcyclegan")
     run = train(store, config=with_training(tiny, panel_every=10), out=tmp_path / "runs", device="cpu")
     assert re.fullmatch(r"\d{8}-\d{6}", run.name)
@@ -133,7 +133,7 @@ def test_looking_at_the_networks_does_not_change_them(whole_run, store, tiny, tm
     assert weights_of(run) == weights_of(whole_run)
 
 
-def test_without_tensorboard_it_says_so_and_trains(store, tiny, tmp_path, monkeypatch, caplog) -> None:
+def test_missing_tensorboard_is_reported_and_training_continues(store, tiny, tmp_path, monkeypatch, caplog) -> None:
     caplog.set_level("INFO", "medcyclegan")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     run = train(store, config=tiny, out=tmp_path / "runs", max_steps=2, device="cpu")
@@ -288,7 +288,7 @@ def test_slices_of_which_no_model_can_be_made_are_refused_before_the_first_step(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_modality_that_some_volumes_do_not_tell_is_the_models(store, tiny, tmp_path) -> None:
+def test_a_modality_of_some_volumes_is_that_of_the_model(store, tiny, tmp_path) -> None:
     rows = load_manifest(store)
     told = next(row for row in rows if row.domain == "t1" and row.split == "train")
     untold = [row if row in (told,) else dataclasses.replace(row, modality=None) for row in rows]

@@ -55,7 +55,7 @@ def test_every_number_format_follows_the_cpu(precision) -> None:
     assert losses_of(make(precision)) == pytest.approx(expected, rel=0.001 if precision == "fp32" else 0.03)
 
 
-def test_the_fp16_scaler_leaves_out_a_step_that_overflows_and_goes_on() -> None:
+def test_the_fp16_scaler_skips_a_step_that_overflows_and_continues() -> None:
     step = make("fp16")
     step.scaler = torch.amp.GradScaler("cuda", init_scale=2.0**40)
     before = [p.detach().clone() for p in step.networks.generator_parameters()]
@@ -163,7 +163,7 @@ def test_dropout_differs_from_replay_to_replay() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [("cpu", "cuda"), ("cuda", "cpu"), ("cuda", "cuda")])
-def test_a_step_goes_on_on_another_device(before, after) -> None:
+def test_a_step_continues_on_another_device(before, after) -> None:
     first, unbroken = make("fp32", before, "auto"), make("fp32", before, "auto")
     losses_of(first, 5)
     expected = losses_of(unbroken, 10)[5:]

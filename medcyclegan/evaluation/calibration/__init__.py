@@ -1,1 +1,1 @@
-"""Calibration of a model's prediction intervals on patients with truth."""
+"""Calibration of a model's prediction intervals on patients with ground truth."""

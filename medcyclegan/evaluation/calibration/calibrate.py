@@ -1,4 +1,4 @@
-"""Calibrate the prediction intervals of a model on patients with truth, and store the result in the model folder."""
+"""Calibrate a model's prediction intervals on patients with ground truth; store the result in the model folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from medcyclegan.inference.intervals.tissue_classes import class_levels, class_n
 from medcyclegan.io import ReadOptions, read_found_volume
 from medcyclegan.metrics.conformal import fewest_patients
 from medcyclegan.metrics.familiarity import Familiarity
-from medcyclegan.model import ModelBundle
 from medcyclegan.model.bundle import Direction
 from medcyclegan.model.calibration import HEAD, Calibration, calibration_file
 from medcyclegan.model.domains import half_range
@@ -86,7 +85,7 @@ def calibrate_model(model: str | Path, cases: str | Path, options: CalibrationOp
         jobs.append((direction, file, pairs))
     written = []
     for direction, file, pairs in jobs:
-        calibration = _calibrate(bundle, direction, pairs, options)
+        calibration = _calibrate(direction, pairs, options)
         with atomic_write(file) as output:
             output.write(calibration.to_bytes())
         written.append(file)
@@ -120,15 +119,13 @@ def _split(pairs: Sequence[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
     return [p for p in pairs if str(p.patient) in chosen], [p for p in pairs if str(p.patient) not in chosen]
 
 
-def _calibrate(
-    bundle: ModelBundle, direction: Direction, pairs: Sequence[Pair], options: CalibrationOptions
-) -> Calibration:
+def _calibrate(direction: Direction, pairs: Sequence[Pair], options: CalibrationOptions) -> Calibration:
     """Return the calibration of one direction."""
     fitting, calibrating = _split(pairs, options.seed)
     slices, samples = [], []
     with progress_bar(f"to {direction.target.name}: measuring errors", len(pairs)) as bar:
         for pair in fitting:
-            case = _measured(pair, bundle, direction, options)
+            case = _measured(pair, direction, options)
             if case is not None:
                 slices.append(fitting_slices(case))
                 samples.append(direction.target.scaling.normalize(case.done.volume.array[case.inside][::_STRIDE]))
@@ -141,7 +138,7 @@ def _calibrate(
         patients = []
         for patient in sorted({str(pair.patient) for pair in calibrating}):
             own = [pair for pair in calibrating if str(pair.patient) == patient]
-            cases = [case for case in (_measured(pair, bundle, direction, options) for pair in own) if case is not None]
+            cases = [case for case in (_measured(pair, direction, options) for pair in own) if case is not None]
             if cases:
                 patients.append(score_patient(cases, head, levels, options.seed))
             bar.advance(len(own))
@@ -151,7 +148,7 @@ def _calibrate(
     scale = half_range(direction.target.scaling)
     descriptions = [description for patient in patients for description in patient.descriptions]
     return Calibration(
-        fingerprint=bundle.fingerprint,
+        fingerprint=direction.model.fingerprint,
         generator=direction.generator,
         unit=direction.target.scaling.unit,
         settings={"tta": options.computing.tta, "planes": options.computing.planes},
@@ -169,15 +166,13 @@ def _calibrate(
     )
 
 
-def _measured(
-    pair: Pair, bundle: ModelBundle, direction: Direction, options: CalibrationOptions
-) -> MeasuredCase | None:
+def _measured(pair: Pair, direction: Direction, options: CalibrationOptions) -> MeasuredCase | None:
     """Return the translated case; None, with an error in the log, if it cannot be measured."""
     reading = dataclasses.replace(options.reading, series=None, split_by=None, volume=None)
     try:
         source = read_found_volume(pair.fake, reading)
         truth = read_found_volume(pair.reference, options.reading)
-        return measure_case(source, truth, bundle, direction, options.computing, register=options.register)
+        return measure_case(source, truth, direction, options.computing, register=options.register)
     except MedCycleGANError as error:
         log.error("%s is left out: %s", one_line(pair.case), error)
         return None

@@ -14,7 +14,6 @@ from medcyclegan.inference import InferenceOptions, Translation, translate
 from medcyclegan.inference.intervals.half_width import MEASURED_SLICES
 from medcyclegan.inference.intervals.signals import every_nth_slice, slice_signals
 from medcyclegan.inference.intervals.tissue_classes import patient_mask
-from medcyclegan.model import ModelBundle
 from medcyclegan.model.bundle import Direction
 from medcyclegan.model.domains import source_scaling
 from medcyclegan.plane import plane_axes, plane_view, to_plane
@@ -41,7 +40,6 @@ class MeasuredCase:
 def measure_case(
     source: Volume,
     truth: Volume,
-    bundle: ModelBundle,
     direction: Direction,
     computing: InferenceOptions,
     *,
@@ -56,7 +54,7 @@ def measure_case(
     axial = computing.planes == "axial"
     axes, _ = plane_axes(source.orientation)
     volume, kept = every_nth_slice(source, MEASURED_SLICES) if axial else (source, slice(None))
-    done = translate(volume, [bundle], direction, computing)
+    done = translate(volume, direction, computing)
     whole = patient_mask(source, done)
     inside = np.moveaxis(np.moveaxis(whole, axes[2], 0)[kept], 0, axes[2])
     scaling = source_scaling(truth, direction.target)

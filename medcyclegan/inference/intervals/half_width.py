@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from medcyclegan.inference.intervals.signals import every_nth_slice, expected_er
 from medcyclegan.inference.intervals.tissue_classes import classes_of, patient_mask
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.translate import Translation
-from medcyclegan.model.bundle import Direction, ModelBundle
+from medcyclegan.model.bundle import Direction
 from medcyclegan.model.calibration import HEAD, Calibration
 from medcyclegan.model.domains import half_range
 from medcyclegan.plane import plane_axes
@@ -66,18 +66,18 @@ class CaseError:
 
 
 def calibration_for(
-    bundles: Sequence[ModelBundle], direction: Direction, computing: InferenceOptions, coverage: float | None = None
+    direction: Direction, computing: InferenceOptions, coverage: float | None = None
 ) -> tuple[Calibration | None, str]:
-    """Return the calibration of translations by ``bundles`` with these options; None, and the reason, if there is none.
+    """Return the calibration of translations in ``direction``; None, and the reason, if there is none for them.
 
     Raises :class:`~medcyclegan.errors.UsageError` if ``coverage`` is given and not possible, and
     :class:`~medcyclegan.errors.ModelError` for a damaged calibration, or that of other weights.
     """
     calibration, reason = None, ""
-    if len(bundles) > 1:
+    if len(direction.models) > 1:
         reason = "several models are averaged, and each was calibrated alone"
     else:
-        calibration = bundles[0].calibration(direction)
+        calibration = direction.model.calibration(direction)
         if calibration is None:
             reason = f"the model is not calibrated to {direction.target.name}"
         elif calibration.settings != {"tta": computing.tta, "planes": computing.planes}:

@@ -43,7 +43,7 @@ def slice_signals(volume: Volume, done: Translation) -> Iterator[tuple[Part, Pla
 
     Both channels are in [-1, 1], on the canvas of the model's slices.
     """
-    fit = plan_canvas(volume, done.model)
+    fit = plan_canvas(volume, done.direction.model)
     inputs = plane_chunks(volume, done.scaling, fit, at_once=_AT_ONCE)
     outputs = plane_chunks(done.volume, done.direction.target.scaling, fit, at_once=_AT_ONCE)
     for (part, given), (_, made) in zip(inputs, outputs, strict=True):

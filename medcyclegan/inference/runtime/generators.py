@@ -15,7 +15,7 @@ from medcyclegan.inference.runtime.onnx import OnnxGenerator, to_onnx
 from medcyclegan.inference.runtime.options import InferenceOptions
 from medcyclegan.inference.runtime.precision import exact_convolutions, to_reduced_precision
 from medcyclegan.inference.runtime.runner import SliceGenerator, SliceRunner, choose_batch_size
-from medcyclegan.model.bundle import ModelBundle
+from medcyclegan.model.bundle import Direction, ModelBundle
 from medcyclegan.plane import PlaneFit
 from medcyclegan.volume import Volume
 
@@ -57,17 +57,16 @@ class TorchGenerator:
         self.device = device
 
 
-def open_generators(
-    bundles: Sequence[ModelBundle], name: str, computing: InferenceOptions, *, few: bool = False
-) -> list[SliceGenerator]:
-    """Return the generator ``name`` (``"G_AB"`` or ``"G_BA"``) of each bundle, with the options ``computing``.
+def open_generators(direction: Direction, computing: InferenceOptions, *, few: bool = False) -> list[SliceGenerator]:
+    """Return the generator of ``direction`` of each of its models, with the options ``computing``.
 
     ``few``: for some slices of a volume only.
     """
+    name = direction.generator
     if computing.backend == "onnx":
-        return [OnnxGenerator(_graph(bundle, name), multiple=bundle.canvas_multiple()) for bundle in bundles]
+        return [OnnxGenerator(_graph(bundle, name), multiple=bundle.canvas_multiple()) for bundle in direction.models]
     device = choose_device(computing.device)
-    return [TorchGenerator(bundle, name, device, fast=computing.fast, few=few) for bundle in bundles]
+    return [TorchGenerator(bundle, name, device, fast=computing.fast, few=few) for bundle in direction.models]
 
 
 def _graph(bundle: ModelBundle, name: str) -> bytes:

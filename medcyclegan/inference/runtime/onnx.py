@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from torch import nn
 
 from medcyclegan.errors import ModelError
 from medcyclegan.inference.runtime.onnx_check import INPUT, OUTPUT, check_graph, import_onnx
+from medcyclegan.logs import errors_only
 from medcyclegan.networks import InstanceNorm
 
 __all__ = ["OPSET", "OnnxGenerator", "to_onnx"]
@@ -109,15 +109,9 @@ def _refused(runtime: Any, what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Suppress the exporter's messages about its internals, on stdout, in the log and in warnings."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with errors_only("torch.onnx"), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _TwoPassNorm(nn.Module):

@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from medcyclegan.config import Generator
+from medcyclegan.device import is_out_of_memory
 
 __all__ = ["BatchSize", "SliceGenerator", "SliceRunner", "choose_batch_size"]
 
@@ -143,6 +144,6 @@ def _generate(generator: SliceGenerator, slices: torch.Tensor) -> torch.Tensor:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        if "can't allocate memory" in str(error):
+        if is_out_of_memory(error):
             raise MemoryError("out of memory on the CPU") from error
         raise

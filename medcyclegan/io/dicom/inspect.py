@@ -57,7 +57,7 @@ def inspect_dicom(
         is_beside = folder in volumes and series.uid not in wanted
         row = _inspect_series(folder, series, lost, options, is_beside=is_beside)
         alone = len(series.paths) == 1 and series.paths[0] in named
-        rows.append(_with_siblings(row, series) if alone and row.verdict.startswith("ok") else row)
+        rows.append(_with_siblings(row, series) if alone and row.verdict in ("ok", "ok with options") else row)
     rows += [_damaged_row(file) for file in unplaced if file.path not in claimed]
     return rows, Counter(other.reason for other in scan.others)
 

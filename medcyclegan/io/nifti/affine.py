@@ -174,7 +174,7 @@ def _compare_with_qform(affine: NDArray[np.float64], layout: NiftiLayout, notes:
     if int(header["sform_code"]) == int(header["qform_code"]):
         notes.warn(sentence)
     else:
-        notes.tell(f"{sentence} (their codes differ, so they may)")
+        notes.info(f"{sentence} (their codes differ, so they may)")
 
 
 def _compare_with_pixdim(affine: NDArray[np.float64], layout: NiftiLayout, notes: Notes) -> None:

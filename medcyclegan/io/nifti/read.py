@@ -153,7 +153,7 @@ def _output_header(layout: NiftiLayout) -> Any:
 
 def _note_name(path: Path, *, gzipped: bool, notes: Notes) -> None:
     if gzipped != path.name.lower().endswith(".gz"):
-        notes.tell("gzipped, unlike its name" if gzipped else "not gzipped, unlike its name")
+        notes.info("gzipped, unlike its name" if gzipped else "not gzipped, unlike its name")
 
 
 def _sidecar_modality(path: Path, notes: Notes) -> str | None:

@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 
 from medcyclegan.config import Config
 from medcyclegan.data import SliceIndex, StackReader
-from medcyclegan.model.fitness import NOT_LEARNED
+from medcyclegan.model.fitness import NOT_LEARNED, SATURATED
 from medcyclegan.training.monitor.diagnostics import Reference, Slices, build_reference, signs_of
 from medcyclegan.training.monitor.metrics_log import MetricsLog
 from medcyclegan.training.plan import Plan
@@ -228,7 +228,7 @@ class Health:
         self._have_learned |= learned
         faults = find_faults(signs, self._references, self._plan.domains, remedy)
         if supervised:
-            faults = {name: message for name, message in faults.items() if not name.startswith(_NOT_FOR_PAIRS)}
+            faults = {name: text for name, text in faults.items() if name.rpartition(" ")[0] not in _NOT_FOR_PAIRS}
         faults |= _saturated(self._metrics.last, self._plan.config, self._plan.domains)
         self._note(step, {name: message for name, message in faults.items() if self._counts(step, name)})
         active = tuple(w["name"] for w in self._warnings if w["last_step"] == step)
@@ -289,7 +289,7 @@ def _saturated(losses: Mapping[str, float], config: Config, domains: tuple[str, 
     for name, domain in zip(("A", "B"), domains, strict=True):
         loss = losses.get(f"discriminator_{name}")
         if loss is not None and loss < _SATURATED * guessing:
-            found[f"saturated discriminator {name}"] = (
+            found[f"{SATURATED} {name}"] = (
                 f"the discriminator of {domain} detects every synthetic slice (loss {loss:.2g}; guessing has "
                 f"{guessing:.2g}), so its generator learns little from it: try a lower losses.discriminator_weight or "
                 "training.learning_rate, fewer networks.discriminator.filters, or losses.adversarial=lsgan"

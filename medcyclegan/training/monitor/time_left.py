@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from medcyclegan.config import load_config
 from medcyclegan.training.plan import Plan
 
-__all__ = ["TimeLeft", "in_words"]
+__all__ = ["TimeLeft", "format_duration"]
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class TimeLeft:
         if step < steps and (is_slow or self._done == _STEPS or (self._done > _STEPS and tenth)):
             seconds = (now - started) / (self._done - first)
             left = seconds * (steps - step)
-            log.info("step %d of %d: %.3g s a step, about %s left", step, steps, seconds, in_words(left))
+            log.info("step %d of %d: %.3g s a step, about %s left", step, steps, seconds, format_duration(left))
             if not self._estimated and left > _LONG_S:
                 self._name_smaller_configurations(step)
             self._estimated = True
@@ -67,7 +67,7 @@ class TimeLeft:
             log.info("a CPU is slow at this: --config demo trains in minutes, --config smoke in seconds")
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration as text: ``45 s``, ``12 min``, ``3 h 20 min``, ``2 days 4 h``."""
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 90:

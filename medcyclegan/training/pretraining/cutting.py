@@ -12,14 +12,12 @@ import numpy as np
 import torch
 
 from medcyclegan.config import Config, Domain
-from medcyclegan.intensity import IntensityScaling, even_sample, foreground_threshold
+from medcyclegan.intensity import SCALED_PADDING, IntensityScaling, even_sample, foreground_threshold
 from medcyclegan.plane import PlaneFit, Preparation, cut_fit, to_plane
 from medcyclegan.synthesis import Patient
 
 __all__ = ["cut_pairs"]
 
-#: A value in [-1, 1] just above padding and clipped air.
-_BACKGROUND = -0.99
 #: The number of evenly spaced voxels from which statistics are taken: fewer than ``slice-volumes`` uses, because with
 #: millions of voxels they would take longer than everything else here.
 _SAMPLE = 250_000
@@ -55,7 +53,7 @@ def cut_pairs(
     inputs = [_scaled(images[name], name, config) for name in domains]
     targets = [_scaled(wanted[name], name, config) for name in domains]
     fit = _plan(inputs[0], patient, config)
-    shown = to_plane(inputs[0].slices[:, None], fit) > max(inputs[0].foreground, _BACKGROUND)
+    shown = to_plane(inputs[0].slices[:, None], fit) > max(inputs[0].foreground, SCALED_PADDING)
     share = shown.float().mean(dim=(1, 2, 3))
     kept = torch.nonzero(share >= slicing.foreground).flatten().tolist() or list(range(len(share)))
     count = config.pretraining.slices_per_patient
@@ -91,7 +89,7 @@ def _axial(volume: torch.Tensor) -> torch.Tensor:
 def _plan(scaled: _Scaled, patient: Patient, config: Config) -> PlaneFit:
     """Plan the canvas of all images of the patient, around what the input of A shows."""
     _, height, width = scaled.slices.shape
-    mask = (scaled.slices > max(scaled.foreground, _BACKGROUND)).any(dim=0)
+    mask = (scaled.slices > max(scaled.foreground, SCALED_PADDING)).any(dim=0)
     centre = None
     if bool(mask.any()):
         rows, columns = torch.nonzero(mask.any(1)).flatten(), torch.nonzero(mask.any(0)).flatten()

@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from monai.engines.trainer import Trainer
 
 from medcyclegan.data import PairedSlices, Sampling, UnpairedSlices, open_reader, paired_slices, prefetched_batches
+from medcyclegan.device import is_out_of_memory
 from medcyclegan.errors import TrainingError, one_line
 from medcyclegan.progress import Bar, progress_bar
 from medcyclegan.training.monitor.metrics_log import MetricsLog
@@ -65,8 +66,7 @@ def run_engine(
         try:
             trainer.run()
         except RuntimeError as error:
-            # The CPU's allocator raises a plain RuntimeError.
-            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             raise TrainingError(
                 f"the device's memory is too small ({one_line(error)}): lower training.batch_size or "
@@ -110,7 +110,7 @@ def _advance(bar: Bar, plan: Plan, step: CycleGANStep, done: int, metrics: Metri
         of_discriminators = [value for name, value in losses.items() if name.startswith("discriminator_")]
         if of_discriminators:
             terms += f"  D {sum(of_discriminators):.3g}"
-        bar.say(
+        bar.show(
             f"epoch {done / plan.epoch_length:.1f}  {terms}  "
             f"{rates['images_per_second']:.3g} images/s  {_memory(step.device) / 2**30:.1f} GiB"
         )

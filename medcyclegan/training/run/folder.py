@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from medcyclegan.config import Config, load_config, to_yaml
 from medcyclegan.errors import TrainingError, WriteError
 from medcyclegan.manifest import KEY_FILE
 from medcyclegan.run_record import LOCK_FILE, RECORD_FILE
-from medcyclegan.storage import atomic_folder, remove_leftovers, replace_link
+from medcyclegan.storage import atomic_folder, exclusive_lock, remove_leftovers, replace_link
 
 __all__ = ["REFERENCE", "RunFolder", "create_run", "find_run", "point_latest_at"]
 
@@ -73,12 +71,8 @@ class RunFolder:
         Removes incomplete files of a killed process. Raises :class:`~medcyclegan.errors.TrainingError` if another
         process holds the lock.
         """
-        try:
-            file = (self.path / LOCK_FILE).open("a+b")
-        except OSError as error:
-            raise WriteError(f"{self.path} cannot be written: {error.strerror}") from None
-        with file:
-            if not _take_lock(file):
+        with contextlib.ExitStack() as held:
+            if not _take_lock(self.path / LOCK_FILE, held):
                 raise TrainingError(f"{self.path} is being trained by another process: wait for it, or stop it")
             for folder in (self.path, self.panels, self.checkpoints):
                 remove_leftovers(folder)
@@ -138,12 +132,12 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _take_lock(file: BinaryIO) -> bool:
-    """Lock ``file``; return False if another process trains the run."""
+def _take_lock(file: Path, held: contextlib.ExitStack) -> bool:
+    """Lock ``file`` until ``held`` ends; return False if another process trains the run."""
     for attempt in range(_LOCK_ATTEMPTS):
         # A report holds the lock for a moment to find out whether the run is being trained.
         time.sleep(_LOCK_PAUSE_S if attempt else 0.0)
         with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(exclusive_lock(file, wait=False))
             return True
     return False

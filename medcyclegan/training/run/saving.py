@@ -26,7 +26,7 @@ from medcyclegan.training.run.signals import StopSignals
 from medcyclegan.training.run.state import RunState
 from medcyclegan.training.update.step import CycleGANStep
 
-__all__ = ["Checkpoints", "Watchers", "build_bundle", "check_room", "fitness_after", "open_watchers"]
+__all__ = ["Checkpoints", "Watchers", "build_bundle", "check_disk_space", "fitness_after", "open_watchers"]
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def open_watchers(state: RunState, plan: Plan, step: CycleGANStep, trackers: Seq
     return Watchers(metrics, Validation(plan, step, metrics), Health(plan, step, metrics, state))
 
 
-def check_room(run: RunFolder, step: CycleGANStep) -> None:
+def check_disk_space(run: RunFolder, step: CycleGANStep) -> None:
     """Raise :class:`~medcyclegan.errors.WriteError` if the disk lacks space for one more checkpoint and its model.
 
     It is called before the first step. A checkpoint holds every weight and Adam's two moments of it.

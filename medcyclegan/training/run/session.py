@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from medcyclegan.config import Config, without_removed
 from medcyclegan.errors import TrainingError
 from medcyclegan.provenance import now, versions
 from medcyclegan.training.plan import Plan
@@ -57,19 +56,12 @@ def check_config(plan: Plan, state: dict[str, Any], run: RunFolder) -> None:
     learning rate does not depend on it. Raises :class:`~medcyclegan.errors.TrainingError` naming every change
     that is refused.
     """
-    # The checkpoint may be of an earlier version, in which settings that are new had the effect of their defaults.
-    # Settings that were removed since count only if they had an effect.
-    before = dict(_flatten(Config().model_dump(mode="json"))) | dict(_flatten(without_removed(state["config"])))
+    before = dict(_flatten(state["config"]))
     after = dict(_flatten(plan.config.model_dump(mode="json")))
     refused = []
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) == after.get(key):
             continue
-        if key not in after and not key.startswith("domains."):
-            raise TrainingError(
-                f"{run.path}: {key} was {before[key]} at the checkpoint, and this version does not have this setting: "
-                "continue with the version that began the run, or start a new run"
-            )
         change = f"{key} was {before.get(key)} at the checkpoint and is {after.get(key)} now"
         if key in _STEPS and plan.config.training.schedule == "constant":
             pass
@@ -106,7 +98,7 @@ def announce(run: RunFolder, plan: Plan, step: CycleGANStep, first: int) -> None
     log.info(
         "training %s to %s and back on %d and %d slices: %d steps of %d + %d slices, %.4g epochs, on %s in %s, into %s",
         *(a, b, slices_a, slices_b, plan.steps, plan.config.training.batch_size, plan.config.training.batch_size),
-        *(plan.steps / plan.epoch_length, _device_in_words(step.device), step.precision, run.path),
+        *(plan.steps / plan.epoch_length, _describe_device(step.device), step.precision, run.path),
     )
     if world > 1:
         log.info("%d processes divide each batch: %d slices each", world, plan.config.training.batch_size // world)
@@ -116,5 +108,5 @@ def announce(run: RunFolder, plan: Plan, step: CycleGANStep, first: int) -> None
         log.info("continuing after step %d", first)
 
 
-def _device_in_words(device: torch.device) -> str:
+def _describe_device(device: torch.device) -> str:
     return "cpu (no CUDA device)" if device.type == "cpu" and not torch.cuda.is_available() else str(device)

@@ -38,7 +38,7 @@ def default_start(
     ``cpu`` has the networks of the shipped models. It is chosen if the training starts from a model with networks of
     this kind: the one that ``init_from`` names or, with ``"auto"`` or without a name, a shipped one that fits the
     slices in ``store`` (:func:`shipped_start`); otherwise ``default``. The model is ``"none"`` if the training starts
-    from nothing. ``overrides``: settings of the user. If the store or the model cannot be read, the training explains
+    from scratch. ``overrides``: settings of the user. If the store or the model cannot be read, the training explains
     what is wrong.
     """
     named = "auto" if init_from is None else init_from
@@ -80,11 +80,11 @@ def shipped_start(plan: Plan) -> str | None:
     if best is None:
         log.info(
             "no start from %s: its translations of these slices agree no better with the contrast of the other "
-            "domain than the slices do; training starts from nothing",
+            "domain than the slices do; training starts from scratch",
             " or ".join(name for name, _ in fitting),
         )
         return None
-    log.info("starting from the shipped model %s (--init-from none starts from nothing)", best[1])
+    log.info("starting from the shipped model %s (--init-from none trains from scratch)", best[1])
     return best[1]
 
 

@@ -21,6 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from medcyclegan.device import choose_device
 from medcyclegan.errors import TrainingError, UsageError, one_line
+from medcyclegan.logs import errors_only
 
 __all__ = ["Ranks", "joined", "own_device"]
 
@@ -172,21 +173,10 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
     ranks = Ranks(rank, world, store, min(world, _from_launcher("LOCAL_WORLD_SIZE", 1)))
     try:
-        with _quiet() if rank else contextlib.nullcontext():
+        with errors_only("medcyclegan") if rank else contextlib.nullcontext():
             yield ranks
     except BaseException as error:
         ranks.leave_reason(error)
         raise
     finally:
         distributed.destroy_process_group()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("medcyclegan")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

@@ -110,7 +110,7 @@ def test_slices_side_by_side_are_no_stack():
 @pytest.mark.parametrize(
     "orientation", [(2, 0, 0, 0, 1, 0), (1, 0, 0, 0.6, 0.8, 0), (0, 0, 0, 0, 1, 0), (1, 0, 0, 1, 0, 0)]
 )
-def test_cosines_that_are_none(orientation):
+def test_invalid_cosines_are_refused(orientation):
     with pytest.raises(GeometryError, match=r"not two perpendicular unit vectors"):
         plane_axes(orientation)
 

@@ -177,7 +177,7 @@ def test_max_voxels_counts_all_axes(tmp_path: Path) -> None:
     assert read_volume(path, max_voxels=1680).shape == (12, 14, 10)
 
 
-def test_random_damage_is_refused_or_lies_in_numbers_that_nothing_can_check(tmp_path: Path) -> None:
+def test_random_damage_is_refused_or_is_in_numbers_that_cannot_be_checked(tmp_path: Path) -> None:
     """600 flips in an uncompressed header: never a traceback, never another shape or type size."""
     volume = stored_box()
     path = write_nifti(volume, tmp_path / "a.nii")

@@ -158,7 +158,7 @@ def test_axes_that_a_header_states_are_not_overruled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("axes", ["", "LA", "LASS", "LRA", "las", "XYZ", "LAA"])
-def test_axes_that_are_none_are_refused(axes: str, tmp_path: Path) -> None:
+def test_invalid_axes_are_refused(axes: str, tmp_path: Path) -> None:
     path = write_nifti(stored_box(), tmp_path / "a.nii", sform_code=0, qform_code=0)
     with pytest.raises(UsageError, match=f"--assume-axes {axes}: three letters"):
         read_volume(path, assume_axes=axes)
@@ -217,7 +217,7 @@ class TestFourAxes:
         for volume in range(4):
             np.testing.assert_array_equal(read_volume(path, volume=volume).array, values[..., volume])
 
-    def test_a_choice_is_asked_for(self, tmp_path: Path) -> None:
+    def test_a_choice_is_required(self, tmp_path: Path) -> None:
         path, _ = self.write(tmp_path)
         with pytest.raises(AmbiguousError, match=r"4 volumes of 5 x 6 x 7 voxels.*--volume N, 0 to 3"):
             read_volume(path)

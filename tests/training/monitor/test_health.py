@@ -92,7 +92,9 @@ def test_sound_networks_are_passed_over_in_silence(plan: Plan, pairs, tmp_path: 
         ("noise", r"synthetic t2 is noisy: its fine texture is \d\.\d times .*learning_rate"),
     ],
 )
-def test_each_fault_is_seen_and_said_once(plan: Plan, pairs, tmp_path: Path, caplog, fault: str, words: str) -> None:
+def test_each_fault_is_found_and_reported_once(
+    plan: Plan, pairs, tmp_path: Path, caplog, fault: str, words: str
+) -> None:
     has_learned, _ = watch(plan, pairs["nothing"], tmp_path / "before.jsonl", steps=10)
     _, record = watch(plan, pairs[fault], tmp_path / "metrics.jsonl", state=has_learned.state_dict())
     assert f"{fault} AB" in names_of(record)
@@ -161,7 +163,7 @@ def test_warnings_of_a_step_are_those_that_held_at_its_look(plan: Plan, pairs, t
     assert again.check_at(0).step == 10, "before the first check, that one"
 
 
-def test_one_bad_look_says_nothing_and_a_resumed_run_goes_on_counting(plan: Plan, pairs, tmp_path: Path) -> None:
+def test_one_bad_check_is_not_reported_and_a_resumed_run_continues_to_count(plan: Plan, pairs, tmp_path: Path) -> None:
     halo = pairs["signal outside the head"]
     health, record = watch(plan, halo, tmp_path / "a.jsonl", steps=29)
     assert names_of(record) == set()

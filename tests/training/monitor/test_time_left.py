@@ -7,7 +7,7 @@ import torch
 
 from medcyclegan.config import load_config
 from medcyclegan.training.monitor import time_left
-from medcyclegan.training.monitor.time_left import TimeLeft, in_words
+from medcyclegan.training.monitor.time_left import TimeLeft, format_duration
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ from medcyclegan.training.monitor.time_left import TimeLeft, in_words
         (50 * 3600, "2 days 2 h"),
     ],
 )
-def test_in_words(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+def test_durations_as_text(seconds: float, words: str) -> None:
+    assert format_duration(seconds) == words
 
 
 def steps_logged(monkeypatch, caplog, seconds, steps, *, config="default", device="cpu", first=1, command="train"):

@@ -30,13 +30,13 @@ def test_an_event_file_names_no_machine(tmp_path: Path, monkeypatch) -> None:
     assert b"ward7" not in file.name.encode() + file.read_bytes()
 
 
-def test_mlflow_is_asked_for_by_its_address_alone(monkeypatch, caplog) -> None:
+def test_mlflow_is_selected_by_its_address_alone(monkeypatch, caplog) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert mlflow_handlers("run", plan_of(1), dict) == []
     assert caplog.text == ""
 
 
-def test_without_mlflow_it_says_so(monkeypatch, caplog) -> None:
+def test_missing_mlflow_is_reported(monkeypatch, caplog) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert mlflow_handlers("run", plan_of(1), dict) == []

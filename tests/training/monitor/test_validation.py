@@ -134,7 +134,7 @@ def test_pairs_need_one_patient_and_one_grid(paired_store: Path, tiny: Config) -
     assert not (paired_store.parent / "runs").exists()
 
 
-def test_patches_lie_in_the_head() -> None:
+def test_patches_are_in_the_head() -> None:
     images = np.zeros((2, 32, 32), dtype=np.float32)
     images[:, 8:24, 8:24] = 1.0
     assert patches_of(images, images > 0).mean() > 0.6

@@ -156,7 +156,7 @@ class TestRuns:
 
 
 class TestStores:
-    def test_pairs_of_a_store_train_and_go_on_to_the_bit(self, paired_store, small, tmp_path):
+    def test_training_on_pairs_of_a_store_resumes_to_the_bit(self, paired_store, small, tmp_path):
         config = changed(small, training={"max_steps": 6, "flip_probability": 0.5})
         whole = pretrain(PretrainingData(slices=paired_store), config=config, out=tmp_path / "whole", device="cpu")
         half = pretrain(

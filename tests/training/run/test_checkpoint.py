@@ -27,7 +27,7 @@ def test_the_newest_comes_back(tmp_path: Path) -> None:
     assert torch.equal(state["weight"], torch.full((100,), 10.0))
 
 
-def test_none_where_there_is_none(tmp_path: Path) -> None:
+def test_without_a_checkpoint_nothing_is_loaded(tmp_path: Path) -> None:
     assert load_newest_checkpoint(tmp_path / "checkpoints") is None
 
 
@@ -75,7 +75,7 @@ def test_a_damaged_one_is_named_and_passed_over(tmp_path: Path, damage, caplog) 
     assert "using the previous checkpoint" in caplog.text
 
 
-def test_where_none_is_whole_it_says_that_all_begins_again(tmp_path: Path, caplog) -> None:
+def test_if_no_checkpoint_is_intact_a_warning_states_that_training_starts_again(tmp_path: Path, caplog) -> None:
     save(tmp_path, 5, 10)
     lose_the_sum(tmp_path / "step-000010.pt")
     cut_short(tmp_path / "step-000005.pt")

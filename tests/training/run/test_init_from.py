@@ -36,7 +36,7 @@ def assert_close(run, model: ModelBundle, of: dict[str, str]) -> None:
             torch.testing.assert_close(tensor, model.weights[theirs][key], rtol=0, atol=1e-6)
 
 
-def test_it_starts_where_the_model_ended_whatever_the_order_of_domains(whole_run, store, tiny, tmp_path) -> None:
+def test_it_starts_where_the_model_ended_regardless_of_the_order_of_domains(whole_run, store, tiny, tmp_path) -> None:
     model = ModelBundle.load(whole_run / "model")
     run = train(store, config=short(tiny), out=tmp_path / "a", device="cpu", init_from=whole_run / "model")
     assert_close(run, model, {"G_AB": "G_AB", "G_BA": "G_BA"})

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from support.run_folders import record_of, rows_of, weights_of, with_training
 
-from medcyclegan.errors import ConfigError, TrainingError
-from medcyclegan.provenance import hash_file
+from medcyclegan.errors import TrainingError
 from medcyclegan.training import train
 from medcyclegan.training.run.folder import RunFolder
 
@@ -35,7 +33,7 @@ def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(whole_run, lost, c
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_a_signal_saves_first_and_says_how_to_go_on(
+def test_a_signal_saves_first_and_the_message_explains_how_to_continue(
     whole_run, store, tiny, tmp_path, interrupt, number, monkeypatch
 ) -> None:
     handler = signal.getsignal(number)
@@ -54,7 +52,7 @@ def test_a_signal_saves_first_and_says_how_to_go_on(
     assert rows_of(run) == rows_of(whole_run)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole_run, caplog, cut_short) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(whole_run, caplog, cut_short) -> None:
     latest = cut_short(11)
     path = latest / "checkpoints" / "step-000010.pt"
     path.write_bytes(path.read_bytes()[:-1])
@@ -116,7 +114,7 @@ def test_ctrl_c_before_there_is_a_run_leaves_none(store, tiny, tmp_path, monkeyp
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_report_that_looks_at_the_lock_does_not_keep_a_run_from_going_on(cut_short) -> None:
+def test_a_report_that_checks_the_lock_does_not_keep_a_run_from_continuing(cut_short) -> None:
     latest = cut_short(2)
     with (latest / ".lock").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
@@ -136,7 +134,7 @@ def test_a_finished_run_is_left_as_it_is(whole_run, tmp_path, caplog) -> None:
     assert "is finished after 17 steps" in caplog.text
 
 
-def test_a_kill_between_the_last_checkpoint_and_the_end_is_mended(whole_run, store, tmp_path) -> None:
+def test_a_run_killed_between_the_last_checkpoint_and_the_end_is_completed(whole_run, store, tmp_path) -> None:
     run = Path(shutil.copytree(whole_run, tmp_path / "run"))
     expected = weights_of(run)
     record = record_of(run) | {"state": "running", "step": 15}
@@ -192,57 +190,6 @@ def test_before_the_first_checkpoint_the_record_follows_what_was_edited(cut_shor
     assert (record["seed"], record["epoch_length"]) == (3, slices)
 
 
-def test_a_setting_that_earlier_versions_did_not_have_is_no_change(caplog, cut_short) -> None:
-    caplog.set_level("INFO")
-    latest = cut_short(6)
-    (checkpoint,) = (latest / "checkpoints").glob("step-*.pt")
-    state = torch.load(checkpoint, weights_only=True)
-    del state["config"]["training"]["cuda_graphs"]
-    for key in ("mask_weight", "paired_weight"):
-        del state["config"]["losses"][key]
-    torch.save(state, checkpoint)
-    sum_file = checkpoint.with_name(checkpoint.name + ".sha256")
-    sum_file.write_text(f"{hash_file(checkpoint)}  {checkpoint.name}\n")
-    train(resume=latest)
-    assert "continuing after step" in caplog.text
-    assert "cuda_graphs" not in caplog.text
-    assert "mask_weight" not in caplog.text
-
-
-def _with_removed_settings(latest: Path, penalty: float) -> None:
-    """Change a run into one of an earlier version, with settings that were removed since."""
-    removed = {"input_negatives": 0.0, "gradient_penalty": penalty}
-    file = latest / "config.yaml"
-    values = yaml.safe_load(file.read_text())
-    values["losses"] |= removed
-    file.write_text(yaml.safe_dump(values))
-    (checkpoint,) = (latest / "checkpoints").glob("step-*.pt")
-    state = torch.load(checkpoint, weights_only=True)
-    state["config"]["losses"] |= removed
-    torch.save(state, checkpoint)
-    sum_file = checkpoint.with_name(checkpoint.name + ".sha256")
-    sum_file.write_text(f"{hash_file(checkpoint)}  {checkpoint.name}\n")
-
-
-def test_a_run_with_settings_that_were_removed_resumes_if_they_had_no_effect(whole_run, cut_short) -> None:
-    latest = cut_short(6)
-    _with_removed_settings(latest, 0.0)
-    assert weights_of(train(resume=latest, device="cpu")) == weights_of(whole_run)
-
-
-def test_a_run_that_used_a_removed_setting_is_refused(cut_short) -> None:
-    latest = cut_short(6)
-    _with_removed_settings(latest, 0.5)
-    message = "config.yaml: losses.gradient_penalty = 0.5: this version does not have this setting: leave it out; a run"
-    with pytest.raises(ConfigError, match=message):
-        train(resume=latest)
-    text = (latest / "config.yaml").read_text()
-    (latest / "config.yaml").write_text(text.replace("  gradient_penalty: 0.5\n", ""))
-    message = "gradient_penalty was 0.5 at the checkpoint, and this version does not have .* start a new run"
-    with pytest.raises(TrainingError, match=message):
-        train(resume=latest)
-
-
 def test_resume_names_what_was_edited_and_refuses_what_cannot_change(caplog, cut_short) -> None:
     caplog.set_level("INFO")
     latest = cut_short(6)
@@ -267,7 +214,7 @@ def test_resume_names_what_was_edited_and_refuses_what_cannot_change(caplog, cut
     assert (run / "panels" / "step-000016.png").exists()
 
 
-def test_a_finished_run_of_constant_rate_goes_on_when_it_is_given_more_steps(store, tiny, tmp_path) -> None:
+def test_a_finished_run_of_constant_rate_continues_if_it_is_given_more_steps(store, tiny, tmp_path) -> None:
     constant = with_training(tiny, schedule="constant", max_steps=12)
     longer = train(store, config=with_training(constant, max_steps=17), out=tmp_path / "longer", device="cpu")
     run = train(store, config=constant, out=tmp_path / "runs", device="cpu")
@@ -281,7 +228,7 @@ def test_a_finished_run_of_constant_rate_goes_on_when_it_is_given_more_steps(sto
     assert train(resume=run) == run  # finished, and steps cannot be undone: left unchanged
 
 
-def test_a_session_that_computes_otherwise_says_so(whole_run, store, tmp_path, caplog) -> None:
+def test_a_session_that_computes_differently_is_reported(whole_run, store, tmp_path, caplog) -> None:
     """Compiled networks, other torch versions and other numbers of threads round differently."""
     caplog.set_level("INFO")
     run = Path(shutil.copytree(whole_run, tmp_path / "run"))

@@ -83,10 +83,10 @@ def test_the_model_that_agrees_best_is_chosen(store, ship, monkeypatch, caplog):
     agree(monkeypatch, first=0.8, second=0.9)
     with caplog.at_level(logging.INFO, "medcyclegan"):
         assert shipped_start(plan) == "second"
-    assert "starting from the shipped model second (--init-from none starts from nothing)" in caplog.text
+    assert "starting from the shipped model second (--init-from none trains from scratch)" in caplog.text
 
 
-def test_none_is_chosen_that_is_no_better_than_no_translation(store, ship, monkeypatch, caplog):
+def test_a_model_no_better_than_no_translation_is_not_chosen(store, ship, monkeypatch, caplog):
     plan = build_plan(store, config_for(ship("first")))
     agree(monkeypatch, first=-0.99)
     with caplog.at_level(logging.INFO, "medcyclegan"):
@@ -113,7 +113,7 @@ def test_contrasts_that_hardly_agree_are_no_reason_to_start_there(store, ship, m
         assert shipped_start(plan) == start
 
 
-def test_a_training_with_a_configuration_starts_there_only_if_told_to(store, ship, monkeypatch, tmp_path):
+def test_a_training_with_a_configuration_starts_there_only_on_request(store, ship, monkeypatch, tmp_path):
     model = ship("first")
     monkeypatch.setattr(module, "agreement_of_contrasts", lambda *arguments: 1.0)
     options = {"config": config_for(model), "device": "cpu"}
@@ -152,7 +152,7 @@ def test_the_networks_of_the_configuration_cpu_are_those_of_the_shipped_models()
         assert default_start(Path("nowhere"), None, model.folder) == ("cpu", model.folder)
 
 
-def test_a_model_named_by_other_words_is_turned_round(ship, tmp_path, monkeypatch):
+def test_a_model_with_other_names_is_reversed(ship, tmp_path, monkeypatch):
     model = ship("first")
     make_store(tmp_path / "slices", {"T2w": [blobs(2, 32, 0)], "T1w": [blobs(2, 32, 1)]})
     config = config_for(model).model_dump(mode="json")

@@ -47,7 +47,7 @@ def test_graphs_that_are_required_need_a_cuda_device() -> None:
         make("on")
 
 
-def test_training_asks_for_the_recording(store, tiny, tmp_path) -> None:
+def test_training_requests_the_recording(store, tiny, tmp_path) -> None:
     values = tiny.model_dump(mode="json")
     values["training"]["cuda_graphs"] = "on"
     with pytest.raises(TrainingError, match=r"training.cuda_graphs = on: cpu is not a CUDA device"):
@@ -100,7 +100,7 @@ def test_the_fourth_call_is_recorded_and_later_ones_replay_it(monkeypatch) -> No
     assert gc.isenabled()
 
 
-def test_without_room_nothing_is_recorded_and_that_is_said_once(monkeypatch, caplog) -> None:
+def test_without_memory_nothing_is_recorded_and_that_is_logged_once(monkeypatch, caplog) -> None:
     device = Device(monkeypatch, free=79)
     call = CapturedFunction(device.twice, CPU)
     assert [call(torch.tensor(float(n))).item() for n in range(6)] == [0, 2, 4, 6, 8, 10]
@@ -153,7 +153,7 @@ def test_the_rate_of_an_update_on_a_device_is_changed_in_its_place() -> None:
     assert rate.item() == pytest.approx(2e-4 * 2 / 5)
 
 
-def test_a_checkpoint_of_a_cuda_device_goes_on_on_a_cpu() -> None:
+def test_a_checkpoint_of_a_cuda_device_continues_on_a_cpu() -> None:
     first, resumed = make(), make()
     for number in range(2):
         take_step(first, number)

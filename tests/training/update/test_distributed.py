@@ -168,7 +168,7 @@ def test_refusals_are_one_line(store, tmp_path, arguments, code, message) -> Non
 
 
 @pytest.mark.parametrize("world", ["two", "-1", "", "0", "2.0"])
-def test_a_number_of_processes_that_is_none_is_refused(world, monkeypatch) -> None:
+def test_an_impossible_number_of_processes_is_refused(world, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", world)
     with pytest.raises(UsageError, match=r"WORLD_SIZE is .*torchrun"), joined(torch.device("cpu")):
         pass

@@ -53,7 +53,7 @@ def test_choices_depend_on_seed_stream_and_step_alone() -> None:
     assert run(0, Stream.POOL_A) != run(1, Stream.POOL_A)
 
 
-def test_a_restored_pool_goes_on_as_if_nothing_had_happened() -> None:
+def test_a_restored_pool_continues_as_if_nothing_had_happened() -> None:
     whole = ImagePool(5, 1, seed=0, stream=Stream.POOL_A)
     expected = show(whole, range(40))
     for cut in (3, 5, 17):

@@ -21,7 +21,7 @@ def test_auto_on_cuda_is_bf16_from_ampere_on(monkeypatch, major, expected) -> No
     assert choose_precision("auto", torch.device("cuda")) == expected
 
 
-def test_a_wish_is_taken_and_emulation_is_said(monkeypatch, caplog) -> None:
+def test_a_requested_precision_is_used_and_emulation_is_reported(monkeypatch, caplog) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert choose_precision("fp32", CPU) == "fp32"
     assert caplog.text == ""

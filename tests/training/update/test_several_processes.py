@@ -174,7 +174,7 @@ def test_a_signal_to_one_process_saves_in_the_first_and_ends_both(store: Path, t
         torch.testing.assert_close(state_of(resumed)["networks"][name], weights, rtol=0, atol=1e-9)
 
 
-def test_a_single_process_needs_nobody() -> None:
+def test_a_single_process_needs_no_others() -> None:
     alone = Ranks()
     tensor = torch.ones(3)
     alone.average([tensor])

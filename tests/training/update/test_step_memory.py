@@ -162,7 +162,7 @@ def test_processes_of_one_machine_share_its_memory(machine) -> None:
     check_memory(plan_of(config), CPU, "fp32", dataclasses.replace(both, on_this_machine=1))
 
 
-def test_a_cuda_device_is_asked(monkeypatch, machine) -> None:
+def test_the_memory_of_a_cuda_device_is_measured(monkeypatch, machine) -> None:
     machine(0)
     config = config_of(batch_size=40)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (bytes_of(config, 5, device=CUDA), 10**12))
@@ -173,7 +173,7 @@ def test_a_cuda_device_is_asked(monkeypatch, machine) -> None:
     check_memory(plan_of(config_of(batch_size=5)), CUDA, "fp32", Ranks(0, 1, None, 4))
 
 
-def test_train_refuses_before_it_makes_a_run_unless_told_otherwise(store, tiny, tmp_path: Path, machine) -> None:
+def test_train_refuses_before_it_creates_a_run_unless_the_check_is_off(store, tiny, tmp_path: Path, machine) -> None:
     machine(1000)
     with pytest.raises(TrainingError, match=r"training.batch_size = 2: the training needs about"):
         train(store, config=tiny, out=tmp_path / "runs", device="cpu")

@@ -74,7 +74,7 @@ def check_alike(frames: Sequence[Frame], notes: Notes) -> None:
                 options={"split_by": keyword, "volume": 0},
             )
     if not any(frame.image.frame_of_reference for frame in frames):
-        notes.tell("no FrameOfReferenceUID: its images are taken to share one")
+        notes.info("no FrameOfReferenceUID: its images are taken to share one")
 
 
 def check_one_volume(frames: Sequence[Frame]) -> None:

@@ -79,8 +79,7 @@ def read_frames(frames: Sequence[Frame], notes: Notes) -> NDArray[Any]:
         try:
             _read_file([frames[number] for number in wanted], stored, wanted)
         except ReadError as error:
-            where = f"{path.name} " if str(error).startswith("is ") else f"{path.name}: "
-            raise ReadError.from_error(where, error) from error
+            raise ReadError.from_error(f"{path.name}: ", error) from error
         except OSError as error:
             raise ReadError(f"{path.name} cannot be read: {error.strerror or error}") from error
     return _stored_bits_only(stored, pixels, notes)
@@ -182,7 +181,9 @@ def _native_reader(image: Image, size: int) -> Callable[[int, NDArray[Any]], Non
             while done < size:
                 count = file.readinto(view[done:])
                 if not count:
-                    raise ReadError(f"is cut short: {done} of {size} bytes of a frame are present, export it again")
+                    raise ReadError(
+                        f"{done} of {size} bytes of a frame are present", remedy="it is cut short, export it again"
+                    )
                 done += count
         if swapped:
             target.byteswap(inplace=True)
@@ -257,7 +258,7 @@ def _stored_bits_only(stored: NDArray[Any], pixels: PixelFormat, notes: Notes) -
     if unused and pixels.high_bit == pixels.bits_stored - 1 and not pixels.signed:
         mask = 2**pixels.bits_stored - 1
         if int(stored.max()) > mask:
-            notes.tell(
+            notes.info(
                 f"bits above the {pixels.bits_stored} stored ones are set and are cleared: no pixel value has them"
             )
             stored &= stored.dtype.type(mask)

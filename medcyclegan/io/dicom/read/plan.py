@@ -181,7 +181,7 @@ def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack
     first = frames[0]
     single = first.slice_spacing or first.slice_thickness
     if len(frames) == 1:
-        notes.tell(f"one slice: {single:g} mm thick" if single else "one slice of unknown thickness: taken as 1 mm")
+        notes.info(f"one slice: {single:g} mm thick" if single else "one slice of unknown thickness: taken as 1 mm")
     positions = np.array([frame.position for frame in frames], dtype=np.float64)
     stack = stack_slices(positions, first.orientation, first.pixel_spacing, single or 1.0)
     if stack.uneven:
@@ -195,7 +195,7 @@ def _stack(frames: Sequence[Frame], options: ReadOptions, notes: Notes) -> Stack
     if not stack.uneven and len(frames) > 1:
         _check_nominal_spacing(frames, stack, options, notes)
     if stack.jitter_mm > _JITTER_SAID_MM and not stack.uneven:
-        notes.tell(f"positions vary by up to {stack.jitter_mm:.2g} mm from an even stack")
+        notes.info(f"positions vary by up to {stack.jitter_mm:.2g} mm from an even stack")
     if stack.tilt_degrees > _TILT_SAID_DEGREES and not options.resample_tilt:
         notes.warn(
             f"the stack leans by {stack.tilt_degrees:.2f} degrees (a tilted gantry): kept exactly, as a sheared "

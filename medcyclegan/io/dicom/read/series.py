@@ -255,7 +255,7 @@ def _frames_of(file: DicomFile, keywords: tuple[str, ...], *, keep_datasets: boo
 def refusal_of(damaged: list[DamagedFile], folder: Path | None = None) -> ReadError:
     """Return the error for files of which any may be a missing slice; it names a file by its path in ``folder``."""
     path, error = damaged[0].path, damaged[0].error
-    if folder is not None and path.is_relative_to(folder) and str(error).startswith(path.name):
+    if folder is not None and path.is_relative_to(folder):
         above = path.parent.relative_to(folder)
         error = ReadError.from_error(f"{above.as_posix()}/", error) if above.parts else error
     return error if len(damaged) == 1 else ReadError.from_error(f"{len(damaged)} files are refused, the first: ", error)
@@ -290,4 +290,4 @@ def _note_left_out(scan: Scan, beside: list[Series], wanted: str | None, notes: 
     if lost:
         notes.warn(f"{len(lost)} file(s) are named like DICOM but are not DICOM: a slice may be missing")
     if scan.others:
-        notes.tell(f"left out: {_counted(scan.others)}")
+        notes.info(f"left out: {_counted(scan.others)}")

@@ -1,4 +1,4 @@
-"""Convert values to the 16-bit pixels of a DICOM image: CT in whole HU, MR as plain numbers without a rescale."""
+"""The coding of DICOM files that are written: 16-bit pixels, CT in whole HU, MR as plain numbers without a rescale."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from medcyclegan.errors import WriteError
+from medcyclegan.io.stored import check_int16
 from medcyclegan.volume import Volume
 
-__all__ = ["PixelCoding", "find_coding"]
+__all__ = ["PixelCoding", "file_meta_of", "find_coding"]
 
 _INT16 = np.iinfo(np.int16)
 _UINT16 = np.iinfo(np.uint16)
@@ -45,6 +48,15 @@ class PixelCoding:
         return np.rint(values).astype("<i2" if self.signed else "<u2")
 
 
+def file_meta_of(dataset: Dataset) -> FileMetaDataset:
+    """Return the file meta information of ``dataset``, which is written as Explicit VR Little Endian."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return meta
+
+
 def find_coding(volume: Volume) -> PixelCoding:
     """Return how the values of a CT or MR volume are stored.
 
@@ -68,12 +80,7 @@ def find_coding(volume: Volume) -> PixelCoding:
         lowest, highest = min(lowest, float(values.min())), max(highest, float(values.max()))
         whole = whole and (values.dtype.kind in "iub" or bool((values == np.rint(values)).all()))
     if volume.modality == "CT":
-        if np.rint(lowest) < _INT16.min or np.rint(highest) > _INT16.max:
-            raise WriteError(
-                f"a CT with values from {lowest:g} to {highest:g}: it is written as int16, {_INT16.min} to "
-                f"{_INT16.max} HU",
-                remedy="if these are not HU, it is not a CT",
-            )
+        check_int16(lowest, highest, remedy="if these are not HU, it is not a CT")
         return PixelCoding(signed=True, exponent=0, window=(40.0, 400.0))
     peak = max(abs(lowest), abs(highest))
     exponent = _mr_exponent(peak, _UINT16.max, whole)

@@ -13,16 +13,16 @@ import numpy as np
 from highdicom import ContributingEquipment
 from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import UID, CTImageStorage, MRImageStorage, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 import medcyclegan
 from medcyclegan.errors import ReadError, WriteError
 from medcyclegan.io.dicom.read.enhanced import is_multi_frame
 from medcyclegan.io.dicom.values import numbers
-from medcyclegan.io.dicom.write.coding import PixelCoding
+from medcyclegan.io.dicom.write.coding import PixelCoding, file_meta_of
 from medcyclegan.io.dicom.write.copied import PATIENT_AND_STUDY, Alphabet, copy_attributes, find_alphabet
 from medcyclegan.io.dicom.write.origin import Origin, SourceImage
 from medcyclegan.io.notes import Notes
@@ -101,10 +101,7 @@ def build_image(
         series.ReferencedInstanceSequence = [_reference(source, origin, purpose=False) for source in once.values()]
         image.ReferencedSeriesSequence = [series]
     image.add_new("PixelData", "OW", np.ascontiguousarray(stored.T).tobytes())
-    image.file_meta = FileMetaDataset()
-    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.file_meta = file_meta_of(image)
     return image
 
 

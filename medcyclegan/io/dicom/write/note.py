@@ -6,13 +6,14 @@ import datetime
 from pathlib import Path
 
 from highdicom.sr import CodedConcept
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import BasicTextSRStorage, generate_uid
 
 import medcyclegan
 from medcyclegan.errors import ReadError, WriteError
 from medcyclegan.io.dicom.read.headers import DicomFile, read_header
 from medcyclegan.io.dicom.values import quiet, text
+from medcyclegan.io.dicom.write.coding import file_meta_of
 from medcyclegan.io.dicom.write.copied import PATIENT_AND_STUDY, copy_attributes, find_alphabet
 from medcyclegan.io.notes import Notes
 from medcyclegan.storage import atomic_folder
@@ -50,10 +51,7 @@ def write_note(folder: Path, source: Path, reason: str) -> None:
             f"Series: {description or 'without description'}, {series_uid}. Reason: {reason}"
         )
     ]
-    note.file_meta = FileMetaDataset()
-    note.file_meta.MediaStorageSOPClassUID = note.SOPClassUID
-    note.file_meta.MediaStorageSOPInstanceUID = note.SOPInstanceUID
-    note.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    note.file_meta = file_meta_of(note)
     with atomic_folder(folder, overwrite=True) as temporary, quiet():
         note.save_as(temporary / "0001.dcm", enforce_file_format=True)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 
 from medcyclegan.errors import WriteError
+from medcyclegan.io.dicom.write.coding import file_meta_of
 from medcyclegan.storage import atomic_folder
 from medcyclegan.volume import LPS_RAS, Volume
 
@@ -101,10 +102,7 @@ def _image(shared: Dataset, volume: Volume, k: int, pixels: NDArray[np.uint16]) 
     position = _LPS_RAS @ (volume.affine @ (0, 0, k, 1))[:3]
     image.ImagePositionPatient = [_decimal(value) for value in position]
     image.PixelData = pixels.tobytes()
-    image.file_meta = FileMetaDataset()
-    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.file_meta = file_meta_of(image)
     return image
 
 

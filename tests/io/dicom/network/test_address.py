@@ -6,7 +6,7 @@ from medcyclegan.errors import UsageError
 from medcyclegan.io.dicom.network.address import DicomNode, is_dicom_node, tls_context
 
 
-def test_an_address_says_all():
+def test_an_address_contains_all_settings():
     assert DicomNode.parse("dicom://PACS@pacs.hospital:104") == DicomNode("PACS", "pacs.hospital", 104)
     address = "dicom://My%20PACS@[::1]:2762?calling=US&tls=on&ca=a.pem&cert=b.pem&key=c.pem"
     found = DicomNode.parse(address)

@@ -208,7 +208,7 @@ def test_options_go_with_it(workspace):
         assert "has its own patient" in line
 
 
-def test_deidentified_series_name_nobody(workspace):
+def test_deidentified_series_contain_no_names(workspace):
     source = pydicom.dcmread(next((workspace / "ct").iterdir()))
     with running_node() as node:
         result = translate_to(f"dicom://PACS@127.0.0.1:{node.port}", "--deidentify")

@@ -68,7 +68,7 @@ def test_paths_are_no_addresses():
     assert not is_dicomweb(None)
 
 
-def test_where_only_a_path_is_accepted_the_message_says_so():
+def test_the_message_states_that_only_a_path_is_accepted():
     with pytest.raises(ReadError, match="a web address, which only inspect"):
         check_exists(Path("https://host/dicom-web/studies/1.2/series/3.4"))
     with pytest.raises(UsageError, match="not the address of one series"):

@@ -36,7 +36,7 @@ def test_even(heights, lean):
     assert array.shape[2] == int(heights[-1] / smallest + 1e-9) + 1
 
 
-def test_even_keeps_stored_slices_that_lie_on_the_grid():
+def test_even_keeps_stored_slices_that_are_on_the_grid():
     stored = np.random.default_rng(0).normal(size=(4, 3, 3)).astype(np.float32)
     array, _ = resample_even(stored, np.diag([1, 1, 1.5, 1.0]), np.array([0.0, 1.0, 3.0]), BIG)
     np.testing.assert_array_equal(array[..., [0, 1, 3]], stored)

@@ -110,7 +110,7 @@ def test_the_source_keeps_headers_in_order_without_pixels(tmp_path):
     assert not source.resampled
 
 
-def test_the_source_says_that_a_volume_was_resampled(tmp_path):
+def test_the_source_records_that_a_volume_was_resampled(tmp_path):
     made.save(made.slices_of(made.placed_volume())[:4] + made.slices_of(made.placed_volume())[5:], tmp_path / "in")
     found = read_volume(tmp_path / "in", allow_gap=True)
     assert found.source.resampled
@@ -204,7 +204,7 @@ def test_a_uid_that_begins_another_is_only_itself():
     assert matching_uids(["1.2.3", ""], "") == matching_uids(["1.2.3"], "…") == []
 
 
-def test_a_folder_without_images_says_what_it_holds(tmp_path):
+def test_the_refusal_of_a_folder_without_images_lists_its_contents(tmp_path):
     (tmp_path / "a.dcm").write_text("no DICOM")
     with pytest.raises(ReadError, match=r"no DICOM images here .1 file.s. not DICOM.: name the folder"):
         read_volume(tmp_path)

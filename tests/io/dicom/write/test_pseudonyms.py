@@ -121,7 +121,7 @@ def test_no_byte_of_the_source_but_the_geometry_is_left(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] in (["mr", "mr.json"], ["mr.json", "mr"])
 
 
-def test_a_study_without_a_date_has_none_and_says_so(tmp_path: Path) -> None:
+def test_a_study_without_a_date_gets_no_date(tmp_path: Path) -> None:
     (image, *_) = write(scan(tmp_path / "in", date=""), tmp_path / "out", tmp_path / "keys")
     assert (image.StudyDate, image.StudyTime) == ("", "")
     assert image.LongitudinalTemporalInformationModified == "REMOVED"

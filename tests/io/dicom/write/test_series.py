@@ -48,7 +48,7 @@ def test_every_program_finds_it_in_its_place(name: str, modality: str, tmp_path:
         np.testing.assert_array_equal(array, volume.array)
 
 
-def test_what_a_synthetic_image_says(tmp_path: Path) -> None:
+def test_the_attributes_of_a_synthetic_image(tmp_path: Path) -> None:
     source = series(tmp_path / "in", modality="MR", Manufacturer="Scanner & Co")
     volume = peers.made_from(read_volume(source), "CT")
     write_volume(volume, tmp_path / "out")
@@ -172,7 +172,7 @@ def test_frames_of_an_enhanced_image_come_out_as_single_images(tmp_path: Path) -
     np.testing.assert_array_equal(read_volume(tmp_path / "out").array, volume.array)
 
 
-def test_resampled_slices_refer_to_the_slices_they_lie_between(tmp_path: Path) -> None:
+def test_resampled_slices_refer_to_the_slices_that_they_are_between(tmp_path: Path) -> None:
     source = series(tmp_path / "in", STACKS["axial_lps"])
     sorted(source.iterdir())[3].unlink()
     volume = peers.made_from(read_volume(source, allow_gap=True), "MR")
