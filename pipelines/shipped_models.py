@@ -73,8 +73,8 @@ LAST = (
     "validation.every_steps=600",
     "training.max_steps=600",
 )
-#: Title, the domains A and B, the stages (the suffix of the folder and the settings), and the model that the first stage
-#: continues: its stage of the same suffix, or its mean. In the order of training.
+#: Title, the domains A and B, the stages (the suffix of the folder and the settings), and the model that the first of
+#: them continues: its stage of the same suffix, or its mean. In the order of training.
 TRAININGS = {
     "head-t1-t2": (
         "T1 and T2 of heads with skull",
