@@ -43,6 +43,8 @@ NOT_FOR = (
     "lesions: some kinds are weakened, lost or inverted (see the page of results)",
 )
 
+#: Further limits of single models.
+LIMITS = {"head-t2-ct": ("T2 in which the scalp is nearly black, as with strong fat suppression: the skull is lost",)}
 
 #: Settings of stages. Each stage starts from the model of the previous one.
 COARSE = ("slicing.pixel_mm=2", "slicing.size=128", "training.batch_size=4", "training.max_steps=4000")
@@ -285,7 +287,7 @@ def describe(name: str, stages: list[ModelBundle], scores: list[dict[str, object
     measured = [line(row) for row in scores if row["model"] == name and "scores" in row]
     if not measured:
         raise SystemExit(f"the scores hold none of {name}: run the benchmark with --model {name}=FOLDER")
-    return {"title": title, "trained_on": trained_on, "measured": measured, "limits": list(NOT_FOR)}
+    return {"title": title, "trained_on": trained_on, "measured": measured, "limits": [*NOT_FOR, *LIMITS.get(name, ())]}
 
 
 def line(row: dict[str, object]) -> str:

@@ -41,7 +41,7 @@ def test_the_wheel_holds_the_package_and_its_configurations(wheel):
 def test_the_wheel_holds_every_shipped_model_whole(wheel):
     shipped = ROOT / "medcyclegan" / "model" / "shipped"
     files = {f"medcyclegan/model/shipped/{path.relative_to(shipped).as_posix()}" for path in shipped.glob("*/*")}
-    assert {name.split("/")[3] for name in files} == {"brain-t1-t2", "head-t1-ct", "head-t1-t2"}
+    assert {name.split("/")[3] for name in files} == {"brain-t1-t2", "head-t1-ct", "head-t1-t2", "head-t2-ct"}
     assert files <= set(zipfile.ZipFile(wheel).namelist())
 
 

@@ -165,6 +165,10 @@ def print_scores(rows) -> list[dict]:
         cells += [f"{means[key][0]:.3f} / {means[key][1]:.3f}" for key in ("ssim", "ncc")]
         print(f"{name:<14}{direction:<11}{len(found):>6}{cells[0]:>18}{cells[1]:>18}{cells[2]:>16}{cells[3]:>16}")
         table.append({"model": name, "direction": direction, "heads": len(found), "scores": means})
+    print("\nmean absolute error of each head, in the order of the label maps")
+    for (name, direction), found in rows.items():
+        digits = 0 if direction.endswith("ct") else 3
+        print(f"{name:<14}{direction:<11}" + "".join(f"{scores['mae'][0]:>10.{digits}f}" for scores, _ in found))
     unit = "HU for CT, else of the range from 0 to 1"
     print(f"\nmean absolute error by tissue ({unit})\n{'':<25}" + "".join(f"{group:>14}" for group in GROUPS))
     for entry, ((name, direction), found) in zip(table, rows.items(), strict=True):

@@ -147,6 +147,8 @@ def test_slicer_can_offer_every_translation():
         "ct to t1 (head-t1-ct)": ("head-t1-ct", "t1"),
         "t1 to t2 (head-t1-t2)": ("head-t1-t2", "t2"),
         "t2 to t1 (head-t1-t2)": ("head-t1-t2", "t1"),
+        "t2 to ct (head-t2-ct)": ("head-t2-ct", "ct"),
+        "ct to t2 (head-t2-ct)": ("head-t2-ct", "t2"),
         "t1 to t2 (brain-t1-t2)": ("brain-t1-t2", "t2"),
         "t2 to t1 (brain-t1-t2)": ("brain-t1-t2", "t1"),
     }
