@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -175,8 +176,14 @@ def _unflat(values: NDArray[Any], grid: Volume) -> NDArray[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the progress bars and warnings that pyRadPlan and its imports print."""
+    """Silence the progress bars and warnings that pyRadPlan and its imports print and log."""
     printed = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
         warnings.simplefilter("ignore")
-        yield
+        logger = logging.getLogger("pyRadPlan")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

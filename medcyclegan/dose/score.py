@@ -85,7 +85,7 @@ def gamma_pass_rate(reference: NDArray[np.float64], dose: NDArray[np.float64], s
     try:
         gamma = pymedphys.gamma(
             axes, reference, axes, dose, _GAMMA_PERCENT, _GAMMA_MM, lower_percent_dose_cutoff=_LOWEST_PERCENT,
-            interp_fraction=10, max_gamma=1.1, skip_once_passed=True, interp_algo="scipy",
+            interp_fraction=10, max_gamma=1.0, skip_once_passed=True, interp_algo="scipy",
         )  # fmt: skip
     finally:
         logger.setLevel(level)

