@@ -85,12 +85,12 @@ def gamma_pass_rate(reference: NDArray[np.float64], dose: NDArray[np.float64], s
     try:
         gamma = pymedphys.gamma(
             axes, reference, axes, dose, _GAMMA_PERCENT, _GAMMA_MM, lower_percent_dose_cutoff=_LOWEST_PERCENT,
-            interp_fraction=10, max_gamma=1.0, skip_once_passed=True, interp_algo="scipy",
+            interp_fraction=10, max_gamma=1.1, skip_once_passed=True, interp_algo="scipy",
         )  # fmt: skip
     finally:
         logger.setLevel(level)
     counted = reference >= _LOWEST_PERCENT / 100 * reference.max()
-    # A voxel for which the search ended has no number: it fails.
+    # Indices above max_gamma are reported as max_gamma, so it must be above 1. A voxel without an index fails.
     return 100 * float(np.count_nonzero(gamma[counted] <= 1) / np.count_nonzero(counted))
 
 

@@ -71,6 +71,8 @@ def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], No
     if request.model is not None and not any(pair.source for pair in pairs):
         raise UsageError("--model without --input: its tissue means are those of an input: name the inputs too")
     check_organ_names(dict.fromkeys(name for pair in pairs for name in pair.organs))
+    if request.dose:
+        require_pyradplan()
     options = _options(request)
     others = None if request.compare is None else _other_scores(request.compare, request, pairs)
     cases: list[CaseScores] = []
@@ -191,7 +193,7 @@ def _options(request: EvaluationRequest) -> EvaluationOptions:
 
 
 def _check_dose(request: EvaluationRequest) -> None:
-    """Refuse options that do not go together, and --dose without its libraries."""
+    """Refuse options of the dose that do not go together."""
     if not request.dose:
         if request.target is not None or request.organs:
             raise UsageError("--target and --organ are masks for the dose: add --dose, or leave them out")
@@ -200,7 +202,6 @@ def _check_dose(request: EvaluationRequest) -> None:
         raise UsageError("--dose with --register: a plan needs both CT on one grid, without motion: leave out one")
     if request.modality == "MR":
         raise UsageError("--dose with --modality MR: a plan needs CT: leave out one of the two")
-    require_pyradplan()
 
 
 def _check_outputs(request: EvaluationRequest) -> None:

@@ -32,7 +32,7 @@ def files(tmp_path):
     head, brain = ball(0, 54), ball(0, 48)
     ct = np.where(head, np.where(brain, 20, 900), -1000).astype(np.int16)
     write_volume(Volume(ct, affine, modality="CT"), tmp_path / "ct.nii.gz")
-    fake = np.where(head, np.int16(20), np.int16(-1000))
+    fake = np.where(head, np.where(brain, 20, 40), -1000).astype(np.int16)
     write_volume(Volume(fake, affine, modality="CT"), tmp_path / "fake.nii.gz")
     write_volume(Volume(fake[1:], affine, modality="CT"), tmp_path / "smaller.nii.gz")
     write_volume(Volume(np.where(head, 400.0, 0).astype(np.float32), affine, modality="MR"), tmp_path / "mr.nii.gz")
