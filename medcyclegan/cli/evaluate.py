@@ -75,21 +75,9 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
     check_paths(*organs.values())
     check_models(options["model"])
 
-    from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text
-    from medcyclegan.shards import choose_shard
+    from medcyclegan.evaluation import evaluate_files, evaluate_unpaired_files, to_json, to_text
 
-    request = EvaluationRequest(
-        **{name: Path(options[name]) if options[name] is not None else None for name in _PATHS},
-        fake=Path(fake) if fake is not None else None,
-        reference=Path(reference) if reference is not None else None,
-        modality=options["modality"],
-        register=options["register"],
-        dose=options["dose"],
-        organs={name: Path(path) for name, path in organs.items()},
-        overwrite=options["overwrite"],
-        shard=choose_shard(options["num_shards"], options["shard_id"]),
-        reading=read_options(options),
-    )
+    request = _request(fake, reference, organs, options)
     if options["unpaired"]:
         features = options["features"]
         result = evaluate_unpaired_files(request, (Path(features[0]), Path(features[1])) if features else None)
@@ -122,3 +110,22 @@ def _organs(texts: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"--organ {text}: {name} is given twice: name each organ once")
         found[name] = path
     return found
+
+
+def _request(fake: str | None, reference: str | None, organs: dict[str, str], options: dict[str, Any]) -> Any:
+    """Return the :class:`~medcyclegan.evaluation.EvaluationRequest` of the options."""
+    from medcyclegan.evaluation import EvaluationRequest
+    from medcyclegan.shards import choose_shard
+
+    return EvaluationRequest(
+        **{name: Path(options[name]) if options[name] is not None else None for name in _PATHS},
+        fake=Path(fake) if fake is not None else None,
+        reference=Path(reference) if reference is not None else None,
+        modality=options["modality"],
+        register=options["register"],
+        dose=options["dose"],
+        organs={name: Path(path) for name, path in organs.items()},
+        overwrite=options["overwrite"],
+        shard=choose_shard(options["num_shards"], options["shard_id"]),
+        reading=read_options(options),
+    )

@@ -149,7 +149,7 @@ def _optimized(matrix: Any, target: NDArray[np.bool_], head: NDArray[np.bool_], 
     rows = matrix.tocsr()
     in_target, around = rows[target], rows[outside]
     # Equal weights that give the prescription are the start, and the unit.
-    unit = 1 / max(float(in_target.sum(axis=1).mean()), np.finfo(np.float32).tiny)
+    unit = 1 / max(float(in_target.sum(axis=1).mean()), 1e-30)
     in_target, around = in_target * unit, around * unit
 
     def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
