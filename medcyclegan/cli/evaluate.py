@@ -9,7 +9,7 @@ import click
 
 from medcyclegan.cli.common import Command, check_models, check_paths, read_options, reading_options, shard_options
 
-_PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
+_PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "target", "out")
 
 
 @click.command("evaluate", cls=Command)
@@ -18,7 +18,8 @@ _PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
 @click.option(
     "--pairs",
     metavar="CSV",
-    help="Score the pairs of this table: columns fake, reference; optional: case, patient, input, mask.",
+    help="Score the pairs of this table: columns fake, reference; optional: case, patient, input, mask, "
+    "target, organ:NAME.",
 )
 @click.option("--mask", metavar="MASK", help="Score inside this mask.  [default: computed from the reference]")
 @click.option("--save-mask", metavar="FILE|DIR", help="Write the mask that was used.")
@@ -32,6 +33,13 @@ _PATHS = ("pairs", "mask", "save_mask", "source", "model", "compare", "out")
 @click.option("--register", type=click.Choice(["rigid"]), help="Align the two scans before scoring.")
 @click.option(
     "--compare", metavar="FAKES|CSV|TABLE", help="Another model's outputs or table of scores, for a paired test."
+)
+@click.option("--dose", is_flag=True, help="Recalculate a photon and a proton plan of REFERENCE on FAKE (extra dose).")
+@click.option(
+    "--target", metavar="MASK", help="With --dose: the target.  [default: a sphere of 15 mm radius in the upper head]"
+)
+@click.option(
+    "--organ", "organs", multiple=True, metavar="NAME=MASK", help="With --dose: an organ at risk, reported; repeatable."
 )
 @click.option("--unpaired", is_flag=True, help="Compare the distributions of two unpaired sets.")
 @click.option(
@@ -55,26 +63,21 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
 
     --compare takes a folder of another model's volumes, a CSV of its pairs (as for --pairs), or a table that --out
     wrote for it; cases are matched by name.
+
+    --dose plans 60 Gy on REFERENCE, a CT, with photons and with protons, and calculates both plans again on FAKE, which
+    is on the same grid, and on the baselines: gamma pass rates (2 %, 2 mm) and doses of the target and of organs.
     """
     from medcyclegan.errors import UsageError
 
     if options["pairs"] is None or fake is None:  # a contradiction is reported first
-        check_paths(fake, reference, *(options[name] for name in ("pairs", "mask", "source", "compare")))
+        check_paths(fake, reference, *(options[name] for name in ("pairs", "mask", "source", "compare", "target")))
+    organs = _organs(options["organs"])
+    check_paths(*organs.values())
     check_models(options["model"])
 
-    from medcyclegan.evaluation import EvaluationRequest, evaluate_files, evaluate_unpaired_files, to_json, to_text
-    from medcyclegan.shards import choose_shard
+    from medcyclegan.evaluation import evaluate_files, evaluate_unpaired_files, to_json, to_text
 
-    request = EvaluationRequest(
-        **{name: Path(options[name]) if options[name] is not None else None for name in _PATHS},
-        fake=Path(fake) if fake is not None else None,
-        reference=Path(reference) if reference is not None else None,
-        modality=options["modality"],
-        register=options["register"],
-        overwrite=options["overwrite"],
-        shard=choose_shard(options["num_shards"], options["shard_id"]),
-        reading=read_options(options),
-    )
+    request = _request(fake, reference, organs, options)
     if options["unpaired"]:
         features = options["features"]
         result = evaluate_unpaired_files(request, (Path(features[0]), Path(features[1])) if features else None)
@@ -92,3 +95,37 @@ def command(fake: str | None, reference: str | None, **options: Any) -> None:
     if done.refused:
         click.echo(f"Error: {len(done.refused)} cases were refused for the reasons above", err=True)
         raise click.exceptions.Exit(1)
+
+
+def _organs(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return the path of each organ's mask from texts NAME=MASK."""
+    from medcyclegan.errors import UsageError
+
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise UsageError(f"--organ {text}: write a name and a mask: --organ brainstem=brainstem.nii.gz")
+        if name in found:
+            raise UsageError(f"--organ {text}: {name} is given twice: name each organ once")
+        found[name] = path
+    return found
+
+
+def _request(fake: str | None, reference: str | None, organs: dict[str, str], options: dict[str, Any]) -> Any:
+    """Return the :class:`~medcyclegan.evaluation.EvaluationRequest` of the options."""
+    from medcyclegan.evaluation import EvaluationRequest
+    from medcyclegan.shards import choose_shard
+
+    return EvaluationRequest(
+        **{name: Path(options[name]) if options[name] is not None else None for name in _PATHS},
+        fake=Path(fake) if fake is not None else None,
+        reference=Path(reference) if reference is not None else None,
+        modality=options["modality"],
+        register=options["register"],
+        dose=options["dose"],
+        organs={name: Path(path) for name, path in organs.items()},
+        overwrite=options["overwrite"],
+        shard=choose_shard(options["num_shards"], options["shard_id"]),
+        reading=read_options(options),
+    )

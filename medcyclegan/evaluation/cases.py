@@ -15,6 +15,7 @@ import numpy as np
 from medcyclegan.errors import MedCycleGANError, ReadError, UsageError, one_line
 from medcyclegan.evaluation.alignment import Aligned, align_volumes
 from medcyclegan.evaluation.baselines import input_to_hu, input_to_hu_of_record
+from medcyclegan.evaluation.dose import check_dose_pair, with_dose
 from medcyclegan.evaluation.evaluate import Evaluation, comparable, score_aligned
 from medcyclegan.evaluation.pairs import Pair
 from medcyclegan.io import FoundVolume, ReadOptions, read_found_volume, read_translation_record, write_volume
@@ -49,6 +50,7 @@ class EvaluationOptions:
     options of :func:`~medcyclegan.io.read_volume`. ``save_mask``: a file for a single pair, a folder for several.
     ``pictures``: whether the best and the worst cases get pictures. ``overwrite``: whether masks may be replaced.
     ``model``: the model that made the fakes, for the baseline from its training set; None: use their sidecars.
+    ``dose``: whether plans are made on the reference and calculated again on the fake and its baselines.
     """
 
     modality: Literal["CT", "MR"] | None = None
@@ -58,6 +60,7 @@ class EvaluationOptions:
     pictures: bool = False
     overwrite: bool = False
     model: ModelBundle | None = None
+    dose: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,17 +127,25 @@ def _evaluate(pair: Pair, options: EvaluationOptions, mask_file: Path | None, er
     reference = read_found_volume(pair.reference, options.reading)
     fake = read_found_volume(pair.fake, shared)
     source = None if pair.source is None else read_found_volume(pair.source, shared)
+    reference = _with_modality(reference, pair, options.modality)
+    if options.dose:
+        check_dose_pair(fake, reference)
     aligned = align_volumes(
         fake,
-        _with_modality(reference, pair, options.modality),
+        reference,
         mask=None if pair.mask is None else read_found_volume(pair.mask, shared),
         baseline=source,
         register=options.register,
     )
+    to_hu = None if source is None else _input_to_hu(source, pair, options)
+    evaluation = score_aligned(aligned, to_hu)
+    if options.dose:
+        target = None if pair.target is None else read_found_volume(pair.target, shared)
+        organs = {name: read_found_volume(found, shared) for name, found in pair.organs.items()}
+        evaluation = with_dose(evaluation, aligned, to_hu, target, organs)
     if mask_file is not None:
-        mask = reference.replace(array=aligned.mask.astype(np.uint8), modality=None, value_range=None)
+        mask = aligned.reference.replace(array=aligned.mask.astype(np.uint8), modality=None, value_range=None)
         write_volume(mask, mask_file, overwrite=True)  # checked before the first case
-    evaluation = score_aligned(aligned, None if source is None else _input_to_hu(source, pair, options))
     drawn = options.pictures and _is_extreme(evaluation.mae, errors)
     return CaseScores(pair.case, evaluation, _picture(aligned, evaluation) if drawn else None, pair.patient)
 

@@ -54,7 +54,8 @@ class Evaluation:
 
     ``scored``: the scored volume, ``"fake"`` or, in a baseline, one of :data:`BASELINES`. ``notes``: one sentence for
     each step that was taken. ``baselines``: name -> the same scores for a method without a network; empty in a
-    baseline.
+    baseline. ``dose``: the scores of recalculated plans (:class:`~medcyclegan.dose.DoseScores`), if requested;
+    ``dose_plan``: what was planned, and the doses on the reference; None in a baseline.
     """
 
     mae: float
@@ -74,6 +75,8 @@ class Evaluation:
     scored: Scored
     notes: tuple[str, ...] = ()
     baselines: Mapping[str, Evaluation] = dataclasses.field(default_factory=dict)
+    dose: Mapping[str, float] | None = None
+    dose_plan: Mapping[str, Any] | None = None
 
     @property
     def baseline(self) -> Evaluation:
@@ -81,8 +84,13 @@ class Evaluation:
         return min(self.baselines.values(), key=lambda each: each.mae, default=self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types; each of ``baselines`` becomes an object with the same keys."""
-        return dataclasses.asdict(self)
+        """Return the fields as plain JSON types; each of ``baselines`` becomes an object with the same keys.
+
+        ``dose`` and ``dose_plan`` are left out if they are None.
+        """
+        fields = dataclasses.asdict(dataclasses.replace(self, baselines={}))
+        fields["baselines"] = {name: baseline.to_dict() for name, baseline in self.baselines.items()}
+        return {name: value for name, value in fields.items() if value is not None or not name.startswith("dose")}
 
 
 def evaluate_volumes(

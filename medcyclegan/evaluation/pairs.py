@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 
 _ENTITY = re.compile(r"(sub|ses|run)-([A-Za-z0-9]+)")
 _COLUMNS = ("fake", "reference")
-_MORE_COLUMNS = ("case", "patient", "input", "mask")
+_MORE_COLUMNS = ("case", "patient", "input", "mask", "target")
+#: The columns of organs at risk are this and the organ's name.
+_ORGAN = "organ:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Pair:
     """A case: its name, the fake, its reference, and optionally a mask and the input (``source``) of the translation.
 
     ``patient``: the same for all cases of a patient, and never a PatientID; None if each case is a patient.
+    ``target``, ``organs``: masks for the dose, of the target and of organs at risk by name.
     """
 
     case: str
@@ -38,6 +41,8 @@ class Pair:
     mask: FoundVolume | None = None
     source: FoundVolume | None = None
     patient: str | None = None
+    target: FoundVolume | None = None
+    organs: Mapping[str, FoundVolume] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,25 +54,32 @@ class _Side:
 
 
 def find_pairs(
-    fake: Path, reference: Path, *, mask: Path | None = None, source: Path | None = None, options: ReadOptions
+    fake: Path,
+    reference: Path,
+    *,
+    mask: Path | None = None,
+    source: Path | None = None,
+    target: Path | None = None,
+    organs: Mapping[str, Path] | None = None,
+    options: ReadOptions,
 ) -> list[Pair]:
     """Pair the volumes in ``fake`` with those in ``reference`` (files, DICOM folders, or folders of them).
 
     A single volume on each side is a pair. Otherwise volumes are matched by their path below the folder, without
-    extension, or else by the BIDS entities ``sub``, ``ses`` and ``run`` that both names have. ``mask`` and ``source``
-    (the inputs of the translations) are matched in the same way. ``options`` select among the series of the reference.
+    extension, or else by the BIDS entities ``sub``, ``ses`` and ``run`` that both names have. ``mask``, ``source`` (the
+    inputs of the translations), ``target`` and ``organs`` are matched in the same way. ``options`` select among the
+    series of the reference.
 
     Raises :class:`~medcyclegan.errors.ReadError` if there are no pairs or a mask or input is missing, and
     :class:`~medcyclegan.errors.AmbiguousError` if several volumes match.
     """
     fakes = _found(fake, ReadOptions())
     sides = {"reference": _found(reference, options)}
-    for name, path in (("mask", mask), ("input", source)):
-        if path is not None:
-            sides[name] = _found(path, ReadOptions())
+    others = {"mask": mask, "input": source, "target": target} | _organ_columns(organs or {})
+    sides |= {name: _found(path, ReadOptions()) for name, path in others.items() if path is not None}
     if len(fakes) == 1 and all(len(side) == 1 for side in sides.values()):
         only = {name: side[0] for name, side in sides.items()}
-        return _with_patients([Pair(fakes[0].name, fakes[0], only["reference"], only.get("mask"), only.get("input"))])
+        return _with_patients([_pair(fakes[0].name, {"fake": fakes[0], **only})])
     indexed = {name: _indexed(volumes) for name, volumes in sides.items()}
     pairs, lonely = [], []
     for found in fakes:
@@ -75,8 +87,8 @@ def find_pairs(
         if match is None:
             lonely.append(found.name)
             continue
-        others = {name: _needed(found, indexed[name], name) for name in ("mask", "input") if name in indexed}
-        pairs.append(Pair(found.name, found, match, others.get("mask"), others.get("input")))
+        needed = {name: _needed(found, side, name) for name, side in indexed.items() if name != "reference"}
+        pairs.append(_pair(found.name, {"fake": found, "reference": match, **needed}))
     if not pairs:
         raise ReadError(
             f"none of the {len(fakes)} volumes in {fake} ({_list(lonely)}) has a reference in {reference} "
@@ -92,10 +104,10 @@ def read_pairs(
 ) -> list[Pair]:
     """Read pairs from a CSV with the columns ``fake`` and ``reference``.
 
-    Optional columns are ``case``, ``patient``, ``input`` and ``mask``. With ``first="input"``, ``input`` is needed
-    instead of ``fake``, which is ignored, and the ``fake`` of the pairs is the input: it is to be translated. Paths are
-    relative to the folder of the CSV. ``options`` select among the series of each reference. Raises
-    :class:`~medcyclegan.errors.ReadError` with the number of the line.
+    Optional columns are ``case``, ``patient``, ``input``, ``mask``, ``target`` and ``organ:NAME``. With
+    ``first="input"``, ``input`` is needed instead of ``fake``, which is ignored, and the ``fake`` of the pairs is the
+    input: it is to be translated. Paths are relative to the folder of the CSV. ``options`` select among the series of
+    each reference. Raises :class:`~medcyclegan.errors.ReadError` with the number of the line.
     """
     try:
         reader = csv.DictReader(path.read_text("utf-8-sig").splitlines())
@@ -103,14 +115,15 @@ def read_pairs(
         raise ReadError(f"{path}: the pairs cannot be read: {error}") from None
     columns = set(reader.fieldnames or ())
     needed = (first, "reference")
-    if not set(needed) <= columns or columns - {*_COLUMNS, *_MORE_COLUMNS}:
+    organs = sorted(name for name in columns if str(name).startswith(_ORGAN))
+    if not set(needed) <= columns or columns - {*_COLUMNS, *_MORE_COLUMNS, *organs}:
         raise ReadError(
             f"{path}: its columns are {', '.join(map(str, reader.fieldnames or ())) or 'none'}: the first line must "
-            f"contain {', '.join(needed)} and may contain {', '.join(_MORE_COLUMNS)}"
+            f"contain {', '.join(needed)} and may contain {', '.join(_MORE_COLUMNS)}, {_ORGAN}NAME"
         )
     pairs = []
     for number, row in enumerate(reader, start=2):
-        cells = {name: (row.get(name) or "").strip() for name in (*_COLUMNS, *_MORE_COLUMNS)}
+        cells = {name: (row.get(name) or "").strip() for name in (*_COLUMNS, *_MORE_COLUMNS, *organs)}
         if not all(cells[name] for name in needed) or None in row:
             article = "an" if first == "input" else "a"
             raise ReadError(
@@ -120,10 +133,8 @@ def read_pairs(
             cells["fake"] = cells["input"]
         chosen = {"reference": options}
         found = {name: find_one(path.parent / cells[name], chosen.get(name))
-                 for name in ("fake", "reference", "mask", "input") if cells[name]}  # fmt: skip
-        case = cells["case"] or found["fake"].name
-        others = (found.get("mask"), found.get("input"), cells["patient"] or None)
-        pairs.append(Pair(case, found["fake"], found["reference"], *others))
+                 for name in ("fake", "reference", "mask", "input", "target", *organs) if cells[name]}  # fmt: skip
+        pairs.append(_pair(cells["case"] or found["fake"].name, found, cells["patient"] or None))
     if not pairs:
         raise ReadError(f"{path}: contains no pairs: write one line for each pair")
     twice = sorted(name for name, count in collections.Counter(pair.case for pair in pairs).items() if count > 1)
@@ -163,6 +174,17 @@ def find_one(path: Path, options: ReadOptions | None = None) -> FoundVolume:
             f"{path}: contains {len(found)} volumes ({_list([v.name for v in found])}): name one of them"
         )
     return found[0]
+
+
+def _pair(case: str, found: Mapping[str, FoundVolume], patient: str | None = None) -> Pair:
+    """Return the pair of the volumes found for each column of :func:`read_pairs`."""
+    organs = {name.removeprefix(_ORGAN): volume for name, volume in found.items() if name.startswith(_ORGAN)}
+    others = (found.get("mask"), found.get("input"), patient, found.get("target"), organs)
+    return Pair(case, found["fake"], found["reference"], *others)
+
+
+def _organ_columns(organs: Mapping[str, Path]) -> dict[str, Path]:
+    return {f"{_ORGAN}{name}": path for name, path in organs.items()}
 
 
 def _with_patients(pairs: Sequence[Pair]) -> list[Pair]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from medcyclegan.dose import check_organ_names, require_pyradplan
 from medcyclegan.errors import ReadError, UsageError
 from medcyclegan.evaluation.cases import CaseScores, EvaluationOptions, Refusal, evaluate_pairs
 from medcyclegan.evaluation.pairs import Pair, find_pairs, names_pairs, read_pairs, with_fakes
@@ -39,6 +40,9 @@ class EvaluationRequest:
     modality: Literal["CT", "MR"] | None = None
     register: Literal["rigid"] | None = None
     model: Path | None = None
+    dose: bool = False
+    target: Path | None = None
+    organs: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     overwrite: bool = False
     shard: tuple[int, int] = (0, 1)
     reading: ReadOptions = dataclasses.field(default_factory=ReadOptions)
@@ -60,11 +64,15 @@ def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], No
     :class:`~medcyclegan.errors.MedCycleGANError` at the start for a request that cannot succeed.
     """
     _check_outputs(request)
+    _check_dose(request)
     pairs = list(share_of(_pairs(request), request.shard))
     if not pairs:
         raise UsageError(f"shard {request.shard[0]} of {request.shard[1]} is empty: there are fewer cases than shards")
     if request.model is not None and not any(pair.source for pair in pairs):
         raise UsageError("--model without --input: its tissue means are those of an input: name the inputs too")
+    check_organ_names(dict.fromkeys(name for pair in pairs for name in pair.organs))
+    if request.dose:
+        require_pyradplan()
     options = _options(request)
     others = None if request.compare is None else _other_scores(request.compare, request, pairs)
     cases: list[CaseScores] = []
@@ -94,8 +102,8 @@ def evaluate_unpaired_files(request: EvaluationRequest, features: tuple[Path, Pa
     """
     if request.shard[1] > 1:
         raise UsageError("--num-shards and --unpaired: a set must be compared as a whole: leave out one of the two")
-    for name in ("pairs", "mask", "save_mask", "compare", "register"):
-        if getattr(request, name) is not None:
+    for name in ("pairs", "mask", "save_mask", "compare", "register", "dose", "target"):
+        if getattr(request, name):
             raise UsageError(f"--{name.replace('_', '-')} and --unpaired: the option requires pairs: leave it out")
     if request.fake is None or request.reference is None:
         raise UsageError("two folders of volumes are needed, FAKE and REFERENCE")
@@ -128,11 +136,21 @@ def _pairs(request: EvaluationRequest) -> list[Pair]:
     if request.pairs is not None:
         if request.fake is not None or request.mask is not None or request.source is not None:
             raise UsageError("--pairs with FAKE, --mask or --input: the CSV contains them: give one or the other")
+        if request.target is not None or request.organs:
+            raise UsageError(
+                "--pairs with --target or --organ: name the masks in the columns target and organ:NAME of the CSV"
+            )
         return read_pairs(request.pairs, request.reading)
     if request.fake is None or request.reference is None:
         raise UsageError("FAKE and REFERENCE are missing: give two volumes or folders, or --pairs CSV")
     return find_pairs(
-        request.fake, request.reference, mask=request.mask, source=request.source, options=request.reading
+        request.fake,
+        request.reference,
+        mask=request.mask,
+        source=request.source,
+        target=request.target,
+        organs=request.organs,
+        options=request.reading,
     )
 
 
@@ -152,7 +170,7 @@ def _other_scores(path: Path, request: EvaluationRequest, pairs: list[Pair]) -> 
         return lambda: scores
     other_pairs = read_pairs(path, request.reading) if path.suffix.lower() == ".csv" else with_fakes(pairs, path)
     shared_cases([pair.case for pair in pairs], [pair.case for pair in other_pairs])
-    options = _options(dataclasses.replace(request, out=None, save_mask=None, model=None))
+    options = _options(dataclasses.replace(request, out=None, save_mask=None, model=None, dose=False))
 
     def evaluate() -> dict[str, Any]:
         results = evaluate_pairs(other_pairs, options)
@@ -170,7 +188,20 @@ def _options(request: EvaluationRequest) -> EvaluationOptions:
         pictures=request.out is not None,
         overwrite=request.overwrite,
         model=None if request.model is None else _load_model(request.model),
+        dose=request.dose,
     )
+
+
+def _check_dose(request: EvaluationRequest) -> None:
+    """Refuse options of the dose that do not go together."""
+    if not request.dose:
+        if request.target is not None or request.organs:
+            raise UsageError("--target and --organ are masks for the dose: add --dose, or leave them out")
+        return
+    if request.register is not None:
+        raise UsageError("--dose with --register: a plan needs both CT on one grid, without motion: leave out one")
+    if request.modality == "MR":
+        raise UsageError("--dose with --modality MR: a plan needs CT: leave out one of the two")
 
 
 def _check_outputs(request: EvaluationRequest) -> None:

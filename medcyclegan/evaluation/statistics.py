@@ -16,7 +16,16 @@ from numpy.typing import ArrayLike
 
 from medcyclegan.errors import UsageError
 
-__all__ = ["FEWEST_FOR_INTERVAL", "METRICS", "compare_models", "mean_interval", "shared_cases", "summarize"]
+__all__ = [
+    "FEWEST_FOR_INTERVAL",
+    "METRICS",
+    "compare_models",
+    "dose_metrics",
+    "mean_interval",
+    "metric_of",
+    "shared_cases",
+    "summarize",
+]
 
 #: The metrics of a table, in order.
 METRICS = (
@@ -36,11 +45,13 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     ``rows``: one case each, with its metrics and its ``patient`` (a row without one counts as a separate patient). The
     value of a patient is the mean of the patient's cases. Statistics are ``mean``, ``sd`` (divided by n - 1; None for
     one patient), ``median``, ``min``, ``max``, and ``ci95`` from :func:`mean_interval`. ``patients`` and ``cases`` are
-    their numbers; infinite values (PSNR of equal volumes) are left out and counted in ``infinite``.
+    their numbers; infinite values (PSNR of equal volumes) are left out and counted in ``infinite``. The scores in
+    ``dose`` of the rows, if any, are further metrics.
     """
     summary = {}
-    for name in METRICS:
-        given = [(row.get("patient"), float(row[name])) for row in rows if row.get(name) is not None]
+    for name in (*METRICS, *dose_metrics(rows)):
+        scores = [(row.get("patient"), metric_of(row, name)) for row in rows]
+        given = [(patient, float(value)) for patient, value in scores if value is not None]
         finite = [(n if patient is None else patient, value)
                   for n, (patient, value) in enumerate(given) if math.isfinite(value)]  # fmt: skip
         if not finite:
@@ -58,6 +69,17 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
             "infinite": len(given) - len(finite),
         }
     return summary
+
+
+def dose_metrics(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the scores of dose in ``rows``, in the order of their first occurrence."""
+    return list(dict.fromkeys(name for row in rows for name in row.get("dose") or ()))
+
+
+def metric_of(row: Mapping[str, Any], name: str) -> Any:
+    """Return a metric or a score of dose of a row; None if the row has none."""
+    value = row.get(name)
+    return (row.get("dose") or {}).get(name) if value is None else value
 
 
 def mean_interval(values: ArrayLike, *, fewest: int = FEWEST_FOR_INTERVAL) -> list[float] | None:

@@ -13,7 +13,7 @@ from typing import Any
 from medcyclegan.errors import ReadError
 from medcyclegan.evaluation.cases import PICTURED_CASES, CaseScores, Refusal
 from medcyclegan.evaluation.evaluate import BASELINES
-from medcyclegan.evaluation.statistics import METRICS, summarize
+from medcyclegan.evaluation.statistics import METRICS, dose_metrics, summarize
 from medcyclegan.provenance import now, versions
 from medcyclegan.storage import atomic_write
 
@@ -37,7 +37,8 @@ def write_table(
     """Write the table as CSV or JSON, depending on the file extension, and pictures of the worst and best cases.
 
     JSON contains the cases, the refused cases, the summary of the scores of the fakes and of each baseline, and
-    ``comparison``. CSV contains one row per case, with scores of baselines in columns such as ``water_mae``. Pictures
+    ``comparison``. CSV contains one row per case, with scores of baselines in columns such as ``water_mae``; scores of
+    dose, if any, are in the last columns, such as ``photon_gamma`` and ``water_photon_gamma``. Pictures
     are written next to the table as ``<stem>-pictures/0001.png`` etc., numbered by row. Raises
     :class:`~medcyclegan.errors.WriteError`.
     """
@@ -133,10 +134,15 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     columns = [f"{baseline}_{name}" for baseline in baseline_rows(rows) for name in METRICS]
     names = ["case", *METRICS, "patient", *columns, "unit", "normalization", "voxels", "picture", "notes"]
+    names += dose_metrics(rows)
+    names += [f"{baseline}_{name}" for baseline, own in baseline_rows(rows).items() for name in dose_metrics(own)]
     writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
         scores = {f"{baseline}_{name}": own[name] for baseline, own in row["baselines"].items() for name in METRICS}
+        scores |= row.get("dose") or {}
+        for baseline, own in row["baselines"].items():
+            scores |= {f"{baseline}_{name}": value for name, value in (own.get("dose") or {}).items()}
         writer.writerow({**row, **scores, "notes": "; ".join(row["notes"])})
     return text.getvalue()
 

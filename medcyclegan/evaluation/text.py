@@ -7,13 +7,20 @@ from typing import Any
 
 from medcyclegan.evaluation.cases import CaseScores
 from medcyclegan.evaluation.evaluate import BASELINES
-from medcyclegan.evaluation.statistics import FEWEST_FOR_INTERVAL, METRICS, summarize
+from medcyclegan.evaluation.statistics import FEWEST_FOR_INTERVAL, METRICS, dose_metrics, metric_of, summarize
 from medcyclegan.evaluation.tables import baseline_rows
 
 __all__ = ["rows_to_text", "to_text"]
 
 #: Columns of a table of several cases; the JSON and CSV tables contain all metrics.
 _COLUMNS = ("mae", "psnr", "ms_ssim", "ssim_2023", "ncc", "mae_air", "mae_soft_tissue", "mae_bone")
+#: Scores of dose -> heading in a table of several cases.
+_DOSE_COLUMNS = {
+    "photon_gamma": "photon gamma",
+    "proton_gamma": "proton gamma",
+    "photon_target_d95_difference": "photon D95",
+    "proton_target_d95_difference": "proton D95",
+}
 _STATISTICS = {"mean": "mean", "sd": "sd", "median": "median", "min": "lowest", "max": "highest"}
 
 
@@ -26,7 +33,10 @@ def rows_to_text(rows: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any
     """Return the same text for rows of a table, such as :func:`~medcyclegan.evaluation.merge_tables` returns."""
     if len(rows) == 1:
         return _one_case(rows[0])
-    parts = [_several_cases(rows), *_footer(rows)]
+    names = [name for name in _COLUMNS if any(row[name] is not None for row in rows)]
+    parts = [_several_cases(rows, names), *_footer(rows)]
+    if dose_metrics(rows):
+        parts += ["", _several_cases(rows, list(_DOSE_COLUMNS)), *_dose_footer(rows)]
     return "\n".join([*parts, *([] if comparison is None else ["", _comparison_text(comparison)])])
 
 
@@ -35,19 +45,28 @@ def _one_case(row: Mapping[str, Any]) -> str:
     for name in METRICS:
         if row[name] is not None:
             lines.append([name, *(_number(scores[name]) for scores in (row, *row["baselines"].values()))])
+    for name in dose_metrics([row]):
+        if name.endswith(("_gamma", "_difference")):
+            lines.append([name, *(_number(metric_of(each, name)) for each in (row, *row["baselines"].values()))])
     unit = f"unit of errors: {row['unit']}; normalization: {row['normalization']}"
     meanings = [f"{_title(name)}: {BASELINES[name]}" for name in row["baselines"]]
+    meanings += _dose_footer([row]) if dose_metrics([row]) else []
     return "\n".join([_aligned(lines), unit, f"{row['voxels']} voxels in the mask", *meanings, *row["notes"]])
 
 
-def _several_cases(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return one line for each case and each of its baselines, and the same for the summary."""
-    names = [name for name in _COLUMNS if any(row[name] is not None for row in rows)]
-    lines = [["case", "scored", *names]]
+def _several_cases(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Return one line for each case and each of its baselines that has scores, and the same for the summary."""
+    lines = [["case", "scored", *(_DOSE_COLUMNS.get(name, name) for name in names)]]
+
+    def has_scores(own: Sequence[Mapping[str, Any]]) -> bool:
+        return any(metric_of(each, name) is not None for each in own for name in names)
+
     for row in rows:
-        scored = {"fake": row, **row["baselines"]}
-        lines += _block(str(row["case"]), {key: [each[name] for name in names] for key, each in scored.items()})
-    summaries = {"fake": summarize(rows)} | {name: summarize(own) for name, own in baseline_rows(rows).items()}
+        scored = {key: each for key, each in {"fake": row, **row["baselines"]}.items() if has_scores([each])}
+        values = {key: [metric_of(each, name) for name in names] for key, each in scored.items()}
+        lines += _block(str(row["case"]), values)
+    found = {"fake": rows} | {name: own for name, own in baseline_rows(rows).items() if has_scores(own)}
+    summaries = {name: summarize(own) for name, own in found.items()}
     for statistic, title in _STATISTICS.items():
         lines += _block(title, {key: _each(found, statistic, names) for key, found in summaries.items()})
     if any(entry["ci95"] for entry in summaries["fake"].values()):
@@ -85,6 +104,17 @@ def _footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"in {beaten} of {len(rows)} cases, the MAE of a baseline is lower than that of the fake, or equal"
         )
     return lines
+
+
+def _dose_footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the scores of dose are, and what was planned."""
+    plan = next(row["dose_plan"] for row in rows if row.get("dose_plan"))
+    target = plan["target"] if len(rows) == 1 or plan["target"].startswith("given") else "default sphere of each case"
+    return [
+        f"gamma: percentage of voxels that pass {plan['gamma']}",
+        "D95: dose to 95 % of the target; differences are in Gy, image - reference",
+        f"plan: {plan['prescription']}; target: {target}",
+    ]
 
 
 def _comparison_text(comparison: Mapping[str, Any]) -> str:
