@@ -119,6 +119,22 @@ def test_nothing_broad_is_caught_and_nothing_unsafe_is_loaded():
         assert "pickle.load" not in text
 
 
+def test_nothing_is_overwritten_by_default():
+    """Of each parameter and each field ``overwrite`` that has a default, the default is False."""
+    defaults = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.arguments):
+                named = [*node.posonlyargs, *node.args]
+                pairs = [*zip(named[len(named) - len(node.defaults) :], node.defaults, strict=True)]
+                pairs += zip(node.kwonlyargs, node.kw_defaults, strict=True)
+                defaults += [(path, value) for name, value in pairs if name.arg == "overwrite" and value is not None]
+            elif isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "overwrite" and node.value is not None:
+                defaults.append((path, node.value))
+    assert len(defaults) > 10
+    assert [(path, ast.unparse(value)) for path, value in defaults if ast.unparse(value) != "False"] == []
+
+
 def test_public_names_are_sorted_and_there():
     assert medcyclegan.__all__ == sorted(medcyclegan.__all__)
     for name in medcyclegan.__all__:
