@@ -58,6 +58,7 @@ def test_patches_are_taken_at_pixels_of_1_2_and_4_mm():
     samples = sample_set([Volume(ramp.copy(), np.diag([2.0, 2.0, 3.0, 1.0]), modality="CT")])
     patches = [patches.reshape(-1, 7, 7) for patches in samples.patches[0]]
     assert [round(float(np.median(each[:, -1] - each[:, 0]))) for each in patches] == [24, 48, 96]
+    assert samples.slices[0].shape == (4, 32 * 32)
 
 
 def test_the_pixel_size_does_not_matter_much(references):
