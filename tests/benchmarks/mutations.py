@@ -1,6 +1,7 @@
 """Change the package's code at random, one place at a time, and print which changes no test notices.
 
-    python tests/benchmarks/mutations.py OUT [PART ...] [--minutes 60] [--mutants N] [--seed 0] [--seconds 60]
+    python tests/benchmarks/mutations.py OUT [PART ...] [--minutes 60] [--mutants N] [--seed 0]
+        [--seconds 60] [--processes 1]
     python tests/benchmarks/mutations.py OUT --repeat OUT/mutants.jsonl
 
 The mutants are those of cosmic-ray: an operator, a number, a condition, a decorator, a loop. They are drawn at random
