@@ -122,6 +122,22 @@ def test_nothing_broad_is_caught_and_nothing_unsafe_is_loaded():
         assert "pickle.load" not in text
 
 
+def test_nothing_is_overwritten_or_forced_by_default():
+    """Of each parameter and each field with one of these names that has a default, the default is False."""
+    names, defaults = {"overwrite", "force", "allow_gap", "keep_missing"}, []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.arguments):
+                given = [*node.posonlyargs, *node.args]
+                pairs = [*zip(given[len(given) - len(node.defaults) :], node.defaults, strict=True)]
+                pairs += zip(node.kwonlyargs, node.kw_defaults, strict=True)
+                defaults += [(path, value) for name, value in pairs if name.arg in names and value is not None]
+            elif isinstance(node, ast.AnnAssign) and ast.unparse(node.target) in names and node.value is not None:
+                defaults.append((path, node.value))
+    assert len(defaults) > 20
+    assert [(path, ast.unparse(value)) for path, value in defaults if ast.unparse(value) != "False"] == []
+
+
 def test_public_names_are_sorted_and_there():
     assert medcyclegan.__all__ == sorted(medcyclegan.__all__)
     for name in medcyclegan.__all__:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.stores import make_row
 
-from medcyclegan.data import row_pairs
+from medcyclegan.data import row_pairs, shared_slices
 from medcyclegan.manifest import Registration
 
 PATIENT, SHAPE = "c" * 16, (3, 32, 32)
@@ -48,3 +48,11 @@ def test_cropped_volumes_are_pairs_only_if_they_were_registered():
     assert row_pairs([t1], [t2]) == []
     moved = registered(t2, t1)
     assert row_pairs([t1], [moved]) == [(t1, moved)]
+
+
+def test_slices_that_one_volume_lacks_are_left_out():
+    """A stack has only the slices with foreground, so the same position has another index in each."""
+    t1 = dataclasses.replace(T1, slices=(4, 5, 6, 8), heights=(4.0, 5.0, 6.0, 8.0))
+    t2 = dataclasses.replace(T2, slices=(2, 3, 5, 7, 8), heights=(2.0, 3.0, 5.0, 7.0, 8.0))
+    assert shared_slices((t1, t2)) == [(1, 2), (3, 4)]
+    assert shared_slices((t2, t1)) == [(2, 1), (4, 3)]

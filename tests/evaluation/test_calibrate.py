@@ -72,7 +72,7 @@ def test_intervals_cover_new_patients_and_are_wide_where_errors_are_large(model)
             ratios.append(scaled[bright & case.inside].mean() / scaled[~bright & case.inside].mean())
     assert 0.88 <= np.mean(covered) <= 0.9 + 2 / 15 + 0.01
     assert np.mean(ratios) > 1.5
-    assert calibration.reliability.width_share < 0.95
+    assert 0.8 < calibration.reliability.width_share < 0.95
     assert calibration.reliability.found["patient"][4] == pytest.approx(np.mean(covered), abs=0.06)
 
 

@@ -52,6 +52,15 @@ def test_other_heads_of_one_contrast_are_nearer_than_another_contrast(references
     assert (result["unit"], result["fakes"], result["references"]) == ("of the range 0 to 1", 4, 4)
 
 
+def test_patches_are_taken_at_pixels_of_1_2_and_4_mm():
+    """In a ramp of 4 HU per mm, the outer pixels of seven differ by 24 HU at 1 mm."""
+    ramp = np.broadcast_to(4 * 2.0 * np.arange(48, dtype=np.float32)[:, None, None], (48, 48, 4))
+    samples = sample_set([Volume(ramp.copy(), np.diag([2.0, 2.0, 3.0, 1.0]), modality="CT")])
+    patches = [patches.reshape(-1, 7, 7) for patches in samples.patches[0]]
+    assert [round(float(np.median(each[:, -1] - each[:, 0]))) for each in patches] == [24, 48, 96]
+    assert samples.slices[0].shape == (4, 32 * 32)
+
+
 def test_the_pixel_size_does_not_matter_much(references):
     coarse = compare_sets(sample_set(t2_volume(head) for head in heads(1, 4, spacing=(2.0, 2.0, 6.0))), references)
     t1 = compare_sets(sample_set(t1_volume(head) for head in heads(1, 4)), references)

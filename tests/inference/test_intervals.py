@@ -25,6 +25,7 @@ from medcyclegan.inference.intervals.signals import every_nth_slice
 from medcyclegan.inference.intervals.tissue_classes import classes_of, patient_mask
 from medcyclegan.metrics.familiarity import Familiarity
 from medcyclegan.model import DomainModel, direction_to
+from medcyclegan.volume import Volume
 
 T2_DOMAIN = DomainModel("t2", "MR", MR_DOMAIN.scaling)
 OPTIONS = InferenceOptions(device="cpu")
@@ -50,7 +51,7 @@ def test_half_widths_are_expected_error_times_factor_in_the_target_s_unit():
     assert np.allclose(width.array, 50.0 * (classes + 1.0), rtol=1e-3)
 
 
-def test_the_map_is_an_interval_of_the_requested_coverage(tmp_path):
+def test_the_map_is_an_interval_of_the_requested_coverage(tmp_path, caplog):
     source = write_nifti(head_ct(), tmp_path / "in.nii.gz")
     folder = calibrated(tiny_model(), "mr").save(tmp_path / "model")
     found = {}
@@ -69,6 +70,7 @@ def test_the_map_is_an_interval_of_the_requested_coverage(tmp_path):
         assert low < expected["patient"]["mae"] < high
         found[coverage] = nib.load(map_).get_fdata().mean()
     assert found[0.95] > 1.2 * found[None]
+    assert "is not an interval" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -164,6 +166,28 @@ def test_a_large_expected_error_and_an_unfamiliar_input_are_findings():
     found = assess(odd, translated(model, odd, "t2"), OPTIONS, calibration=good)
     assert found.verdict == "doubtful"
     assert any("unlike those of the 30 calibration patients" in reason for reason in found.reasons)
+
+
+def described_box(pixel_mm):
+    """Return the description of a box of 180 x 240 mm that is bright more than 12 mm below its surface."""
+    x, y = np.ogrid[pixel_mm / 2 : 240 : pixel_mm, pixel_mm / 2 : 300 : pixel_mm]
+    depth = np.minimum(np.minimum(x - 30, 210 - x), np.minimum(y - 30, 270 - y))
+    array = np.repeat(np.select([depth > 12, depth > 0], [400, 100])[:, :, None], 3, axis=2).astype(np.float32)
+    volume = Volume(array, make_affine(spacing=(pixel_mm, pixel_mm, 3.0)))
+    model = identity_model(MR_DOMAIN, T2_DOMAIN, pixel_mm=5.0, size=64)
+    return describe_case(volume, translated(model, volume, "t2"), array > 0)
+
+
+def test_the_profile_of_a_case_has_a_value_for_each_depth():
+    profile = described_box(3.0)[2][::2]
+    assert np.ptp(profile[:3]) == np.ptp(profile[3:]) == 0
+    assert profile[3] > profile[2] + 0.5
+
+
+def test_the_description_does_not_depend_on_smaller_pixels():
+    coarse, fine = described_box(3.0), described_box(1.5)
+    for name in (2, 6):
+        assert np.allclose(coarse[name], fine[name], atol=1e-3)
 
 
 def test_a_case_in_single_slices_is_described_like_the_whole():

@@ -126,11 +126,17 @@ def test_a_field_of_view_larger_than_the_slices_is_recorded_as_cropped(tmp_path)
         assert row.cropped is cropped
 
 
-def test_a_changed_volume_is_sliced_again(tmp_path):
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_changed_volume_is_sliced_again(tmp_path, linked):
     volumes, store = make_volumes(tmp_path / "volumes"), tmp_path / "slices"
+    file = volumes / "t1" / "p0_t1.nii.gz"
+    if linked:
+        real = file.rename(tmp_path / "elsewhere.nii.gz")
+        file.symlink_to(real)
+        file = real
     slice_volumes(volumes, store, config=SMALL)
     time.sleep(0.01)
-    write_nifti(head_mr(seed=5), volumes / "t1" / "p0_t1.nii.gz")
+    write_nifti(head_mr(seed=5), file)
     assert len(slice_volumes(volumes, store, config=SMALL).sliced) == 1
     assert len(load_manifest(store)) == 4
 

@@ -252,6 +252,17 @@ def test_runs_that_start_in_one_second_have_folders_of_their_own(tiny, tmp_path,
     assert os.readlink(out / "latest") == second.name
 
 
+def test_a_reference_is_copied_where_there_are_no_hard_links(tiny, tmp_path, monkeypatch) -> None:
+    def refuse(*names: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "manifest.jsonl").write_text("{}")
+    monkeypatch.setattr(os, "link", refuse)
+    run = create_run(tmp_path / "runs", tiny, b"{}", reference=tmp_path / "store").path
+    assert (run / "reference" / "manifest.jsonl").read_text() == "{}"
+
+
 def test_it_trains_outside_the_main_thread(store, tiny, tmp_path) -> None:
     done: list[Path] = []
     thread = threading.Thread(target=lambda: done.append(train(store, config=tiny, out=tmp_path / "r", device="cpu")))

@@ -138,9 +138,10 @@ def _judge_folders(family: Family) -> Verdict:
     counts = _Counts(family)
     if counts.heads < 2 or counts.mean <= _FEW or not counts.crossed or counts.heads >= counts.rests:
         return "patients"
+    rests = set().union(*family.values())
     if counts.heads >= _CONTAINED and not all(map(_may_be_visit, family)):
         return "patients"
-    return "doubtful" if all(_is_number(rest) for rests in family.values() for rest in rests) else "visits first"
+    return "doubtful" if _look_like_visits(rests) or all(map(_is_number, rests)) else "visits first"
 
 
 def _compare_names(keys: set[Key], pictures: set[Key]) -> dict[Key, Key]:
@@ -179,11 +180,10 @@ def _judge_names(family: Family, whole: set[Key], *, pictures: bool) -> Verdict:
     """Decide what the rests after leading parts of one form are; ``whole``: all names."""
     rests = {rest for own in family.values() for rest in own}
     led = {**family, (): rests & whole} if rests & whole else family
-    counts = _Counts(led)
+    counts, visit_like = _Counts(led), _look_like_visits(rests)
     if counts.heads > 1 and counts.crossed and counts.heads < counts.rests and all(map(_may_be_visit, led)):
-        return "visits first"
+        return "doubtful" if visit_like and () not in led else "visits first"
     numbered = all(map(_has_digits, family))
-    visit_like = all(is_visit_like(rest[0]) for rest in rests)
     counts = _Counts({head: own | ({()} if head in whole else set()) for head, own in family.items()})
     if counts.heads == 1:
         explained = visit_like or not any(map(_has_digits, rests))
@@ -194,7 +194,7 @@ def _judge_names(family: Family, whole: set[Key], *, pictures: bool) -> Verdict:
     visits = numbered and visit_like and (counts.heads >= _CONTAINED or not counts.crossed)
     if few or pictures or visits or (counts.crossed and counts.rests < counts.heads):
         return "visits"
-    return "doubtful" if counts.crossed and numbered else "patients"
+    return "doubtful" if counts.crossed and (numbered or visit_like) else "patients"
 
 
 class _Counts:
@@ -244,6 +244,11 @@ def _has_digits(key: Key) -> bool:
 
 def _is_number(key: Key) -> bool:
     return all(word.isdecimal() for word in key)
+
+
+def _look_like_visits(rests: set[Key]) -> bool:
+    """Return whether all rests may be visits of the patients that the leading parts name: ``M00`` to ``M96``."""
+    return all(is_visit_like(rest[0]) for rest in rests)
 
 
 def _may_be_visit(key: Key) -> bool:

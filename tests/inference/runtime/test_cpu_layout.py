@@ -39,6 +39,14 @@ def test_wide_residual_blocks_are_computed_by_winograd(few, expected, monkeypatc
         assert (plain(image) - tuned(image)).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("few", [False, True])
+def test_normalizations_and_the_last_convolution_are_replaced(few):
+    layers = [type(module) for module in tune_for_cpu(build("resnet"), few=few).modules()]
+    norms = sum(isinstance(module, InstanceNorm) for module in build("resnet").modules())
+    assert (layers.count(CentredNorm), layers.count(NarrowConvolution)) == (norms, 1)
+    assert InstanceNorm not in layers
+
+
 @pytest.mark.parametrize("kind", ["resnet", "unet", "subpixel_unet"])
 def test_a_slice_of_air_keeps_its_precision(kind):
     """Noise of 0.004 around -1, the air of a CT: in one pass, its variance is lost in the squared mean."""

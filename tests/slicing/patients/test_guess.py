@@ -5,7 +5,7 @@ import collections
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.name_schemes import DISTINCT, SHARED, VISITS
+from support.name_schemes import DISTINCT, FIRST_NAMES, SHARED, VISITS
 
 from medcyclegan.slicing.patients import Named, guess_patients
 
@@ -40,6 +40,36 @@ def test_visits_of_many_are_as_many_patients(name):
 @pytest.mark.parametrize("name", DISTINCT)
 def test_patients_are_not_taken_for_visits_of_one(name):
     assert len(set().union(*guess_scheme(DISTINCT[name]).values())) == PATIENTS
+
+
+@pytest.mark.parametrize("patients", [2, 5, 11, PATIENTS])
+@pytest.mark.parametrize("visit", ["M", "V"])
+@pytest.mark.parametrize(
+    "name", ["P{n:02d}/{v}", "P{n:02d}_{v}", "{n:03d}/{v}_t1", "{n:03d}_{v}", "{a}/{v}", "{a}_{v}"]
+)
+def test_many_visits_do_not_become_the_patients(name, visit, patients):
+    """More visits than patients, with numbers that could be those of patients: one patient each, or doubtful."""
+
+    def scheme(n):
+        return [("t1", name.format(n=n, a=FIRST_NAMES[n - 1], v=f"{visit}{month:02d}")) for month in range(0, 121, 12)]
+
+    guesses = guess_scheme(scheme, patients)
+    assert [n for n, own in guesses.items() if len(own) > 1] == []
+    assert len(set().union(*guesses.values())) in (1, patients)
+
+
+def test_numbered_letters_are_patients_below_numbered_folders_only_if_nothing_else_is():
+    visits = guess([("t1", f"{visit}/P{n:02d}") for visit in (1, 2) for n in range(1, 21)])
+    assert len(set(visits)) == PATIENTS
+    assert len(set(guess([("t1", f"{either}/M{n:02d}") for either in (1, 2) for n in range(1, 21)]))) == 1
+
+
+@pytest.mark.parametrize("pattern", ["{d}_V{n:02d}", "V{n:02d}/{d}", "{d}/V{n:02d}_pre"])
+@pytest.mark.parametrize("domains", [("t1", "t2"), ("skull", "face"), ("low_dose", "high_dose")])
+def test_words_of_the_domains_do_not_name_patients_and_numbered_letters_do(pattern, domains):
+    scheme = {n: [(domain, pattern.format(d=domain, n=n)) for domain in domains] for n in range(1, PATIENTS + 1)}
+    guesses = guess_scheme(scheme.get)
+    assert [sorted(own) for own in guesses.values()] == [[f"V{n:02d}"] for n in scheme]
 
 
 @pytest.mark.parametrize("name", SHARED)

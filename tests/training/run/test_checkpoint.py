@@ -27,6 +27,13 @@ def test_the_newest_comes_back(tmp_path: Path) -> None:
     assert torch.equal(state["weight"], torch.full((100,), 10.0))
 
 
+@pytest.mark.parametrize(("up_to", "step"), [(10, 10), (9, 5), (5, 5), (4, None)])
+def test_checkpoints_of_later_steps_can_be_ignored(tmp_path: Path, up_to: int, step: int | None) -> None:
+    save(tmp_path, 5, 10)
+    state = load_newest_checkpoint(tmp_path, up_to=up_to)
+    assert (None if state is None else state["step"]) == step
+
+
 def test_without_a_checkpoint_nothing_is_loaded(tmp_path: Path) -> None:
     assert load_newest_checkpoint(tmp_path / "checkpoints") is None
 
