@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medcyclegan.metrics.familiarity import Familiarity
+from medcyclegan.metrics.familiarity import Familiarity, _distribution
 
 
 def describe(random, shift=0.0):
@@ -34,3 +34,15 @@ def test_a_constant_group_does_not_make_small_differences_large():
     constant = [[np.array([1.0, 1.0], np.float32), np.array([float(n)], np.float32)] for n in range(20)]
     known = Familiarity.fit(constant)
     assert known.distance([np.array([1.002, 1.0], np.float32), np.array([10.0], np.float32)]) < 2
+
+
+@pytest.mark.parametrize(("count", "correlated", "bounds"), [(4, 0, (0.9, 1.0)), (4000, 1, (0.0, 0.01))])
+def test_the_covariance_is_shrunk_as_far_as_few_cases_demand(count, correlated, bounds):
+    """Shrinking by a share moves the eigenvalues that much closer to each other."""
+    random = np.random.default_rng(1)
+    group = random.normal(size=(count, 2)) + 2.0 * correlated * random.normal(size=(count, 1))
+    mean, deviation, whitening = _distribution(group)
+    standard = (group - mean) / deviation
+    before = np.ptp(np.linalg.eigvalsh(standard.T @ standard / count))
+    after = np.ptp(1 / (whitening**2).sum(axis=0))
+    assert bounds[0] <= 1 - after / before <= bounds[1]

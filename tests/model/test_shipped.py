@@ -16,7 +16,8 @@ from medcyclegan import translate_volume
 from medcyclegan.cli import main
 from medcyclegan.errors import ModelError
 from medcyclegan.inference.default_model import DEFAULT_MODEL, load_or_suggest
-from medcyclegan.io import write_volume
+from medcyclegan.io import ReadOptions, write_volume
+from medcyclegan.io.inspect import inspect_paths
 from medcyclegan.model import DomainModel, ModelBundle, shipped
 
 ABOUT = {
@@ -205,6 +206,19 @@ class TestSuggestions:
         with pytest.raises(ModelError) as caught:
             load_or_suggest([DEFAULT_MODEL], source)
         assert str(caught.value).endswith(f"or use a shipped one: --model {' or --model '.join(fitting)}")
+
+    def test_the_input_is_inspected_with_its_reading_options(self, models, tmp_path, monkeypatch):
+        write_volume(head_ct((24, 24, 8)), tmp_path / "in.nii.gz")
+        used, options = [], ReadOptions(max_voxels=10_000)
+
+        def inspect(paths, reading):
+            used.append(reading)
+            return inspect_paths(paths, reading)
+
+        monkeypatch.setattr("medcyclegan.inference.default_model.inspect_paths", inspect)
+        with pytest.raises(ModelError, match="--model head-t1-ct"):
+            load_or_suggest(DEFAULT_MODEL, tmp_path / "in.nii.gz", options)
+        assert used == [options]
 
     @pytest.mark.parametrize(
         ("name", "fitting"),
