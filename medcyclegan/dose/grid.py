@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from medcyclegan.volume import Volume
 
-__all__ = ["SPACING_MM", "from_itk", "plan_grid", "to_itk"]
+__all__ = ["BEYOND_TARGET_MM", "SPACING_MM", "from_itk", "plan_grid", "to_itk"]
 
 #: The voxel size of CT and dose of a plan.
 SPACING_MM = 3.0
 #: The grid ends this far above and below the target. Beams are coplanar, so farther slices get scattered dose only.
-_BEYOND_TARGET_MM = 60.0
+BEYOND_TARGET_MM = 60.0
 _PADDING_MM = 2 * SPACING_MM
 
 
@@ -28,8 +28,8 @@ def plan_grid(head: Volume, target: Volume) -> Volume:
     low, high = _box_mm(head)
     target_low, target_high = _box_mm(target)
     low[2], high[2] = (
-        max(low[2], target_low[2] - _BEYOND_TARGET_MM),
-        min(high[2], target_high[2] + _BEYOND_TARGET_MM),
+        max(low[2], target_low[2] - BEYOND_TARGET_MM),
+        min(high[2], target_high[2] + BEYOND_TARGET_MM),
     )
     shape = np.ceil((high - low + 2 * _PADDING_MM) / SPACING_MM).astype(int) + 1
     affine = np.diag([-SPACING_MM, -SPACING_MM, SPACING_MM, 1.0])
@@ -53,5 +53,10 @@ def from_itk(image: SimpleITK.Image) -> NDArray[Any]:
 
 def _box_mm(mask: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the smallest and the largest RAS+ coordinates of the centers of a mask's voxels."""
-    places = np.argwhere(mask.array) @ mask.affine[:3, :3].T + mask.affine[:3, 3]
+    filled = mask.array.astype(np.bool_)
+    columns = np.argwhere(filled.any(axis=2))
+    # The extremes are at the ends of columns along the last axis, which are far fewer than all voxels.
+    first, last = filled.argmax(axis=2), filled.shape[2] - 1 - filled[:, :, ::-1].argmax(axis=2)
+    ends = [np.column_stack([columns, end[tuple(columns.T)]]) for end in (first, last)]
+    places = np.concatenate(ends) @ mask.affine[:3, :3].T + mask.affine[:3, 3]
     return places.min(axis=0), places.max(axis=0)

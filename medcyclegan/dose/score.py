@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcyclegan.dose.grid import SPACING_MM, plan_grid
+from medcyclegan.dose.grid import BEYOND_TARGET_MM, SPACING_MM, plan_grid
 from medcyclegan.dose.plan import BEAMS, FRACTIONS, PRESCRIBED_GY, Plan, calculate, make_plan, require_pyradplan
 from medcyclegan.dose.structures import Structures
 from medcyclegan.errors import GeometryError
@@ -27,6 +27,8 @@ _LOWEST_PERCENT = 10.0
 _RECEIVED_PERCENT = (2, 50, 95, 98)
 DVH_POINTS = (*(f"d{percent}" for percent in _RECEIVED_PERCENT), "mean")
 _AIR_HU = -1000.0
+#: At most this fraction of an organ may be beyond the grid of the plan.
+_BEYOND_SHARE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +53,15 @@ def recalculate_dose(
 
     ``reference``: a CT in HU ``(I, J, K)``; ``images``: CT numbers on its grid; ``head``: the mask of the patient,
     outside which densities are ignored. Raises :class:`~medcyclegan.errors.MissingExtraError` without the extra
-    ``dose``, and :class:`~medcyclegan.errors.GeometryError` for structures that are smaller than a voxel of the plan.
+    ``dose``, and :class:`~medcyclegan.errors.GeometryError` for structures that are smaller than a voxel of the plan,
+    or organs that extend beyond its grid.
     """
     require_pyradplan()
     grid = plan_grid(reference.replace(array=head), reference.replace(array=structures.target))
     inside = _on_plan(head, reference, grid, "the head")
     masks = {"target": _on_plan(structures.target, reference, grid, "the target") & inside}
     for name, organ in structures.organs.items():
+        _check_organ(organ, reference, grid, name)
         masks[name] = _on_plan(organ, reference, grid, f"--organ {name}")
     ct = _hu_on_plan(reference.array, reference, grid)
     others = {name: _hu_on_plan(array, reference, grid) for name, array in images.items()}
@@ -120,6 +124,18 @@ def _doses(plan: Plan, dose: NDArray[np.float64], masks: Mapping[str, NDArray[np
 def _hu_on_plan(array: NDArray[Any], reference: Volume, grid: Volume) -> NDArray[np.float32]:
     values, covered = mean_on_grid(reference.replace(array=array), grid)
     return np.where(covered, values, np.float32(_AIR_HU))
+
+
+def _check_organ(organ: NDArray[np.bool_], reference: Volume, grid: Volume, name: str) -> None:
+    """Refuse an organ of which more than 1 % is beyond the plan's grid: its doses would be those of a part of it."""
+    to_grid = np.linalg.inv(grid.affine) @ reference.affine
+    places = np.argwhere(organ) @ to_grid[:3, :3].T + to_grid[:3, 3]
+    beyond = float(((places < -0.5) | (places > np.array(grid.shape) - 0.5)).any(axis=1).mean())
+    if beyond > _BEYOND_SHARE:
+        raise GeometryError(
+            f"--organ {name}: {beyond:.0%} of it is more than {BEYOND_TARGET_MM:.0f} mm above or below the target or "
+            "beside the head, where no dose is calculated: give the part of the organ that is near the target"
+        )
 
 
 def _on_plan(mask: NDArray[np.bool_], reference: Volume, grid: Volume, what: str) -> NDArray[np.bool_]:

@@ -59,20 +59,41 @@ class Structures:
 
 def default_target(reference: Volume, head: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], str]:
     """Return a sphere of 15 mm radius in the center of mass of the upper 120 mm of ``head``, and its description."""
-    places = np.argwhere(head) @ reference.affine[:3, :3].T + reference.affine[:3, 3]
-    upper = places[places[:, 2] >= places[:, 2].max() - _UPPER_HEAD_MM]
-    center = upper.mean(axis=0)
-    to_world = reference.affine
-    coordinates = np.indices(reference.shape, dtype=np.float32)
-    distance = sum(
-        (np.tensordot(to_world[axis, :3], coordinates, 1) + to_world[axis, 3] - center[axis]) ** 2 for axis in range(3)
-    )
-    inside: NDArray[np.bool_] = distance <= DEFAULT_RADIUS_MM**2
+    center = _center_of_upper_head(reference, head)
+    # Only voxels in the box around the sphere are compared with its radius.
+    to_voxels = np.linalg.inv(reference.affine)
+    middle = to_voxels[:3, :3] @ center + to_voxels[:3, 3]
+    reach = DEFAULT_RADIUS_MM * np.linalg.norm(to_voxels[:3, :3], axis=1)
+    low = np.clip(np.floor(middle - reach).astype(int), 0, reference.shape)
+    high = np.clip(np.ceil(middle + reach).astype(int) + 1, 0, reference.shape)
+    box = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
+    inside = np.zeros(reference.shape, np.bool_)
+    offsets = np.moveaxis(np.indices(inside[box].shape), 0, -1) + low - middle
+    inside[box] = np.linalg.norm(offsets @ reference.affine[:3, :3].T, axis=-1) <= DEFAULT_RADIUS_MM
     at = ", ".join(f"{mm:.0f}" for mm in center)
     description = f"sphere of {DEFAULT_RADIUS_MM:.0f} mm radius at ({at}) mm RAS+"
     if not inside.any():
         raise GeometryError(f"{description}: it contains no voxel of the reference: give a mask with --target")
     return inside, description
+
+
+def _center_of_upper_head(reference: Volume, head: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the center of mass of the upper 120 mm of ``head`` in RAS+ mm; one slice of the array at a time."""
+    axes, origin = reference.affine[:3, :3], reference.affine[:3, 3]
+    filled = np.flatnonzero(head.any(axis=(0, 1)))
+
+    def places(k: int) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.argwhere(head[:, :, k]) @ axes[:, :2].T + (k * axes[:, 2] + origin)
+        return found
+
+    top = max(places(k)[:, 2].max() for k in filled)
+    total, count = np.zeros(3), 0
+    for k in filled:
+        here = places(k)
+        upper = here[here[:, 2] >= top - _UPPER_HEAD_MM]
+        total, count = total + upper.sum(axis=0), count + len(upper)
+    center: NDArray[np.float64] = total / count
+    return center
 
 
 def checked_mask(mask: Volume, reference: Volume, option: str) -> NDArray[np.bool_]:

@@ -73,6 +73,8 @@ def evaluate_files(request: EvaluationRequest, report: Callable[[CaseScores], No
     check_organ_names(dict.fromkeys(name for pair in pairs for name in pair.organs))
     if request.dose:
         require_pyradplan()
+    elif any(pair.target or pair.organs for pair in pairs):
+        raise UsageError("--pairs: its columns target and organ:NAME are for --dose: add it, or leave them out")
     options = _options(request)
     others = None if request.compare is None else _other_scores(request.compare, request, pairs)
     cases: list[CaseScores] = []
@@ -102,9 +104,10 @@ def evaluate_unpaired_files(request: EvaluationRequest, features: tuple[Path, Pa
     """
     if request.shard[1] > 1:
         raise UsageError("--num-shards and --unpaired: a set must be compared as a whole: leave out one of the two")
-    for name in ("pairs", "mask", "save_mask", "compare", "register", "dose", "target"):
+    for name in ("pairs", "mask", "save_mask", "compare", "register", "dose", "target", "organs"):
         if getattr(request, name):
-            raise UsageError(f"--{name.replace('_', '-')} and --unpaired: the option requires pairs: leave it out")
+            option = name.removesuffix("s") if name == "organs" else name.replace("_", "-")
+            raise UsageError(f"--{option} and --unpaired: the option requires pairs: leave it out")
     if request.fake is None or request.reference is None:
         raise UsageError("two folders of volumes are needed, FAKE and REFERENCE")
     if request.out is not None and request.out.suffix.lower() == ".csv":

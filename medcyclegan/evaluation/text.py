@@ -108,8 +108,11 @@ def _footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _dose_footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return what the scores of dose are, and what was planned."""
-    plan = next(row["dose_plan"] for row in rows if row.get("dose_plan"))
-    target = plan["target"] if len(rows) == 1 or plan["target"].startswith("given") else "default sphere of each case"
+    plans = [row["dose_plan"] for row in rows if row.get("dose_plan")]
+    plan, given = plans[0], sum(each["target"].startswith("given") for each in plans)
+    target = plan["target"] if len(plans) == 1 or given == len(plans) else "default sphere of each case"
+    if 0 < given < len(plans):
+        target = f"given mask in {given} of {len(plans)} cases, default sphere in the others"
     return [
         f"gamma: percentage of voxels that pass {plan['gamma']}",
         "D95: dose to 95 % of the target; differences are in Gy, image - reference",

@@ -26,6 +26,7 @@ from medcyclegan.model.folder import (
     FORMAT,
     MODEL_JSON,
     checksum_of,
+    fault_of,
     read_checked,
     read_optional,
     read_record,
@@ -256,7 +257,7 @@ class ModelBundle:
             is_onnx = all(record["weights"][name]["file"] == f"{name}.onnx" for name in _GENERATORS)
             exported_from = str(record["fingerprint"]) if is_onnx else ""
         except (KeyError, TypeError, ValueError, MedCycleGANError) as error:
-            raise ModelError(f"{path / MODEL_JSON} is not a model of medcyclegan: {error!r}") from None
+            raise ModelError(f"{path / MODEL_JSON} {fault_of(error)}") from None
         calibrations = {name: read_optional(path, calibration_file(name)) for name in _GENERATORS}
         bundle = dataclasses.replace(bundle, calibrations={k: data for k, data in calibrations.items() if data})
         if is_onnx:

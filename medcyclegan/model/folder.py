@@ -22,6 +22,7 @@ __all__ = [
     "FORMAT",
     "MODEL_JSON",
     "checksum_of",
+    "fault_of",
     "read_checked",
     "read_optional",
     "read_record",
@@ -62,6 +63,20 @@ def read_record(path: Path) -> dict[str, Any]:
             "that key if you made the change"
         )
     return record
+
+
+def fault_of(error: Exception) -> str:
+    """Return what is wrong with a ``model.json`` whose values raised ``error``, to follow the file's name."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False)[0]
+        if first["type"] == "extra_forbidden":
+            return (
+                f"has the setting {'.'.join(map(str, first['loc']))} = {first['input']!r}, which this version does not "
+                "have: use the version that wrote the model, or train it again"
+            )
+    return f"is not a model of medcyclegan: {error!r}"
 
 
 def _inside(folder: Path, name: str) -> Path:

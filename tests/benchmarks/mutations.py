@@ -101,14 +101,18 @@ def main() -> int:
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("parts", nargs="*", default=PARTS)
+    parser.add_argument("parts", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--mutants", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--repeat", type=Path)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    unknown = sorted({*arguments.parts} - {*PARTS})
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}: name of {', '.join(PARTS)}")
+    return arguments
 
 
 def copy_project(tree: Path) -> None:

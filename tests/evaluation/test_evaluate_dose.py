@@ -63,6 +63,7 @@ def run(files, *arguments, fails=0):
     [
         (["--target", "target.nii.gz"], "add --dose"),
         (["--organ", "stem=organ.nii.gz"], "add --dose"),
+        (["--unpaired", "--organ", "stem=organ.nii.gz"], "--organ and --unpaired"),
         (["--dose", "--register", "rigid"], "--register"),
         (["--dose", "--modality", "MR"], "--modality MR"),
         (["--dose", "--organ", "stem"], "--organ brainstem=brainstem.nii.gz"),
@@ -90,6 +91,10 @@ def test_missing_masks_are_found_at_once(files):
 def test_organs_and_targets_are_columns_of_a_csv(files):
     (files / "pairs.csv").write_text("fake,reference,organ:a b\nfake.nii.gz,ct.nii.gz,organ.nii.gz\n")
     assert "letters, digits" in run(files, "--pairs", "pairs.csv", fails=2).stderr
+    (files / "pairs.csv").write_text(
+        f"fake,reference,target\n{files}/fake.nii.gz,{files}/ct.nii.gz,{files}/target.nii.gz\n"
+    )
+    assert "are for --dose" in run(files, "--pairs", "pairs.csv", fails=2).stderr
     result = run(files, "--pairs", "pairs.csv", "--dose", "--target", "target.nii.gz", fails=2)
     assert "columns target and organ:NAME" in result.stderr
 

@@ -103,7 +103,7 @@ def test_values_that_no_training_writes_are_refused(folder, change):
         (lambda f: edit(f, lambda r: r["generator"].update(kind="magic")), "not a model of medcyclegan"),
         (lambda f: edit(f, lambda r: r["generator"].update(filters=3)), "do not fit"),
         (lambda f: edit(f, lambda r: r["domains"]["B"].update(name="ct")), "both domains are named 'ct'"),
-        (lambda f: edit(f, lambda r: r["preparation"].update(colour="red")), "not a model of medcyclegan"),
+        (lambda f: edit(f, lambda r: r["preparation"].update(colour="red")), "has the setting colour = .red."),
     ],
 )
 def test_a_damaged_folder_is_a_line(folder, damage, message):
@@ -128,6 +128,13 @@ def test_broken_weights_are_refused(tmp_path):
     ModelBundle(model.domains, model.preparation, model.generator, weights).save(tmp_path / "m")
     with pytest.raises(ModelError, match="NaN or infinite weights"):
         ModelBundle.load(tmp_path / "m")
+
+
+def test_a_model_with_a_setting_of_another_version_is_refused_by_its_name(folder):
+    edit(folder, lambda record: record["generator"].update(context_slices=1))
+    with pytest.raises(ModelError, match=r"has the setting context_slices = 1, which .*: use the version") as caught:
+        ModelBundle.load(folder)
+    assert "pydantic" not in str(caught.value)
 
 
 def test_an_identity_model_of_a_test_is_refused_from_its_folder(tmp_path):

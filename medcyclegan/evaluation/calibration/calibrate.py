@@ -94,7 +94,10 @@ def calibrate_model(model: str | Path, cases: str | Path, options: CalibrationOp
 
 def _find_cases(cases: Path, direction: Direction, options: CalibrationOptions) -> list[Pair]:
     if cases.is_file():
-        return read_pairs(cases, options.reading, first="input")
+        pairs = read_pairs(cases, options.reading, first="input")
+        if any(pair.target or pair.organs for pair in pairs):
+            raise UsageError(f"{cases}: the columns target and organ:NAME are for evaluate --dose: leave them out")
+        return pairs
     source, target = cases / direction.source.name, cases / direction.target.name
     for side in (source, target):
         if not side.is_dir():

@@ -38,8 +38,8 @@ _FEWEST = 50
 class Reference:
     """The slices with which the fakes of one direction are compared; they stay the same throughout a run.
 
-    ``real`` ``(N, H, W)``: the inputs;
-    ``head``: where they show the patient; ``inside``: without its border; ``around``: with a margin of some pixels.
+    ``real`` ``(N, H, W)``: the inputs. ``head``: where they show the patient; ``inside``: without its border;
+    ``around``: with a margin of some pixels.
     ``hull``: the convex hull of the head in each slice, with the same margin: in a scan with a strong bias field, only
     parts of the scalp are brighter than air.
     ``target`` ``(N, H, W)``: the mean real slice of the target domain at the same relative heights. ``target_level``:

@@ -31,7 +31,7 @@ _CPU = torch.device("cpu")
 class HeldOut:
     """The slices for validation, of domains A and B.
 
-    ``inputs``: slices of held-out volumes between their neighbors, ``(N, 1, H, W)``, possibly none.
+    ``inputs``: slices of held-out volumes, ``(N, 1, H, W)``, possibly none.
     ``real`` ``(M, H, W)``: real slices that fakes of that domain should resemble, of held-out volumes if there are any,
     else of training volumes.
     ``levels``: the value above which ``real`` shows the patient, in each domain. ``pairs``: the places of two slices of
