@@ -38,7 +38,7 @@ class DoseScores:
     ``scores``: image -> score -> value. ``photon_gamma`` and ``proton_gamma`` are pass rates in percent;
     ``photon_target_d95`` etc. are doses in Gy (of protons: relative biological effectiveness included), and
     ``photon_target_d95_difference`` is the dose on the image - the dose on the reference. ``reference``: the same doses
-    on the reference. ``plan``: the prescription, the beams and the target in words.
+    on the reference. ``plan``: the prescription, the beams and a description of the target.
     """
 
     scores: Mapping[str, Mapping[str, float]]
@@ -133,8 +133,8 @@ def _check_organ(organ: NDArray[np.bool_], reference: Volume, grid: Volume, name
     beyond = float(((places < -0.5) | (places > np.array(grid.shape) - 0.5)).any(axis=1).mean())
     if beyond > _BEYOND_SHARE:
         raise GeometryError(
-            f"--organ {name}: {beyond:.0%} of it is more than {BEYOND_TARGET_MM:.0f} mm above or below the target or "
-            "beside the head, where no dose is calculated: give the part of the organ that is near the target"
+            f"--organ {name}: {beyond:.0%} of it is more than {BEYOND_TARGET_MM:.0f} mm above or below the target, or "
+            "outside the box around the head, where no dose is calculated: give the part of the organ that is near the target"
         )
 
 

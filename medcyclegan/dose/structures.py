@@ -26,7 +26,7 @@ _OUTSIDE_SHARE = 0.01
 class Structures:
     """Masks ``(I, J, K)`` on the grid of the reference: the target and the organs at risk by name.
 
-    ``description``: the target in words, for records.
+    ``description``: of the target, for records.
     """
 
     target: NDArray[np.bool_]
@@ -37,7 +37,7 @@ class Structures:
     def from_volumes(
         cls, reference: Volume, head: NDArray[np.bool_], target: Volume | None, organs: Mapping[str, Volume]
     ) -> Structures:
-        """Return the structures of masks (voxels above 0), with the default target if ``target`` is None.
+        """Return the structures of masks (voxels above 0), without ``target``, with the default one.
 
         Raises :class:`~medcyclegan.errors.GeometryError` for a mask on another grid or a target outside the head, and
         :class:`~medcyclegan.errors.IntensityError` for an empty mask or non-finite voxels.

@@ -86,7 +86,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types; each of ``baselines`` becomes an object with the same keys.
 
-        ``dose`` and ``dose_plan`` are left out if they are None.
+        ``dose`` and ``dose_plan`` exist only if a dose was calculated.
         """
         fields = dataclasses.asdict(dataclasses.replace(self, baselines={}))
         fields["baselines"] = {name: baseline.to_dict() for name, baseline in self.baselines.items()}
