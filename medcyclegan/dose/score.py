@@ -134,7 +134,7 @@ def _check_organ(organ: NDArray[np.bool_], reference: Volume, grid: Volume, name
     if beyond > _BEYOND_SHARE:
         raise GeometryError(
             f"--organ {name}: {beyond:.0%} of it is more than {BEYOND_TARGET_MM:.0f} mm above or below the target, or "
-            "outside the box around the head, where no dose is calculated: give the part of the organ that is near the target"
+            "outside the box around the head, where no dose is calculated: give the part of the organ near the target"
         )
 
 
