@@ -80,7 +80,7 @@ def default_target(reference: Volume, head: NDArray[np.bool_]) -> tuple[NDArray[
 def _center_of_upper_head(reference: Volume, head: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the center of mass of the upper 120 mm of ``head`` in RAS+ mm; one slice of the array at a time."""
     axes, origin = reference.affine[:3, :3], reference.affine[:3, 3]
-    filled = np.flatnonzero(head.any(axis=(0, 1)))
+    filled = np.flatnonzero(head.any(axis=(0, 1))).tolist()
 
     def places(k: int) -> NDArray[np.float64]:
         found: NDArray[np.float64] = np.argwhere(head[:, :, k]) @ axes[:, :2].T + (k * axes[:, 2] + origin)
