@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from medcyclegan.cli import main
 from medcyclegan.dose import plan as plans
 from medcyclegan.evaluation import CaseScores, Evaluation, rows_to_text, summarize, write_table
+from medcyclegan.evaluation.text import _dose_footer
 from medcyclegan.io import write_volume
 from medcyclegan.volume import Volume
 
@@ -173,3 +174,17 @@ def test_tables_of_several_cases_show_the_dose(tmp_path):
     assert float(first["water_proton_gamma"]) == 41.25
     assert "flat_proton_gamma" not in first
     assert "dose" not in CaseScores("c", plain).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (["given mask"] * 2, "target: given mask"),
+        (["sphere at (1, 2, 3)"], "target: sphere at (1, 2, 3)"),
+        (["sphere at (1, 2, 3)"] * 2, "target: default sphere of each case"),
+        (["given mask", "sphere at (1, 2, 3)"], "given mask in 1 of 2 cases, default sphere in the others"),
+    ],
+)
+def test_the_footer_states_which_targets_were_planned(targets, said):
+    rows = [{"dose_plan": {"target": target, "gamma": "2 %", "prescription": "60 Gy"}} for target in targets]
+    assert _dose_footer(rows)[-1].endswith(said)
