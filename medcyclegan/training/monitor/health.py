@@ -97,9 +97,9 @@ _FAULTS = (
     ),
     Fault(
         _HALF_WAY,
-        # Relative to real slices: 0.6 to 1.2 in 13 directions with the right contrast (in the demo 0.38 after half of the
-        # steps, 0.55 after 0.7 of them), -0.06 to 0.43 in three with a wrong or a weak one, which are found. Of four more
-        # of these, two are inverted, and two (0.46, 0.56) are not found.
+        # Relative to real slices: 0.6 to 1.2 in 13 directions with the right contrast (in the demo 0.38 after half of
+        # the steps, 0.55 after 0.7 of them), -0.06 to 0.43 in three with a wrong or a weak one, which are found. Of
+        # four more of these, two are inverted, and two (0.46, 0.56) are not found.
         lambda s, r: (
             r.difference > _CLOSE
             and r.target_contrast > 0.2
