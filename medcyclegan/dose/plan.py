@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from medcyclegan.dose.grid import SPACING_MM, from_itk, to_itk
 from medcyclegan.errors import GeometryError, MissingExtraError
+from medcyclegan.logs import errors_only
 from medcyclegan.volume import Volume
 
 __all__ = ["BEAMS", "FRACTIONS", "PRESCRIBED_GY", "Particle", "Plan", "calculate", "make_plan", "require_pyradplan"]
@@ -180,10 +180,5 @@ def _quiet() -> Iterator[None]:
     printed = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
         warnings.simplefilter("ignore")
-        logger = logging.getLogger("pyRadPlan")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
+        with errors_only("pyRadPlan"):
             yield
-        finally:
-            logger.setLevel(level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from medcyclegan.dose.grid import BEYOND_TARGET_MM, SPACING_MM, plan_grid
 from medcyclegan.dose.plan import BEAMS, FRACTIONS, PRESCRIBED_GY, Plan, calculate, make_plan, require_pyradplan
 from medcyclegan.dose.structures import Structures
 from medcyclegan.errors import GeometryError
+from medcyclegan.logs import errors_only
 from medcyclegan.registration import mean_on_grid
 from medcyclegan.volume import Volume
 
@@ -83,16 +83,11 @@ def gamma_pass_rate(reference: NDArray[np.float64], dose: NDArray[np.float64], s
     import pymedphys
 
     axes = tuple(np.arange(n) * spacing_mm for n in reference.shape)
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))  # it logs to the root
-    try:
+    with errors_only(""):  # pymedphys logs to the root
         gamma = pymedphys.gamma(
             axes, reference, axes, dose, _GAMMA_PERCENT, _GAMMA_MM, lower_percent_dose_cutoff=_LOWEST_PERCENT,
             interp_fraction=10, max_gamma=1.1, skip_once_passed=True, interp_algo="scipy",
         )  # fmt: skip
-    finally:
-        logger.setLevel(level)
     counted = reference >= _LOWEST_PERCENT / 100 * reference.max()
     # Indices above max_gamma are reported as max_gamma, so it must be above 1. A voxel without an index fails.
     return 100 * float(np.count_nonzero(gamma[counted] <= 1) / np.count_nonzero(counted))

@@ -37,7 +37,7 @@ class Structures:
     def from_volumes(
         cls, reference: Volume, head: NDArray[np.bool_], target: Volume | None, organs: Mapping[str, Volume]
     ) -> Structures:
-        """Return the structures of masks (voxels above 0), without ``target``, with the default one.
+        """Return the structures of masks (voxels above 0); if no ``target`` is given, with the default target.
 
         Raises :class:`~medcyclegan.errors.GeometryError` for a mask on another grid or a target outside the head, and
         :class:`~medcyclegan.errors.IntensityError` for an empty mask or non-finite voxels.

@@ -22,13 +22,15 @@ __all__ = ["check_dose_pair", "with_dose"]
 
 
 def check_dose_pair(fake: Volume, reference: Volume) -> None:
-    """Refuse volumes that are not two CT in HU on one grid, or have non-finite voxels."""
+    """Refuse volumes that are not two CTs in HU on one grid, or have non-finite voxels."""
     for name, volume in (("reference", reference), ("fake", fake)):
         if volume.modality not in ("CT", None) or volume.value_range is not None:
             raise ModalityError(f"{name}: dose is calculated on CT numbers, and this is not a CT: leave out --dose")
         bad = int(np.count_nonzero(~np.isfinite(volume.array)))
         if bad:
-            raise IntensityError(f"{name}: {bad} voxels are not finite, so no dose: fill them with --nan fill")
+            raise IntensityError(
+                f"{name}: {bad} voxels are not finite, so no dose can be calculated: fill them with --nan fill"
+            )
         try:
             check_hu(volume.array)
         except IntensityError as error:

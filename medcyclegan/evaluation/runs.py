@@ -196,15 +196,15 @@ def _options(request: EvaluationRequest) -> EvaluationOptions:
 
 
 def _check_dose(request: EvaluationRequest) -> None:
-    """Refuse options of the dose that do not go together."""
+    """Refuse options that cannot be combined with a dose, and masks without one."""
     if not request.dose:
         if request.target is not None or request.organs:
             raise UsageError("--target and --organ are masks for the dose: add --dose, or leave them out")
         return
     if request.register is not None:
-        raise UsageError("--dose with --register: a plan needs both CT on one grid, without motion: leave out one")
+        raise UsageError("--dose with --register: a plan needs both CTs on one grid: leave out one of the two")
     if request.modality == "MR":
-        raise UsageError("--dose with --modality MR: a plan needs CT: leave out one of the two")
+        raise UsageError("--dose with --modality MR: a plan needs CTs: leave out one of the two")
 
 
 def _check_outputs(request: EvaluationRequest) -> None:

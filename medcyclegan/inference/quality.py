@@ -154,7 +154,7 @@ def _judge_case(case: CaseError, calibration: Calibration) -> list[Finding]:
         far = case.distance > _ALIEN_DISTANCE * case.farthest
         reason = (
             f"the input or its translation is unlike those of the {calibration.patients} calibration patients "
-            f"({case.distance / case.farthest:.2g} times as far from them as the farthest of them): another contrast, "
+            f"(distance {case.distance / case.farthest:.2f}, where the farthest of them has 1): another contrast, "
             "body part, orientation, or artifacts?"
         )
         findings.append(("doubtful" if far else "check", reason))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,30 @@ def on_grid(volume: Volume, reference: Volume, *, nearest: bool = False) -> tupl
     works on voxel indices, so affines may be oblique, left-handed or sheared. Outside the field of view of the volume,
     which ends at its outermost voxels, the result is the smallest value of the volume.
     """
-    to_volume = np.linalg.inv(volume.affine) @ reference.affine
-    transform = SimpleITK.AffineTransform(to_volume[:3, :3].ravel().tolist(), to_volume[:3, 3].tolist())
+    return _resampler(volume, nearest)(reference)
+
+
+def _resampler(volume: Volume, nearest: bool = False) -> Callable[[Volume], tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Return :func:`on_grid` of ``volume`` as a function of the reference; the volume is prepared only once."""
     array = volume.array.astype(_itk_type(volume.array.dtype, nearest))
     outside = float(array.min())
     interpolator = SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear
+    image, everywhere = (
+        SimpleITK.GetImageFromArray(values.transpose(2, 1, 0)) for values in (array, np.ones(volume.shape, np.uint8))
+    )
 
-    def resampled(source: NDArray[Any], how: int, default: float) -> NDArray[Any]:
-        image = SimpleITK.GetImageFromArray(source.transpose(2, 1, 0))
-        grid = (reference.shape, transform, how, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), np.eye(3).ravel().tolist())
-        moved = SimpleITK.Resample(image, *grid, default)
-        values: NDArray[Any] = SimpleITK.GetArrayFromImage(moved).transpose(2, 1, 0)
-        return values
+    def resample(reference: Volume) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        to_volume = np.linalg.inv(volume.affine) @ reference.affine
+        transform = SimpleITK.AffineTransform(to_volume[:3, :3].ravel().tolist(), to_volume[:3, 3].tolist())
 
-    covered = resampled(np.ones(volume.shape, np.uint8), SimpleITK.sitkNearestNeighbor, 0.0) > 0
-    return resampled(array, interpolator, outside), covered
+        def moved(source: SimpleITK.Image, how: int, default: float) -> NDArray[Any]:
+            grid = (reference.shape, transform, how, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), np.eye(3).ravel().tolist())
+            values: NDArray[Any] = SimpleITK.GetArrayFromImage(SimpleITK.Resample(source, *grid, default))
+            return values.transpose(2, 1, 0)
+
+        return moved(image, interpolator, outside), moved(everywhere, SimpleITK.sitkNearestNeighbor, 0.0) > 0
+
+    return resample
 
 
 def mean_on_grid(volume: Volume, reference: Volume) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -67,10 +77,11 @@ def mean_on_grid(volume: Volume, reference: Volume) -> tuple[NDArray[np.float32]
     to_volume = np.abs(np.linalg.inv(volume.affine)[:3, :3] @ reference.affine[:3, :3])
     parts = [int(np.clip(round(float(step)), 1, _MOST_PARTS)) for step in to_volume.max(axis=0)]
     total, inside = np.zeros(reference.shape, np.float32), np.ones(reference.shape, np.bool_)
+    resample = _resampler(volume)
     for offsets in itertools.product(*((np.arange(n) + 0.5) / n - 0.5 for n in parts)):
         affine = reference.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ np.array(offsets)
-        values, covered = on_grid(volume, reference.replace(affine=affine))
+        values, covered = resample(reference.replace(affine=affine))
         total += values
         inside &= covered
     total /= math.prod(parts)

@@ -79,9 +79,9 @@ def shipped_start(plan: Plan) -> str | None:
             best = found, name
     if best is None:
         log.info(
-            "no start from %s: its translations of these slices agree no better with the contrast of the other "
-            "domain than the slices do; training starts from scratch",
-            " or ".join(name for name, _ in fitting),
+            "no start from %s: its translations of these slices agree too little with the contrast of the other "
+            "domain; training starts from scratch (--init-from %s starts from it all the same)",
+            *(" or ".join(name for name, _ in fitting), fitting[0][0]),
         )
         return None
     log.info("starting from the shipped model %s (--init-from none trains from scratch)", best[1])

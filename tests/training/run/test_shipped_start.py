@@ -92,6 +92,7 @@ def test_a_model_no_better_than_no_translation_is_not_chosen(store, ship, monkey
     with caplog.at_level(logging.INFO, "medcyclegan"):
         assert shipped_start(plan) is None
     assert "no start from first" in caplog.text
+    assert "(--init-from first starts from it all the same)" in caplog.text
 
 
 def test_other_pixels_and_other_generators_do_not_fit(store, ship, monkeypatch):
